@@ -1,0 +1,1 @@
+//! How bytes move: one trait, one folder per backend, one table of names.

@@ -1,0 +1,1 @@
+//! The C API: check, convert, call, return.

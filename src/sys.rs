@@ -1,0 +1,1 @@
+//! System calls that std does not wrap, as safe functions over file descriptors.

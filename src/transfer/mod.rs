@@ -1,0 +1,1 @@
+//! One transfer: which bytes go direct, which through staging, retries, tickets.
