@@ -1,1 +1,0 @@
-//! System calls that std does not wrap, as safe functions over file descriptors.

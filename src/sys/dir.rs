@@ -1,0 +1,196 @@
+//! Directories as anchors: everything inside a store is opened relative to one, never through a symlink.
+//!
+//! `openat(2)` with `O_NOFOLLOW` keeps a hostile link from leading out of the store, `O_NONBLOCK`
+//! keeps a FIFO planted in place of a file from blocking the open, and the check for a regular
+//! file refuses whatever else was planted.
+
+use std::ffi::{CString, OsStr};
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+use super::{check, retry_on_interrupt};
+
+/// Permission bits of new directories, before the umask.
+pub const DIRECTORY_MODE: u32 = 0o700;
+/// Permission bits of new files, before the umask.
+pub const FILE_MODE: libc::mode_t = 0o600;
+
+/// An open directory.
+#[derive(Debug)]
+pub struct Dir {
+    fd: OwnedFd,
+    path: PathBuf,
+}
+
+/// How a file in a [`Dir`] is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenMode {
+    /// For writing as well as reading.
+    pub write: bool,
+    /// Create it if absent.
+    pub create: bool,
+    /// Fail with `EEXIST` if present; implies `create`.
+    pub exclusive: bool,
+    /// With O_DIRECT.
+    pub direct: bool,
+}
+
+impl Dir {
+    /// Opens `path`, creating it and its parents with [`DIRECTORY_MODE`] where absent.
+    ///
+    /// # Errors
+    /// What the system answers. `path` itself may be a symlink: the configuration named it.
+    pub fn open_or_create(path: &Path) -> io::Result<Dir> {
+        std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+        Dir::open(path)
+    }
+
+    /// Opens an existing directory that the configuration named.
+    ///
+    /// # Errors
+    /// What `open(2)` answers.
+    pub fn open(path: &Path) -> io::Result<Dir> {
+        let name = c_string(path.as_os_str())?;
+        // SAFETY: `name` is NUL-terminated and outlives the call.
+        let fd = retry_on_interrupt(|| {
+            check(unsafe { libc::open(name.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) })
+        })?;
+        // SAFETY: open returned a descriptor that nobody else owns.
+        Ok(Dir { fd: unsafe { OwnedFd::from_raw_fd(fd) }, path: path.to_owned() })
+    }
+
+    /// Opens the sub-directory `name`, creating it if absent; a symlink is refused.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn subdir(&self, name: &str) -> io::Result<Dir> {
+        let c_name = c_string(OsStr::new(name))?;
+        // SAFETY: `c_name` is NUL-terminated, the directory descriptor is open.
+        match check(unsafe {
+            libc::mkdirat(self.fd.as_raw_fd(), c_name.as_ptr(), DIRECTORY_MODE as libc::mode_t)
+        }) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        self.existing_subdir(name)
+    }
+
+    /// Opens the sub-directory `name`, which must exist; a symlink is refused.
+    ///
+    /// # Errors
+    /// What `openat(2)` answers.
+    pub fn existing_subdir(&self, name: &str) -> io::Result<Dir> {
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
+        Ok(Dir { fd: self.open_at(OsStr::new(name), flags)?, path: self.path.join(name) })
+    }
+
+    /// Opens the regular file `name`.
+    ///
+    /// # Errors
+    /// What `openat(2)` answers; `ELOOP` for a symlink; `EINVAL` for O_DIRECT where the file system
+    /// has none, and `InvalidInput` for anything but a regular file.
+    pub fn open_file(&self, name: &OsStr, mode: OpenMode) -> io::Result<std::fs::File> {
+        let mut flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_CLOEXEC;
+        flags |= if mode.write { libc::O_RDWR } else { libc::O_RDONLY };
+        if mode.create || mode.exclusive {
+            flags |= libc::O_CREAT;
+        }
+        if mode.exclusive {
+            flags |= libc::O_EXCL;
+        }
+        if mode.direct {
+            flags |= libc::O_DIRECT;
+        }
+        let file = std::fs::File::from(self.open_at(name, flags)?);
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
+        }
+        Ok(file)
+    }
+
+    /// Renames `name` of this directory to `new_name` in `target`, replacing what is there.
+    ///
+    /// # Errors
+    /// What `renameat(2)` answers.
+    pub fn rename(&self, name: &OsStr, target: &Dir, new_name: &OsStr) -> io::Result<()> {
+        let (from, to) = (c_string(name)?, c_string(new_name)?);
+        // SAFETY: both names are NUL-terminated and both descriptors are open.
+        check(unsafe {
+            libc::renameat(self.fd.as_raw_fd(), from.as_ptr(), target.fd.as_raw_fd(), to.as_ptr())
+        })?;
+        Ok(())
+    }
+
+    /// Removes the file `name`.
+    ///
+    /// # Errors
+    /// What `unlinkat(2)` answers.
+    pub fn unlink(&self, name: &OsStr) -> io::Result<()> {
+        self.unlink_at(name, 0)
+    }
+
+    /// Removes the empty directory `name`.
+    ///
+    /// # Errors
+    /// What `unlinkat(2)` answers.
+    pub fn remove_dir(&self, name: &OsStr) -> io::Result<()> {
+        self.unlink_at(name, libc::AT_REMOVEDIR)
+    }
+
+    /// Makes creations, renames and removals in this directory durable.
+    ///
+    /// # Errors
+    /// What `fsync(2)` answers.
+    pub fn sync(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open.
+        retry_on_interrupt(|| check(unsafe { libc::fsync(self.fd.as_raw_fd()) })).map(drop)
+    }
+
+    /// Makes everything on this directory's file system durable.
+    ///
+    /// # Errors
+    /// What `syncfs(2)` answers.
+    pub fn sync_file_system(&self) -> io::Result<()> {
+        // SAFETY: the descriptor is open.
+        retry_on_interrupt(|| check(unsafe { libc::syncfs(self.fd.as_raw_fd()) })).map(drop)
+    }
+
+    /// The names in this directory.
+    ///
+    /// # Errors
+    /// What reading it answers.
+    pub fn entries(&self) -> io::Result<std::fs::ReadDir> {
+        std::fs::read_dir(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
+            .or_else(|_| std::fs::read_dir(&self.path))
+    }
+
+    /// Its path as it was opened, for messages.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    fn open_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<OwnedFd> {
+        let name = c_string(name)?;
+        // SAFETY: `name` is NUL-terminated, the directory descriptor is open; the mode is read only with O_CREAT.
+        let fd = retry_on_interrupt(|| {
+            check(unsafe { libc::openat(self.fd.as_raw_fd(), name.as_ptr(), flags, FILE_MODE) })
+        })?;
+        // SAFETY: openat returned a descriptor that nobody else owns.
+        Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    }
+
+    fn unlink_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<()> {
+        let name = c_string(name)?;
+        // SAFETY: `name` is NUL-terminated, the directory descriptor is open.
+        check(unsafe { libc::unlinkat(self.fd.as_raw_fd(), name.as_ptr(), flags) })?;
+        Ok(())
+    }
+}
+
+fn c_string(name: &OsStr) -> io::Result<CString> {
+    CString::new(name.as_bytes())
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "name holds a NUL byte"))
+}

@@ -1,0 +1,55 @@
+//! Files: space, alignment for O_DIRECT, durability.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+
+use super::{check, retry_on_interrupt};
+
+/// What O_DIRECT on a file asks of addresses and of offsets and lengths, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DirectAlignment {
+    /// Of memory addresses.
+    pub memory: u32,
+    /// Of file offsets and of the length of each segment.
+    pub offset: u32,
+}
+
+/// Assumed where the kernel does not tell: the page size, which every local file system accepts.
+pub const DIRECT_ALIGNMENT_DEFAULT: DirectAlignment = DirectAlignment { memory: 4096, offset: 4096 };
+
+/// Asks `statx(2)` for `STATX_DIOALIGN` (Linux 6.1). `None`: the file system has no O_DIRECT.
+pub fn direct_alignment(file: &File) -> Option<DirectAlignment> {
+    // SAFETY: statx is plain old data, for which all zeros is valid.
+    let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    // SAFETY: the path is an empty NUL-terminated string, allowed with AT_EMPTY_PATH; `stat` is writable.
+    let returned = unsafe {
+        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN, &mut stat)
+    };
+    if returned != 0 || stat.stx_mask & libc::STATX_DIOALIGN == 0 {
+        return Some(DIRECT_ALIGNMENT_DEFAULT);
+    }
+    if stat.stx_dio_offset_align == 0 {
+        return None;
+    }
+    Some(DirectAlignment { memory: stat.stx_dio_mem_align.max(1), offset: stat.stx_dio_offset_align })
+}
+
+/// Reserves `length` bytes from `offset` on and extends the file over them.
+///
+/// # Errors
+/// `EOPNOTSUPP` where the file system cannot, `ENOSPC` where it has no room.
+pub fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
+    let (offset, length) = (to_off_t(offset)?, to_off_t(length)?);
+    // SAFETY: the descriptor is open; fallocate touches no memory of ours.
+    retry_on_interrupt(|| check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, length) })).map(drop)
+}
+
+/// A number of bytes as the kernel's signed offset.
+///
+/// # Errors
+/// `InvalidInput` past `i64::MAX`.
+pub fn to_off_t(bytes: u64) -> io::Result<libc::off_t> {
+    libc::off_t::try_from(bytes)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "offset beyond the largest a file can have"))
+}

@@ -1,0 +1,40 @@
+//! System calls that std does not wrap, as safe functions over file descriptors.
+
+pub mod dir;
+pub mod file;
+pub mod lock;
+
+use std::io;
+
+/// Repeats a system call while a signal interrupts it.
+pub(crate) fn retry_on_interrupt<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other,
+        }
+    }
+}
+
+/// Turns the `-1` convention of libc into a `Result`.
+pub(crate) fn check(returned: libc::c_int) -> io::Result<libc::c_int> {
+    if returned < 0 { Err(io::Error::last_os_error()) } else { Ok(returned) }
+}
+
+/// The name of this host, for messages about who holds a lock; empty if it cannot be had.
+pub fn host_name() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .map(|name| name.trim().to_owned())
+        .unwrap_or_default()
+}
+
+/// Random bytes from the kernel.
+///
+/// # Errors
+/// What reading `/dev/urandom` answers.
+pub fn random_u128() -> io::Result<u128> {
+    use std::io::Read;
+    let mut bytes = [0u8; 16];
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
+    Ok(u128::from_le_bytes(bytes))
+}
