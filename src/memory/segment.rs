@@ -30,7 +30,7 @@ impl HostPtr {
     }
 
     /// The address `bytes` further on; it is only computed, not touched.
-    pub fn add(self, bytes: usize) -> HostPtr {
+    pub fn offset(self, bytes: usize) -> HostPtr {
         HostPtr(self.0.wrapping_add(bytes))
     }
 }

@@ -54,10 +54,9 @@ impl Dir {
     /// What `open(2)` answers.
     pub fn open(path: &Path) -> io::Result<Dir> {
         let name = c_string(path.as_os_str())?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC;
         // SAFETY: `name` is NUL-terminated and outlives the call.
-        let fd = retry_on_interrupt(|| {
-            check(unsafe { libc::open(name.as_ptr(), libc::O_RDONLY | libc::O_DIRECTORY | libc::O_CLOEXEC) })
-        })?;
+        let fd = retry_on_interrupt(|| check(unsafe { libc::open(name.as_ptr(), flags) }))?;
         // SAFETY: open returned a descriptor that nobody else owns.
         Ok(Dir { fd: unsafe { OwnedFd::from_raw_fd(fd) }, path: path.to_owned() })
     }
@@ -174,10 +173,10 @@ impl Dir {
 
     fn open_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<OwnedFd> {
         let name = c_string(name)?;
-        // SAFETY: `name` is NUL-terminated, the directory descriptor is open; the mode is read only with O_CREAT.
-        let fd = retry_on_interrupt(|| {
-            check(unsafe { libc::openat(self.fd.as_raw_fd(), name.as_ptr(), flags, FILE_MODE) })
-        })?;
+        let anchor = self.fd.as_raw_fd();
+        // SAFETY: `name` is NUL-terminated, `anchor` is open; the mode is read only with O_CREAT.
+        let fd =
+            retry_on_interrupt(|| check(unsafe { libc::openat(anchor, name.as_ptr(), flags, FILE_MODE) }))?;
         // SAFETY: openat returned a descriptor that nobody else owns.
         Ok(unsafe { OwnedFd::from_raw_fd(fd) })
     }
