@@ -8,6 +8,9 @@ use crate::log::Logger;
 use crate::memory::{HostPtr, Segment};
 use crate::metrics;
 
+pub use crate::transfer::batch::{Direction, ItemResult};
+pub use crate::transfer::completion::Completion;
+
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
 /// Longest namespace in bytes.
@@ -34,44 +37,11 @@ pub struct OpenOptions {
     pub logger: Logger,
 }
 
-/// Which way the bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Storage to memory.
-    Get,
-    /// Memory to storage.
-    Put,
-}
-
 /// A handle on a submitted batch; the number in the C API, never 0.
 pub type Ticket = u64;
 
 /// A handle on a completion queue; never 0.
 pub type QueueId = u64;
-
-/// How one item ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ItemResult {
-    /// Its status.
-    pub status: Status,
-    /// The OS error number behind it, else 0.
-    pub os_error: i32,
-    /// Payload bytes moved.
-    pub bytes: u64,
-    /// Length of the stored object where it is known, else 0.
-    pub object_length: u64,
-}
-
-/// One drained completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// The finished ticket.
-    pub ticket: Ticket,
-    /// What the submitter gave.
-    pub user_data: u64,
-    /// What [`Store::ticket_wait`] will return for it.
-    pub status: Status,
-}
 
 /// How a batch is submitted.
 #[derive(Clone, Copy, Debug, Default)]
