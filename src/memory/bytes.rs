@@ -25,12 +25,43 @@ pub fn checksum(segments: &[Segment], from: usize, to: usize, scratch: &mut [u8]
 
 /// XXH3 (64 bit) of one stretch of memory.
 pub fn checksum_slice(slice: HostSlice) -> u64 {
-    if slice.length == 0 {
-        return Hasher::oneshot(&[]);
-    }
     // SAFETY: the maker of the HostPtr vouched for these bytes until the operation completes, and it
     // has not completed yet; nobody writes them meanwhile.
     Hasher::oneshot(unsafe { std::slice::from_raw_parts(slice.pointer.as_ptr(), slice.length) })
+}
+
+/// XXH3 (64 bit) of bytes of our own.
+pub fn checksum_bytes(bytes: &[u8]) -> u64 {
+    Hasher::oneshot(bytes)
+}
+
+/// Copies the stretch `source` into `target`, which is as long.
+pub fn gather_slice(source: HostSlice, target: &mut [u8]) {
+    let target = &mut target[..source.length];
+    // SAFETY: as in `gather`.
+    unsafe { std::ptr::copy_nonoverlapping(source.pointer.as_ptr(), target.as_mut_ptr(), target.len()) };
+}
+
+/// Copies the stretch `source` into `segments` from offset `from` on.
+pub fn scatter_slice(source: HostSlice, segments: &[Segment], from: usize) {
+    let mut at = 0;
+    for_each_slice(segments, from, from + source.length, |slice| {
+        let part = source.pointer.offset(at);
+        // SAFETY: as in `scatter`, with a source in the staging buffer.
+        unsafe { std::ptr::copy_nonoverlapping(part.as_ptr(), slice.pointer.as_ptr(), slice.length) };
+        at += slice.length;
+    });
+}
+
+/// Copies the bytes of `segments` from offset `from` on into the stretch `target`, filling it.
+pub fn gather_into(segments: &[Segment], from: usize, target: HostSlice) {
+    let mut at = 0;
+    for_each_slice(segments, from, from + target.length, |slice| {
+        let part = target.pointer.offset(at);
+        // SAFETY: as in `gather`, with a target in the staging buffer.
+        unsafe { std::ptr::copy_nonoverlapping(slice.pointer.as_ptr(), part.as_ptr(), slice.length) };
+        at += slice.length;
+    });
 }
 
 /// Copies the bytes of `segments` from offset `from` on into `target`, filling it.
