@@ -1,5 +1,6 @@
 //! The store: keys in, bytes out. What is where, who may see it, and who moves it.
 
+pub mod pool;
 pub mod record;
 
 use std::time::Duration;
