@@ -38,33 +38,36 @@ pub(super) fn enter(parent: &Dir, name: &str) -> Result<Owned> {
     // A creation that fails removes its lock file and directory. Whoever waited at that very moment
     // holds a lock on a file that nobody can find any more, and must start over.
     for _ in 0..ENTER_ATTEMPTS_MAX {
-        let (directory, directory_created) = open_directory(parent, name)?;
-        refuse_foreign(&directory)?;
-        let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
-        let lock = match directory.open_file(OsStr::new(LOCK_NAME), mode) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-            other => other.map_err(|error| foreign_or_os(&directory, LOCK_NAME, &error))?,
-        };
-        match lock::try_lock_exclusive(&lock) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                return Err(locked(&directory, &lock));
-            }
-            Err(error) => {
-                return Err(Error::os(
-                    format_args!("locking {}", directory.path().join(LOCK_NAME).display()),
-                    &error,
-                ));
-            }
-        }
-        if is_still_there(&directory, &lock) {
-            return Ok(Owned { directory, lock, directory_created });
+        if let Some(owned) = try_enter(parent, name)? {
+            return Ok(owned);
         }
     }
     Err(Error::new(
         Status::Locked,
-        format!("another process keeps making and removing {}", parent.path().join(name).display()),
+        format!("other processes keep making and removing {}", parent.path().join(name).display()),
     ))
+}
+
+/// `None` if another process removed the directory or the lock file on the way.
+fn try_enter(parent: &Dir, name: &str) -> Result<Option<Owned>> {
+    let Some((directory, directory_created)) = open_directory(parent, name)? else {
+        return Ok(None);
+    };
+    refuse_foreign(&directory)?;
+    let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
+    let lock = match directory.open_file(OsStr::new(LOCK_NAME), mode) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| foreign_or_os(&directory, LOCK_NAME, &error))?,
+    };
+    match lock::try_lock_exclusive(&lock) {
+        Ok(()) if is_still_there(&directory, &lock) => Ok(Some(Owned { directory, lock, directory_created })),
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(locked(&directory, &lock)),
+        Err(error) => {
+            let path = directory.path().join(LOCK_NAME);
+            Err(Error::os(format_args!("locking {}", path.display()), &error))
+        }
+    }
 }
 
 impl Owned {
@@ -100,24 +103,26 @@ impl Owned {
     }
 }
 
-fn open_directory(parent: &Dir, name: &str) -> Result<(Dir, bool)> {
+/// The pool's directory and whether it was made here; `None` if it vanished at once.
+fn open_directory(parent: &Dir, name: &str) -> Result<Option<(Dir, bool)>> {
     let path = parent.path().join(name);
     let opened = match parent.existing_subdir(name) {
-        Ok(directory) => return Ok((directory, false)),
+        Ok(directory) => return Ok(Some((directory, false))),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            parent.subdir(name).map(|directory| (directory, true))
+            parent.subdir(name).map(|directory| Some((directory, true)))
         }
         Err(error) => Err(error),
     };
-    opened.map_err(|error| match error.raw_os_error() {
-        Some(libc::ELOOP | libc::ENOTDIR) => Error::new(
+    opened.or_else(|error| match error.raw_os_error() {
+        Some(libc::ENOENT) => Ok(None),
+        Some(libc::ELOOP | libc::ENOTDIR) => Err(Error::new(
             Status::Format,
             format!(
                 "{} is not a directory (symbolic links are not followed); remove it by hand or choose another nixl_path",
                 path.display()
             ),
-        ),
-        _ => Error::os(format_args!("opening the pool directory {}", path.display()), &error),
+        )),
+        _ => Err(Error::os(format_args!("opening the pool directory {}", path.display()), &error)),
     })
 }
 

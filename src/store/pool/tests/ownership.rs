@@ -37,6 +37,43 @@ fn a_stale_lock_text_keeps_nobody_out() {
     }
 }
 
+/// Workers start at once, and the creations of some fail and are taken back while others are on their
+/// way in: at any moment one owner at most, and nobody meets anything but the lock or the full disk.
+#[test]
+fn owners_never_overlap_while_creations_come_and_go() {
+    let scratch = Scratch::new();
+    let owners = AtomicU64::new(0);
+    let worker = |fails: bool| {
+        let logger = Log::default().logger();
+        let small = PoolParameters { slot_count: 2, chunk_bytes: 4096, ..parameters() };
+        let mut opened = 0;
+        for round in 0..400 {
+            let attempt = || Pool::open(&scratch.0, NAME, &small, &logger);
+            let outcome =
+                if fails { with(round % 9, Event::Error(libc::ENOSPC), attempt).unwrap() } else { attempt() };
+            match outcome {
+                Ok((pool, _)) => {
+                    assert_eq!(owners.fetch_add(1, Ordering::SeqCst), 0, "two owners");
+                    opened += 1;
+                    // Without its manifest it is unfinished for the next one, who makes it again.
+                    fs::remove_file(scratch.file("manifest")).unwrap();
+                    owners.fetch_sub(1, Ordering::SeqCst);
+                    drop(pool);
+                }
+                Err(error) => {
+                    assert!(matches!(error.status(), Status::Locked | Status::NoSpace), "{error}");
+                }
+            }
+        }
+        opened
+    };
+    let opened: u32 = std::thread::scope(|scope| {
+        let threads: Vec<_> = [true, true, false].map(|fails| scope.spawn(move || worker(fails))).into();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert!(opened > 0);
+}
+
 /// A changed setting must not cost the cache: the pool is refused, both values and the way out are
 /// named, and not a byte changes on disk.
 #[test]
@@ -46,6 +83,7 @@ fn other_parameters_are_refused_and_nothing_is_changed() {
     let expected = fill(&pool);
     snapshot(&pool, &expected).unwrap();
     pool.release();
+    fs::write(scratch.file("lock"), "1 the-last-owner").unwrap();
     let before = image(&scratch.0);
     let others = [
         (PoolParameters { slot_count: 21, ..parameters() }, ["nixl_pool_size", "20", "21"]),
