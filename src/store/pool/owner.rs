@@ -9,7 +9,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use super::{files, foreign_or_os, manifest, snapshot};
+use super::{files, foreign_or_os, manifest, snapshot, steps};
 use crate::error::{Error, Result, Status};
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::{host_name, lock};
@@ -59,6 +59,7 @@ fn try_enter(parent: &Dir, name: &str) -> Result<Option<Owned>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         other => other.map_err(|error| foreign_or_os(&directory, LOCK_NAME, &error))?,
     };
+    steps::before_lock();
     match lock::try_lock_exclusive(&lock) {
         Ok(()) if is_still_there(&directory, &lock) => Ok(Some(Owned { directory, lock, directory_created })),
         Ok(()) => Ok(None),
@@ -213,22 +214,6 @@ pub(super) fn open_parent(path: &Path) -> Result<Dir> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    /// A process that fails to make a pool removes its lock file. Another one that had that very file
-    /// open then gets a lock which excludes nobody, and has to see it.
-    #[test]
-    fn a_lock_on_a_removed_file_is_noticed() {
-        let path = std::env::temp_dir().join(format!("nixl-store-owner-{}", std::process::id()));
-        let parent = Dir::open_or_create(&path).unwrap();
-        let owned = enter(&parent, "pool").unwrap();
-        assert!(is_still_there(&owned.directory, &owned.lock));
-        owned.directory.unlink(OsStr::new(LOCK_NAME)).unwrap();
-        assert!(!is_still_there(&owned.directory, &owned.lock));
-        let second = enter(&parent, "pool").unwrap();
-        assert!(is_still_there(&second.directory, &second.lock));
-        assert!(!is_still_there(&owned.directory, &owned.lock));
-        std::fs::remove_dir_all(&path).unwrap();
-    }
 
     /// The text in a lock file is anybody's; it reaches a message only as a number and a plain name.
     #[test]

@@ -2,14 +2,18 @@
 //!
 //! In a release these marks are nothing. Tests stop at each in turn and look at what is left.
 
-#[cfg(not(test))]
 /// A step on disk is done.
+#[cfg(not(test))]
 pub(super) fn done() -> std::io::Result<()> {
     Ok(())
 }
 
+/// The lock file is open and about to be locked.
+#[cfg(not(test))]
+pub(super) fn before_lock() {}
+
 #[cfg(test)]
-pub(super) use under_test::done;
+pub(super) use under_test::{before_lock, done};
 
 #[cfg(test)]
 pub(super) mod under_test {
@@ -28,6 +32,7 @@ pub(super) mod under_test {
 
     thread_local! {
         static PLAN: Cell<Option<(u32, Event)>> = const { Cell::new(None) };
+        static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
     }
 
     /// Lets `event` happen at the step number `at`, counted from 0, while `run` runs.
@@ -43,7 +48,18 @@ pub(super) mod under_test {
         }
     }
 
-    /// Whether the plan's step was never reached.
+    /// Lets `other` happen between this thread's next opening of a lock file and its locking.
+    pub fn meanwhile(other: impl FnOnce() + 'static) {
+        MEANWHILE.set(Some(Box::new(other)));
+    }
+
+    pub(in crate::store::pool) fn before_lock() {
+        if let Some(other) = MEANWHILE.take() {
+            other();
+        }
+    }
+
+    /// What a simulated crash unwinds with.
     struct Crashed;
 
     pub(in crate::store::pool) fn done() -> io::Result<()> {

@@ -37,6 +37,25 @@ fn a_stale_lock_text_keeps_nobody_out() {
     }
 }
 
+/// A creation that fails takes its lock file back. Whoever had that very file open then gets a lock
+/// which excludes nobody, and has to start over.
+#[test]
+fn a_lock_on_a_removed_file_is_not_ownership() {
+    for directory_too in [true, false] {
+        let scratch = Scratch::new();
+        let pool_path = scratch.pool();
+        steps::under_test::meanwhile(move || {
+            fs::remove_file(pool_path.join("lock")).unwrap();
+            if directory_too {
+                fs::remove_dir(pool_path).unwrap();
+            }
+        });
+        let (pool, _) = open(&scratch);
+        assert_eq!(refusal(&scratch, &parameters()).status(), Status::Locked);
+        drop(pool);
+    }
+}
+
 /// Workers start at once, and the creations of some fail and are taken back while others are on their
 /// way in: at any moment one owner at most, and nobody meets anything but the lock or the full disk.
 #[test]
