@@ -4,6 +4,7 @@ pub mod engine;
 pub mod lane;
 mod open;
 pub mod placement;
+pub mod pool;
 pub mod record;
 mod regions;
 

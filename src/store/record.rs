@@ -15,6 +15,7 @@ use std::fmt;
 use crate::error::{Error, Result, Status};
 use wire::{Fields, FieldsMut};
 
+pub(crate) use key::is_effective;
 pub use key::{EFFECTIVE_KEY_BYTES_MAX, EffectiveKey, digest};
 pub use size::{
     CHECKSUM_BLOCK_BYTES, RECORD_ALIGNMENT, TRAILER_BYTES_MIN, block_count, padded, split_file, trailer_bytes,
@@ -122,12 +123,12 @@ pub fn encode(out: &mut [u8], identity: &Identity<'_>, block_checksums: &[u64]) 
     if block_count(identity.payload_bytes) != Some(block_checksums.len()) {
         return Err(misfit("wrong number of block checksums"));
     }
-    if !key::is_effective(identity.key) {
+    if !is_effective(identity.key) {
         return Err(misfit("not an effective key"));
     }
     out.fill(0);
     write_fields(out, identity, block_checksums).ok_or_else(|| misfit("does not fit"))?;
-    let checksum = checksum(out).ok_or_else(|| misfit("does not fit"))?;
+    let checksum = checksum_with_hole(out, CHECKSUM_OFFSET).ok_or_else(|| misfit("does not fit"))?;
     let place = out.get_mut(CHECKSUM_OFFSET..CHECKSUM_END).ok_or_else(|| misfit("does not fit"))?;
     place.copy_from_slice(&checksum.to_le_bytes());
     Ok(())
@@ -152,7 +153,7 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Trailer<'_>, Invalid> {
         return Err(Invalid::Length);
     }
     let stored = bytes.get(CHECKSUM_OFFSET..).and_then(|rest| Fields::new(rest).u64());
-    if stored != checksum(bytes) {
+    if stored != checksum_with_hole(bytes, CHECKSUM_OFFSET) {
         return Err(Invalid::Checksum);
     }
     // A matching checksum proves no origin: anybody can compute it, so every field is still checked.
@@ -211,7 +212,7 @@ fn read_fields(bytes: &[u8]) -> std::result::Result<Trailer<'_>, Invalid> {
     let key = bytes
         .get(KEY_OFFSET..BLOCKS_OFFSET)
         .and_then(|area| area.get(..key_bytes))
-        .filter(|key| key::is_effective(key))
+        .filter(|key| is_effective(key))
         .ok_or(Invalid::Bounds("key"))?;
     let block_checksums = blocks
         .checked_mul(size_of::<u64>())
@@ -236,13 +237,13 @@ fn check_trailer_length(length: usize, payload_bytes: u64) -> std::result::Resul
     }
 }
 
-/// XXH3-64 of a trailer as if its checksum field were zero. `None`: too short to have one.
-fn checksum(trailer: &[u8]) -> Option<u64> {
+/// XXH3-64 of `bytes` as if the eight bytes at `hole`, which store it, were zero. `None`: too short to have them.
+pub(crate) fn checksum_with_hole(bytes: &[u8], hole: usize) -> Option<u64> {
     use std::hash::Hasher;
     use twox_hash::xxhash3_64::{RawHasher, SecretBuffer};
     let mut hasher = RawHasher::new(SecretBuffer::default());
-    hasher.write(trailer.get(..CHECKSUM_OFFSET)?);
+    hasher.write(bytes.get(..hole)?);
     hasher.write(&[0; size_of::<u64>()]);
-    hasher.write(trailer.get(CHECKSUM_END..)?);
+    hasher.write(bytes.get(hole.checked_add(size_of::<u64>())?..)?);
     Some(hasher.finish())
 }

@@ -71,7 +71,7 @@ pub fn digest(effective_key: &[u8]) -> u128 {
 }
 
 /// Whether `bytes` could have come from [`EffectiveKey::new`].
-pub(super) fn is_effective(bytes: &[u8]) -> bool {
+pub(crate) fn is_effective(bytes: &[u8]) -> bool {
     let Some((namespace_bytes, rest)) = bytes.split_first() else {
         return false;
     };
