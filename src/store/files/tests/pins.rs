@@ -130,3 +130,27 @@ fn no_eviction_slips_past_a_pin() {
     });
     assert_eq!(lost, 0, "a pinned object was evicted");
 }
+
+/// Byte locks of one open file do not exclude each other. Were two threads to evict one object at
+/// once, the first to end would unlock under the second, and a pin could come between.
+#[test]
+fn evictions_of_one_object_run_one_at_a_time() {
+    let dir = TestDir::new();
+    let store = open(dir.path());
+    let busy = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..200 {
+                    let alone = store.pins.evict(7, || {
+                        let alone = !busy.swap(true, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        busy.store(false, Ordering::SeqCst);
+                        Ok(alone)
+                    });
+                    assert_eq!(alone.unwrap(), Evicted::Removed);
+                }
+            });
+        }
+    });
+}
