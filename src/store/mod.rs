@@ -12,6 +12,9 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
+pub mod files;
+
+use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;

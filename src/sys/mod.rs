@@ -1,5 +1,6 @@
 //! System calls that std does not wrap, as safe functions over file descriptors.
 
+pub mod at;
 pub mod dir;
 pub mod event;
 pub mod file;
