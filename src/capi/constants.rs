@@ -19,55 +19,55 @@ pub const NIXL_STORE_VERSION_MINOR: u32 = 1;
 pub const NIXL_STORE_VERSION_PATCH: u32 = 0;
 
 /// Success.
-pub const NIXL_STORE_OK: nixl_store_status_t = 0;
+pub const NIXL_STORE_OK: i32 = 0;
 /// Answer: the key is not stored, or its bytes could not be proven right, which to a cache is the same.
-pub const NIXL_STORE_NOT_FOUND: nixl_store_status_t = 1;
+pub const NIXL_STORE_NOT_FOUND: i32 = 1;
 /// Answer: the ticket is not finished yet.
-pub const NIXL_STORE_IN_PROGRESS: nixl_store_status_t = 2;
+pub const NIXL_STORE_IN_PROGRESS: i32 = 2;
 /// Answer: the key was not removed because it is pinned.
-pub const NIXL_STORE_PINNED: nixl_store_status_t = 3;
+pub const NIXL_STORE_PINNED: i32 = 3;
 /// An argument cannot be accepted; nothing was done.
-pub const NIXL_STORE_ERROR_INVALID_ARGUMENT: nixl_store_status_t = -1;
+pub const NIXL_STORE_ERROR_INVALID_ARGUMENT: i32 = -1;
 /// A handle or ticket is NULL or 0, closed or consumed, or never was one of this store.
-pub const NIXL_STORE_ERROR_INVALID_HANDLE: nixl_store_status_t = -2;
+pub const NIXL_STORE_ERROR_INVALID_HANDLE: i32 = -2;
 /// The configuration cannot be used; the message names key, value, what is allowed, and the line.
-pub const NIXL_STORE_ERROR_CONFIG: nixl_store_status_t = -3;
+pub const NIXL_STORE_ERROR_CONFIG: i32 = -3;
 /// The backend is not built in, a device is missing, or the combination is not served.
-pub const NIXL_STORE_ERROR_UNSUPPORTED: nixl_store_status_t = -4;
+pub const NIXL_STORE_ERROR_UNSUPPORTED: i32 = -4;
 /// The operating system or the backend reported an error.
-pub const NIXL_STORE_ERROR_IO: nixl_store_status_t = -5;
+pub const NIXL_STORE_ERROR_IO: i32 = -5;
 /// The device is full (ENOSPC, EDQUOT) and eviction could not help.
-pub const NIXL_STORE_ERROR_NO_SPACE: nixl_store_status_t = -6;
+pub const NIXL_STORE_ERROR_NO_SPACE: i32 = -6;
 /// Every slot is pinned, in use or quarantined.
-pub const NIXL_STORE_ERROR_POOL_FULL: nixl_store_status_t = -7;
+pub const NIXL_STORE_ERROR_POOL_FULL: i32 = -7;
 /// The memory given to a get is smaller than the object.
-pub const NIXL_STORE_ERROR_BUFFER_TOO_SMALL: nixl_store_status_t = -8;
+pub const NIXL_STORE_ERROR_BUFFER_TOO_SMALL: i32 = -8;
 /// The object is larger than a slot or than the capacity.
-pub const NIXL_STORE_ERROR_TOO_LARGE: nixl_store_status_t = -9;
+pub const NIXL_STORE_ERROR_TOO_LARGE: i32 = -9;
 /// A range get reaches past the end of the object.
-pub const NIXL_STORE_ERROR_OUT_OF_RANGE: nixl_store_status_t = -10;
+pub const NIXL_STORE_ERROR_OUT_OF_RANGE: i32 = -10;
 /// A bounded queue or table is full; try again later.
-pub const NIXL_STORE_ERROR_BUSY: nixl_store_status_t = -11;
+pub const NIXL_STORE_ERROR_BUSY: i32 = -11;
 /// The deadline passed first.
-pub const NIXL_STORE_ERROR_TIMED_OUT: nixl_store_status_t = -12;
+pub const NIXL_STORE_ERROR_TIMED_OUT: i32 = -12;
 /// Cancelled before it was started.
-pub const NIXL_STORE_ERROR_CANCELLED: nixl_store_status_t = -13;
+pub const NIXL_STORE_ERROR_CANCELLED: i32 = -13;
 /// Another thread is closing the store.
-pub const NIXL_STORE_ERROR_CLOSING: nixl_store_status_t = -14;
+pub const NIXL_STORE_ERROR_CLOSING: i32 = -14;
 /// Another process, or another store of this one, owns the static pool; the message says who.
-pub const NIXL_STORE_ERROR_LOCKED: nixl_store_status_t = -15;
+pub const NIXL_STORE_ERROR_LOCKED: i32 = -15;
 /// What is on storage was made with other parameters; the message says how to proceed.
-pub const NIXL_STORE_ERROR_FORMAT: nixl_store_status_t = -16;
+pub const NIXL_STORE_ERROR_FORMAT: i32 = -16;
 /// The operating system denied access.
-pub const NIXL_STORE_ERROR_PERMISSION: nixl_store_status_t = -17;
+pub const NIXL_STORE_ERROR_PERMISSION: i32 = -17;
 /// Memory could not be had.
-pub const NIXL_STORE_ERROR_OUT_OF_MEMORY: nixl_store_status_t = -18;
+pub const NIXL_STORE_ERROR_OUT_OF_MEMORY: i32 = -18;
 /// The library caught a bug of its own in this store; the store refuses everything but close.
-pub const NIXL_STORE_ERROR_POISONED: nixl_store_status_t = -19;
+pub const NIXL_STORE_ERROR_POISONED: i32 = -19;
 /// The process forked after open; the child may only close.
-pub const NIXL_STORE_ERROR_FORKED: nixl_store_status_t = -20;
+pub const NIXL_STORE_ERROR_FORKED: i32 = -20;
 /// A bug in the library.
-pub const NIXL_STORE_ERROR_INTERNAL: nixl_store_status_t = -21;
+pub const NIXL_STORE_ERROR_INTERNAL: i32 = -21;
 
 /// Longest key, in bytes.
 pub const NIXL_STORE_KEY_BYTES_MAX: usize = 1024;

@@ -26,12 +26,12 @@ pub struct nixl_store_queue_t {
     _opaque: (),
 }
 
-/// Receives the library's messages, one NUL-terminated line of UTF-8 each, valid during the call only.
+/// Receives the library's messages, each a NUL-terminated string of UTF-8, valid during the call only.
 ///
 /// It is called from the caller's threads and from the library's, several at a time: it must be thread-safe, return
 /// soon, throw nothing, and call no function of this library. It may be called from inside nixl_store_open() until
 /// nixl_store_close() returned; log_context has to live as long.
-/// `level` is one of NIXL_STORE_LOG_*. Which levels arrive: up to INFO, unless the environment variable
+/// level is one of NIXL_STORE_LOG_*. Which levels arrive: up to INFO, unless the environment variable
 /// NIXL_STORE_LOG says otherwise (off, error, warn, info, debug).
 pub type nixl_store_log_fn_t =
     Option<unsafe extern "C" fn(context: *mut c_void, level: u32, message: *const c_char)>;
