@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #define PROGRESS_INTERVAL_SECONDS 0.1
-#define PROGRESS_BAR_WIDTH 30
+#define PROGRESS_BAR_WIDTH 24
 /* Room for every number that is formatted here. */
 #define TEXT_BYTES 32
 
@@ -61,7 +61,7 @@ void replay_progress(const replay_totals_t *totals)
     for (place = 0; place < PROGRESS_BAR_WIDTH; place++)
         bar[place] = (size_t)place * totals->request_count < totals->requests_done * PROGRESS_BAR_WIDTH ? '#' : '.';
     bar[PROGRESS_BAR_WIDTH] = '\0';
-    fprintf(stderr, "\r[%s] %zu/%zu requests  hits %.1f %%  put %.2f GB/s  get %.2f GB/s \033[K", bar,
+    fprintf(stderr, "\r[%s] %zu/%zu requests  hits %.1f %%  put %.1f, get %.1f GB/s\033[K", bar,
             totals->requests_done, totals->request_count, percent_of(totals->blocks_hit, totals->blocks_referenced),
             gigabytes_per_second(&totals->put), gigabytes_per_second(&totals->get));
     fflush(stderr);
