@@ -1,20 +1,21 @@
 //! The store: keys in, bytes out. What is where, who may see it, and who moves it.
 
+pub mod catalog;
 pub mod engine;
+pub mod files;
 pub mod lane;
+pub mod objects;
 mod open;
 pub mod placement;
 pub mod pool;
 pub mod record;
 mod regions;
+pub mod slots;
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
-pub mod files;
-
-use std::time::Duration;
 
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
@@ -134,8 +135,6 @@ pub struct Store {
     queues: Mutex<HashMap<QueueId, Arc<CompletionQueue>>>,
     queue_next: AtomicU64,
     regions: Regions,
-    /// Generation of the next put; a put that starts later has a higher one.
-    generation: AtomicU64,
     namespace: Vec<u8>,
     timeout_default: Option<Duration>,
     capabilities: Capabilities,
@@ -210,14 +209,10 @@ impl BatchBuilder<'_> {
             }
         };
         let ticket = reserved.ticket;
-        let count = self.batch.len() as u64;
         let batch = self.batch()?;
         batch.deadline = deadline;
         batch.notice = notice;
         batch.ticket = ticket;
-        if batch.direction == Direction::Put {
-            batch.generation_first = store.generation.fetch_add(count, Ordering::Relaxed);
-        }
         store.tickets.insert(reserved, Arc::clone(&self.batch));
         // `close` raises the flag and then waits for every batch in the table: either it sees this
         // one, or this sees the flag.

@@ -69,6 +69,8 @@ pub struct Source<C> {
 pub struct Sink<C> {
     /// Where it goes.
     pub extent: Extent,
+    /// Generation for the trailer.
+    pub generation: u64,
     /// Whether an older trailer there must be destroyed before anything else is written.
     pub invalidate_first: bool,
     /// Whether the record becomes visible by `commit_put` alone, so that the order of its writes does not matter.
@@ -187,7 +189,7 @@ pub trait Placement: Keys + 'static {
     ///
     /// # Errors
     /// What the file system answers; then nothing is visible and nothing is held.
-    fn commit_put(&self, key: &Key<'_>, claim: Self::PutClaim, length: u64, generation: u64) -> Result<()>;
+    fn commit_put(&self, key: &Key<'_>, claim: Self::PutClaim, length: u64) -> Result<()>;
 
     /// Gives the room back. `touched`: writes were started there.
     fn abort_put(&self, claim: Self::PutClaim, touched: bool);

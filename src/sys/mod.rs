@@ -5,6 +5,7 @@ pub mod dir;
 pub mod event;
 pub mod file;
 pub mod lock;
+pub mod memory_file;
 
 use std::io;
 

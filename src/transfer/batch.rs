@@ -81,8 +81,6 @@ pub struct Batch {
     pub direction: Direction,
     /// When items not yet started are given up.
     pub deadline: Option<Instant>,
-    /// Generation of the first item of a put; the others follow.
-    pub generation_first: u64,
     /// Its number in the ticket table.
     pub ticket: u64,
     /// Where its end is reported.
@@ -101,7 +99,6 @@ impl Batch {
     pub fn reset(&mut self, direction: Direction) {
         self.direction = direction;
         self.deadline = None;
-        self.generation_first = 0;
         self.ticket = 0;
         self.notice = None;
         self.items.clear();

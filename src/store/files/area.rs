@@ -84,7 +84,7 @@ impl Area {
     pub(super) fn create_temporary(self: &Arc<Area>, direct: bool) -> io::Result<Temporary> {
         let name = Number::new(self.next.fetch_add(1, Ordering::Relaxed));
         let file = at::create_new(&self.dir, name.as_c_str(), direct)?;
-        Ok(Temporary { file, name, area: Arc::clone(self), published: false })
+        Ok(Temporary { file: Arc::new(file), name, area: Arc::clone(self), published: false })
     }
 }
 
@@ -103,7 +103,7 @@ impl Drop for Area {
 /// The file of an object that is being written. Dropped without being published, it is removed.
 #[derive(Debug)]
 pub struct Temporary {
-    file: File,
+    file: Arc<File>,
     name: Number,
     area: Arc<Area>,
     published: bool,
@@ -113,6 +113,11 @@ impl Temporary {
     /// The file, open for reading and writing.
     pub fn file(&self) -> &File {
         &self.file
+    }
+
+    /// The file, for transfers that outlive a borrow.
+    pub fn share(&self) -> Arc<File> {
+        Arc::clone(&self.file)
     }
 
     /// Reserves `bytes` of storage, where the file system can.

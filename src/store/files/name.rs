@@ -42,7 +42,7 @@ struct FlatName {
 
 impl ObjectName {
     /// The sharded name of an object.
-    pub(super) fn sharded(digest: u128) -> ObjectName {
+    pub fn sharded(digest: u128) -> ObjectName {
         ObjectName(Form::Sharded(digest))
     }
 
@@ -92,7 +92,7 @@ impl ObjectName {
     }
 
     /// The object that a file of the flat layout is, if [`ObjectName::lmcache`] can give its name.
-    pub(super) fn from_flat_file(file_name: &[u8]) -> Option<ObjectName> {
+    pub fn from_flat_file(file_name: &[u8]) -> Option<ObjectName> {
         if file_name.len() > NAME_BYTES_MAX || matches!(file_name, b"" | b"." | b"..") {
             return None;
         }

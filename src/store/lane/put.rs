@@ -23,25 +23,18 @@ const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
 
 impl<P: Placement> Lane<P> {
     pub(super) fn start_put(&mut self, guard: ItemGuard, attempts: u32) {
-        let Some((batch, item, number)) = guard.parts() else { return };
-        let (length, generation) = (item.length as u64, batch.generation_first + u64::from(number));
+        let Some((_, item, _)) = guard.parts() else { return };
+        let length = item.length as u64;
         let Some((key, _)) = item_parts(&guard) else { return };
         match self.placement.open_put(&key, length) {
-            Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, length, generation, attempts),
+            Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, length, attempts),
             Ok(PutPlace::Busy) => self.parked.push_back(Parked { guard, attempts }),
             Err(error) => self.finish(guard, failed(&error)),
         }
     }
 
-    fn begin_put(
-        &mut self,
-        guard: ItemGuard,
-        sink: Sink<P::PutClaim>,
-        length: u64,
-        generation: u64,
-        attempts: u32,
-    ) {
-        let Sink { extent, invalidate_first, hidden, claim } = sink;
+    fn begin_put(&mut self, guard: ItemGuard, sink: Sink<P::PutClaim>, length: u64, attempts: u32) {
+        let Sink { extent, generation, invalidate_first, hidden, claim } = sink;
         let mut buffer = match self.take_buffer(TAIL_BYTES + extent.trailer_bytes as usize) {
             Ok(buffer) => buffer,
             Err(_) => {
@@ -244,7 +237,7 @@ impl<P: Placement> Lane<P> {
         let outcome = match failure {
             None => self
                 .placement
-                .commit_put(&key, claim, length, put.generation)
+                .commit_put(&key, claim, length)
                 .map_err(|error| (error.status(), error.os_error())),
             Some(failure) => {
                 self.placement.abort_put(claim, put.touched);
