@@ -12,7 +12,7 @@
 //! .nixl_store+pins                      locked bytes: see `pins`
 //! ```
 //!
-//! It keeps six descriptors open and opens at most two more for each operation under way.
+//! It keeps six descriptors open and opens at most three more for each operation under way.
 //! Directories that are missing are made again, so that an operator may empty `nixl_path` while it is
 //! in use. Only pins suffer: who opens the store after that does not see those of who had it open.
 
@@ -186,7 +186,6 @@ impl FileStore {
             }
             other => other,
         };
-        // A directory in the object's place gives EISDIR.
         renamed.map_err(as_planted)
     }
 
