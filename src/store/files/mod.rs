@@ -68,7 +68,9 @@ impl FileStore {
     /// processes left unfinished.
     ///
     /// # Errors
-    /// [`Status::Permission`](crate::error::Status::Permission) if this process may not write there, else what the system answers.
+    /// [`Status::Permission`] if this process may not write there, else what the system answers.
+    ///
+    /// [`Status::Permission`]: crate::error::Status::Permission
     pub fn open(path: &Path, layout: Layout, direct_io: bool, logger: &Logger) -> Result<FileStore> {
         let context = |what: &str| format!("nixl_path {}: {what}", path.display());
         let root = Dir::open_or_create(path)
@@ -122,7 +124,9 @@ impl FileStore {
     /// The name of the object with the effective key's `digest`, made from `key` where the layout names by key.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`](crate::error::Status::InvalidArgument) for a key that has no file name in the lmcache layout.
+    /// [`Status::InvalidArgument`] for a key that has no file name in the lmcache layout.
+    ///
+    /// [`Status::InvalidArgument`]: crate::error::Status::InvalidArgument
     pub fn name_of(&self, digest: u128, key: &[u8]) -> Result<ObjectName> {
         match self.layout {
             Layout::Sharded => Ok(ObjectName::sharded(digest)),
