@@ -70,8 +70,11 @@ fn owners_never_overlap_while_creations_come_and_go() {
         while opened.load(Ordering::SeqCst) < OPENED_ENOUGH {
             round += 1;
             let attempt = || Pool::open(&scratch.0, NAME, &small, &logger);
-            let outcome =
-                if fails { with(round % 30, Event::Error(libc::ENOSPC), attempt).unwrap() } else { attempt() };
+            let outcome = if fails {
+                with(round % 30, Event::Error(libc::ENOSPC), attempt).unwrap()
+            } else {
+                attempt()
+            };
             match outcome {
                 Ok((pool, _)) => {
                     assert_eq!(owners.fetch_add(1, Ordering::SeqCst), 0, "two owners");
