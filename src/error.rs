@@ -65,6 +65,40 @@ impl Status {
         self as i32
     }
 
+    /// Every status.
+    pub const ALL: [Status; 25] = [
+        Status::Ok,
+        Status::NotFound,
+        Status::InProgress,
+        Status::Pinned,
+        Status::InvalidArgument,
+        Status::InvalidHandle,
+        Status::Config,
+        Status::Unsupported,
+        Status::Io,
+        Status::NoSpace,
+        Status::PoolFull,
+        Status::BufferTooSmall,
+        Status::TooLarge,
+        Status::OutOfRange,
+        Status::Busy,
+        Status::TimedOut,
+        Status::Cancelled,
+        Status::Closing,
+        Status::Locked,
+        Status::Format,
+        Status::Permission,
+        Status::OutOfMemory,
+        Status::Poisoned,
+        Status::Forked,
+        Status::Internal,
+    ];
+
+    /// The status with this number.
+    pub fn from_code(code: i32) -> Option<Status> {
+        Status::ALL.into_iter().find(|status| status.code() == code)
+    }
+
     /// Whether this is an error rather than success or an answer.
     pub const fn is_error(self) -> bool {
         self.code() < 0

@@ -196,7 +196,9 @@ fn segment(raw: &nixl_store_segment_t) -> Result<Segment> {
     };
     check::reserved("reserved", raw.reserved.into())?;
     let length = check::memory("address", raw.address.addr(), raw.length)?;
-    Ok(Segment { pointer: HostPtr::new(raw.address.cast()), length, kind })
+    // SAFETY: the header asks the caller to keep an item's memory valid, and to itself, until completion.
+    let pointer = unsafe { HostPtr::new(raw.address.cast()) };
+    Ok(Segment { pointer, length, kind })
 }
 
 /// What can be told from an item alone.

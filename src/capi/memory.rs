@@ -37,7 +37,9 @@ pub unsafe extern "C" fn nixl_store_memory_register(
 ) -> nixl_store_status_t {
     with_store("nixl_store_memory_register", store, |open| {
         let length = check::memory("address", address.addr(), length as u64)?;
-        open.store.memory_register(HostPtr::new(address.cast()), length).map(|()| Status::Ok)
+        // SAFETY: the header asks that registered memory stays valid until it is unregistered.
+        let pointer = unsafe { HostPtr::new(address.cast()) };
+        open.store.memory_register(pointer, length).map(|()| Status::Ok)
     })
 }
 
@@ -58,7 +60,9 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
 ) -> nixl_store_status_t {
     with_store("nixl_store_memory_unregister", store, |open| {
         check::memory("address", address.addr(), 1)?;
-        open.store.memory_unregister(HostPtr::new(address.cast())).map(|()| Status::Ok)
+        // SAFETY: only compared with what is registered.
+        let pointer = unsafe { HostPtr::new(address.cast()) };
+        open.store.memory_unregister(pointer).map(|()| Status::Ok)
     })
 }
 
@@ -113,6 +117,8 @@ pub unsafe extern "C" fn nixl_store_memory_free(
 ) -> nixl_store_status_t {
     with_store("nixl_store_memory_free", store, |open| {
         check::memory("address", address.addr(), 1)?;
-        open.store.memory_free(HostPtr::new(address.cast())).map(|()| Status::Ok)
+        // SAFETY: only compared with what was lent.
+        let pointer = unsafe { HostPtr::new(address.cast()) };
+        open.store.memory_free(pointer).map(|()| Status::Ok)
     })
 }

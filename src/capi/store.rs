@@ -229,7 +229,9 @@ fn transfer_one(
 ) -> Result<ItemResult> {
     let mut batch = open.store.batch(direction, 1)?;
     batch.item(key, None)?;
-    batch.segment(Segment { pointer: HostPtr::new(address.cast()), length, kind: MemoryKind::Host })?;
+    // SAFETY: the header asks the caller to keep the memory valid during the call, which ends after the item has.
+    let pointer = unsafe { HostPtr::new(address.cast()) };
+    batch.segment(Segment { pointer, length, kind: MemoryKind::Host })?;
     let ticket = batch.submit(SubmitOptions::default())?;
     let mut outcome = None;
     // Without a deadline of its own: the memory is the caller's again only when the item has ended,

@@ -1,127 +1,36 @@
 //! The configuration as the store uses it: LMCache's YAML, checked and typed.
+//!
+//! ```text
+//! source  file to text          document  text and environment to levels     names  which keys there are
+//! tree    text to values        setting   one value: read it or refuse it    scalar what a value means
+//! load    levels to a Config, with backend_params, store_settings, endpoint for their parts
+//! ```
+//!
+//! The file is untrusted: it cannot crash the process, make it read without end, or put a credential into a message.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use crate::error::{Error, Result, Status};
+use crate::error::Result;
 
-/// Which backend moves the bytes (`nixl_backend`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BackendKind {
-    /// Local files through io_uring or threads.
-    Posix,
-    /// cuFile batch API.
-    Gds,
-    /// cuFile reads and writes on threads.
-    GdsMt,
-    /// 3FS through USRBIO.
-    Hf3fs,
-    /// S3-compatible object store.
-    Obj,
-    /// In this process's memory: nothing survives it. For tests and as a cache in RAM.
-    Memory,
-}
+mod backend_params;
+mod document;
+mod endpoint;
+mod json;
+mod load;
+mod names;
+mod scalar;
+mod setting;
+mod source;
+mod store_settings;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod types;
 
-/// Where the staging buffer lives (`nixl_buffer_device`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BufferDevice {
-    /// Host memory.
-    Cpu,
-    /// CUDA memory, of the named device or of the engine's current one.
-    Cuda(Option<u32>),
-}
-
-/// Eviction order (`cache_policy`), with LMCache's meanings.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum CachePolicy {
-    /// Least recently used leaves first.
-    #[default]
-    Lru,
-    /// Least frequently used leaves first; ties in order of arrival at that frequency.
-    Lfu,
-    /// Oldest put leaves first.
-    Fifo,
-    /// Most recently used leaves first.
-    Mru,
-}
-
-/// How a dynamic store names its files (`nixl_store_layout`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Layout {
-    /// Hashed names in hashed sub-directories.
-    #[default]
-    Sharded,
-    /// The flat names that LMCache's dynamic NIXL backend uses.
-    Lmcache,
-}
-
-/// This library's own settings: the keys `nixl_store_*` in `extra_config`.
-#[derive(Clone, Debug)]
-pub struct StoreSettings {
-    /// `nixl_store_chunk_bytes`: bytes of the largest object; the open options win over it.
-    pub chunk_bytes: Option<u64>,
-    /// `nixl_store_layout`: `sharded` or `lmcache`; dynamic stores only.
-    pub layout: Layout,
-    /// `nixl_store_capacity_bytes`: upper bound of a dynamic store; `None` is unlimited.
-    pub capacity_bytes: Option<u64>,
-    /// `nixl_store_prefix`: key prefix of objects in a bucket (OBJ).
-    pub prefix: String,
-    /// `nixl_store_serve_unverified`: serve what LMCache wrote, which carries no checksum.
-    pub serve_unverified: bool,
-    /// `nixl_store_io_threads`: I/O threads (lanes); `None` lets the backend choose.
-    pub io_threads: Option<u32>,
-    /// `nixl_store_timeout_ms`: deadline of an operation that names none; 0 is none.
-    pub timeout_ms: u64,
-    /// `nixl_store_queue_items`: items that may wait or be under way, per direction.
-    pub queue_items: u32,
-}
-
-/// Everything that [`Config::load`] read, with defaults filled in.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where it came from, for messages.
-    pub source: PathBuf,
-    /// `chunk_size`: tokens per chunk; kept in the store's identity.
-    pub chunk_size_tokens: u64,
-    /// `nixl_buffer_size`: bytes of the staging buffer; `None` where the file has none.
-    pub buffer_bytes: Option<u64>,
-    /// `nixl_buffer_device`.
-    pub buffer_device: BufferDevice,
-    /// `cache_policy`.
-    pub cache_policy: CachePolicy,
-    /// `nixl_backend`.
-    pub backend: BackendKind,
-    /// `nixl_pool_size`: slots of a static pool, 0 for a dynamic store.
-    pub pool_size: u32,
-    /// `nixl_path`, one entry per path; empty for backends that use none.
-    pub paths: Vec<PathBuf>,
-    /// `nixl_backend_params`, checked for the backend. May hold credentials: print through [`SecretMap`].
-    pub backend_params: SecretMap,
-    /// `use_direct_io`.
-    pub use_direct_io: bool,
-    /// `nixl_use_hugepages`.
-    pub use_hugepages: bool,
-    /// `nixl_presence_cache`: trust this process's memory that a key is present in a dynamic store.
-    pub presence_cache: bool,
-    /// `nixl_presence_cache_only`: and that it is absent.
-    pub presence_cache_only: bool,
-    /// `nixl_endpoint_list`: OBJ endpoints, one per worker in turn.
-    pub endpoint_list: Vec<String>,
-    /// The store's own settings.
-    pub store: StoreSettings,
-    /// Accepted settings without effect here, one sentence each, to be logged once at open.
-    pub notices: Vec<String>,
-}
-
-/// A string map whose values never show in `Debug` when their key names a secret.
-#[derive(Clone, Default)]
-pub struct SecretMap(pub BTreeMap<String, String>);
-
-impl std::fmt::Debug for SecretMap {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
-}
+pub use types::{
+    BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Layout, QUEUE_ITEMS_DEFAULT,
+    SecretMap, StoreSettings, TIMEOUT_MS_DEFAULT,
+};
 
 /// Looks up an environment variable; a parameter so that tests need not touch the real environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
@@ -130,8 +39,9 @@ impl Config {
     /// Reads the YAML at `path`, else at `$LMCACHE_CONFIG_FILE`, applies the environment's overrides and checks everything.
     ///
     /// # Errors
-    /// [`Status::Config`] with a message that names the key, the value, what is allowed and the line.
-    pub fn load(_path: Option<&Path>, _environment: Environment<'_>) -> Result<Config> {
-        Err(Error::new(Status::Unsupported, "configuration loading is not merged yet"))
+    /// [`Status::Config`](crate::error::Status::Config) with a message that names the place (file and line, or variable),
+    /// the key, the value unless it may be a credential, and what is allowed.
+    pub fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Config> {
+        load::config(&document::Document::read(path, environment)?, environment)
     }
 }

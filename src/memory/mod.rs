@@ -1,5 +1,10 @@
-//! The caller's memory and the store's own: pointers, segments, staging buffer, registration.
+//! The caller's memory and the store's own: pointers, segments, staging buffer, checksums.
 
+pub mod aligned;
+pub mod bytes;
 pub mod segment;
+pub mod staging;
 
-pub use segment::{HostPtr, MemoryKind, Segment};
+pub use aligned::AlignedBuffer;
+pub use segment::{HostPtr, HostSlice, MemoryKind, Segment};
+pub use staging::Staging;

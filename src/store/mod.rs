@@ -1,12 +1,38 @@
 //! The store: keys in, bytes out. What is where, who may see it, and who moves it.
 
-use std::time::Duration;
+pub mod catalog;
+pub mod engine;
+pub mod files;
+pub mod lane;
+pub mod objects;
+mod open;
+pub mod placement;
+pub mod pool;
+pub mod record;
+mod regions;
+pub mod slots;
 
-use crate::config::Config;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crossbeam_queue::ArrayQueue;
+
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
-use crate::memory::{HostPtr, Segment};
+use crate::memory::{HostPtr, MemoryKind, Segment};
 use crate::metrics;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::transfer::batch::Batch;
+use crate::transfer::completion::CompletionQueue;
+use crate::transfer::ticket::TicketTable;
+
+use self::engine::Shared;
+use self::placement::{Key, Keys};
+use self::record::EffectiveKey;
+use self::regions::Regions;
+
+pub use crate::transfer::batch::{Direction, ItemResult};
+pub use crate::transfer::completion::Completion;
 
 /// Longest key in bytes.
 pub const KEY_BYTES_MAX: usize = 1024;
@@ -34,44 +60,11 @@ pub struct OpenOptions {
     pub logger: Logger,
 }
 
-/// Which way the bytes go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Direction {
-    /// Storage to memory.
-    Get,
-    /// Memory to storage.
-    Put,
-}
-
 /// A handle on a submitted batch; the number in the C API, never 0.
 pub type Ticket = u64;
 
 /// A handle on a completion queue; never 0.
 pub type QueueId = u64;
-
-/// How one item ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ItemResult {
-    /// Its status.
-    pub status: Status,
-    /// The OS error number behind it, else 0.
-    pub os_error: i32,
-    /// Payload bytes moved.
-    pub bytes: u64,
-    /// Length of the stored object where it is known, else 0.
-    pub object_length: u64,
-}
-
-/// One drained completion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Completion {
-    /// The finished ticket.
-    pub ticket: Ticket,
-    /// What the submitter gave.
-    pub user_data: u64,
-    /// What [`Store::ticket_wait`] will return for it.
-    pub status: Status,
-}
 
 /// How a batch is submitted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -128,136 +121,492 @@ pub struct Stats {
     pub items_in_flight: u64,
 }
 
+/// Batches kept for another use after their ticket was waited for.
+const SPARE_BATCHES_MAX: usize = 64;
+/// Completion queues that one store may have.
+const QUEUES_MAX: usize = 1024;
+
 /// A store. All methods may be called from any thread.
 pub struct Store {
-    _private: (),
+    shared: Arc<Shared>,
+    keys: Arc<dyn Keys>,
+    lanes: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    tickets: TicketTable,
+    queues: Mutex<HashMap<QueueId, Arc<CompletionQueue>>>,
+    queue_next: AtomicU64,
+    regions: Regions,
+    namespace: Vec<u8>,
+    timeout_default: Option<Duration>,
+    capabilities: Capabilities,
+    spare_batches: ArrayQueue<Arc<Batch>>,
+    closing: AtomicBool,
 }
 
 /// Collects the items of a batch before it is submitted.
 pub struct BatchBuilder<'a> {
-    _store: &'a Store,
+    store: &'a Store,
+    batch: Arc<Batch>,
 }
 
 impl BatchBuilder<'_> {
     /// Starts an item for `key`; `range_offset` is `Some` for a range get.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`] for an empty or too long key.
-    pub fn item(&mut self, _key: &[u8], _range_offset: Option<u64>) -> Result<()> {
-        Err(unmerged())
+    /// [`Status::InvalidArgument`] for an empty or too long key or too many items.
+    pub fn item(&mut self, key: &[u8], range_offset: Option<u64>) -> Result<()> {
+        let key = EffectiveKey::new(&self.store.namespace, key)?;
+        let batch = self.batch()?;
+        if batch.len() == BATCH_ITEMS_MAX {
+            return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items")));
+        }
+        batch.push_item(key.digest(), key.bytes(), range_offset);
+        Ok(())
     }
 
     /// Adds a segment to the item started last.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`] if there is no item or it has too many segments; [`Status::Unsupported`] for device memory.
-    pub fn segment(&mut self, _segment: Segment) -> Result<()> {
-        Err(unmerged())
+    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many segments or
+    /// bytes; [`Status::Unsupported`] for device memory.
+    pub fn segment(&mut self, segment: Segment) -> Result<()> {
+        if segment.kind == MemoryKind::Cuda {
+            let backend = &self.store.capabilities.backend;
+            return Err(Error::new(
+                Status::Unsupported,
+                format!("backend {backend} moves host memory only; copy the segment to the host first"),
+            ));
+        }
+        if segment.length == 0 {
+            return Err(invalid("a segment of 0 bytes".to_owned()));
+        }
+        if !self.batch()?.push_segment(segment) {
+            return Err(invalid("a segment without an item, or more bytes than memory can have".to_owned()));
+        }
+        Ok(())
     }
 
     /// Hands the batch to the I/O threads. From here to completion they own the memory.
     ///
     /// # Errors
-    /// [`Status::Busy`] if the queues are full past the deadline.
-    pub fn submit(self, _options: SubmitOptions) -> Result<Ticket> {
-        Err(unmerged())
+    /// [`Status::InvalidArgument`] for an item without segments or a queue that is none; [`Status::Busy`] if
+    /// a table or queue is full, past the deadline; [`Status::Closing`], [`Status::Poisoned`].
+    pub fn submit(mut self, options: SubmitOptions) -> Result<Ticket> {
+        let store = self.store;
+        store.check_open()?;
+        if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
+            return Err(invalid("a batch needs items, and each item memory".to_owned()));
+        }
+        let timeout = options.timeout.or(store.timeout_default);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let notice = options.queue.map(|queue| store.notice(queue, options.user_data)).transpose()?;
+        let queue = notice.as_ref().map(|notice| Arc::clone(&notice.queue));
+        let admitted = store.admit(&self.batch, deadline);
+        let reserved = match admitted {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                queue.iter().for_each(|queue| queue.unreserve());
+                return Err(error);
+            }
+        };
+        let ticket = reserved.ticket;
+        let batch = self.batch()?;
+        batch.deadline = deadline;
+        batch.notice = notice;
+        batch.ticket = ticket;
+        store.tickets.insert(reserved, Arc::clone(&self.batch));
+        // `close` raises the flag and then waits for every batch in the table: either it sees this
+        // one, or this sees the flag.
+        if store.closing.load(Ordering::SeqCst) {
+            store.tickets.take(ticket);
+            store.shared.readmit(self.batch.direction, self.batch.len());
+            queue.iter().for_each(|queue| queue.unreserve());
+            return Err(closing());
+        }
+        store.shared.submit(&self.batch);
+        Ok(ticket)
+    }
+
+    /// The batch, which nobody else holds before it is submitted.
+    fn batch(&mut self) -> Result<&mut Batch> {
+        Arc::get_mut(&mut self.batch)
+            .ok_or_else(|| Error::new(Status::Internal, "a batch shared before its submission"))
     }
 }
 
-fn unmerged() -> Error {
-    Error::new(Status::Unsupported, "not merged yet")
-}
-
-#[allow(missing_docs, clippy::missing_errors_doc)]
 impl Store {
-    pub fn open(_config: &Config, _options: &OpenOptions) -> Result<Store> {
-        Err(unmerged())
-    }
     /// Refuses new work, drains what is outstanding, writes the snapshot, releases everything.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`] the second time; what writing the snapshot answers, which only
+    /// costs the next open a scan.
     pub fn close(&self) -> Result<()> {
-        Err(unmerged())
+        if self.closing.swap(true, Ordering::SeqCst) {
+            return Err(Error::new(Status::InvalidHandle, "the store is closed already"));
+        }
+        self.tickets.for_each(&mut |batch| {
+            batch.wait(None);
+        });
+        self.shared.stop();
+        for lane in std::mem::take(&mut *lock(&self.lanes)) {
+            // A lane catches its own panics; the flag tells.
+            drop(lane.join());
+        }
+        // Index and storage may disagree after a panic; the next open reads what storage says.
+        if self.shared.is_poisoned() { Ok(()) } else { self.keys.close() }
     }
-    /// In a forked child: gives up what belongs to the parent without touching it.
-    pub fn abandon_after_fork(&self) {}
+
+    /// In a forked child: gives up what belongs to the parent without touching it. The caller must
+    /// leak the store afterwards: its threads, locks and temporaries are the parent's.
+    pub fn abandon_after_fork(&self) {
+        self.closing.store(true, Ordering::SeqCst);
+    }
+
     /// After a caught panic: refuse everything, fail what is outstanding.
-    pub fn poison(&self, _why: &str) {}
-    pub fn batch(&self, _direction: Direction, _item_count: usize) -> Result<BatchBuilder<'_>> {
-        Err(unmerged())
+    pub fn poison(&self, why: &str) {
+        self.shared.poison(why);
     }
-    /// `timeout` `None` waits for ever. `InProgress` keeps the ticket; anything else released it after `results` saw every item.
+
+    /// Starts a batch of about `item_count` items.
+    ///
+    /// # Errors
+    /// [`Status::Closing`], [`Status::Poisoned`].
+    pub fn batch(&self, direction: Direction, item_count: usize) -> Result<BatchBuilder<'_>> {
+        self.check_open()?;
+        if item_count > BATCH_ITEMS_MAX {
+            return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items, not {item_count}")));
+        }
+        let mut batch = self.spare_batches.pop().unwrap_or_default();
+        match Arc::get_mut(&mut batch) {
+            Some(spare) => spare.reset(direction),
+            // A lane is a moment from letting go of it.
+            None => {
+                let mut fresh = Batch::default();
+                fresh.reset(direction);
+                batch = Arc::new(fresh);
+            }
+        }
+        Ok(BatchBuilder { store: self, batch })
+    }
+
+    /// Waits for a ticket; `timeout` `None` waits for ever. `InProgress` keeps the ticket, anything
+    /// else released it after `results` saw every item.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`] for what is no ticket of this store, or one already waited for.
     pub fn ticket_wait(
         &self,
-        _ticket: Ticket,
-        _timeout: Option<Duration>,
-        _results: &mut dyn FnMut(usize, ItemResult),
+        ticket: Ticket,
+        timeout: Option<Duration>,
+        results: &mut dyn FnMut(usize, ItemResult),
     ) -> Result<Status> {
-        Err(unmerged())
+        let batch = self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?;
+        if !batch.wait(timeout) {
+            return Ok(Status::InProgress);
+        }
+        let batch = self.tickets.take(ticket).ok_or_else(|| no_ticket(ticket))?;
+        for (index, item) in batch.items().iter().enumerate() {
+            results(index, batch.result(item));
+        }
+        let summary = batch.summary();
+        // Full: enough spares are kept.
+        drop(self.spare_batches.push(batch));
+        Ok(summary)
     }
-    pub fn ticket_poll(&self, _ticket: Ticket) -> Result<Status> {
-        Err(unmerged())
+
+    /// How many items the ticket's batch has.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`].
+    pub fn ticket_item_count(&self, ticket: Ticket) -> Result<usize> {
+        Ok(self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?.len())
     }
-    pub fn ticket_cancel(&self, _ticket: Ticket) -> Result<()> {
-        Err(unmerged())
+
+    /// What [`Store::ticket_wait`] would return now, without waiting or releasing.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`].
+    pub fn ticket_poll(&self, ticket: Ticket) -> Result<Status> {
+        Ok(self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?.summary())
     }
+
+    /// Asks that the items not yet started end with `Cancelled`. Those under way finish.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`].
+    pub fn ticket_cancel(&self, ticket: Ticket) -> Result<()> {
+        self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?.cancel();
+        self.shared.wake_all();
+        Ok(())
+    }
+
+    /// Makes a completion queue.
+    ///
+    /// # Errors
+    /// [`Status::Busy`] past the limit; what `eventfd(2)` answers.
     pub fn queue_create(&self) -> Result<QueueId> {
-        Err(unmerged())
+        self.check_open()?;
+        let queue = CompletionQueue::new().map_err(|error| Error::os("making a completion queue", &error))?;
+        let mut queues = lock(&self.queues);
+        if queues.len() >= QUEUES_MAX {
+            return Err(Error::new(
+                Status::Busy,
+                format!("a store has at most {QUEUES_MAX} completion queues"),
+            ));
+        }
+        let id = self.queue_next.fetch_add(1, Ordering::Relaxed);
+        queues.insert(id, Arc::new(queue));
+        Ok(id)
     }
-    pub fn queue_fd(&self, _queue: QueueId) -> Result<i32> {
-        Err(unmerged())
+
+    /// The queue's eventfd.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`].
+    pub fn queue_fd(&self, queue: QueueId) -> Result<i32> {
+        Ok(self.queue(queue)?.fd())
     }
+
     /// Hands up to `capacity` completions to `sink`; returns how many.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`].
     pub fn queue_drain(
         &self,
-        _queue: QueueId,
-        _capacity: usize,
-        _sink: &mut dyn FnMut(Completion),
+        queue: QueueId,
+        capacity: usize,
+        sink: &mut dyn FnMut(Completion),
     ) -> Result<usize> {
-        Err(unmerged())
+        Ok(self.queue(queue)?.drain(capacity, sink))
     }
-    pub fn queue_destroy(&self, _queue: QueueId) -> Result<()> {
-        Err(unmerged())
+
+    /// Forgets a queue. Tickets submitted with it complete all the same.
+    ///
+    /// # Errors
+    /// [`Status::InvalidHandle`].
+    pub fn queue_destroy(&self, queue: QueueId) -> Result<()> {
+        lock(&self.queues).remove(&queue).map(drop).ok_or_else(no_queue)
     }
-    pub fn memory_register(&self, _address: HostPtr, _length: usize) -> Result<()> {
-        Err(unmerged())
+
+    /// Registers the engine's memory, so that the kernel need not pin it for each transfer.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] for memory that overlaps a registered region or is not mapped;
+    /// [`Status::Busy`] past the number of regions.
+    pub fn memory_register(&self, address: HostPtr, length: usize) -> Result<()> {
+        self.check_open()?;
+        self.regions.register(&self.shared, address, length)
     }
-    pub fn memory_unregister(&self, _address: HostPtr) -> Result<()> {
-        Err(unmerged())
+
+    /// Undoes [`Store::memory_register`] for the region that begins at `address`.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] if none does.
+    pub fn memory_unregister(&self, address: HostPtr) -> Result<()> {
+        self.check_open()?;
+        self.regions.unregister(&self.shared, address)
     }
-    pub fn memory_allocate(&self, _length: usize) -> Result<HostPtr> {
-        Err(unmerged())
+
+    /// Lends `length` bytes of the staging buffer, page-aligned.
+    ///
+    /// # Errors
+    /// [`Status::OutOfMemory`] if that much is not free in one piece.
+    pub fn memory_allocate(&self, length: usize) -> Result<HostPtr> {
+        self.check_open()?;
+        let staging = &self.shared.staging;
+        staging.lend(length).ok_or_else(|| {
+            Error::new(
+                Status::OutOfMemory,
+                format!(
+                    "{length} bytes are not free in one piece in the staging buffer of {} bytes; free some or \
+                     raise nixl_buffer_size",
+                    staging.region().length
+                ),
+            )
+        })
     }
-    pub fn memory_free(&self, _address: HostPtr) -> Result<()> {
-        Err(unmerged())
+
+    /// Takes back what [`Store::memory_allocate`] lent.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] for an address that was not lent.
+    pub fn memory_free(&self, address: HostPtr) -> Result<()> {
+        if self.shared.staging.take_back(address) {
+            self.shared.relieve();
+            return Ok(());
+        }
+        Err(invalid(format!("{:#x} was not allocated from this store", address.addr())))
     }
-    pub fn contains(&self, _key: &[u8]) -> Result<bool> {
-        Err(unmerged())
+
+    /// Whether the key is stored.
+    ///
+    /// # Errors
+    /// As [`EffectiveKey::new`] and the file system answer.
+    pub fn contains(&self, key: &[u8]) -> Result<bool> {
+        self.with_key(key, |key| self.keys.contains(key))
     }
-    pub fn length(&self, _key: &[u8]) -> Result<Option<u64>> {
-        Err(unmerged())
+
+    /// Length of the stored object, if there is one.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn length(&self, key: &[u8]) -> Result<Option<u64>> {
+        self.with_key(key, |key| self.keys.length(key))
     }
-    /// Ok, NotFound or Pinned.
-    pub fn remove(&self, _key: &[u8]) -> Result<Status> {
-        Err(unmerged())
+
+    /// Removes the key: `Ok`, `NotFound` or `Pinned`.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn remove(&self, key: &[u8]) -> Result<Status> {
+        let removed = self.with_key(key, |key| self.keys.remove(key));
+        self.shared.relieve();
+        removed
     }
-    /// False if the key is not stored.
-    pub fn pin(&self, _key: &[u8]) -> Result<bool> {
-        Err(unmerged())
+
+    /// Keeps the key from eviction; false if it is not stored. Pins count.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn pin(&self, key: &[u8]) -> Result<bool> {
+        self.with_key(key, |key| self.keys.pin(key))
     }
-    /// False if the key is not pinned.
-    pub fn unpin(&self, _key: &[u8]) -> Result<bool> {
-        Err(unmerged())
+
+    /// Takes one pin back; false if the key is not pinned.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn unpin(&self, key: &[u8]) -> Result<bool> {
+        let unpinned = self.with_key(key, |key| self.keys.unpin(key));
+        self.shared.relieve();
+        unpinned
     }
+
     /// Removes all but pinned keys; returns how many.
+    ///
+    /// # Errors
+    /// What the file system answers; some keys may be gone.
     pub fn clear(&self) -> Result<u64> {
-        Err(unmerged())
+        self.check_open()?;
+        let removed = self.keys.clear();
+        self.shared.relieve();
+        removed
     }
+
+    /// Waits for the puts submitted before, then makes them durable.
+    ///
+    /// # Errors
+    /// What the file system answers.
     pub fn flush(&self) -> Result<()> {
-        Err(unmerged())
+        self.check_open()?;
+        self.tickets.for_each(&mut |batch| {
+            if batch.direction == Direction::Put {
+                batch.wait(None);
+            }
+        });
+        self.keys.sync()
     }
+
+    /// Counters and gauges.
+    ///
+    /// # Errors
+    /// [`Status::Closing`], [`Status::Poisoned`].
     pub fn stats(&self) -> Result<Stats> {
-        Err(unmerged())
+        self.check_open()?;
+        let gauges = self.keys.gauges();
+        let mut totals = self.shared.metrics.snapshot();
+        totals.quarantined_slots = gauges.slots_quarantined;
+        totals.evictions = gauges.evictions;
+        Ok(Stats {
+            totals,
+            keys: gauges.keys,
+            bytes_stored: gauges.bytes,
+            slots: gauges.slots,
+            slots_free: gauges.slots_free,
+            capacity_bytes: gauges.capacity_bytes,
+            keys_pinned: gauges.keys_pinned,
+            items_in_flight: self.shared.in_flight() as u64,
+        })
     }
+
+    /// Which path is in effect and why.
+    ///
+    /// # Errors
+    /// [`Status::Closing`], [`Status::Poisoned`].
     pub fn capabilities(&self) -> Result<Capabilities> {
-        Err(unmerged())
+        self.check_open()?;
+        Ok(self.capabilities.clone())
     }
+
+    fn with_key<T>(&self, key: &[u8], act: impl FnOnce(&Key<'_>) -> Result<T>) -> Result<T> {
+        self.check_open()?;
+        let key = EffectiveKey::new(&self.namespace, key)?;
+        act(&Key { effective: key.bytes(), digest: key.digest() })
+    }
+
+    fn check_open(&self) -> Result<()> {
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(closing());
+        }
+        self.shared.check_poison()
+    }
+
+    /// Waits for room among the items under way and takes a ticket.
+    fn admit(&self, batch: &Batch, deadline: Option<Instant>) -> Result<crate::transfer::ticket::Reserved> {
+        let reserved = self.tickets.reserve().ok_or_else(|| {
+            Error::new(
+                Status::Busy,
+                format!(
+                    "{} tickets are outstanding, the most a store has; wait for some with nixl_store_ticket_wait",
+                    crate::transfer::ticket::TICKETS_MAX
+                ),
+            )
+        })?;
+        match self.shared.admit(batch.direction, batch.len(), deadline) {
+            Ok(()) => Ok(reserved),
+            Err(error) => {
+                self.tickets.cancel(reserved);
+                Err(error)
+            }
+        }
+    }
+
+    fn notice(&self, queue: QueueId, user_data: u64) -> Result<crate::transfer::batch::Notice> {
+        let queue = self.queue(queue)?;
+        if queue.reserve() {
+            return Ok(crate::transfer::batch::Notice { queue, user_data });
+        }
+        let most = crate::transfer::completion::COMPLETIONS_MAX;
+        Err(Error::new(Status::Busy, format!("the completion queue owes {most} completions; drain it first")))
+    }
+
+    fn queue(&self, queue: QueueId) -> Result<Arc<CompletionQueue>> {
+        lock(&self.queues).get(&queue).cloned().ok_or_else(no_queue)
+    }
+}
+
+impl Drop for Store {
+    /// A store that was never closed is closed; a closed one has nothing left to do.
+    fn drop(&mut self) {
+        // Nobody is left to hear of an error, and the next open recovers from one.
+        drop(self.close());
+    }
+}
+
+fn invalid(message: String) -> Error {
+    Error::new(Status::InvalidArgument, message)
+}
+
+fn closing() -> Error {
+    Error::new(Status::Closing, "the store is being closed")
+}
+
+fn no_ticket(ticket: Ticket) -> Error {
+    Error::new(
+        Status::InvalidHandle,
+        format!("{ticket:#x} is no ticket of this store, or was waited for already"),
+    )
+}
+
+fn no_queue() -> Error {
+    Error::new(Status::InvalidHandle, "not a completion queue of this store, or destroyed already")
 }

@@ -45,6 +45,19 @@ pub fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
     retry_on_interrupt(|| check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, length) })).map(drop)
 }
 
+/// Bytes that an ordinary user can still write to the file's file system. `None`: it does not say.
+pub fn available_bytes(file: &File) -> Option<u64> {
+    // SAFETY: statvfs is plain old data, for which all zeros is valid.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and `stat` is writable.
+    let asked = retry_on_interrupt(|| check(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut stat) }));
+    // A file system without a size of its own (some in user space) answers zeros.
+    if asked.is_err() || stat.f_blocks == 0 {
+        return None;
+    }
+    Some(stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// A number of bytes as the kernel's signed offset.
 ///
 /// # Errors

@@ -16,6 +16,15 @@ pub fn try_lock_exclusive(file: &File) -> io::Result<()> {
         .map(drop)
 }
 
+/// Drops the whole-file lock at once, also where a forked child still has this open file.
+///
+/// # Errors
+/// What `flock` answers.
+pub fn unlock(file: &File) -> io::Result<()> {
+    // SAFETY: the descriptor is open.
+    retry_on_interrupt(|| check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })).map(drop)
+}
+
 /// What to do with one byte's open-file-description lock (`fcntl(2)`, `F_OFD_SETLK`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteLock {

@@ -1,8 +1,11 @@
 //! System calls that std does not wrap, as safe functions over file descriptors.
 
+pub mod at;
 pub mod dir;
+pub mod event;
 pub mod file;
 pub mod lock;
+pub mod memory_file;
 
 use std::io;
 

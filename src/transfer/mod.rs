@@ -1,1 +1,7 @@
-//! One transfer: which bytes go direct, which through staging, retries, tickets.
+//! One transfer: its progress through short reads and retries, the batch it belongs to, and how its
+//! end is made known.
+
+pub mod batch;
+pub mod completion;
+pub mod op;
+pub mod ticket;

@@ -1,0 +1,90 @@
+# nixl-store. `make help` says what there is to make; `make demo` and `make test` are the two to know.
+
+CARGO ?= cargo
+PREFIX ?= /usr/local
+# Where cmake builds and stages the package.
+BUILD_DIR ?= build/cmake
+# Tools that `make setup` could not take from the system.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+CARGO_FLAGS ?= --locked
+# The wrapper that injects short transfers and errors is part of the tests, not of the library.
+TEST_FEATURES := fault-injection
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+.PHONY: help
+help: ## Say what there is to make
+	@echo 'nixl-store: KV-cache chunks on storage for C and C++ inference engines'
+	@echo
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@echo
+	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo.'
+
+.PHONY: demo
+demo: ## Build, run the quickstart, replay a request trace; needs Rust, a C compiler and make
+	@CARGO='$(CARGO)' sh scripts/demo.sh
+
+# One recipe, so that the order is the written one: what fails soonest comes first, ctest's closing lines come last.
+.PHONY: test
+test: ## Install what the tests need, then run all of them
+	@bash scripts/setup.sh
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory test-shuttle
+	@$(MAKE) --no-print-directory test-asan
+	@$(MAKE) --no-print-directory test-package
+
+.PHONY: setup
+setup: ## Install cmake, a C++ compiler, pkg-config, clang and cbindgen where they are missing
+	@bash scripts/setup.sh
+
+.PHONY: check
+check: ## Formatting, lints, header and exported symbols
+	$(CARGO) fmt --check
+	@$(MAKE) --no-print-directory lint
+	sh scripts/check-header.sh
+	sh scripts/check-symbols.sh
+
+.PHONY: fmt
+fmt: ## Format the Rust code
+	$(CARGO) fmt
+
+.PHONY: lint
+lint: ## Clippy, with warnings as errors
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features $(TEST_FEATURES) -- -D warnings
+
+.PHONY: header
+header: ## Generate include/nixl_store.h anew
+	sh scripts/header.sh
+
+.PHONY: test-rust
+test-rust: ## Rust tests
+	$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
+
+.PHONY: test-shuttle
+test-shuttle: ## Model-checked tests of the shared state
+	@CARGO='$(CARGO)' bash scripts/test-shuttle.sh $(CARGO_FLAGS)
+
+.PHONY: test-asan
+test-asan: ## Stress test under AddressSanitizer
+	@CARGO='$(CARGO)' bash scripts/test-asan.sh $(CARGO_FLAGS)
+
+.PHONY: test-package
+test-package: ## Install to a folder, build the examples from there, shared and static, and run them
+	cmake -S . -B $(BUILD_DIR) -DNIXL_STORE_TESTS=ON
+	cmake --build $(BUILD_DIR)
+	ctest --test-dir $(BUILD_DIR) --output-on-failure
+
+.PHONY: install
+install: ## Install library, header, CMake package and pkg-config file to PREFIX; needs cmake
+	cmake -S . -B $(BUILD_DIR)
+	cmake --build $(BUILD_DIR) --target nixl_store_cargo
+	cmake --install $(BUILD_DIR) --prefix '$(PREFIX)'
+
+.PHONY: clean
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf build

@@ -1,0 +1,97 @@
+# Lets cargo build the library and lays the result out under the build tree, with the links that the loader and the
+# linker look for. Defines the target nixl_store_cargo, nixl_store::nixl_store and nixl_store::static for use in this
+# tree, NIXL_STORE_LIBRARY_DIR, and NIXL_STORE_SYSTEM_LIBRARIES, what the static library needs of the system.
+
+# cargo may be outside of PATH, as for a desktop program or under sudo.
+find_program(NIXL_STORE_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin"
+    DOC "cargo, the Rust build tool")
+if(NOT NIXL_STORE_CARGO)
+    message(FATAL_ERROR "cargo was not found: install Rust, or give its path with -DNIXL_STORE_CARGO=")
+endif()
+get_filename_component(NIXL_STORE_CARGO_BIN_DIR "${NIXL_STORE_CARGO}" DIRECTORY)
+find_program(NIXL_STORE_RUSTC rustc HINTS "${NIXL_STORE_CARGO_BIN_DIR}" DOC "rustc, the Rust compiler")
+
+set(NIXL_STORE_CARGO_FLAGS "--locked" CACHE STRING
+    "Flags for cargo build, separated by semicolons, for example --locked;--offline")
+set(NIXL_STORE_RUST_TARGET "$ENV{CARGO_BUILD_TARGET}" CACHE STRING
+    "Target triple to build for; empty: this machine's")
+
+# cargo's own default, so that cmake and a plain cargo build share one target directory and build once.
+set(NIXL_STORE_CARGO_TARGET_DIR_DEFAULT "${CMAKE_CURRENT_SOURCE_DIR}/target")
+if(DEFINED ENV{CARGO_TARGET_DIR})
+    get_filename_component(NIXL_STORE_CARGO_TARGET_DIR_DEFAULT "$ENV{CARGO_TARGET_DIR}" ABSOLUTE
+        BASE_DIR "${CMAKE_CURRENT_SOURCE_DIR}")
+endif()
+set(NIXL_STORE_CARGO_TARGET_DIR "${NIXL_STORE_CARGO_TARGET_DIR_DEFAULT}" CACHE PATH
+    "Where cargo builds; set it elsewhere if the source tree is read-only")
+
+set(NIXL_STORE_CARGO_ARGUMENTS
+    build --release --lib --manifest-path "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml"
+    --target-dir "${NIXL_STORE_CARGO_TARGET_DIR}" ${NIXL_STORE_CARGO_FLAGS})
+set(NIXL_STORE_RUSTC_ARGUMENTS --crate-name probe --crate-type staticlib --print native-static-libs)
+set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/release")
+if(NIXL_STORE_RUST_TARGET)
+    list(APPEND NIXL_STORE_CARGO_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
+    list(APPEND NIXL_STORE_RUSTC_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
+    set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/${NIXL_STORE_RUST_TARGET}/release")
+endif()
+
+set(NIXL_STORE_LIBRARY_DIR "${CMAKE_CURRENT_BINARY_DIR}/lib")
+set(NIXL_STORE_SHARED_REAL_NAME "libnixl_store.so.${PROJECT_VERSION}")
+set(NIXL_STORE_SHARED_SONAME "libnixl_store.so.${NIXL_STORE_ABI_VERSION}")
+set(NIXL_STORE_SHARED_LINK_NAME "libnixl_store.so")
+set(NIXL_STORE_STATIC_NAME "libnixl_store.a")
+file(MAKE_DIRECTORY "${NIXL_STORE_LIBRARY_DIR}")
+
+# cargo alone knows when something changed, so it is asked every time, which takes no time when nothing did; copying
+# only what differs keeps what depends on the libraries from being linked again.
+add_custom_target(nixl_store_cargo ALL
+    COMMAND "${NIXL_STORE_CARGO}" ${NIXL_STORE_CARGO_ARGUMENTS}
+    COMMAND "${CMAKE_COMMAND}" -E copy_if_different
+        "${NIXL_STORE_CARGO_OUTPUT_DIR}/${NIXL_STORE_SHARED_LINK_NAME}"
+        "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
+    COMMAND "${CMAKE_COMMAND}" -E create_symlink
+        "${NIXL_STORE_SHARED_REAL_NAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_SONAME}"
+    COMMAND "${CMAKE_COMMAND}" -E create_symlink
+        "${NIXL_STORE_SHARED_SONAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_LINK_NAME}"
+    COMMAND "${CMAKE_COMMAND}" -E copy_if_different
+        "${NIXL_STORE_CARGO_OUTPUT_DIR}/${NIXL_STORE_STATIC_NAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
+    BYPRODUCTS
+        "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
+        "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
+    COMMENT "Building libnixl_store with cargo"
+    USES_TERMINAL
+    VERBATIM)
+
+# A Rust static library leaves the system libraries to whoever links it. Which ones is rustc's to say; an empty crate
+# has the same answer as ours, because no dependency of ours brings a library of its own.
+if(NOT DEFINED CACHE{NIXL_STORE_SYSTEM_LIBRARIES})
+    set(probe_dir "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/nixl_store_probe")
+    file(MAKE_DIRECTORY "${probe_dir}")
+    file(WRITE "${probe_dir}/probe.rs" "")
+    execute_process(
+        COMMAND "${NIXL_STORE_RUSTC}" ${NIXL_STORE_RUSTC_ARGUMENTS} --out-dir "${probe_dir}" "${probe_dir}/probe.rs"
+        OUTPUT_VARIABLE probe_output ERROR_VARIABLE probe_output RESULT_VARIABLE probe_result)
+    if(NOT probe_result EQUAL 0 OR NOT probe_output MATCHES "native-static-libs: *([^\n]*)")
+        message(FATAL_ERROR "rustc does not say which system libraries a static library needs:\n${probe_output}")
+    endif()
+    string(REGEX MATCHALL "-l[^ ]+" probe_flags "${CMAKE_MATCH_1}")
+    list(TRANSFORM probe_flags REPLACE "^-l" "")
+    list(REMOVE_DUPLICATES probe_flags)
+    set(NIXL_STORE_SYSTEM_LIBRARIES "${probe_flags}" CACHE STRING "System libraries that the static library needs")
+    mark_as_advanced(NIXL_STORE_SYSTEM_LIBRARIES)
+endif()
+
+add_library(nixl_store::nixl_store SHARED IMPORTED GLOBAL)
+set_target_properties(nixl_store::nixl_store PROPERTIES
+    IMPORTED_LOCATION "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
+    IMPORTED_SONAME "${NIXL_STORE_SHARED_SONAME}"
+    INTERFACE_INCLUDE_DIRECTORIES "${CMAKE_CURRENT_SOURCE_DIR}/include")
+add_dependencies(nixl_store::nixl_store nixl_store_cargo)
+
+add_library(nixl_store::static STATIC IMPORTED GLOBAL)
+set_target_properties(nixl_store::static PROPERTIES
+    IMPORTED_LOCATION "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
+    INTERFACE_LINK_LIBRARIES "${NIXL_STORE_SYSTEM_LIBRARIES}"
+    INTERFACE_INCLUDE_DIRECTORIES "${CMAKE_CURRENT_SOURCE_DIR}/include")
+add_dependencies(nixl_store::static nixl_store_cargo)

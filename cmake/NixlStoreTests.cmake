@@ -1,0 +1,43 @@
+# Tests what a stranger gets: everything here links an installed copy under the build tree, never the build itself.
+set(NIXL_STORE_STAGE_DIR "${CMAKE_CURRENT_BINARY_DIR}/stage")
+
+# DESTDIR is a packager's; it must not lead the staged copy astray.
+add_custom_target(nixl_store_stage ALL
+    COMMAND "${CMAKE_COMMAND}" -E rm -rf "${NIXL_STORE_STAGE_DIR}"
+    COMMAND "${CMAKE_COMMAND}" -E env --unset=DESTDIR
+        "${CMAKE_COMMAND}" --install "${CMAKE_CURRENT_BINARY_DIR}" --prefix "${NIXL_STORE_STAGE_DIR}"
+    COMMENT "Installing to ${NIXL_STORE_STAGE_DIR}"
+    VERBATIM)
+add_dependencies(nixl_store_stage nixl_store_cargo)
+
+# Each example is built twice, against the shared and the static library, by its own CMake project. Its tests are
+# read into this tree's ctest; they exist once the target is built.
+set(test_lists "")
+foreach(linkage IN ITEMS shared static)
+    set(examples_dir "${CMAKE_CURRENT_BINARY_DIR}/examples-${linkage}")
+    add_custom_target(nixl_store_examples_${linkage} ALL
+        COMMAND "${CMAKE_COMMAND}" -S "${CMAKE_CURRENT_SOURCE_DIR}/examples-c" -B "${examples_dir}"
+            -G "${CMAKE_GENERATOR}" "-DCMAKE_PREFIX_PATH=${NIXL_STORE_STAGE_DIR}"
+            "-DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}" -DCMAKE_BUILD_TYPE=Release
+            -DNIXL_STORE_LINKAGE=${linkage} -DNIXL_STORE_EXAMPLES_WERROR=ON
+        COMMAND "${CMAKE_COMMAND}" --build "${examples_dir}"
+        COMMENT "Building the examples against the installed ${linkage} library"
+        VERBATIM)
+    add_dependencies(nixl_store_examples_${linkage} nixl_store_stage)
+    string(APPEND test_lists "subdirs([==[${examples_dir}]==])\n")
+endforeach()
+set(examples_tests_file "${CMAKE_CURRENT_BINARY_DIR}/examples-tests.cmake")
+file(WRITE "${examples_tests_file}" "${test_lists}")
+set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${examples_tests_file}")
+
+# One test per way in which a project can come by the library.
+foreach(case IN ITEMS
+        find_package build_tree subproject moved_prefix pkg_config version_refused one_library_missing soname)
+    add_test(NAME package.${case}
+        COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/tests/package/check.sh" ${case}
+            "${CMAKE_CURRENT_BINARY_DIR}/package-${case}")
+    set_tests_properties(package.${case} PROPERTIES ENVIRONMENT
+        "CMAKE=${CMAKE_COMMAND};CC=${CMAKE_C_COMPILER};GENERATOR=${CMAKE_GENERATOR};STAGE=${NIXL_STORE_STAGE_DIR};\
+BUILD_TREE=${CMAKE_CURRENT_BINARY_DIR};VERSION=${PROJECT_VERSION};SONAME=${NIXL_STORE_SHARED_SONAME};\
+CARGO=${NIXL_STORE_CARGO};CARGO_TARGET_DIR=${NIXL_STORE_CARGO_TARGET_DIR}")
+endforeach()

@@ -1,0 +1,44 @@
+/* The four calls: open, put, get, close.
+ *
+ *   cc quickstart.c $(pkg-config --cflags --libs nixl_store) -o quickstart
+ *   ./quickstart lmcache.yaml              (or set LMCACHE_CONFIG_FILE)
+ */
+#include <nixl_store.h>
+
+#include <stdio.h>
+#include <string.h>
+
+static char chunk[1 << 20], copy[sizeof chunk];
+
+static int failed(const char *what, nixl_store_status_t status)
+{
+    if (status == NIXL_STORE_OK)
+        return 0;
+    fprintf(stderr, "quickstart: %s: %s: %s\n", what, nixl_store_status_name(status), nixl_store_error_message());
+    return 1;
+}
+
+int main(int argc, char **argv)
+{
+    const char *config_path = argc > 1 ? argv[1] : NULL; /* NULL: $LMCACHE_CONFIG_FILE */
+    const char key[] = "llama-3.1-8b/layer-all/chunk-0";
+    nixl_store_t *store = NULL;
+    size_t length = 0;
+    int bad;
+
+    memset(chunk, 'k', sizeof chunk); /* stands for the KV cache of a few tokens */
+
+    if (failed("open", nixl_store_open(config_path, NULL, &store)))
+        return 1;
+    bad = failed("put", nixl_store_put(store, key, strlen(key), chunk, sizeof chunk)) ||
+          failed("get", nixl_store_get(store, key, strlen(key), copy, sizeof copy, &length));
+    bad |= failed("close", nixl_store_close(store));
+
+    if (!bad && (length != sizeof chunk || memcmp(chunk, copy, length) != 0)) {
+        fprintf(stderr, "quickstart: the bytes that came back are not those that were put\n");
+        bad = 1;
+    }
+    if (!bad)
+        printf("quickstart: put and got back %zu bytes with nixl_store %s\n", length, nixl_store_version());
+    return bad;
+}

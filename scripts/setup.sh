@@ -1,0 +1,65 @@
+#!/usr/bin/env bash
+# Installs what the tests need and this machine lacks, and says what it does: Debian packages if this is root on a
+# system with apt-get, else what PyPI has, into .venv. Does nothing where everything is there.
+set -euo pipefail
+
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+CMAKE_VERSION_MIN=3.20
+# The generated header depends on the generator: one version, so that it is the same everywhere.
+CBINDGEN_VERSION=0.29.4
+
+say() { echo "setup: $*"; }
+fail() { say "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null; }
+
+has_cmake() {
+    have cmake || return 1
+    local version
+    version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
+    [ "$(printf '%s\n' "$CMAKE_VERSION_MIN" "$version" | sort -V | head -n 1)" = "$CMAKE_VERSION_MIN" ]
+}
+
+install_from_debian() {
+    say "installing from Debian: $*"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get update -qq
+    apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+}
+
+packages=()
+have cc || packages+=(gcc libc6-dev)
+have c++ || packages+=(g++)
+have clang || packages+=(clang)
+have pkg-config || packages+=(pkg-config)
+has_cmake || packages+=(cmake)
+
+if [ ${#packages[@]} -gt 0 ]; then
+    if [ "$(id -u)" = 0 ] && have apt-get; then
+        install_from_debian "${packages[@]}"
+    else
+        if ! has_cmake; then
+            have python3 || fail "cmake $CMAKE_VERSION_MIN or newer is missing, and python3 to install it with"
+            say "installing cmake from PyPI into .venv"
+            python3 -m venv .venv
+            .venv/bin/pip install --quiet cmake
+            export PATH="$PWD/.venv/bin:$PATH"
+        fi
+        for tool in cc c++ pkg-config; do
+            have "$tool" || fail "$tool is missing; install it with the system's package manager"
+        done
+        have clang || say "clang is missing: the header is checked with the other compiler only"
+    fi
+fi
+has_cmake || fail "cmake $CMAKE_VERSION_MIN or newer is missing"
+
+have cargo || fail "cargo is missing: install Rust"
+for component in fmt clippy; do
+    cargo "$component" --version >/dev/null 2>&1 ||
+        fail "cargo $component is missing: rustup component add rustfmt clippy"
+done
+
+if [ "$(cbindgen --version 2>/dev/null)" != "cbindgen $CBINDGEN_VERSION" ]; then
+    say "installing cbindgen $CBINDGEN_VERSION from crates.io into .venv"
+    cargo install --quiet --locked --root .venv --version "=$CBINDGEN_VERSION" cbindgen
+fi

@@ -1,0 +1,154 @@
+//! Wraps a backend's queues so that transfers come back short or with an error, on a fixed schedule.
+//!
+//! Built only with feature `fault-injection`; without it [`wrap`] hands the backend through. The
+//! schedule is `nixl_backend_params.fault`: entries `kind:n`, comma-separated, where every n-th request of
+//! a queue meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`.
+
+use super::Backend;
+use crate::config::Config;
+use crate::error::Result;
+
+/// Name of the parameter with the schedule.
+pub const PARAMETER: &str = "fault";
+
+/// The backend itself: this build injects nothing.
+///
+/// # Errors
+/// None; the signature is shared with the injecting build.
+#[cfg(not(feature = "fault-injection"))]
+pub fn wrap(backend: Box<dyn Backend>, _config: &Config) -> Result<Box<dyn Backend>> {
+    Ok(backend)
+}
+
+#[cfg(feature = "fault-injection")]
+pub use injecting::wrap;
+
+#[cfg(feature = "fault-injection")]
+mod injecting {
+    use std::io;
+    use std::sync::Arc;
+
+    use super::{Backend, Config, PARAMETER, Result};
+    use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Wait};
+    use crate::error::{Error, Status};
+    use crate::memory::HostSlice;
+    use crate::sys::event::Event;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Fault {
+        Short,
+        Errno(i32, Option<IoDirection>),
+    }
+
+    struct Injecting {
+        inner: Box<dyn Backend>,
+        schedule: Vec<(Fault, u64)>,
+    }
+
+    /// Wraps the backend if the configuration has a schedule.
+    ///
+    /// # Errors
+    /// [`Status::Config`] for a schedule that cannot be read.
+    pub fn wrap(backend: Box<dyn Backend>, config: &Config) -> Result<Box<dyn Backend>> {
+        let Some(text) = config.backend_params.0.get(PARAMETER) else {
+            return Ok(backend);
+        };
+        let unreadable = || Error::new(Status::Config, format!("nixl_backend_params.{PARAMETER}: '{text}'"));
+        let mut schedule = Vec::new();
+        for entry in text.split(',') {
+            let (kind, every) = entry.trim().split_once(':').ok_or_else(unreadable)?;
+            let fault = match kind {
+                "short" => Fault::Short,
+                "eintr" => Fault::Errno(libc::EINTR, None),
+                "eagain" => Fault::Errno(libc::EAGAIN, None),
+                "eio" => Fault::Errno(libc::EIO, None),
+                "enospc" => Fault::Errno(libc::ENOSPC, Some(IoDirection::Write)),
+                "eio_read" => Fault::Errno(libc::EIO, Some(IoDirection::Read)),
+                "eio_write" => Fault::Errno(libc::EIO, Some(IoDirection::Write)),
+                _ => return Err(unreadable()),
+            };
+            schedule.push((fault, every.parse::<u64>().ok().filter(|&n| n > 0).ok_or_else(unreadable)?));
+        }
+        Ok(Box::new(Injecting { inner: backend, schedule }))
+    }
+
+    impl Backend for Injecting {
+        fn path(&self) -> IoPath {
+            self.inner.path()
+        }
+        fn lanes_default(&self) -> u32 {
+            self.inner.lanes_default()
+        }
+        fn supports_direct_io(&self) -> bool {
+            self.inner.supports_direct_io()
+        }
+        fn open_queue(&self, waker: Arc<Event>) -> io::Result<Box<dyn IoQueue>> {
+            let inner = self.inner.open_queue(Arc::clone(&waker))?;
+            let schedule = self.schedule.clone();
+            Ok(Box::new(InjectingQueue { inner, waker, schedule, requests: 0, failed: Vec::new() }))
+        }
+    }
+
+    struct InjectingQueue {
+        inner: Box<dyn IoQueue>,
+        waker: Arc<Event>,
+        schedule: Vec<(Fault, u64)>,
+        requests: u64,
+        failed: Vec<IoCompletion>,
+    }
+
+    /// Granule in which a transfer is cut short: O_DIRECT cuts at blocks, never inside one.
+    const SHORT_GRANULE_BYTES: usize = 4096;
+
+    impl IoQueue for InjectingQueue {
+        fn room(&self) -> usize {
+            self.inner.room()
+        }
+        fn in_flight(&self) -> usize {
+            self.inner.in_flight() + self.failed.len()
+        }
+        fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
+            self.requests += 1;
+            let due = self.schedule.iter().find(|(fault, every)| {
+                self.requests % every == 0
+                    && !matches!(fault, Fault::Errno(_, Some(only)) if *only != request.direction)
+            });
+            match due {
+                Some((Fault::Errno(errno, _), _)) => {
+                    let result = Err(io::Error::from_raw_os_error(*errno));
+                    self.failed.push(IoCompletion { token: request.token, result });
+                    self.waker.signal();
+                    Ok(())
+                }
+                Some((Fault::Short, _)) => {
+                    let total: usize = request.slices.iter().map(|slice| slice.length).sum();
+                    let mut left = total / 2 / SHORT_GRANULE_BYTES * SHORT_GRANULE_BYTES;
+                    if left == 0 {
+                        return self.inner.push(request);
+                    }
+                    let mut shorter = Vec::new();
+                    for slice in request.slices {
+                        let length = slice.length.min(left);
+                        if length > 0 {
+                            shorter.push(HostSlice { pointer: slice.pointer, length });
+                        }
+                        left -= length;
+                    }
+                    self.inner.push(&IoRequest { slices: &shorter, ..*request })
+                }
+                None => self.inner.push(request),
+            }
+        }
+        fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
+            let wait = if self.failed.is_empty() { wait } else { Wait::Poll };
+            completions.append(&mut self.failed);
+            self.inner.wait(wait, completions)
+        }
+        fn register(&mut self, index: u16, region: HostSlice) -> io::Result<bool> {
+            self.inner.register(index, region)
+        }
+        fn unregister(&mut self, index: u16) {
+            self.inner.unregister(index);
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! Positioned reads and writes on a pool of threads, for where io_uring is refused.
+//!
+//! All lanes share the pool. A lane's queue is a sender of requests and a receiver of completions;
+//! the waker doubles as the completion signal.
+
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use crossbeam_queue::SegQueue;
+
+use super::super::{IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use crate::memory::HostSlice;
+use crate::sync::{Condvar, Mutex, lock};
+use crate::sys::event::Event;
+use crate::sys::file::to_off_t;
+
+/// Requests that one lane may have in the pool, per thread of the pool.
+const REQUESTS_PER_THREAD: usize = 4;
+
+/// The threads.
+pub struct Pool {
+    shared: Arc<Shared>,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+    depth: usize,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    work: Condvar,
+}
+
+struct State {
+    requests: std::collections::VecDeque<Request>,
+    stopping: bool,
+}
+
+struct Request {
+    token: u32,
+    direction: IoDirection,
+    file: RawFd,
+    offset: u64,
+    slices: Vec<HostSlice>,
+    done: Arc<Completions>,
+}
+
+struct Completions {
+    queue: SegQueue<(IoCompletion, Vec<HostSlice>)>,
+    waker: Arc<Event>,
+}
+
+impl Pool {
+    /// Starts `count` threads.
+    ///
+    /// # Errors
+    /// What starting a thread answers.
+    pub fn start(count: u32) -> io::Result<Arc<Pool>> {
+        let state = State { requests: std::collections::VecDeque::new(), stopping: false };
+        let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
+        let depth = count as usize * REQUESTS_PER_THREAD;
+        let pool = Arc::new(Pool { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), depth });
+        for index in 0..count {
+            let shared = Arc::clone(&shared);
+            let thread =
+                std::thread::Builder::new().name(format!("nixl-io-{index}")).spawn(move || serve(&shared))?;
+            lock(&pool.threads).push(thread);
+        }
+        Ok(pool)
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        lock(&self.shared.state).stopping = true;
+        self.shared.work.notify_all();
+        for thread in lock(&self.threads).drain(..) {
+            // A thread of the pool runs no code that can panic; if it did, there is nothing to clean up.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn serve(shared: &Shared) {
+    loop {
+        let mut state = lock(&shared.state);
+        let request = loop {
+            if let Some(request) = state.requests.pop_front() {
+                break request;
+            }
+            if state.stopping {
+                return;
+            }
+            state = match shared.work.wait(state) {
+                Ok(state) => state,
+                Err(poisoned) => poisoned.into_inner(),
+            };
+        };
+        drop(state);
+        let result = transfer(request.direction, request.file, request.offset, &request.slices);
+        request.done.queue.push((IoCompletion { token: request.token, result }, request.slices));
+        request.done.waker.signal();
+    }
+}
+
+/// Moves the bytes of one request on the calling thread, with one system call.
+///
+/// # Errors
+/// What `preadv(2)` or `pwritev(2)` answers.
+pub fn transfer(direction: IoDirection, file: RawFd, offset: u64, slices: &[HostSlice]) -> io::Result<usize> {
+    let mut vector = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; IO_SLICES_MAX];
+    for (entry, slice) in vector.iter_mut().zip(slices) {
+        *entry = libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length };
+    }
+    let (count, offset) = (slices.len().min(IO_SLICES_MAX) as libc::c_int, to_off_t(offset)?);
+    // SAFETY: the vector's entries describe memory that is valid until the request completes, which is
+    // after this call (HostPtr's contract, and jobs keep their own buffers).
+    let moved = unsafe {
+        match direction {
+            IoDirection::Read => libc::preadv(file, vector.as_ptr(), count, offset),
+            IoDirection::Write => libc::pwritev(file, vector.as_ptr(), count, offset),
+        }
+    };
+    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
+}
+
+/// One lane's end of the pool.
+pub struct ThreadQueue {
+    pool: Arc<Pool>,
+    completions: Arc<Completions>,
+    in_flight: usize,
+    /// Emptied slice lists, to be filled again.
+    spare: Vec<Vec<HostSlice>>,
+}
+
+impl ThreadQueue {
+    /// A queue into `pool`.
+    pub fn new(pool: Arc<Pool>, waker: Arc<Event>) -> ThreadQueue {
+        let completions = Arc::new(Completions { queue: SegQueue::new(), waker });
+        ThreadQueue { pool, completions, in_flight: 0, spare: Vec::new() }
+    }
+
+    fn reap(&mut self, completions: &mut Vec<IoCompletion>) {
+        while let Some((completion, mut slices)) = self.completions.queue.pop() {
+            self.in_flight -= 1;
+            slices.clear();
+            self.spare.push(slices);
+            completions.push(completion);
+        }
+    }
+}
+
+impl IoQueue for ThreadQueue {
+    fn room(&self) -> usize {
+        self.pool.depth.saturating_sub(self.in_flight)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
+        let mut slices = self.spare.pop().unwrap_or_default();
+        slices.extend_from_slice(request.slices);
+        let IoRequest { token, direction, file, offset, .. } = *request;
+        let request = Request { token, direction, file, offset, slices, done: Arc::clone(&self.completions) };
+        lock(&self.pool.shared.state).requests.push_back(request);
+        self.pool.shared.work.notify_one();
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
+        let before = completions.len();
+        self.reap(completions);
+        if wait == Wait::Block && completions.len() == before {
+            self.completions.waker.wait(-1)?;
+            self.completions.waker.clear();
+            self.reap(completions);
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, _index: u16, _region: HostSlice) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn unregister(&mut self, _index: u16) {}
+}
+
+impl Drop for ThreadQueue {
+    fn drop(&mut self) {
+        let mut finished = Vec::new();
+        while self.in_flight > 0 {
+            if self.wait(Wait::Block, &mut finished).is_err() {
+                std::process::abort();
+            }
+        }
+    }
+}

@@ -1,0 +1,253 @@
+//! One io_uring ring per lane.
+//!
+//! The ring belongs to its thread (`IORING_SETUP_SINGLE_ISSUER`, `DEFER_TASKRUN` where the kernel has
+//! them). A read of the lane's eventfd is always under way, so that a sleep in `io_uring_enter` ends
+//! when somebody has work for the lane.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use io_uring::{IoUring, opcode, squeue, types};
+
+use super::super::{
+    IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
+};
+use crate::memory::HostSlice;
+use crate::sys::event::Event;
+
+/// Token of the eventfd read; requests carry 32-bit tokens, so it cannot collide.
+const WAKE: u64 = u64::MAX;
+
+/// A ring and the requests in it.
+pub struct UringQueue {
+    ring: IoUring,
+    waker: Arc<Event>,
+    /// Target of the eventfd read; boxed so that its address stays while the kernel may write it.
+    wake_count: Box<u64>,
+    wake_armed: bool,
+    depth: usize,
+    in_flight: usize,
+    /// I/O vectors of requests that are pushed but not submitted: the kernel copies them during
+    /// submission (`IORING_FEAT_SUBMIT_STABLE`) and not later.
+    vectors: Vec<Box<[libc::iovec]>>,
+    vectors_used: usize,
+    /// Whether the sparse buffer table could be registered.
+    has_buffer_table: bool,
+    registered: Vec<bool>,
+}
+
+/// Finds out whether a ring of this depth can be had and used.
+///
+/// # Errors
+/// What the system answers: `EPERM` or `ENOSYS` under seccomp, `ENOMEM` under a memory limit.
+pub fn probe(depth: u32) -> io::Result<()> {
+    let ring = build(depth)?;
+    let mut probe = io_uring::Probe::new();
+    ring.submitter().register_probe(&mut probe)?;
+    let needed = [opcode::Readv::CODE, opcode::Writev::CODE, opcode::Read::CODE, opcode::Write::CODE];
+    if needed.iter().all(|&code| probe.is_supported(code)) {
+        Ok(())
+    } else {
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "the kernel's io_uring lacks read and write (before Linux 5.6)",
+        ))
+    }
+}
+
+fn build(depth: u32) -> io::Result<IoUring> {
+    let mut tuned = IoUring::builder();
+    tuned.setup_clamp().setup_single_issuer().setup_defer_taskrun().setup_taskrun_flag();
+    tuned.build(depth).or_else(|_| IoUring::builder().setup_clamp().build(depth))
+}
+
+impl UringQueue {
+    /// A ring for the calling thread.
+    ///
+    /// # Errors
+    /// What `io_uring_setup(2)` answers.
+    pub fn new(depth: u32, waker: Arc<Event>) -> io::Result<UringQueue> {
+        let ring = build(depth)?;
+        if !ring.params().is_feature_submit_stable() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring before Linux 5.5"));
+        }
+        let has_buffer_table = ring.submitter().register_buffers_sparse(REGIONS_MAX).is_ok();
+        // One entry is the eventfd read's.
+        let depth = (ring.params().sq_entries() as usize).saturating_sub(1).max(1);
+        let vector = || {
+            vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; IO_SLICES_MAX].into_boxed_slice()
+        };
+        Ok(UringQueue {
+            ring,
+            waker,
+            wake_count: Box::new(0),
+            wake_armed: false,
+            depth,
+            in_flight: 0,
+            vectors: (0..depth).map(|_| vector()).collect(),
+            vectors_used: 0,
+            has_buffer_table,
+            registered: vec![false; REGIONS_MAX as usize],
+        })
+    }
+
+    fn entry(&mut self, request: &IoRequest<'_>) -> squeue::Entry {
+        let fd = types::Fd(request.file);
+        let fixed = request.region.filter(|&index| self.registered.get(usize::from(index)) == Some(&true));
+        if let [slice] = request.slices
+            && let Ok(length) = u32::try_from(slice.length)
+        {
+            let address = slice.pointer.as_ptr();
+            return match (request.direction, fixed) {
+                (IoDirection::Read, None) => {
+                    opcode::Read::new(fd, address, length).offset(request.offset).build()
+                }
+                (IoDirection::Write, None) => {
+                    opcode::Write::new(fd, address, length).offset(request.offset).build()
+                }
+                (IoDirection::Read, Some(region)) => {
+                    opcode::ReadFixed::new(fd, address, length, region).offset(request.offset).build()
+                }
+                (IoDirection::Write, Some(region)) => {
+                    opcode::WriteFixed::new(fd, address, length, region).offset(request.offset).build()
+                }
+            };
+        }
+        let vector = &mut self.vectors[self.vectors_used];
+        self.vectors_used += 1;
+        for (entry, slice) in vector.iter_mut().zip(request.slices) {
+            *entry = libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length };
+        }
+        let (address, count) = (vector.as_ptr(), request.slices.len().min(IO_SLICES_MAX) as u32);
+        match request.direction {
+            IoDirection::Read => opcode::Readv::new(fd, address, count).offset(request.offset).build(),
+            IoDirection::Write => opcode::Writev::new(fd, address, count).offset(request.offset).build(),
+        }
+    }
+
+    fn arm_wake(&mut self) -> io::Result<()> {
+        if self.wake_armed {
+            return Ok(());
+        }
+        let target: *mut u64 = &mut *self.wake_count;
+        let entry =
+            opcode::Read::new(types::Fd(self.waker.as_raw_fd()), target.cast(), size_of::<u64>() as u32)
+                .build()
+                .user_data(WAKE);
+        // SAFETY: the target is boxed and the eventfd is held by `self.waker`; both live until the
+        // read has completed, which `drop` waits for.
+        unsafe { self.ring.submission().push(&entry) }
+            .map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        self.wake_armed = true;
+        Ok(())
+    }
+
+    /// Enters the kernel; true if completions may have come.
+    fn enter(&mut self, want: usize) -> io::Result<()> {
+        let result = self.ring.submitter().submit_and_wait(want);
+        match result {
+            Ok(_) => {}
+            Err(error) => match error.raw_os_error() {
+                // A signal, or completions to be reaped before more can be submitted.
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
+                _ => return Err(error),
+            },
+        }
+        if self.ring.submission().is_empty() {
+            self.vectors_used = 0;
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self, completions: &mut Vec<IoCompletion>) {
+        for entry in self.ring.completion() {
+            if entry.user_data() == WAKE {
+                self.wake_armed = false;
+                continue;
+            }
+            self.in_flight -= 1;
+            let result = match entry.result() {
+                bytes @ 0.. => Ok(bytes as usize),
+                error => Err(io::Error::from_raw_os_error(-error)),
+            };
+            completions.push(IoCompletion { token: entry.user_data() as u32, result });
+        }
+    }
+}
+
+impl IoQueue for UringQueue {
+    fn room(&self) -> usize {
+        // Vectors are recycled only once everything pushed has been submitted, so they bound it too.
+        (self.depth - self.in_flight).min(self.vectors.len() - self.vectors_used)
+    }
+
+    fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
+        if self.room() == 0 || request.slices.len() > IO_SLICES_MAX {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let entry = self.entry(request).user_data(u64::from(request.token));
+        // SAFETY: the memory behind the slices is valid until the completion (HostPtr's contract, and
+        // jobs keep their own buffers), the file is kept open as long, and the I/O vector is not
+        // reused before the kernel has copied it.
+        unsafe { self.ring.submission().push(&entry) }
+            .map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
+        self.in_flight += 1;
+        Ok(())
+    }
+
+    fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
+        self.arm_wake()?;
+        let before = completions.len();
+        self.reap(completions);
+        let want = usize::from(wait == Wait::Block && completions.len() == before);
+        self.enter(want)?;
+        self.reap(completions);
+        Ok(())
+    }
+
+    fn register(&mut self, index: u16, region: HostSlice) -> io::Result<bool> {
+        let Some(registered) = self.registered.get_mut(usize::from(index)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if !self.has_buffer_table || region.length > REGION_BYTES_MAX {
+            return Ok(false);
+        }
+        let vector = libc::iovec { iov_base: region.pointer.as_ptr().cast(), iov_len: region.length };
+        // SAFETY: the region's memory is valid while it is registered: the staging buffer outlives the
+        // lanes, and an engine's memory is unregistered before the engine frees it.
+        unsafe { self.ring.submitter().register_buffers_update(u32::from(index), &[vector], None) }?;
+        *registered = true;
+        Ok(true)
+    }
+
+    fn unregister(&mut self, index: u16) {
+        if self.registered.get(usize::from(index)) != Some(&true) {
+            return;
+        }
+        self.registered[usize::from(index)] = false;
+        let nothing = libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 };
+        // SAFETY: an empty entry clears the slot; the kernel keeps the pages of requests under way.
+        // A failure leaves them pinned until the ring goes, which harms nobody's bytes.
+        let _ = unsafe { self.ring.submitter().register_buffers_update(u32::from(index), &[nothing], None) };
+    }
+}
+
+impl Drop for UringQueue {
+    /// Waits for the kernel to let go of all memory. An error from `io_uring_enter` other than those
+    /// that pass is impossible on a valid ring; were it to come, leaking beats freeing under a DMA.
+    fn drop(&mut self) {
+        let mut finished = Vec::new();
+        self.waker.signal();
+        while self.in_flight > 0 || self.wake_armed {
+            if self.enter(1).is_err() {
+                std::process::abort();
+            }
+            self.reap(&mut finished);
+        }
+    }
+}

@@ -1,0 +1,186 @@
+//! The file and the environment put together: which mapping a setting is looked up in, and where it came from.
+//!
+//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole. An
+//! empty variable counts as not set; other than LMCache, one that cannot be read is an error and not a warning.
+
+use std::path::{Path, PathBuf};
+
+use super::setting::{Level, Origin, Place, Setting};
+use super::tree::{Entry, Map, Node, Value};
+use super::{Environment, json, source, tree};
+use crate::error::{Error, Result, Status};
+
+/// Names the file where the caller names none.
+pub(super) const FILE_VARIABLE: &str = "LMCACHE_CONFIG_FILE";
+const EXTRA_VARIABLE: &str = "LMCACHE_EXTRA_CONFIG";
+
+/// Settings of the top level that a variable may override.
+const OVERRIDES: [(&str, &str); 5] = [
+    ("chunk_size", "LMCACHE_CHUNK_SIZE"),
+    ("nixl_buffer_size", "LMCACHE_NIXL_BUFFER_SIZE"),
+    ("nixl_buffer_device", "LMCACHE_NIXL_BUFFER_DEVICE"),
+    ("cache_policy", "LMCACHE_CACHE_POLICY"),
+    ("local_cpu_use_hugepages", "LMCACHE_LOCAL_CPU_USE_HUGEPAGES"),
+];
+
+/// What was read, before anything in it was understood.
+pub(super) struct Document {
+    pub path: PathBuf,
+    file: Origin,
+    top: Map,
+    overrides: Vec<(Origin, Map)>,
+    extra: Extra,
+}
+
+/// `extra_config`, from wherever it came.
+struct Extra {
+    map: Map,
+    origin: Origin,
+    line: u32,
+    has_lines: bool,
+}
+
+impl Document {
+    /// Reads file and variables.
+    ///
+    /// # Errors
+    /// [`Status::Config`] if there is no file, it is not YAML, or `extra_config` is no mapping.
+    pub fn read(path: Option<&Path>, environment: Environment<'_>) -> Result<Document> {
+        let path = choose(path, environment)?;
+        let file = Origin::File(source::display(&path));
+        let top = match parse(&source::read(&path)?, &file)?.value {
+            Value::Map(map) => map,
+            Value::Null => Map { entries: Vec::new() },
+            Value::List(_) | Value::Scalar(_) => {
+                return Err(Place { origin: &file, line: 1 }.error(
+                    "the file holds a single value or a list; allowed: settings, one `key: value` per line",
+                ));
+            }
+        };
+        let overrides = overrides(environment);
+        let extra = match variable(environment, EXTRA_VARIABLE) {
+            Some(text) => extra_of_variable(&text)?,
+            None => extra_of_file(&top, &file)?,
+        };
+        Ok(Document { path, file, top, overrides, extra })
+    }
+
+    /// The top level of the file, without overrides.
+    pub fn top_of_file(&self) -> Level<'_> {
+        Level { prefix: "", map: &self.top, place: Place { origin: &self.file, line: 1 }, has_lines: true }
+    }
+
+    /// A setting of the top level, from its variable or from the file.
+    pub fn top(&self, name: &str) -> Result<Option<Setting<'_>>> {
+        for (origin, map) in &self.overrides {
+            let level = Level { prefix: "", map, place: Place { origin, line: 0 }, has_lines: false };
+            if let Some(setting) = level.find(name)? {
+                return Ok(Some(setting));
+            }
+        }
+        self.top_of_file().find(name)
+    }
+
+    /// `extra_config`.
+    pub fn extra(&self) -> Level<'_> {
+        Level {
+            prefix: "extra_config.",
+            map: &self.extra.map,
+            place: Place { origin: &self.extra.origin, line: self.extra.line },
+            has_lines: self.extra.has_lines,
+        }
+    }
+}
+
+fn choose(path: Option<&Path>, environment: Environment<'_>) -> Result<PathBuf> {
+    if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
+        return Ok(path.to_owned());
+    }
+    variable(environment, FILE_VARIABLE).map(PathBuf::from).ok_or_else(|| {
+        Error::new(
+            Status::Config,
+            format!(
+                "no configuration file: pass a path to open, or set {FILE_VARIABLE} to the path of the YAML file \
+                 that LMCache reads"
+            ),
+        )
+    })
+}
+
+fn variable(environment: Environment<'_>, name: &str) -> Option<String> {
+    environment(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
+}
+
+fn overrides(environment: Environment<'_>) -> Vec<(Origin, Map)> {
+    OVERRIDES
+        .iter()
+        .filter_map(|(key, name)| {
+            let text = unquoted(&variable(environment, name)?);
+            let entry = Entry { key: (*key).to_owned(), line: 0, value: Node::text(text) };
+            Some((Origin::Variable(name), Map { entries: vec![entry] }))
+        })
+        .collect()
+}
+
+/// LMCache takes quotes off that a shell or a compose file left around a value.
+fn unquoted(text: &str) -> String {
+    let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+    let Some(inner) = inner else { return text.to_owned() };
+    match tree::parse(text).map(|node| node.value) {
+        Ok(Value::Scalar(scalar)) => scalar.text,
+        _ => inner.to_owned(),
+    }
+}
+
+fn extra_of_variable(text: &str) -> Result<Extra> {
+    let origin = Origin::Variable(EXTRA_VARIABLE);
+    let map = json_mapping(&unquoted(text), Place { origin: &origin, line: 0 })?;
+    Ok(Extra { map, origin, line: 0, has_lines: false })
+}
+
+/// Takes `extra_config` out of the file: a mapping, or JSON in a string as LMCache allows.
+fn extra_of_file(top: &Map, file: &Origin) -> Result<Extra> {
+    let level = Level { prefix: "", map: top, place: Place { origin: file, line: 1 }, has_lines: true };
+    let Some(setting) = level.find("extra_config")? else {
+        return Err(
+            level.missing("extra_config", "a mapping with enable_nixl_storage: true and nixl_backend")
+        );
+    };
+    let (origin, line) = (file.clone(), setting.place.line);
+    match &setting.node.value {
+        Value::Map(map) => Ok(Extra { map: map.clone(), origin, line, has_lines: true }),
+        Value::Scalar(scalar) => {
+            let map = json_mapping(&scalar.text, setting.place)?;
+            Ok(Extra { map, origin, line, has_lines: false })
+        }
+        Value::List(_) | Value::Null => Err(setting.refuse("a mapping")),
+    }
+}
+
+fn json_mapping(text: &str, place: Place<'_>) -> Result<Map> {
+    let too_large = u64::try_from(text.len()).unwrap_or(u64::MAX) > source::FILE_BYTES_MAX;
+    if too_large {
+        return Err(place.error(format_args!(
+            "extra_config is larger than {} bytes, the most allowed",
+            source::FILE_BYTES_MAX
+        )));
+    }
+    let refuse = |what: &str| {
+        place.error(format_args!("extra_config {what}; allowed: a JSON object (value not shown)"))
+    };
+    if let Err(offset) = json::check(text) {
+        return Err(refuse(&format!("is not JSON at byte {offset}")));
+    }
+    match tree::parse(text).map(|node| node.value) {
+        Ok(Value::Map(map)) => Ok(map),
+        Ok(_) => Err(refuse("is JSON, but no object")),
+        Err(malformed) => Err(refuse(&format!("cannot be read: {}", malformed.reason))),
+    }
+}
+
+fn parse(text: &str, file: &Origin) -> Result<Node> {
+    tree::parse(text).map_err(|malformed| {
+        let place = Place { origin: file, line: malformed.line.unwrap_or(1) };
+        place.error(format_args!("not valid YAML: {}; allowed: LMCache's YAML settings", malformed.reason))
+    })
+}

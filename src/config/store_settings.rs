@@ -1,0 +1,93 @@
+//! The settings `nixl_store_*`: this library's own, each with a default and a range. LMCache ignores them.
+
+use super::setting::Level;
+use super::{BackendKind, Layout, StoreSettings};
+use crate::error::Result;
+
+/// Largest `nixl_store_chunk_bytes`: 1 TiB.
+const CHUNK_BYTES_MAX: u64 = 1 << 40;
+/// Smallest `nixl_store_capacity_bytes`: 1 MiB. Less is a slip, such as GiB left out.
+const CAPACITY_BYTES_MIN: u64 = 1 << 20;
+/// Largest `nixl_store_capacity_bytes`: 8 EiB less one, what file offsets can name.
+const CAPACITY_BYTES_MAX: u64 = i64::MAX as u64;
+/// Longest `nixl_store_prefix`, in bytes: leaves room for the name within the 1024 bytes of an S3 key.
+const PREFIX_BYTES_MAX: usize = 256;
+/// Most `nixl_store_io_threads`.
+const IO_THREADS_MAX: u32 = 64;
+/// Longest `nixl_store_timeout_ms`: a day.
+const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
+/// Range of `nixl_store_queue_items`.
+const QUEUE_ITEMS_MIN: u32 = 16;
+const QUEUE_ITEMS_MAX: u32 = 1 << 20;
+
+/// Reads them; what the chosen backend or pool makes pointless is noted.
+pub(super) fn read(
+    extra: &Level<'_>,
+    backend: BackendKind,
+    pool_size: u32,
+    notices: &mut Vec<String>,
+) -> Result<StoreSettings> {
+    let mut store = StoreSettings::default();
+    let mut note = |key: &str, place: &dyn std::fmt::Display, why: &str| {
+        notices.push(format!("{place}: {key} has no effect: {why}."));
+    };
+    let is_static = pool_size > 0;
+    const STATIC: &str = "the pool is static (nixl_pool_size is not 0)";
+
+    if let Some(setting) = extra.find("nixl_store_chunk_bytes")? {
+        store.chunk_bytes = Some(setting.size(1..=CHUNK_BYTES_MAX)?);
+    }
+    if let Some(setting) = extra.find("nixl_store_layout")? {
+        store.layout =
+            setting.choice(&[("sharded", Layout::Sharded), ("lmcache", Layout::Lmcache)], false)?;
+        if is_static {
+            note(&setting.key, &setting.place, STATIC);
+        }
+    }
+    if let Some(setting) = extra.find("nixl_store_capacity_bytes")? {
+        let bytes = setting.size(0..=CAPACITY_BYTES_MAX)?;
+        if (1..CAPACITY_BYTES_MIN).contains(&bytes) {
+            return Err(setting.refuse(format_args!(
+                "0 for no limit, else bytes from {CAPACITY_BYTES_MIN} to {CAPACITY_BYTES_MAX}, as a whole number or \
+                 with KiB, MiB, GiB or TiB"
+            )));
+        }
+        store.capacity_bytes = (bytes > 0).then_some(bytes);
+        if is_static {
+            note(&setting.key, &setting.place, STATIC);
+        }
+    }
+    if let Some(setting) = extra.find("nixl_store_prefix")? {
+        let allowed = format!(
+            "text of at most {PREFIX_BYTES_MAX} bytes without control characters, not starting with /"
+        );
+        let prefix = setting.text(&allowed)?;
+        if prefix.len() > PREFIX_BYTES_MAX || prefix.starts_with('/') || prefix.contains(char::is_control) {
+            return Err(setting.refuse(allowed));
+        }
+        store.prefix = prefix.to_owned();
+        if backend != BackendKind::Obj {
+            note(&setting.key, &setting.place, "only OBJ puts objects under a prefix");
+        }
+    }
+    if let Some(setting) = extra.find("nixl_store_serve_unverified")? {
+        store.serve_unverified = setting.boolean()?;
+        if store.serve_unverified && (is_static || store.layout != Layout::Lmcache) {
+            note(
+                &setting.key,
+                &setting.place,
+                "LMCache's objects are only met with nixl_store_layout: lmcache",
+            );
+        }
+    }
+    if let Some(setting) = extra.find("nixl_store_io_threads")? {
+        store.io_threads = Some(setting.whole_u32(1..=IO_THREADS_MAX, "threads")?);
+    }
+    if let Some(setting) = extra.find("nixl_store_timeout_ms")? {
+        store.timeout_ms = setting.whole(0..=TIMEOUT_MS_MAX, "milliseconds")?;
+    }
+    if let Some(setting) = extra.find("nixl_store_queue_items")? {
+        store.queue_items = setting.whole_u32(QUEUE_ITEMS_MIN..=QUEUE_ITEMS_MAX, "items")?;
+    }
+    Ok(store)
+}

@@ -1,0 +1,350 @@
+//! The dynamic store's files: one for each object, shared by any number of processes and hosts.
+//!
+//! Owns names, temporaries, publication, scanning and the pins that other processes see. It
+//! does not move payload and knows nothing of what is inside a file.
+//!
+//! Everything happens below one directory, `nixl_path`:
+//!
+//! ```text
+//! nixl_store_objects/<2 hex>/<32 hex>   an object, sharded layout
+//! <LMCache's name>                      an object, lmcache layout
+//! .nixl_store+tmp/<boot>.<random>/      a living process's unfinished objects
+//! .nixl_store+pins                      locked bytes: see `pins`
+//! ```
+//!
+//! It keeps six descriptors open and opens at most two more for each operation under way.
+//! Directories that are missing are made again, so that an operator may empty `nixl_path` while it is
+//! in use. Only pins suffer: who opens the store after that does not see those of who had it open.
+
+mod area;
+mod direct;
+mod name;
+mod pins;
+mod scan;
+mod sweep;
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests;
+
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+
+use twox_hash::XxHash3_128;
+
+use crate::config::Layout;
+use crate::error::{Error, Result};
+use crate::log::Logger;
+use crate::sync::{Arc, RwLock};
+use crate::sys::at::{self, Purpose, Walk};
+use crate::sys::dir::Dir;
+use crate::sys::file::DirectAlignment;
+
+pub use area::Temporary;
+pub use name::ObjectName;
+pub use pins::Evicted;
+pub use scan::{Proof, Scanned};
+
+use area::Area;
+use name::ObjectPath;
+use pins::Pins;
+
+/// The files of one dynamic store. All methods may be called from any thread.
+#[derive(Debug)]
+pub struct FileStore {
+    root: Dir,
+    layout: Layout,
+    walk: Walk,
+    // What O_DIRECT asks for; `None`: buffered.
+    direct: Option<DirectAlignment>,
+    area: RwLock<Arc<Area>>,
+    pins: Pins,
+    logger: Logger,
+}
+
+impl FileStore {
+    /// Opens the store at `path`, makes its directories where absent, and removes what dead
+    /// processes left unfinished.
+    ///
+    /// # Errors
+    /// [`Status::Permission`](crate::error::Status::Permission) if this process may not write there, else what the system answers.
+    pub fn open(path: &Path, layout: Layout, direct_io: bool, logger: &Logger) -> Result<FileStore> {
+        let context = |what: &str| format!("nixl_path {}: {what}", path.display());
+        let root = Dir::open_or_create(path)
+            .map_err(|error| Error::os(context("cannot open or create it"), &error))?;
+        if layout == Layout::Sharded {
+            root.subdir(name::OBJECTS.to_str().unwrap_or_default()).map_err(|error| {
+                Error::os(context("cannot make or open the directory of objects"), &error)
+            })?;
+        }
+        let area = new_area(&root)
+            .map(Arc::new)
+            .map_err(|error| Error::os(context("cannot create a directory for temporaries"), &error))?;
+        match sweep::sweep(&area, logger) {
+            Ok(0) => {}
+            Ok(areas) => logger.info(format_args!(
+                "{}: removed what {areas} dead processes left unfinished",
+                path.display()
+            )),
+            Err(error) => return Err(Error::os(context("cannot list the directory of temporaries"), &error)),
+        }
+        let pins = Pins::open(&root, logger)
+            .map_err(|error| Error::os(context("cannot open the file of pins for writing"), &error))?;
+        let direct = if direct_io {
+            let probed = direct::probe(&area)
+                .map_err(|error| Error::os(context("cannot create a temporary file"), &error))?;
+            probed
+                .inspect_err(|why| {
+                    logger.warn(format_args!(
+                        "{}: the file system refuses O_DIRECT ({why}); transfers go through the page cache",
+                        path.display()
+                    ));
+                })
+                .ok()
+        } else {
+            None
+        };
+        let walk = Walk::detect(&root);
+        Ok(FileStore { root, layout, walk, direct, area: RwLock::new(area), pins, logger: logger.clone() })
+    }
+
+    /// Whether files are opened with O_DIRECT.
+    pub fn direct_io(&self) -> bool {
+        self.direct.is_some()
+    }
+
+    /// What transfers to and from its files must be aligned to; 1 if they are not O_DIRECT.
+    pub fn direct_alignment(&self) -> DirectAlignment {
+        self.direct.unwrap_or(direct::BUFFERED)
+    }
+
+    /// The name of the object with the effective key's `digest`, made from `key` where the layout names by key.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`](crate::error::Status::InvalidArgument) for a key that has no file name in the lmcache layout.
+    pub fn name_of(&self, digest: u128, key: &[u8]) -> Result<ObjectName> {
+        match self.layout {
+            Layout::Sharded => Ok(ObjectName::sharded(digest)),
+            Layout::Lmcache => ObjectName::lmcache(key),
+        }
+    }
+
+    /// A number that stands for the name: the digest in it, else xxh3_128 of the file name.
+    pub fn id_of(&self, name: &ObjectName) -> u128 {
+        match name.digest() {
+            Some(digest) => digest,
+            None => XxHash3_128::oneshot(name.flat().unwrap_or_default()),
+        }
+    }
+
+    /// Opens an object to read it and tells its file's size; `None` if there is none.
+    ///
+    /// # Errors
+    /// `InvalidData` if something else stands in its place: see [`is_planted`]. Else what the system answers.
+    pub fn open_read(&self, name: &ObjectName) -> io::Result<Option<(File, u64)>> {
+        let direct = self.direct_io();
+        let opened = self.walk.open(&self.root, name.path().whole(), Purpose::Read { direct });
+        let Some(fd) = present(opened)? else { return Ok(None) };
+        let file = File::from(fd);
+        let metadata = file.metadata()?;
+        if !metadata.is_file() {
+            return Err(planted());
+        }
+        at::clear_nonblock(&file, direct)?;
+        Ok(Some((file, metadata.len())))
+    }
+
+    /// Creates a file for an object of `bytes`, trailer included, that nobody sees before it is published.
+    ///
+    /// # Errors
+    /// `StorageFull` if there is no room for it; else what the system answers.
+    pub fn create_temporary(&self, bytes: u64) -> io::Result<Temporary> {
+        let area = self.current_area();
+        let temporary = match area.create_temporary(self.direct_io()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.renew_area(&area)?.create_temporary(self.direct_io())?
+            }
+            other => other?,
+        };
+        temporary.reserve(bytes)?;
+        Ok(temporary)
+    }
+
+    /// Makes a written object visible under its name, at once and as a whole, in place of the one
+    /// that may be there. Whoever reads that one keeps reading it.
+    ///
+    /// # Errors
+    /// What the system answers; the temporary is then gone. `InvalidData` as in [`FileStore::open_read`].
+    pub fn publish(&self, mut temporary: Temporary, name: &ObjectName) -> io::Result<()> {
+        let path = name.path();
+        let mut rename = || temporary.rename(&self.parent(&path)?, path.leaf());
+        let renamed = match rename() {
+            // The first object of a shard: making its directory only now spares the look every time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
+                self.make_parent(&path).and_then(|()| rename())
+            }
+            other => other,
+        };
+        // A directory in the object's place gives EISDIR.
+        renamed.map_err(as_planted)
+    }
+
+    /// Gives up a temporary; dropping it does the same.
+    pub fn discard(&self, temporary: Temporary) {
+        drop(temporary);
+    }
+
+    /// Removes an object, whoever pins it; false if there was none.
+    ///
+    /// # Errors
+    /// What the system answers; `InvalidData` for a directory in its place.
+    pub fn remove(&self, name: &ObjectName) -> io::Result<bool> {
+        let path = name.path();
+        let removed = self.parent(&path).and_then(|parent| at::unlink(&parent, path.leaf()));
+        present(removed).map(|removed| removed.is_some())
+    }
+
+    /// The size of an object's file; `None` if there is none.
+    ///
+    /// # Errors
+    /// What the system answers; `InvalidData` as in [`FileStore::open_read`].
+    pub fn stat(&self, name: &ObjectName) -> io::Result<Option<u64>> {
+        let path = name.path();
+        let found = self.parent(&path).and_then(|parent| at::file_size(&parent, path.leaf()));
+        present(found)?.map(|size| size.ok_or_else(planted)).transpose()
+    }
+
+    /// Tells `sink` every object there is. What changes meanwhile may be told or not.
+    ///
+    /// # Errors
+    /// What reading the directory answers. A part of it that cannot be read is logged and left out.
+    pub fn scan(&self, sink: &mut dyn FnMut(Scanned)) -> Result<()> {
+        let scanned = match self.layout {
+            Layout::Sharded => scan::sharded(&self.root, &self.logger, sink),
+            Layout::Lmcache => scan::flat(&self.root, sink),
+        };
+        scanned.map_err(|error| {
+            Error::os(
+                format_args!("nixl_path {}: cannot list its objects", self.root.path().display()),
+                &error,
+            )
+        })
+    }
+
+    /// Keeps other processes from evicting an object, until unpinned or until this process dies.
+    /// Pins do not count. Look for the object afterwards: an eviction may have come first.
+    ///
+    /// # Errors
+    /// `WouldBlock` if an eviction does not end; `Unsupported` where the file system has no byte locks.
+    pub fn pin(&self, id: u128) -> io::Result<()> {
+        self.pins.pin(id)
+    }
+
+    /// Takes this process's pin back.
+    ///
+    /// # Errors
+    /// As for [`FileStore::pin`].
+    pub fn unpin(&self, id: u128) -> io::Result<()> {
+        self.pins.unpin(id)
+    }
+
+    /// Removes an object unless a process pins it.
+    ///
+    /// # Errors
+    /// What the system answers; `InvalidData` for a directory in its place.
+    pub fn evict(&self, name: &ObjectName) -> io::Result<Evicted> {
+        self.pins.evict(self.id_of(name), || self.remove(name))
+    }
+
+    /// Makes everything published durable.
+    ///
+    /// # Errors
+    /// What `syncfs(2)` answers.
+    pub fn sync(&self) -> io::Result<()> {
+        self.root.sync_file_system()
+    }
+
+    fn current_area(&self) -> Arc<Area> {
+        Arc::clone(&self.area.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    /// A new area in place of `lost`, which somebody removed; once, however many threads miss it.
+    fn renew_area(&self, lost: &Arc<Area>) -> io::Result<Arc<Area>> {
+        let mut area = self.area.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if Arc::ptr_eq(&area, lost) {
+            *area = Arc::new(new_area(&self.root)?);
+            self.logger.warn(format_args!(
+                "{}: the directory of temporaries was removed; made a new one",
+                self.root.path().display()
+            ));
+        }
+        Ok(Arc::clone(&area))
+    }
+
+    /// The directory that an object is in.
+    fn parent(&self, path: &ObjectPath) -> io::Result<Parent<'_>> {
+        match path.parent() {
+            None => Ok(Parent::Root(self.root.as_fd())),
+            Some(parent) => self.walk.open(&self.root, parent, Purpose::Anchor).map(Parent::Shard),
+        }
+    }
+
+    fn make_parent(&self, path: &ObjectPath) -> io::Result<()> {
+        let make_shard = || {
+            let objects = self.walk.open(&self.root, name::OBJECTS, Purpose::Anchor)?;
+            at::make_directory(&objects, path.parent_leaf())
+        };
+        match make_shard() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                at::make_directory(&self.root, name::OBJECTS)?;
+                make_shard()
+            }
+            other => other,
+        }
+    }
+}
+
+enum Parent<'a> {
+    Root(BorrowedFd<'a>),
+    Shard(OwnedFd),
+}
+
+impl AsFd for Parent<'_> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Parent::Root(fd) => *fd,
+            Parent::Shard(fd) => fd.as_fd(),
+        }
+    }
+}
+
+/// Whether an error says that something which is no object stands where an object would be: a
+/// symlink, a directory, a FIFO. For a reader that is as good as absent.
+pub fn is_planted(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidData
+}
+
+fn planted() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, "something that is not a regular file is in an object's place")
+}
+
+fn as_planted(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        // ELOOP, ENOTDIR: a symlink or file on the way. ENXIO, ENODEV: a socket or device. EISDIR: a directory.
+        Some(libc::ELOOP | libc::ENOTDIR | libc::ENXIO | libc::ENODEV | libc::EISDIR) => planted(),
+        _ => error,
+    }
+}
+
+fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(as_planted(error)),
+    }
+}
+
+fn new_area(root: &Dir) -> io::Result<Area> {
+    Area::create(root.subdir(area::TEMPORARIES)?)
+}

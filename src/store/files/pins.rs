@@ -1,0 +1,123 @@
+//! Pins that other processes see: one byte of one file for each object, locked by who pins it.
+//!
+//! Open-file-description locks (`fcntl(2)`) belong to an open file, so the kernel drops them when
+//! its last process dies, and on network file systems the server does. A pin is a read lock, an
+//! eviction holds the write lock, and the file itself stays empty. Pins and evictions go
+//! through two open files: locks of the same one never conflict, and unlocking after an eviction
+//! would drop a pin.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use crate::log::Logger;
+use crate::sync::{Mutex, thread};
+use crate::sys::dir::{Dir, OpenMode};
+use crate::sys::lock::{ByteLock, try_lock_byte};
+
+/// The file whose bytes are locked.
+const PINS: &str = ".nixl_store+pins";
+/// Bits of an id that choose its byte; two more would leave the range of file offsets.
+const OFFSET_BITS: u32 = 62;
+/// A byte that no id chooses, to find out whether there are locks at all.
+const PROBE_OFFSET: u64 = 1 << OFFSET_BITS;
+/// Evictions of one process that may be under way at a time.
+const EVICTION_LANES: usize = 16;
+
+/// How often a pin tries to get past an eviction, which lasts as long as an unlink.
+const PIN_ATTEMPTS_MAX: u32 = 100;
+/// The pause between those.
+const PIN_PAUSE: Duration = Duration::from_millis(1);
+
+/// What became of an eviction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// The object is gone.
+    Removed,
+    /// It was kept: another process pins it or is evicting it, or this one pins it.
+    PinnedElsewhere,
+    /// There was no such object.
+    Absent,
+}
+
+/// This process's side of the pins of a store.
+#[derive(Debug)]
+pub(super) struct Pins {
+    pinning: File,
+    evicting: File,
+    // The write locks of two threads do not conflict, so the second would evict under the first
+    // one's lock and lose it when that ends.
+    evictions: [Mutex<()>; EVICTION_LANES],
+    supported: bool,
+}
+
+impl Pins {
+    /// Opens the file of pins in the store's directory.
+    pub(super) fn open(root: &Dir, logger: &Logger) -> io::Result<Pins> {
+        let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
+        let pinning = root.open_file(OsStr::new(PINS), mode)?;
+        let evicting = root.open_file(OsStr::new(PINS), mode)?;
+        let supported = match try_lock_byte(&evicting, PROBE_OFFSET, ByteLock::Write) {
+            Ok(()) => try_lock_byte(&evicting, PROBE_OFFSET, ByteLock::Unlock).map(|()| true)?,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => true,
+            Err(error) => {
+                logger.warn(format_args!(
+                    "{}: the file system has no byte locks ({error}); pins of other processes cannot be \
+                     seen and this process's cannot be shown to them",
+                    root.path().display()
+                ));
+                false
+            }
+        };
+        Ok(Pins { pinning, evicting, evictions: std::array::from_fn(|_| Mutex::new(())), supported })
+    }
+
+    /// Shows other processes that the object may not be evicted. Pinning twice is pinning once.
+    pub(super) fn pin(&self, id: u128) -> io::Result<()> {
+        if !self.supported {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        let mut attempts = 1;
+        loop {
+            match try_lock_byte(&self.pinning, offset(id), ByteLock::Read) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && attempts < PIN_ATTEMPTS_MAX => {
+                    attempts += 1;
+                    thread::sleep(PIN_PAUSE);
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Takes the pin back.
+    pub(super) fn unpin(&self, id: u128) -> io::Result<()> {
+        if !self.supported {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
+        try_lock_byte(&self.pinning, offset(id), ByteLock::Unlock)
+    }
+
+    /// Runs `remove` while nobody can pin the object; it says whether there was one.
+    pub(super) fn evict(&self, id: u128, remove: impl FnOnce() -> io::Result<bool>) -> io::Result<Evicted> {
+        let lane = &self.evictions[(id % EVICTION_LANES as u128) as usize];
+        let _alone = lane.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if self.supported {
+            match try_lock_byte(&self.evicting, offset(id), ByteLock::Write) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    return Ok(Evicted::PinnedElsewhere);
+                }
+                other => other?,
+            }
+        }
+        let removed = remove();
+        if self.supported {
+            try_lock_byte(&self.evicting, offset(id), ByteLock::Unlock)?;
+        }
+        Ok(if removed? { Evicted::Removed } else { Evicted::Absent })
+    }
+}
+
+fn offset(id: u128) -> u64 {
+    id as u64 & ((1 << OFFSET_BITS) - 1)
+}

@@ -1,0 +1,460 @@
+//! A lane: one I/O thread with a queue of its own, which takes items, moves their records and ends them.
+//!
+//! The walk of one item: taken from the shared queue (gets first), placed (slot or file), cut into
+//! pieces, pushed to the backend's queue, verified or published when the last piece is back. One item
+//! stays on one lane, so its state needs no locks. A lane never waits for anything but its queue: what
+//! finds a shared resource taken is parked and tried again when somebody gives one back.
+
+mod get;
+mod job;
+mod put;
+
+use std::collections::VecDeque;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc;
+
+use slab::Slab;
+
+use self::job::{Job, Work};
+use super::engine::{Command, Shared};
+use super::placement::{Key, Placement};
+use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, Wait};
+use crate::error::Status;
+use crate::memory::staging::Slice;
+use crate::memory::{AlignedBuffer, HostSlice, Segment};
+use crate::sync::{Arc, Ordering};
+use crate::transfer::batch::{Direction, ItemGuard, ItemResult};
+use crate::transfer::op::{Op, Progress};
+
+/// Items that one lane works on at a time; bounds its memory for trailers.
+const JOBS_MAX: usize = 256;
+/// Bytes that one lane keeps under way. Enough to cover a device's latency; more would only let one
+/// lane take items that another could work on.
+const BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
+/// One part in this many of the queue is kept for gets.
+const GET_RESERVE: usize = 4;
+/// Unused buffers and lists that a lane keeps for the next item.
+const SPARES_MAX: usize = 64;
+/// Attempts of a put that meets a full device, each after an eviction.
+const PUT_ATTEMPTS_MAX: u32 = 3;
+
+/// What one request is for.
+struct Flight {
+    op: Op,
+    job: usize,
+    piece: job::Piece,
+    slice: Option<Slice>,
+    bytes: usize,
+}
+
+/// An item that waits for room.
+struct Parked {
+    guard: ItemGuard,
+    attempts: u32,
+}
+
+/// The state of one lane. `queue` is the first field so that it goes first: its drop waits for the kernel
+/// to let go of the memory that the other fields and the callers own.
+pub(super) struct Lane<P: Placement> {
+    queue: Box<dyn IoQueue>,
+    index: usize,
+    shared: Arc<Shared>,
+    placement: Arc<P>,
+    jobs: Slab<Job<P>>,
+    flights: Slab<Flight>,
+    /// Jobs with pieces still to push.
+    gets: VecDeque<usize>,
+    puts: VecDeque<usize>,
+    parked: VecDeque<Parked>,
+    bytes_in_flight: usize,
+    regions: Vec<Region>,
+    /// For checksum blocks that straddle segments.
+    scratch: Vec<u8>,
+    spare_buffers: Vec<AlignedBuffer>,
+    spare_sums: Vec<Vec<u64>>,
+    spare_slices: Vec<Vec<HostSlice>>,
+}
+
+/// Memory registered with this lane's queue.
+#[derive(Clone, Copy, Debug)]
+struct Region {
+    start: usize,
+    end: usize,
+    index: u16,
+}
+
+/// Starts the thread of lane `index`. What its queue answered at open arrives through `opened`: whether
+/// the staging buffer is registered, or the error.
+///
+/// # Errors
+/// What starting a thread answers.
+pub(super) fn spawn<P: Placement>(
+    index: usize,
+    shared: Arc<Shared>,
+    placement: Arc<P>,
+    backend: Arc<dyn Backend>,
+    opened: mpsc::Sender<std::io::Result<bool>>,
+) -> std::io::Result<std::thread::JoinHandle<()>> {
+    std::thread::Builder::new().name(format!("nixl-lane-{index}")).spawn(move || {
+        let outcome = catch_unwind(AssertUnwindSafe(|| {
+            let waker = Arc::clone(&shared.lanes[index].waker);
+            match backend.open_queue(waker) {
+                Err(error) => drop(opened.send(Err(error))),
+                Ok(queue) => {
+                    let mut lane = Lane::new(index, queue, Arc::clone(&shared), placement);
+                    let registered = lane.register_staging();
+                    drop(opened.send(Ok(registered)));
+                    lane.run();
+                }
+            }
+        }));
+        if let Err(panic) = outcome {
+            shared.poison(&panic_message(&*panic));
+            shared.drop_waiting();
+        }
+    })
+}
+
+/// The text of a caught panic.
+pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
+}
+
+impl<P: Placement> Lane<P> {
+    fn new(index: usize, queue: Box<dyn IoQueue>, shared: Arc<Shared>, placement: Arc<P>) -> Lane<P> {
+        Lane {
+            queue,
+            index,
+            shared,
+            placement,
+            jobs: Slab::with_capacity(JOBS_MAX),
+            flights: Slab::new(),
+            gets: VecDeque::with_capacity(JOBS_MAX),
+            puts: VecDeque::with_capacity(JOBS_MAX),
+            parked: VecDeque::new(),
+            bytes_in_flight: 0,
+            regions: Vec::new(),
+            scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
+            spare_buffers: Vec::new(),
+            spare_sums: Vec::new(),
+            spare_slices: Vec::new(),
+        }
+    }
+
+    fn run(&mut self) {
+        let mut completions: Vec<IoCompletion> = Vec::new();
+        loop {
+            self.take_commands();
+            self.advance();
+            let idle = self.jobs.is_empty() && self.parked.is_empty();
+            if self.shared.is_poisoned() {
+                // Nothing new is started; what is under way is waited for, then everything ends.
+                self.shared.drop_waiting();
+                if self.queue.in_flight() == 0 {
+                    return;
+                }
+            } else if idle && self.shared.is_stopping() && !self.shared.has_waiting(false) {
+                return;
+            }
+            let wait = if self.fall_asleep() { Wait::Block } else { Wait::Poll };
+            if let Err(error) = self.queue.wait(wait, &mut completions) {
+                self.shared.poison(&format!("the I/O queue of lane {} broke: {error}", self.index));
+                return;
+            }
+            self.shared.lanes[self.index].sleeping.store(false, Ordering::SeqCst);
+            for completion in completions.drain(..) {
+                self.complete(completion);
+            }
+        }
+    }
+
+    /// Raises the sleeping flag and looks once more for work. False: there is some, stay awake.
+    fn fall_asleep(&mut self) -> bool {
+        if !self.parked.is_empty() || !self.gets.is_empty() || !self.puts.is_empty() {
+            // Blocked on a slot, a staging slice or room in the queue: ask to be woken, then look again.
+            self.shared.starve();
+            if self.advance() {
+                return false;
+            }
+        }
+        let handle = &self.shared.lanes[self.index];
+        handle.sleeping.store(true, Ordering::SeqCst);
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        let work = (self.can_take() && self.shared.has_waiting(!self.can_take_puts()))
+            || !handle.commands.is_empty()
+            || self.shared.is_poisoned()
+            || (self.shared.is_stopping() && self.jobs.is_empty() && self.parked.is_empty());
+        if work {
+            handle.sleeping.store(false, Ordering::SeqCst);
+        }
+        !work
+    }
+
+    /// Pushes what can be pushed and takes items while there is room. True if anything moved.
+    fn advance(&mut self) -> bool {
+        if self.shared.is_poisoned() {
+            return false;
+        }
+        let mut advanced = self.push_pieces();
+        advanced |= self.retry_parked();
+        while self.can_take() {
+            let Some(guard) = self.shared.next(!self.can_take_puts()) else { break };
+            self.start(guard, 0);
+            self.push_pieces();
+            advanced = true;
+        }
+        advanced
+    }
+
+    /// Whether another item can be put to work at once.
+    fn can_take(&self) -> bool {
+        self.gets.is_empty()
+            && self.jobs.len() + self.parked.len() < JOBS_MAX
+            && self.queue.room() > 0
+            && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
+    }
+
+    fn can_take_puts(&self) -> bool {
+        self.puts.is_empty() && self.parked.is_empty() && self.put_room() > 0
+    }
+
+    /// Requests that puts may push, leaving some of the queue to gets.
+    fn put_room(&self) -> usize {
+        let depth = self.queue.room() + self.queue.in_flight();
+        self.queue.room().saturating_sub(depth / GET_RESERVE)
+    }
+
+    fn start(&mut self, guard: ItemGuard, attempts: u32) {
+        let Some((batch, _, _)) = guard.parts() else { return };
+        if let Some(status) = batch.stopped() {
+            return self.shared.finish(guard, ItemResult::of(status));
+        }
+        match batch.direction {
+            Direction::Get => self.start_get(guard),
+            Direction::Put => self.start_put(guard, attempts),
+        }
+    }
+
+    fn retry_parked(&mut self) -> bool {
+        let mut advanced = false;
+        for _ in 0..self.parked.len() {
+            let Some(parked) = self.parked.pop_front() else { break };
+            let before = self.parked.len();
+            self.start(parked.guard, parked.attempts);
+            if self.parked.len() > before {
+                // Still nothing free; the others would not fare better.
+                self.parked.rotate_right(1);
+                break;
+            }
+            self.push_pieces();
+            advanced = true;
+        }
+        advanced
+    }
+
+    fn push_pieces(&mut self) -> bool {
+        let mut advanced = false;
+        while let Some(&index) = self.gets.front() {
+            match self.push_get_piece(index) {
+                Pushed::More => advanced = true,
+                Pushed::Last => {
+                    advanced = true;
+                    self.gets.pop_front();
+                    self.finish_if_done(index);
+                }
+                Pushed::Blocked => break,
+            }
+        }
+        while self.put_room() > 0
+            && let Some(&index) = self.puts.front()
+        {
+            match self.push_put_piece(index) {
+                Pushed::More => advanced = true,
+                Pushed::Last => {
+                    advanced = true;
+                    self.puts.pop_front();
+                    self.finish_if_done(index);
+                }
+                Pushed::Blocked => break,
+            }
+        }
+        advanced
+    }
+
+    /// Pushes one request; the caller has checked for room.
+    fn launch(&mut self, job: usize, piece: job::Piece, slice: Option<Slice>, op: Op) {
+        let bytes = op.slices.iter().map(|slice| slice.length).sum();
+        let token = self.flights.insert(Flight { op, job, piece, slice, bytes });
+        self.jobs[job].in_flight += 1;
+        self.bytes_in_flight += bytes;
+        let flight = &self.flights[token];
+        if let Err(error) = flight.op.push(token as u32, &self.jobs[job].extent.file, &mut *self.queue) {
+            // Not possible while there is room. The job ends where it is next looked at, not here, because
+            // the caller still holds its place in the line.
+            let flight = self.flights.remove(token);
+            self.bytes_in_flight -= flight.bytes;
+            self.jobs[job].in_flight -= 1;
+            self.jobs[job].fail_io(&error);
+            flight.slice.into_iter().for_each(|slice| self.shared.staging.give_back(slice));
+        }
+    }
+
+    fn complete(&mut self, completion: IoCompletion) {
+        let token = completion.token as usize;
+        let Some(flight) = self.flights.get_mut(token) else { return };
+        match flight.op.complete(completion.result, &self.shared.metrics) {
+            Progress::Done => self.land(token, Ok(0)),
+            Progress::EndOfFile(missing) => self.land(token, Ok(missing)),
+            Progress::Failed(error) => self.land(token, Err(error)),
+            Progress::Again => {
+                let file = &self.jobs[flight.job].extent.file;
+                if let Err(error) = flight.op.push(completion.token, file, &mut *self.queue) {
+                    self.land(token, Err(error));
+                }
+            }
+        }
+    }
+
+    /// Takes in a request that is over: done up to `missing` bytes at the end of the file, or failed.
+    fn land(&mut self, token: usize, outcome: std::io::Result<usize>) {
+        let mut flight = self.flights.remove(token);
+        self.bytes_in_flight -= flight.bytes;
+        let index = flight.job;
+        self.jobs[index].in_flight -= 1;
+        let is_get = matches!(self.jobs[index].work, Work::Get(_));
+        match outcome {
+            outcome if is_get => self.land_get(index, &flight, outcome),
+            Ok(_) => self.land_put(index),
+            Err(error) => self.jobs[index].fail_io(&error),
+        }
+        if let Some(slice) = flight.slice.take() {
+            self.shared.staging.give_back(slice);
+            self.shared.relieve();
+        }
+        let slices = flight.op.into_slices();
+        if self.spare_slices.len() < SPARES_MAX {
+            self.spare_slices.push(slices);
+        }
+        self.finish_if_done(index);
+    }
+
+    fn finish_if_done(&mut self, index: usize) {
+        let Some(job) = self.jobs.get(index) else { return };
+        if job.in_flight > 0 || !(job.all_pushed || job.failure.is_some()) {
+            return;
+        }
+        if job.failure.is_some() && !job.all_pushed {
+            self.gets.retain(|&other| other != index);
+            self.puts.retain(|&other| other != index);
+        }
+        let job = self.jobs.remove(index);
+        match job.work {
+            Work::Get(_) => self.finish_get(job),
+            Work::Put(_) => self.finish_put(job),
+        }
+        self.shared.relieve();
+    }
+
+    /// A buffer for tail block and trailer, from the spares or new.
+    fn take_buffer(&mut self, bytes: usize) -> std::io::Result<AlignedBuffer> {
+        match self.spare_buffers.iter().position(|buffer| buffer.len() >= bytes) {
+            Some(position) => Ok(self.spare_buffers.swap_remove(position)),
+            None => AlignedBuffer::new(bytes),
+        }
+    }
+
+    fn recycle(&mut self, buffer: AlignedBuffer, sums: Vec<u64>) {
+        if self.spare_buffers.len() < SPARES_MAX {
+            self.spare_buffers.push(buffer);
+        }
+        if self.spare_sums.len() < SPARES_MAX {
+            self.spare_sums.push(sums);
+        }
+    }
+
+    fn op(&self, direction: IoDirection, offset: u64, slices: Vec<HostSlice>) -> Op {
+        let region = match slices.as_slice() {
+            [only] => {
+                let (start, end) = (only.pointer.addr(), only.pointer.addr() + only.length);
+                self.regions
+                    .iter()
+                    .find(|region| region.start <= start && end <= region.end)
+                    .map(|region| region.index)
+            }
+            _ => None,
+        };
+        Op::new(direction, offset, slices, region)
+    }
+
+    fn take_slices(&mut self) -> Vec<HostSlice> {
+        self.spare_slices.pop().unwrap_or_default()
+    }
+
+    fn register_staging(&mut self) -> bool {
+        let region = self.shared.staging.region();
+        let mut all = true;
+        for (index, start) in (0..region.length).step_by(crate::backend::REGION_BYTES_MAX).enumerate() {
+            let length = (region.length - start).min(crate::backend::REGION_BYTES_MAX);
+            let part = HostSlice { pointer: region.pointer.offset(start), length };
+            let done = u16::try_from(index).is_ok_and(|index| matches!(self.register(index, part), Ok(true)));
+            all &= done;
+        }
+        all
+    }
+
+    fn register(&mut self, index: u16, region: HostSlice) -> std::io::Result<bool> {
+        let gained = self.queue.register(index, region)?;
+        if gained {
+            let start = region.pointer.addr();
+            self.regions.push(Region { start, end: start + region.length, index });
+        }
+        Ok(gained)
+    }
+
+    fn take_commands(&mut self) {
+        while let Some(command) = self.shared.lanes[self.index].commands.pop() {
+            match command {
+                Command::Register { index, region, reply } => {
+                    // A caller that no longer waits has given up on the answer, not on the effect.
+                    drop(reply.send(self.register(index, region)));
+                }
+                Command::Unregister { index, reply } => {
+                    self.regions.retain(|region| region.index != index);
+                    self.queue.unregister(index);
+                    drop(reply.send(Ok(true)));
+                }
+            }
+        }
+    }
+
+    fn finish(&self, guard: ItemGuard, result: ItemResult) {
+        self.shared.finish(guard, result);
+    }
+}
+
+/// What became of an attempt to push a job's next piece.
+enum Pushed {
+    /// Pushed; the job has more.
+    More,
+    /// The job has nothing more to push, for now or for good.
+    Last,
+    /// No room in the queue or the staging buffer.
+    Blocked,
+}
+
+/// The key and memory of an item, as its job needs them again and again.
+fn item_parts(guard: &ItemGuard) -> Option<(Key<'_>, &[Segment])> {
+    let (batch, item, _) = guard.parts()?;
+    Some((Key { effective: batch.key(item), digest: item.digest }, batch.segments(item)))
+}
+
+/// The result of an operation that failed before any transfer.
+fn failed(error: &crate::error::Error) -> ItemResult {
+    ItemResult::failed(error.status(), error.os_error())
+}
+
+/// The result of a get that found nothing to serve.
+fn not_found() -> ItemResult {
+    ItemResult::of(Status::NotFound)
+}

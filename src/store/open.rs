@@ -1,0 +1,272 @@
+//! Opening a store: backend, buffers, what is on storage, lanes.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use crossbeam_queue::ArrayQueue;
+
+use super::engine::Shared;
+use super::objects::Objects;
+use super::placement::{Keys, Placement};
+use super::pool::{Pool, PoolParameters};
+use super::regions::Regions;
+use super::slots::Slots;
+use super::{Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store, lane};
+use crate::backend::{self, Backend, REGION_BYTES_MAX};
+use crate::config::{BackendKind, BufferDevice, Config, Layout};
+use crate::error::{Error, Result, Status};
+use crate::memory::Staging;
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
+use crate::sys::file::DirectAlignment;
+use crate::transfer::ticket::TicketTable;
+
+/// Bytes of the staging buffer where the configuration names none (LMCache 0.5 forbids
+/// `nixl_buffer_size` with a buffer on the CPU).
+const BUFFER_BYTES_DEFAULT: u64 = 128 << 20;
+/// Name of a static pool's directory.
+const POOL_NAME: &str = "nixl_store_pool";
+
+/// What became of the placement: where bytes are, and what there is to say about it.
+struct Placed {
+    keys: Arc<dyn Keys>,
+    spawn: Box<dyn Fn(usize, Arc<Shared>, Opened) -> std::io::Result<std::thread::JoinHandle<()>>>,
+    layout: &'static str,
+    alignment: Option<DirectAlignment>,
+    object_bytes_max: u64,
+}
+
+type Opened = mpsc::Sender<std::io::Result<bool>>;
+
+impl Store {
+    /// Opens the store that the configuration describes.
+    ///
+    /// # Errors
+    /// [`Status::Unsupported`] for a backend that is not built in, before anything is touched;
+    /// [`Status::Config`], [`Status::Locked`], [`Status::Format`], or what the system answers.
+    pub fn open(config: &Config, options: &OpenOptions) -> Result<Store> {
+        let logger = &options.logger;
+        let backend: Arc<dyn Backend> = Arc::from(backend::open(config, logger)?);
+        for notice in &config.notices {
+            logger.info(format_args!("{notice}"));
+        }
+        let namespace = namespace(config, options)?;
+        let placed = place(config, options, namespace.len(), &backend)?;
+        let staging = staging(config)?;
+        if config.use_hugepages && !staging.is_huge() {
+            logger.warn(format_args!(
+                "nixl_use_hugepages: no huge pages are free for the staging buffer; ordinary ones are used"
+            ));
+        }
+        let lanes = config.store.io_threads.unwrap_or_else(|| backend.lanes_default()).max(1) as usize;
+        let queue_items = config.store.queue_items as usize;
+        let shared = Shared::new(lanes, queue_items, staging, logger.clone());
+        let shared = Arc::new(shared.map_err(|error| Error::os("making the lanes' wake-ups", &error))?);
+        let (handles, registered) = start_lanes(&placed, &shared, lanes)?;
+
+        let path = backend.path();
+        let capabilities = Capabilities {
+            backend: config.backend.to_string(),
+            io_path: path.name.to_owned(),
+            reason: reasons(config, &path.reason, placed.alignment.is_some()),
+            layout: placed.layout.to_owned(),
+            direct_io: placed.alignment.is_some(),
+            registered_buffers: registered,
+            direct_alignment: placed.alignment.map_or(1, |alignment| u64::from(alignment.memory.max(alignment.offset))),
+            object_bytes_max: placed.object_bytes_max,
+            io_threads: lanes as u32,
+        };
+        let parts = shared.staging.region().length.div_ceil(REGION_BYTES_MAX);
+        Ok(Store {
+            shared,
+            keys: placed.keys,
+            lanes: Mutex::new(handles),
+            tickets: TicketTable::default(),
+            queues: Mutex::new(HashMap::new()),
+            queue_next: AtomicU64::new(1),
+            regions: Regions::new(u16::try_from(parts).unwrap_or(u16::MAX)),
+            namespace,
+            timeout_default: match config.store.timeout_ms {
+                0 => None,
+                milliseconds => Some(Duration::from_millis(milliseconds)),
+            },
+            capabilities,
+            spare_batches: ArrayQueue::new(SPARE_BATCHES_MAX),
+            closing: AtomicBool::new(false),
+        })
+    }
+}
+
+fn start_lanes(
+    placed: &Placed,
+    shared: &Arc<Shared>,
+    lanes: usize,
+) -> Result<(Vec<std::thread::JoinHandle<()>>, bool)> {
+    let (opened, answers) = mpsc::channel();
+    let mut handles = Vec::with_capacity(lanes);
+    let mut failure = None;
+    for index in 0..lanes {
+        match (placed.spawn)(index, Arc::clone(shared), opened.clone()) {
+            Ok(handle) => handles.push(handle),
+            Err(error) => failure = Some(error),
+        }
+    }
+    drop(opened);
+    let mut registered = true;
+    for answer in answers {
+        match answer {
+            Ok(one) => registered &= one,
+            Err(error) => failure = Some(error),
+        }
+    }
+    match failure {
+        None => Ok((handles, registered)),
+        Some(error) => {
+            shared.stop();
+            for handle in handles {
+                drop(handle.join());
+            }
+            Err(Error::os("starting the I/O threads", &error))
+        }
+    }
+}
+
+/// Ranks of one model hold different bytes under one key, so a rank is part of the namespace. In the
+/// lmcache layout names are LMCache's, in which the key itself names the rank.
+fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
+    let dynamic = config.pool_size == 0;
+    if dynamic && config.store.layout == Layout::Lmcache {
+        if options.namespace.is_empty() {
+            return Ok(Vec::new());
+        }
+        return Err(Error::new(
+            Status::InvalidArgument,
+            "cache_namespace cannot be used with nixl_store_layout lmcache, whose file names have no place for it",
+        ));
+    }
+    let mut namespace = options.namespace.clone();
+    if dynamic && options.world_size > 1 {
+        namespace.extend_from_slice(format!("\0w{}of{}", options.worker_id, options.world_size).as_bytes());
+    }
+    if namespace.len() > NAMESPACE_BYTES_MAX {
+        return Err(Error::new(
+            Status::InvalidArgument,
+            format!("cache_namespace and rank take {} bytes together; at most {NAMESPACE_BYTES_MAX}", namespace.len()),
+        ));
+    }
+    Ok(namespace)
+}
+
+fn place(config: &Config, options: &OpenOptions, namespace_bytes: usize, backend: &Arc<dyn Backend>) -> Result<Placed> {
+    let logger = &options.logger;
+    let policy = config.cache_policy;
+    if config.backend == BackendKind::Memory {
+        let chunk_bytes = chunk_bytes(config, options)?;
+        let slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, logger)?;
+        return Ok(placed(slots, backend, "static", None, chunk_bytes));
+    }
+    let path = path(config, options)?;
+    if config.pool_size == 0 {
+        let objects = Objects::open(&path, config, namespace_bytes, logger)?;
+        let alignment = objects.alignment();
+        let layout = match config.store.layout {
+            Layout::Sharded => "dynamic/sharded",
+            Layout::Lmcache => "dynamic/lmcache",
+        };
+        let object_bytes_max = config.store.capacity_bytes.unwrap_or(u64::MAX);
+        return Ok(placed(objects, backend, layout, alignment, object_bytes_max));
+    }
+    let name = match options.world_size {
+        0 | 1 => POOL_NAME.to_owned(),
+        world => format!("{POOL_NAME}-w{}of{world}", options.worker_id),
+    };
+    let parameters = PoolParameters {
+        slot_count: config.pool_size,
+        chunk_bytes: chunk_bytes(config, options)?,
+        chunk_size_tokens: config.chunk_size_tokens,
+        direct_io: config.use_direct_io && backend.supports_direct_io(),
+    };
+    let (pool, recovered) = Pool::open(&path, &name, &parameters, logger)?;
+    let slots = Slots::on_storage(pool, recovered, policy, logger);
+    let alignment = slots.alignment();
+    Ok(placed(slots, backend, "static", alignment, parameters.chunk_bytes))
+}
+
+fn placed<P: Placement>(
+    placement: P,
+    backend: &Arc<dyn Backend>,
+    layout: &'static str,
+    alignment: Option<DirectAlignment>,
+    object_bytes_max: u64,
+) -> Placed {
+    let placement = Arc::new(placement);
+    let (keys, backend) = (Arc::clone(&placement), Arc::clone(backend));
+    let spawn = move |index, shared, opened| {
+        lane::spawn(index, shared, Arc::clone(&placement), Arc::clone(&backend), opened)
+    };
+    Placed { keys, spawn: Box::new(spawn), layout, alignment, object_bytes_max }
+}
+
+/// Bytes of the largest object of a static pool.
+fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
+    if config.pool_size == 0 {
+        return Err(Error::new(
+            Status::Config,
+            format!("nixl_backend {} needs a static pool: set nixl_pool_size to the number of slots", config.backend),
+        ));
+    }
+    let derived = config.buffer_bytes.map(|bytes| bytes / u64::from(config.pool_size));
+    let known = options.chunk_bytes.or(config.store.chunk_bytes).or(derived).filter(|&bytes| bytes > 0);
+    known.ok_or_else(|| {
+        Error::new(
+            Status::Config,
+            format!(
+                "the bytes of a chunk are not known: set chunk_bytes in the open options or nixl_store_chunk_bytes in \
+                 extra_config (nixl_buffer_size / nixl_pool_size serves where that is set and at least 1; here \
+                 nixl_pool_size is {})",
+                config.pool_size
+            ),
+        )
+    })
+}
+
+/// The path of this worker: `by_gpu` picks by device, and by rank where there is no device.
+fn path(config: &Config, options: &OpenOptions) -> Result<PathBuf> {
+    let configured = match config.buffer_device {
+        BufferDevice::Cuda(device) => device,
+        BufferDevice::Cpu => None,
+    };
+    let device = options.cuda_device.or(configured).unwrap_or(options.worker_id);
+    let count = config.paths.len().max(1);
+    let path = config.paths.get(device as usize % count).map(PathBuf::as_path);
+    path.map(Path::to_owned).ok_or_else(|| {
+        Error::new(Status::Config, format!("nixl_path: nixl_backend {} needs a directory", config.backend))
+    })
+}
+
+fn staging(config: &Config) -> Result<Staging> {
+    let bytes = config.buffer_bytes.unwrap_or(BUFFER_BYTES_DEFAULT);
+    let too_large = || Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is more than memory can have"));
+    let length = usize::try_from(bytes).map_err(|_| too_large())?;
+    Staging::new(length, config.use_hugepages).map_err(|error| {
+        if error.kind() == std::io::ErrorKind::InvalidInput {
+            let least = crate::memory::staging::SLICES_MIN * crate::memory::staging::SLICE_BYTES_MIN;
+            return Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is too small; at least {least} bytes"));
+        }
+        Error::os(format_args!("nixl_buffer_size: mapping {bytes} bytes"), &error)
+    })
+}
+
+fn reasons(config: &Config, path: &str, direct_io: bool) -> String {
+    let direct = if config.use_direct_io && !direct_io && config.backend != BackendKind::Memory {
+        "the file system refuses O_DIRECT"
+    } else {
+        ""
+    };
+    match (path.is_empty(), direct.is_empty()) {
+        (true, _) => direct.to_owned(),
+        (false, true) => path.to_owned(),
+        (false, false) => format!("{path}; {direct}"),
+    }
+}

@@ -1,0 +1,227 @@
+//! One owner at a time: the pool's directory, the lock in it, and who holds it.
+//!
+//! The lock is `flock(2)` on the file `lock`, which the kernel drops when its holder dies. The text in
+//! the file only serves the message to whoever comes second; nothing is decided by it.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+
+use super::{files, foreign_or_os, manifest, snapshot, steps};
+use crate::error::{Error, Result, Status};
+use crate::sys::dir::{Dir, OpenMode};
+use crate::sys::{host_name, lock};
+
+pub(super) const LOCK_NAME: &str = "lock";
+
+/// Bytes of the holder's text that are read for a message.
+const HOLDER_BYTES_MAX: usize = 512;
+/// Times that the way in is retried when another process removes the directory it is making.
+const ENTER_ATTEMPTS_MAX: u32 = 16;
+
+/// The pool's directory with its lock held. Dropping it drops the lock.
+#[derive(Debug)]
+pub(super) struct Owned {
+    pub(super) directory: Dir,
+    lock: File,
+    /// Whether this call made the directory, so that a failed creation may remove it.
+    pub(super) directory_created: bool,
+}
+
+/// Opens the directory `name` in `parent`, making both where absent, and locks it.
+///
+/// # Errors
+/// [`Status::Locked`] naming the holder; [`Status::Format`] for a directory that is not a pool's.
+pub(super) fn enter(parent: &Dir, name: &str) -> Result<Owned> {
+    // A creation that fails removes its lock file and directory. Whoever waited at that very moment
+    // holds a lock on a file that nobody can find any more, and must start over.
+    for _ in 0..ENTER_ATTEMPTS_MAX {
+        if let Some(owned) = try_enter(parent, name)? {
+            return Ok(owned);
+        }
+    }
+    Err(Error::new(
+        Status::Locked,
+        format!("other processes keep making and removing {}", parent.path().join(name).display()),
+    ))
+}
+
+/// `None` if another process removed the directory or the lock file on the way.
+fn try_enter(parent: &Dir, name: &str) -> Result<Option<Owned>> {
+    let Some((directory, directory_created)) = open_directory(parent, name)? else {
+        return Ok(None);
+    };
+    refuse_foreign(&directory)?;
+    let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
+    let lock = match directory.open_file(OsStr::new(LOCK_NAME), mode) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(|error| foreign_or_os(&directory, LOCK_NAME, &error))?,
+    };
+    steps::before_lock();
+    match lock::try_lock_exclusive(&lock) {
+        Ok(()) if is_still_there(&directory, &lock) => Ok(Some(Owned { directory, lock, directory_created })),
+        Ok(()) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(locked(&directory, &lock)),
+        Err(error) => {
+            let path = directory.path().join(LOCK_NAME);
+            Err(Error::os(format_args!("locking {}", path.display()), &error))
+        }
+    }
+}
+
+impl Owned {
+    /// Writes who holds the lock, for the message to whoever comes second.
+    ///
+    /// Errors are of no consequence: the lock holds with or without a text, even on a full disk.
+    pub(super) fn sign(&self) {
+        let text = format!("{} {}\n", std::process::id(), host_name());
+        let _ = self.lock.set_len(0).and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
+    }
+
+    /// A snapshot without a manifest is no unfinished creation: this pool held chunks and lost its
+    /// manifest. It is not for this library to throw them away.
+    pub(super) fn refuse_orphaned_snapshot(&self) -> Result<()> {
+        match self.directory.open_file(OsStr::new(snapshot::NAME), OpenMode::default()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(foreign_or_os(&self.directory, snapshot::NAME, &error)),
+            Ok(_) => Err(Error::new(
+                Status::Format,
+                format!(
+                    "the pool in {0} has lost its manifest. Nothing was changed: choose another nixl_path, or remove \
+                     {0} by hand to start anew",
+                    self.directory.path().display()
+                ),
+            )),
+        }
+    }
+
+    /// Gives the lock back at once. Merely dropping it leaves it held while a forked child lives.
+    pub(super) fn unlock(self) {
+        // Closing the file, which follows, drops the lock as well.
+        let _ = lock::unlock(&self.lock);
+    }
+}
+
+/// The pool's directory and whether it was made here; `None` if it vanished at once.
+fn open_directory(parent: &Dir, name: &str) -> Result<Option<(Dir, bool)>> {
+    let path = parent.path().join(name);
+    let opened = match parent.existing_subdir(name) {
+        Ok(directory) => return Ok(Some((directory, false))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            parent.subdir(name).map(|directory| Some((directory, true)))
+        }
+        Err(error) => Err(error),
+    };
+    opened.or_else(|error| match error.raw_os_error() {
+        Some(libc::ENOENT) => Ok(None),
+        Some(libc::ELOOP | libc::ENOTDIR) => Err(Error::new(
+            Status::Format,
+            format!(
+                "{} is not a directory (symbolic links are not followed); remove it by hand or choose another nixl_path",
+                path.display()
+            ),
+        )),
+        _ => Err(Error::os(format_args!("opening the pool directory {}", path.display()), &error)),
+    })
+}
+
+/// Refuses a directory without a manifest that holds anything this library does not make. It is
+/// asked before the lock file is made, so that nothing is added to a directory of somebody else.
+fn refuse_foreign(directory: &Dir) -> Result<()> {
+    let failed = |error: io::Error| {
+        Error::os(format_args!("reading directory {}", directory.path().display()), &error)
+    };
+    let mut foreign = None;
+    for entry in directory.entries().map_err(failed)? {
+        let entry = entry.map_err(failed)?;
+        let name = entry.file_name();
+        if name == manifest::NAME {
+            return Ok(());
+        }
+        let is_file = match entry.file_type() {
+            // Gone since: an unfinished creation is being taken back.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            other => other.map_err(failed)?.is_file(),
+        };
+        if !is_file || !is_ours(&name) {
+            foreign = Some(name);
+        }
+    }
+    match foreign {
+        None => Ok(()),
+        Some(name) => Err(Error::new(
+            Status::Format,
+            format!(
+                "{} has no manifest and holds {:?}, which is not part of a pool. Nothing was changed: choose \
+                 another nixl_path or empty the directory by hand",
+                directory.path().display(),
+                name
+            ),
+        )),
+    }
+}
+
+fn is_ours(name: &OsStr) -> bool {
+    let fixed = [LOCK_NAME, manifest::TEMPORARY_NAME, snapshot::NAME, snapshot::TEMPORARY_NAME];
+    fixed.iter().any(|ours| name == *ours) || name.to_str().is_some_and(files::is_slot_file_name)
+}
+
+/// Whether the locked file is still the one that the next process will find.
+fn is_still_there(directory: &Dir, lock: &File) -> bool {
+    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    let found =
+        directory.open_file(OsStr::new(LOCK_NAME), OpenMode::default()).and_then(|file| identity(&file));
+    matches!((found, identity(lock)), (Ok(found), Ok(locked)) if found == locked)
+}
+
+fn locked(directory: &Dir, lock: &File) -> Error {
+    let mut bytes = [0; HOLDER_BYTES_MAX];
+    let length = lock.read_at(&mut bytes, 0).unwrap_or(0);
+    let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
+    let holder = holder(&text).unwrap_or_else(|| "another process".to_owned());
+    Error::new(
+        Status::Locked,
+        format!(
+            "the pool in {} is in use by {holder}; a static pool has one owner at a time. Stop that process, or give \
+             this one another nixl_path or worker id",
+            directory.path().display()
+        ),
+    )
+}
+
+/// "process 12 on host a" from the text "12 a". Anything but a number and a plain name is not repeated.
+fn holder(text: &str) -> Option<String> {
+    let mut words = text.split_whitespace();
+    let process: u32 = words.next()?.parse().ok()?;
+    let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
+    match words.next().filter(is_plain) {
+        Some(host) => Some(format!("process {process} on host {host}")),
+        None => Some(format!("process {process}")),
+    }
+}
+
+/// Opens the directory that holds the pools, making it where absent.
+///
+/// # Errors
+/// What the system answers.
+pub(super) fn open_parent(path: &Path) -> Result<Dir> {
+    Dir::open_or_create(path)
+        .map_err(|error| Error::os(format_args!("opening the directory {}", path.display()), &error))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The text in a lock file is anybody's; it reaches a message only as a number and a plain name.
+    #[test]
+    fn a_holders_text_is_repeated_only_if_it_is_harmless() {
+        assert_eq!(holder("12 node-3.example\n").unwrap(), "process 12 on host node-3.example");
+        assert_eq!(holder("12").unwrap(), "process 12");
+        assert_eq!(holder("12 \u{1b}[31mred").unwrap(), "process 12");
+        assert_eq!(holder("root 12"), None);
+        assert_eq!(holder(""), None);
+    }
+}

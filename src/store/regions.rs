@@ -1,0 +1,130 @@
+//! The engine's memory, registered with every lane's queue.
+
+use std::sync::mpsc;
+
+use super::engine::{Command, Shared};
+use crate::backend::{REGION_BYTES_MAX, REGIONS_MAX};
+use crate::error::{Error, Result, Status};
+use crate::memory::{HostPtr, HostSlice};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+
+/// How often a wait for the lanes' answers looks whether they are still there.
+const ANSWER_POLL: std::time::Duration = std::time::Duration::from_millis(50);
+
+/// Which memory is registered under which numbers.
+#[derive(Debug)]
+pub(super) struct Regions {
+    table: Mutex<Table>,
+    warned: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Table {
+    regions: Vec<(HostSlice, Vec<u16>)>,
+    free: Vec<u16>,
+}
+
+impl Regions {
+    /// A table whose first `taken` numbers belong to the staging buffer.
+    pub(super) fn new(taken: u16) -> Regions {
+        let last = u16::try_from(REGIONS_MAX).unwrap_or(u16::MAX);
+        let table = Table { regions: Vec::new(), free: (taken..last).rev().collect() };
+        Regions { table: Mutex::new(table), warned: AtomicBool::new(false) }
+    }
+
+    pub(super) fn register(&self, shared: &Shared, address: HostPtr, length: usize) -> Result<()> {
+        let mut table = lock(&self.table);
+        let (start, end) = (address.addr(), address.addr().saturating_add(length));
+        let overlaps =
+            |region: &HostSlice| start < region.pointer.addr() + region.length && region.pointer.addr() < end;
+        if table.regions.iter().any(|(region, _)| overlaps(region)) {
+            return Err(Error::new(
+                Status::InvalidArgument,
+                format!("{length} bytes at {start:#x} overlap memory that is registered already"),
+            ));
+        }
+        let parts = length.div_ceil(REGION_BYTES_MAX);
+        if parts > table.free.len() {
+            return Err(Error::new(
+                Status::Busy,
+                format!(
+                    "no room for {parts} more regions of up to {REGION_BYTES_MAX} bytes; unregister some"
+                ),
+            ));
+        }
+        let at = table.free.len() - parts;
+        let indices = table.free.split_off(at);
+        for (part, &index) in indices.iter().enumerate() {
+            let from = part * REGION_BYTES_MAX;
+            let region =
+                HostSlice { pointer: address.offset(from), length: (length - from).min(REGION_BYTES_MAX) };
+            let command = |reply| Command::Register { index, region, reply };
+            if let Err(error) = ask_all(shared, command) {
+                if error.raw_os_error() == Some(libc::EFAULT) {
+                    forget(shared, &indices);
+                    table.free.extend(indices);
+                    return Err(Error::os(format_args!("registering {length} bytes at {start:#x}"), &error)
+                        .with_status(Status::InvalidArgument));
+                }
+                self.warn_once(shared, length, &error);
+                break;
+            }
+        }
+        table.regions.push((HostSlice { pointer: address, length }, indices));
+        Ok(())
+    }
+
+    pub(super) fn unregister(&self, shared: &Shared, address: HostPtr) -> Result<()> {
+        let mut table = lock(&self.table);
+        let position = table.regions.iter().position(|(region, _)| region.pointer == address);
+        let Some(position) = position else {
+            return Err(Error::new(
+                Status::InvalidArgument,
+                format!("no registered memory begins at {:#x}", address.addr()),
+            ));
+        };
+        let (_, indices) = table.regions.swap_remove(position);
+        forget(shared, &indices);
+        table.free.extend(indices);
+        Ok(())
+    }
+
+    /// Transfers from and to memory that the kernel will not register still go direct, only slower.
+    fn warn_once(&self, shared: &Shared, length: usize, error: &std::io::Error) {
+        if !self.warned.swap(true, Ordering::Relaxed) {
+            shared.logger.warn(format_args!(
+                "registering {length} bytes of the engine's memory with the kernel failed ({error}); its transfers go \
+                 on without. A locked-memory limit (ulimit -l) is the usual cause"
+            ));
+        }
+    }
+}
+
+fn forget(shared: &Shared, indices: &[u16]) {
+    for &index in indices {
+        // Unregistering answers nothing but that it is done.
+        drop(ask_all(shared, |reply| Command::Unregister { index, reply }));
+    }
+}
+
+/// Puts a command to every lane and waits for all answers; the first error wins.
+fn ask_all(
+    shared: &Shared,
+    command: impl Fn(mpsc::Sender<std::io::Result<bool>>) -> Command,
+) -> std::io::Result<()> {
+    let (reply, answers) = mpsc::channel();
+    for lane in &shared.lanes {
+        lane.commands.push(command(reply.clone()));
+        lane.waker.signal();
+    }
+    drop(reply);
+    let mut outcome = Ok(());
+    loop {
+        match answers.recv_timeout(ANSWER_POLL) {
+            Ok(answer) => outcome = outcome.and(answer.map(drop)),
+            // A lane that ended in a panic answers nothing any more.
+            Err(mpsc::RecvTimeoutError::Timeout) if !shared.is_poisoned() => {}
+            Err(_) => return outcome,
+        }
+    }
+}

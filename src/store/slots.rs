@@ -1,0 +1,325 @@
+//! The static pool as lanes see it: the catalog says which slot, the pool says where that is.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use super::catalog::{DirtySlot, Lease, Release, Remove, Reservation, Reserve, SlotCatalog, StoredEntry};
+use super::placement::{Extent, Foreign, Gauges, Key, Keys, Placement, PutPlace, Sink, Source};
+use super::pool::{Geometry, Pool, Recovered, SnapshotEntry};
+use super::record;
+use crate::config::CachePolicy;
+use crate::error::{Error, Result, Status};
+use crate::log::Logger;
+use crate::metrics::Counter;
+use crate::sync::{Arc, Mutex, lock};
+use crate::sys::file::DirectAlignment;
+
+/// What holds the slots.
+enum Backing {
+    /// A pool on storage; gone once the store is closed.
+    Pool(Mutex<Option<Arc<Pool>>>),
+    /// Anonymous memory of this process.
+    Memory,
+}
+
+/// A static pool and its catalog.
+pub struct Slots {
+    catalog: SlotCatalog,
+    files: Vec<Arc<File>>,
+    geometry: Geometry,
+    pool_id: u128,
+    alignment: Option<DirectAlignment>,
+    backing: Backing,
+    evictions: Counter,
+    logger: Logger,
+}
+
+impl Slots {
+    /// The slots of an open pool with what recovery found in them.
+    pub fn on_storage(pool: Pool, recovered: Recovered, policy: CachePolicy, logger: &Logger) -> Slots {
+        let geometry = *pool.geometry();
+        let catalog = SlotCatalog::new(geometry.slot_count(), policy);
+        for slot in recovered.unreadable {
+            catalog.withhold(slot);
+        }
+        for entry in &recovered.entries {
+            let stored = StoredEntry {
+                key: &entry.key,
+                slot: entry.slot,
+                length: entry.payload_bytes,
+                generation: entry.generation,
+                frequency: entry.frequency,
+            };
+            catalog.restore(record::digest(&entry.key), stored);
+        }
+        catalog.raise_generation(recovered.generation_next);
+        Slots {
+            catalog,
+            files: pool.files().to_vec(),
+            geometry,
+            pool_id: pool.pool_id(),
+            alignment: pool.direct_alignment(),
+            backing: Backing::Pool(Mutex::new(Some(Arc::new(pool)))),
+            evictions: Counter::default(),
+            logger: logger.clone(),
+        }
+    }
+
+    /// Slots in this process's memory.
+    ///
+    /// # Errors
+    /// [`Status::Config`] for a size that nothing can have; what `memfd_create(2)` answers.
+    pub fn in_memory(slot_count: u32, chunk_bytes: u64, policy: CachePolicy, logger: &Logger) -> Result<Slots> {
+        let geometry = Geometry::new(slot_count, chunk_bytes, 1).ok_or_else(|| {
+            Error::new(Status::Config, format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"))
+        })?;
+        let make = || {
+            let file = crate::sys::memory_file::anonymous(c"nixl_store")?;
+            file.set_len(geometry.total_bytes())?;
+            Ok(file)
+        };
+        let file = make().map_err(|error: io::Error| {
+            Error::os(format_args!("making a pool of {} bytes in memory", geometry.total_bytes()), &error)
+        })?;
+        Ok(Slots {
+            catalog: SlotCatalog::new(slot_count, policy),
+            files: vec![Arc::new(file)],
+            geometry,
+            pool_id: record::NO_POOL,
+            alignment: None,
+            backing: Backing::Memory,
+            evictions: Counter::default(),
+            logger: logger.clone(),
+        })
+    }
+
+    /// The largest object.
+    pub fn chunk_bytes(&self) -> u64 {
+        self.geometry.chunk_bytes()
+    }
+
+    /// What O_DIRECT asks for; `None` if it is not in effect.
+    pub fn alignment(&self) -> Option<DirectAlignment> {
+        self.alignment
+    }
+
+    fn extent(&self, slot: u32, payload_bytes: u64) -> Result<Extent> {
+        let place = self.geometry.place(slot);
+        let parts = self
+            .files
+            .get(place.file_index as usize)
+            .zip(self.geometry.payload_offset(place, payload_bytes))
+            .zip(record::padded(payload_bytes));
+        let Some(((file, payload_offset), padded_bytes)) = parts else {
+            return Err(Error::new(Status::Internal, format!("slot {slot} cannot hold {payload_bytes} bytes")));
+        };
+        Ok(Extent {
+            file: Arc::clone(file),
+            payload_offset,
+            padded_bytes,
+            trailer_bytes: self.geometry.trailer_bytes(),
+            pool_id: self.pool_id,
+            slot: u64::from(slot),
+            alignment: self.alignment,
+        })
+    }
+
+    /// Tombstones a slot and hands it back, and whatever had to wait for that.
+    fn clean(&self, dirty: DirtySlot) {
+        let mut pending = vec![dirty];
+        while let Some(dirty) = pending.pop() {
+            match self.tombstone(dirty.slot()) {
+                Ok(()) => pending.extend(self.catalog.slot_cleaned(dirty)),
+                Err(error) => {
+                    self.logger.error(format_args!(
+                        "slot {} cannot be cleaned ({error}); it is taken out of use",
+                        dirty.slot()
+                    ));
+                    self.catalog.quarantine_slot(dirty);
+                }
+            }
+        }
+    }
+
+    fn tombstone(&self, slot: u32) -> io::Result<()> {
+        match &self.backing {
+            Backing::Pool(pool) => match lock(pool).clone() {
+                Some(pool) => pool.tombstone(slot),
+                None => Err(io::Error::other("the pool is closed")),
+            },
+            Backing::Memory => {
+                let place = self.geometry.place(slot);
+                let file = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
+                file.write_all_at(&[0; record::TOMBSTONE_BYTES], self.geometry.trailer_offset(place))
+            }
+        }
+    }
+}
+
+impl Keys for Slots {
+    fn contains(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.catalog.contains(key.digest, key.effective))
+    }
+
+    fn length(&self, key: &Key<'_>) -> Result<Option<u64>> {
+        Ok(self.catalog.length(key.digest, key.effective))
+    }
+
+    fn remove(&self, key: &Key<'_>) -> Result<Status> {
+        Ok(match self.catalog.remove(key.digest, key.effective) {
+            Remove::Absent => Status::NotFound,
+            Remove::Pinned => Status::Pinned,
+            Remove::Deferred => Status::Ok,
+            Remove::Clean(dirty) => {
+                self.clean(dirty);
+                Status::Ok
+            }
+        })
+    }
+
+    fn pin(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.catalog.pin(key.digest, key.effective))
+    }
+
+    fn unpin(&self, key: &Key<'_>) -> Result<bool> {
+        Ok(self.catalog.unpin(key.digest, key.effective))
+    }
+
+    fn clear(&self) -> Result<u64> {
+        let cleared = self.catalog.clear();
+        cleared.clean.into_iter().for_each(|dirty| self.clean(dirty));
+        Ok(cleared.removed)
+    }
+
+    fn sync(&self) -> Result<()> {
+        match &self.backing {
+            Backing::Memory => Ok(()),
+            Backing::Pool(pool) => {
+                let pool = lock(pool).clone();
+                pool.map_or(Ok(()), |pool| pool.sync())
+            }
+        }
+    }
+
+    fn close(&self) -> Result<()> {
+        let Backing::Pool(pool) = &self.backing else { return Ok(()) };
+        let Some(pool) = lock(pool).take() else { return Ok(()) };
+        let mut entries: Vec<(u32, u64, u64, u32, Box<[u8]>)> = Vec::new();
+        self.catalog.export(&mut |entry| {
+            entries.push((entry.slot, entry.generation, entry.length, entry.frequency, entry.key.into()));
+        });
+        let mut snapshot = entries.iter().map(|(slot, generation, payload_bytes, frequency, key)| SnapshotEntry {
+            slot: *slot,
+            generation: *generation,
+            payload_bytes: *payload_bytes,
+            frequency: *frequency,
+            key,
+        });
+        let written = pool.write_snapshot(self.catalog.generation_next(), &mut snapshot);
+        // Another thread may be in `sync`; the lock then goes when it is done.
+        if let Some(pool) = Arc::into_inner(pool) {
+            pool.release();
+        }
+        written
+    }
+
+    fn gauges(&self) -> Gauges {
+        let gauges = self.catalog.gauges();
+        Gauges {
+            keys: u64::from(gauges.keys),
+            bytes: gauges.bytes,
+            slots: u64::from(self.geometry.slot_count()),
+            slots_free: u64::from(gauges.slots_free),
+            slots_quarantined: u64::from(gauges.slots_quarantined),
+            evictions: self.evictions.get(),
+            capacity_bytes: u64::from(self.geometry.slot_count()).saturating_mul(self.geometry.chunk_bytes()),
+            keys_pinned: gauges.keys_pinned,
+        }
+    }
+}
+
+impl Placement for Slots {
+    type GetClaim = Lease;
+    type PutClaim = Reservation;
+
+    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Lease>>> {
+        let Some(lease) = self.catalog.acquire(key.digest, key.effective) else {
+            return Ok(None);
+        };
+        match self.extent(lease.slot(), lease.length()) {
+            Ok(extent) => Ok(Some(Source {
+                extent,
+                payload_bytes: Some(lease.length()),
+                generation: Some(lease.generation()),
+                foreign: Foreign::Damaged,
+                claim: lease,
+            })),
+            Err(error) => {
+                self.close_get(key, lease, true);
+                Err(error)
+            }
+        }
+    }
+
+    fn close_get(&self, key: &Key<'_>, claim: Lease, corrupt: bool) {
+        if corrupt {
+            self.catalog.quarantine(key.digest, key.effective, &claim);
+        }
+        if let Release::Clean(dirty) = self.catalog.release(claim) {
+            self.clean(dirty);
+        }
+    }
+
+    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Reservation>> {
+        if length > self.geometry.chunk_bytes() {
+            return Err(Error::new(
+                Status::TooLarge,
+                format!(
+                    "object of {length} bytes; a slot of this pool holds {} (chunk_bytes in the open options, else \
+                     nixl_store_chunk_bytes, else nixl_buffer_size / nixl_pool_size)",
+                    self.geometry.chunk_bytes()
+                ),
+            ));
+        }
+        let reservation = match self.catalog.reserve(key.digest) {
+            Reserve::Slot(reservation) => reservation,
+            Reserve::Busy => return Ok(PutPlace::Busy),
+            Reserve::Full => {
+                return Err(Error::new(Status::PoolFull, "every slot is pinned or out of use; unpin keys or use a larger pool"));
+            }
+        };
+        if reservation.evicted() {
+            self.evictions.increment();
+        }
+        match self.extent(reservation.slot(), length) {
+            Ok(extent) => Ok(PutPlace::Ready(Sink {
+                extent,
+                generation: reservation.generation(),
+                invalidate_first: reservation.evicted(),
+                hidden: false,
+                claim: reservation,
+            })),
+            Err(error) => {
+                self.abort_put(reservation, false);
+                Err(error)
+            }
+        }
+    }
+
+    fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
+        let published = self.catalog.publish(claim, key.effective, length);
+        published.clean.into_iter().for_each(|dirty| self.clean(dirty));
+        Ok(())
+    }
+
+    fn abort_put(&self, claim: Reservation, touched: bool) {
+        let dirty = if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
+        dirty.into_iter().for_each(|dirty| self.clean(dirty));
+    }
+
+    fn make_room(&self, _bytes: u64) -> bool {
+        // Slots are preallocated; a full device is not for want of evictions.
+        false
+    }
+}

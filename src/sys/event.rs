@@ -1,0 +1,53 @@
+//! An eventfd: a wake-up that a ring, an epoll loop or a thread can wait for.
+
+use std::io;
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use super::{check, retry_on_interrupt};
+
+/// A non-blocking eventfd; readable while it was signalled and not yet cleared.
+#[derive(Debug)]
+pub struct Event(OwnedFd);
+
+impl Event {
+    /// A fresh one, not signalled.
+    ///
+    /// # Errors
+    /// What `eventfd(2)` answers.
+    pub fn new() -> io::Result<Event> {
+        // SAFETY: eventfd takes no pointers.
+        let fd = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC | libc::EFD_NONBLOCK) })?;
+        // SAFETY: eventfd returned a descriptor that nobody else owns.
+        Ok(Event(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Makes it readable. Never blocks: a counter about to overflow is readable already.
+    pub fn signal(&self) {
+        let one = 1u64;
+        // SAFETY: writes 8 bytes from a live u64 to an open descriptor.
+        unsafe { libc::write(self.0.as_raw_fd(), (&raw const one).cast(), size_of::<u64>()) };
+    }
+
+    /// Makes it not readable.
+    pub fn clear(&self) {
+        let mut count = 0u64;
+        // SAFETY: reads 8 bytes into a live u64 from an open, non-blocking descriptor.
+        unsafe { libc::read(self.0.as_raw_fd(), (&raw mut count).cast(), size_of::<u64>()) };
+    }
+
+    /// Waits until it is readable, or `timeout_ms` (-1: for ever).
+    ///
+    /// # Errors
+    /// What `poll(2)` answers.
+    pub fn wait(&self, timeout_ms: i32) -> io::Result<bool> {
+        let mut poll = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid pollfd.
+        retry_on_interrupt(|| check(unsafe { libc::poll(&mut poll, 1, timeout_ms) })).map(|ready| ready > 0)
+    }
+}
+
+impl AsRawFd for Event {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0.as_raw_fd()
+    }
+}
