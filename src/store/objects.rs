@@ -66,7 +66,12 @@ impl Objects {
     ///
     /// # Errors
     /// What the file system answers.
-    pub fn open(path: &std::path::Path, config: &Config, namespace_bytes: usize, logger: &Logger) -> Result<Objects> {
+    pub fn open(
+        path: &std::path::Path,
+        config: &Config,
+        namespace_bytes: usize,
+        logger: &Logger,
+    ) -> Result<Objects> {
         let layout = config.store.layout;
         let files = FileStore::open(path, layout, config.use_direct_io, logger)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
@@ -102,7 +107,8 @@ impl Objects {
         found.sort_by_key(|scanned| scanned.modified);
         for scanned in found {
             // A stranger's file in a flat directory must never be evicted.
-            let ours = scanned.proof == Proof::Name || self.serve_unverified || self.has_trailer(&scanned.name);
+            let ours =
+                scanned.proof == Proof::Name || self.serve_unverified || self.has_trailer(&scanned.name);
             if ours {
                 self.observe(&scanned.name, scanned.bytes);
             }
@@ -290,7 +296,9 @@ impl Keys for Objects {
     fn pin(&self, key: &Key<'_>) -> Result<bool> {
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
-        self.files.pin(id).map_err(|error| Error::os(format_args!("pinning object {}", name.file_name()), &error))?;
+        self.files
+            .pin(id)
+            .map_err(|error| Error::os(format_args!("pinning object {}", name.file_name()), &error))?;
         // Only now is the file safe from others; it may have gone before.
         match self.open_object(&name)? {
             Some((_, bytes)) => {
@@ -324,13 +332,15 @@ impl Keys for Objects {
         self.files.scan(&mut |scanned| found.push(scanned))?;
         let mut removed = 0;
         for scanned in found {
-            if scanned.proof == Proof::NeedsTrailer && !self.serve_unverified && !self.has_trailer(&scanned.name) {
+            if scanned.proof == Proof::NeedsTrailer
+                && !self.serve_unverified
+                && !self.has_trailer(&scanned.name)
+            {
                 continue;
             }
-            let evicted = self
-                .files
-                .evict(&scanned.name)
-                .map_err(|error| Error::os(format_args!("removing object {}", scanned.name.file_name()), &error))?;
+            let evicted = self.files.evict(&scanned.name).map_err(|error| {
+                Error::os(format_args!("removing object {}", scanned.name.file_name()), &error)
+            })?;
             if evicted != Evicted::PinnedElsewhere {
                 self.catalog.forget(self.files.id_of(&scanned.name));
                 removed += u64::from(evicted == Evicted::Removed);
@@ -384,7 +394,8 @@ impl Placement for Objects {
             (None, Foreign::Served { bytes }) => (record::padded(bytes).unwrap_or(bytes), 0, Some(bytes)),
             (None, Foreign::Ignored) => return Ok(None),
             (None, Foreign::Damaged) => {
-                self.logger.warn(format_args!("object {}: {bytes} bytes are no record; removed", name.file_name()));
+                self.logger
+                    .warn(format_args!("object {}: {bytes} bytes are no record; removed", name.file_name()));
                 self.close_get(key, Reading { name }, true);
                 return Ok(None);
             }
