@@ -2,22 +2,34 @@
 //!
 //! The C API in [`capi`] is the product; everything below it is ordinary safe Rust except
 //! the byte movers. Dependencies point one way, down the list of modules.
+//!
+//! `cbindgen:ignore` keeps the constants of a module out of the C header, which is made from [`capi`] alone.
 
+/// cbindgen:ignore
 pub mod backend;
 pub mod capi;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod config;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod error;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod log;
+/// cbindgen:ignore
 pub mod memory;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod metrics;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod store;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod sync;
+/// cbindgen:ignore
 pub mod sys;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod transfer;

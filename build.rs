@@ -1,0 +1,6 @@
+//! Gives the shared library its soname, which carries the ABI version.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rustc-cdylib-link-arg=-Wl,-soname,libnixl_store.so.0");
+}

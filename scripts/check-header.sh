@@ -1,0 +1,61 @@
+#!/bin/sh
+# Compiles the header, its examples and its assertions in every dialect that is promised, with every compiler at hand.
+set -eu
+cd "$(dirname "$0")/.."
+
+c_dialects="c99 c11 c17 c2x"
+cpp_dialects="c++11 c++17 c++20 c++2b"
+flags="-Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude"
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+# The program in the header's own text has to work as it stands there.
+sed -n '/^ \* QUICKSTART$/,/^ \* WHAT IS PROMISED$/s/^ \*     //p' include/nixl_store.h >"$work/quickstart.c"
+if ! grep -q 'int main(void)' "$work/quickstart.c"; then
+    echo "no quickstart found in include/nixl_store.h" >&2
+    exit 1
+fi
+
+compiled=0
+compilers=0
+# compile <compiler> <language> <dialects>
+compile() {
+    if ! command -v "$1" >/dev/null; then
+        echo "$1: not found, skipped"
+        return
+    fi
+    compilers=$((compilers + 1))
+    for dialect in $3; do
+        for file in tests/header/*.c "$work/quickstart.c"; do
+            # shellcheck disable=SC2086 -- the flags are meant to be split
+            "$1" -x "$2" -std="$dialect" $flags "$file"
+            compiled=$((compiled + 1))
+        done
+    done
+    echo "$1: $3"
+}
+
+compile gcc c "$c_dialects"
+compile clang c "$c_dialects"
+compile g++ c++ "$cpp_dialects"
+compile clang++ c++ "$cpp_dialects"
+
+if [ "$compilers" = 0 ]; then
+    echo "no compiler found" >&2
+    exit 2
+fi
+
+# The assertions have to be able to fail: with one number changed, they must.
+sed 's/^SIZE(nixl_store_item_t, 48);/SIZE(nixl_store_item_t, 49);/' tests/header/layout.c >"$work/wrong.c"
+for compiler in gcc clang; do
+    if command -v "$compiler" >/dev/null; then
+        # shellcheck disable=SC2086
+        if "$compiler" -x c -std=c99 $flags "$work/wrong.c" 2>/dev/null; then
+            echo "$compiler: a wrong layout was not noticed" >&2
+            exit 1
+        fi
+    fi
+done
+
+echo "$compiled compilations without a warning"

@@ -1,0 +1,263 @@
+//! Submitting batches: items and segments are read once, checked, and handed to the store.
+
+use super::check::{self, invalid};
+use super::constants::{
+    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO,
+    NIXL_STORE_MEMORY_CUDA, NIXL_STORE_MEMORY_HOST, NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
+};
+use super::handle::store_bits;
+use super::options;
+use super::overlap::OverlapCheck;
+use super::panic::with_store;
+use super::types::{
+    nixl_store_item_t, nixl_store_segment_t, nixl_store_status_t, nixl_store_submit_options_t, nixl_store_t,
+    nixl_store_ticket_t,
+};
+use crate::error::{Error, Result, Status};
+use crate::memory::{HostPtr, MemoryKind, Segment};
+use crate::store::{BatchBuilder, Direction};
+
+/// ======== Full layer: batches ========
+///
+/// Submits puts of many objects and returns at once. Each item is a put of its own: it succeeds or fails by itself,
+/// as described at nixl_store_put(), and becomes visible as a whole.
+///
+/// store: an open store.
+/// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
+/// the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
+/// that the segments describe is read until the batch completed.
+/// options: deadline, completion queue, user data; NULL: defaults.
+/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the
+/// batch.
+///
+/// Waits only while the submission queue is full, up to the deadline. May be called from any thread, several at a
+/// time. Batches have no order among each other: wait for one before submitting what depends on it.
+///
+/// Returns:
+/// - NIXL_STORE_OK: submitted.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: a pointer is NULL or misaligned; a count or length is 0 or too large, or
+///   wraps around the end of memory; a reserved field is not 0; a flag or memory_kind is unknown; NIXL_STORE_ITEM_RANGE
+///   is set, or object_offset without it. Nothing was submitted, as with every error below.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
+/// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
+/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline.
+/// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
+/// - The common errors.
+///
+/// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
+/// _NO_SPACE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED, _POISONED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_batch_put(
+    store: *mut nixl_store_t,
+    items: *const nixl_store_item_t,
+    item_count: usize,
+    options: *const nixl_store_submit_options_t,
+    ticket_out: *mut nixl_store_ticket_t,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `submit`'s.
+    unsafe { submit("nixl_store_batch_put", Direction::Put, store, items, item_count, options, ticket_out) }
+}
+
+/// Submits gets of many objects and returns at once. Each item is a get of its own.
+///
+/// store: an open store.
+/// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other;
+/// they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_RANGE exactly the
+/// bytes from object_offset on are read that the segments have room for. The arrays of items, segments and keys are
+/// copied: they may be freed when the call returns. The memory that the segments describe is written until the batch
+/// completed, and its content counts only where the item's status is NIXL_STORE_OK.
+/// options: deadline, completion queue, user data; NULL: defaults.
+/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the
+/// batch. Must not lie in a segment.
+///
+/// No two segments may share a byte. That is checked within an item always, and across items in batches of up to
+/// NIXL_STORE_OVERLAP_SEGMENTS_MAX segments; it costs least when segments come in ascending order of address.
+///
+/// Waits only while the submission queue is full, up to the deadline. May be called from any thread, several at a
+/// time. Gets go ahead of puts that were not started.
+///
+/// Returns:
+/// - NIXL_STORE_OK: submitted.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: a pointer is NULL or misaligned; a count or length is 0 or too large, or
+///   wraps around the end of memory; a reserved field is not 0; a flag or memory_kind is unknown; object_offset is set
+///   without NIXL_STORE_ITEM_RANGE; segments overlap. Nothing was submitted, as with every error below.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
+/// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
+/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline.
+/// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
+/// - The common errors.
+///
+/// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
+/// NIXL_STORE_ERROR_BUFFER_TOO_SMALL, _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED,
+/// _POISONED.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_batch_get(
+    store: *mut nixl_store_t,
+    items: *const nixl_store_item_t,
+    item_count: usize,
+    options: *const nixl_store_submit_options_t,
+    ticket_out: *mut nixl_store_ticket_t,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `submit`'s.
+    unsafe { submit("nixl_store_batch_get", Direction::Get, store, items, item_count, options, ticket_out) }
+}
+
+/// # Safety
+/// The pointers are as the header asks for: arrays of the stated counts, memory that is the
+/// library's until completion.
+unsafe fn submit(
+    operation: &'static str,
+    direction: Direction,
+    store: *mut nixl_store_t,
+    items: *const nixl_store_item_t,
+    item_count: usize,
+    options: *const nixl_store_submit_options_t,
+    ticket_out: *mut nixl_store_ticket_t,
+) -> nixl_store_status_t {
+    with_store(operation, store, |open| {
+        // SAFETY: as this function's.
+        let ticket_out = unsafe { check::output("ticket_out", ticket_out) }?;
+        // SAFETY: as this function's.
+        let options = unsafe { options::submit(options, store_bits(store)) }?;
+        let item_count = check::array("items", items, item_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?;
+        let mut overlaps = match direction {
+            Direction::Get => Some(OverlapCheck::new()),
+            // A put may read the same bytes twice.
+            Direction::Put => None,
+        };
+        let mut batch = open.store.batch(direction, item_count)?;
+        for index in 0..item_count {
+            // SAFETY: within the array; read once, so that what was checked is what is used.
+            let item = unsafe { items.add(index).read() };
+            // SAFETY: as this function's.
+            unsafe { add_item(&mut batch, &item, direction, overlaps.as_mut()) }
+                .map_err(|error| Error::new(error.status(), format!("item {index}: {error}")))?;
+        }
+        if let Some(overlaps) = &mut overlaps {
+            overlaps.finish()?;
+        }
+        ticket_out.write(batch.submit(options)?);
+        Ok(Status::Ok)
+    })
+}
+
+/// # Safety
+/// The item's pointers are as the header asks for.
+unsafe fn add_item(
+    batch: &mut BatchBuilder<'_>,
+    item: &nixl_store_item_t,
+    direction: Direction,
+    mut overlaps: Option<&mut OverlapCheck>,
+) -> Result<()> {
+    // SAFETY: as this function's.
+    let key = unsafe { check::key(item.key, item.key_length) }?;
+    let segment_count =
+        check::array("segments", item.segments, item.segment_count, NIXL_STORE_SEGMENTS_PER_ITEM_MAX)?;
+    batch.item(key, range_offset(item, direction)?)?;
+    let mut bytes_total = 0u64;
+    for index in 0..segment_count {
+        // SAFETY: within the array; read once, as the item.
+        let raw = unsafe { item.segments.add(index).read() };
+        let segment = segment(&raw).map_err(|error| invalid(format!("segment {index}: {error}")))?;
+        bytes_total = bytes_total
+            .checked_add(segment.length as u64)
+            .and_then(|total| item.object_offset.checked_add(total).map(|_| total))
+            .ok_or_else(|| invalid("the lengths of the segments add up past the end of any object"))?;
+        if let Some(overlaps) = &mut overlaps {
+            overlaps.segment(segment.pointer.addr(), segment.length)?;
+        }
+        batch.segment(segment)?;
+    }
+    match overlaps {
+        Some(overlaps) => overlaps.item_ends(),
+        None => Ok(()),
+    }
+}
+
+fn range_offset(item: &nixl_store_item_t, direction: Direction) -> Result<Option<u64>> {
+    check::reserved("reserved", item.reserved.into())?;
+    check::reserved("flags, apart from the known ones,", (item.flags & !ITEM_FLAGS).into())?;
+    if item.flags & NIXL_STORE_ITEM_RANGE == 0 {
+        check::reserved("object_offset without NIXL_STORE_ITEM_RANGE", item.object_offset)?;
+        return Ok(None);
+    }
+    match direction {
+        Direction::Get => Ok(Some(item.object_offset)),
+        Direction::Put => Err(invalid("NIXL_STORE_ITEM_RANGE is for gets; a put is of a whole object")),
+    }
+}
+
+fn segment(raw: &nixl_store_segment_t) -> Result<Segment> {
+    let kind = match raw.memory_kind {
+        // Without a backend that knows device memory, there is nothing to find out.
+        NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => MemoryKind::Host,
+        NIXL_STORE_MEMORY_CUDA => MemoryKind::Cuda,
+        unknown => return Err(invalid(format!("memory_kind {unknown} is unknown"))),
+    };
+    check::reserved("reserved", raw.reserved.into())?;
+    let length = check::memory("address", raw.address.addr(), raw.length)?;
+    Ok(Segment { pointer: HostPtr::new(raw.address.cast()), length, kind })
+}
+
+/// What can be told from an item alone.
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ptr;
+
+    const SEGMENT: nixl_store_segment_t = nixl_store_segment_t {
+        address: ptr::without_provenance_mut(0x1000),
+        length: 16,
+        memory_kind: NIXL_STORE_MEMORY_AUTO,
+        reserved: 0,
+    };
+
+    fn item(flags: u32, object_offset: u64, reserved: u32) -> nixl_store_item_t {
+        nixl_store_item_t {
+            key: ptr::null(),
+            key_length: 0,
+            segments: ptr::null(),
+            segment_count: 0,
+            object_offset,
+            flags,
+            reserved,
+        }
+    }
+
+    /// Fields that mean nothing today have to be zero, or they could never mean something tomorrow.
+    #[test]
+    fn unknown_flags_and_reserved_fields_are_refused() {
+        assert_eq!(range_offset(&item(0, 0, 0), Direction::Put).unwrap(), None);
+        assert_eq!(range_offset(&item(1, 9, 0), Direction::Get).unwrap(), Some(9));
+        assert_eq!(range_offset(&item(1, 0, 0), Direction::Get).unwrap(), Some(0));
+        for (flags, offset, reserved, direction) in [
+            (2, 0, 0, Direction::Get),
+            (3, 0, 0, Direction::Get),
+            (1 << 31, 0, 0, Direction::Put),
+            (0, 1, 0, Direction::Get),
+            (0, 0, 1, Direction::Get),
+            (1, 0, 0, Direction::Put),
+        ] {
+            let refused = range_offset(&item(flags, offset, reserved), direction);
+            assert!(refused.is_err_and(|error| error.status() == Status::InvalidArgument));
+        }
+    }
+
+    /// Device memory is passed on as such, so that the store can say what it thinks of it.
+    #[test]
+    fn a_segment_keeps_its_kind_and_bounds() {
+        assert_eq!(segment(&SEGMENT).unwrap().kind, MemoryKind::Host);
+        let cuda = nixl_store_segment_t { memory_kind: NIXL_STORE_MEMORY_CUDA, ..SEGMENT };
+        assert_eq!(segment(&cuda).unwrap().kind, MemoryKind::Cuda);
+        for wrong in [
+            nixl_store_segment_t { memory_kind: 3, ..SEGMENT },
+            nixl_store_segment_t { reserved: 1, ..SEGMENT },
+            nixl_store_segment_t { length: 0, ..SEGMENT },
+            nixl_store_segment_t { length: u64::MAX, ..SEGMENT },
+            nixl_store_segment_t { address: ptr::null_mut(), ..SEGMENT },
+            nixl_store_segment_t { address: ptr::without_provenance_mut(usize::MAX - 3), ..SEGMENT },
+        ] {
+            assert!(segment(&wrong).is_err_and(|error| error.status() == Status::InvalidArgument));
+        }
+    }
+}

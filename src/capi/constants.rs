@@ -1,0 +1,200 @@
+//! The numbers of the C API. They are pinned: a number that was given away is never given to something else.
+//!
+//! They are written out as literals because the header is made from this text; the assertions at
+//! the end hold them equal to the values that the rest of the library uses.
+
+use super::types::nixl_store_status_t;
+use crate::error::Status;
+use crate::log::Level;
+use crate::store;
+
+/// Version of the binary interface, and the number in the soname. A library serves a program that was compiled
+/// with the same number; within one number, structs with a struct_size member may grow and functions may be added.
+pub const NIXL_STORE_ABI_VERSION: u32 = 0;
+/// Version of the library that this header belongs to; nixl_store_version() tells that of the library loaded.
+pub const NIXL_STORE_VERSION_MAJOR: u32 = 0;
+/// See NIXL_STORE_VERSION_MAJOR.
+pub const NIXL_STORE_VERSION_MINOR: u32 = 1;
+/// See NIXL_STORE_VERSION_MAJOR.
+pub const NIXL_STORE_VERSION_PATCH: u32 = 0;
+
+/// Success.
+pub const NIXL_STORE_OK: i32 = 0;
+/// Answer: the key is not stored, or its bytes could not be proven right, which to a cache is the same.
+pub const NIXL_STORE_NOT_FOUND: i32 = 1;
+/// Answer: the ticket is not finished yet.
+pub const NIXL_STORE_IN_PROGRESS: i32 = 2;
+/// Answer: the key was not removed because it is pinned.
+pub const NIXL_STORE_PINNED: i32 = 3;
+/// An argument cannot be accepted; nothing was done.
+pub const NIXL_STORE_ERROR_INVALID_ARGUMENT: i32 = -1;
+/// A handle or ticket is NULL or 0, closed or consumed, or never was one of this store.
+pub const NIXL_STORE_ERROR_INVALID_HANDLE: i32 = -2;
+/// The configuration cannot be used; the message names key, value, what is allowed, and the line.
+pub const NIXL_STORE_ERROR_CONFIG: i32 = -3;
+/// The backend is not built in, a device is missing, or the combination is not served.
+pub const NIXL_STORE_ERROR_UNSUPPORTED: i32 = -4;
+/// The operating system or the backend reported an error.
+pub const NIXL_STORE_ERROR_IO: i32 = -5;
+/// The device is full (ENOSPC, EDQUOT) and eviction could not help.
+pub const NIXL_STORE_ERROR_NO_SPACE: i32 = -6;
+/// Every slot is pinned, in use or quarantined.
+pub const NIXL_STORE_ERROR_POOL_FULL: i32 = -7;
+/// The memory given to a get is smaller than the object.
+pub const NIXL_STORE_ERROR_BUFFER_TOO_SMALL: i32 = -8;
+/// The object is larger than a slot or than the capacity.
+pub const NIXL_STORE_ERROR_TOO_LARGE: i32 = -9;
+/// A range get reaches past the end of the object.
+pub const NIXL_STORE_ERROR_OUT_OF_RANGE: i32 = -10;
+/// A bounded queue or table is full; try again later.
+pub const NIXL_STORE_ERROR_BUSY: i32 = -11;
+/// The deadline passed first.
+pub const NIXL_STORE_ERROR_TIMED_OUT: i32 = -12;
+/// Cancelled before it was started.
+pub const NIXL_STORE_ERROR_CANCELLED: i32 = -13;
+/// Another thread is closing the store.
+pub const NIXL_STORE_ERROR_CLOSING: i32 = -14;
+/// Another process, or another store of this one, owns the static pool; the message says who.
+pub const NIXL_STORE_ERROR_LOCKED: i32 = -15;
+/// What is on storage was made with other parameters; the message says how to proceed.
+pub const NIXL_STORE_ERROR_FORMAT: i32 = -16;
+/// The operating system denied access.
+pub const NIXL_STORE_ERROR_PERMISSION: i32 = -17;
+/// Memory could not be had.
+pub const NIXL_STORE_ERROR_OUT_OF_MEMORY: i32 = -18;
+/// The library caught a bug of its own in this store; the store refuses everything but close.
+pub const NIXL_STORE_ERROR_POISONED: i32 = -19;
+/// The process forked after open; the child may only close.
+pub const NIXL_STORE_ERROR_FORKED: i32 = -20;
+/// A bug in the library.
+pub const NIXL_STORE_ERROR_INTERNAL: i32 = -21;
+
+/// Longest key, in bytes.
+pub const NIXL_STORE_KEY_BYTES_MAX: usize = 1024;
+/// Longest cache_namespace, in bytes without its NUL.
+pub const NIXL_STORE_NAMESPACE_BYTES_MAX: usize = 255;
+/// Longest config_path, in bytes with its NUL.
+pub const NIXL_STORE_PATH_BYTES_MAX: usize = 4096;
+/// Most items of a batch, and most keys of a prefix match.
+pub const NIXL_STORE_BATCH_ITEMS_MAX: usize = 65536;
+/// Most segments of an item.
+pub const NIXL_STORE_SEGMENTS_PER_ITEM_MAX: usize = 65536;
+/// Most segments of a get batch up to which the items are checked against each other for overlapping memory.
+pub const NIXL_STORE_OVERLAP_SEGMENTS_MAX: usize = 65536;
+/// Most stores open at one time in a process.
+pub const NIXL_STORE_STORES_MAX: usize = 1024;
+/// Largest struct_size accepted, in bytes.
+pub const NIXL_STORE_STRUCT_BYTES_MAX: usize = 4096;
+/// As a timeout in milliseconds: wait for ever.
+pub const NIXL_STORE_TIMEOUT_INFINITE: u64 = u64::MAX;
+
+/// Memory kind: the library finds out.
+pub const NIXL_STORE_MEMORY_AUTO: u32 = 0;
+/// Memory kind: host memory, pageable or pinned.
+pub const NIXL_STORE_MEMORY_HOST: u32 = 1;
+/// Memory kind: CUDA device memory.
+pub const NIXL_STORE_MEMORY_CUDA: u32 = 2;
+
+/// Item flag, gets only: read the range of the object that starts at object_offset and is as long as the
+/// segments together, instead of the whole object.
+pub const NIXL_STORE_ITEM_RANGE: u32 = 1;
+
+/// Log level: something failed.
+pub const NIXL_STORE_LOG_ERROR: u32 = 1;
+/// Log level: something works, but not as it was asked for.
+pub const NIXL_STORE_LOG_WARN: u32 = 2;
+/// Log level: a fact about how the store runs.
+pub const NIXL_STORE_LOG_INFO: u32 = 3;
+/// Log level: detail for the library's developers.
+pub const NIXL_STORE_LOG_DEBUG: u32 = 4;
+
+/// Every flag that an item may carry.
+pub(super) const ITEM_FLAGS: u32 = NIXL_STORE_ITEM_RANGE;
+
+macro_rules! statuses {
+    ($($constant:ident = $status:ident),+ $(,)?) => {
+        const _: () = {
+            $(assert!($constant == Status::$status.code());)+
+        };
+
+        /// The name of a status's constant; `None` for a number that is none.
+        pub(super) fn status_name(status: nixl_store_status_t) -> Option<&'static std::ffi::CStr> {
+            match status {
+                $($constant => {
+                    const NAME: &str = concat!(stringify!($constant), "\0");
+                    std::ffi::CStr::from_bytes_with_nul(NAME.as_bytes()).ok()
+                })+
+                _ => None,
+            }
+        }
+
+        /// Every status with its name, so that tests miss none.
+        #[cfg(test)]
+        pub(super) const STATUSES: &[(nixl_store_status_t, &str)] = &[$(($constant, stringify!($constant))),+];
+    };
+}
+
+statuses! {
+    NIXL_STORE_OK = Ok,
+    NIXL_STORE_NOT_FOUND = NotFound,
+    NIXL_STORE_IN_PROGRESS = InProgress,
+    NIXL_STORE_PINNED = Pinned,
+    NIXL_STORE_ERROR_INVALID_ARGUMENT = InvalidArgument,
+    NIXL_STORE_ERROR_INVALID_HANDLE = InvalidHandle,
+    NIXL_STORE_ERROR_CONFIG = Config,
+    NIXL_STORE_ERROR_UNSUPPORTED = Unsupported,
+    NIXL_STORE_ERROR_IO = Io,
+    NIXL_STORE_ERROR_NO_SPACE = NoSpace,
+    NIXL_STORE_ERROR_POOL_FULL = PoolFull,
+    NIXL_STORE_ERROR_BUFFER_TOO_SMALL = BufferTooSmall,
+    NIXL_STORE_ERROR_TOO_LARGE = TooLarge,
+    NIXL_STORE_ERROR_OUT_OF_RANGE = OutOfRange,
+    NIXL_STORE_ERROR_BUSY = Busy,
+    NIXL_STORE_ERROR_TIMED_OUT = TimedOut,
+    NIXL_STORE_ERROR_CANCELLED = Cancelled,
+    NIXL_STORE_ERROR_CLOSING = Closing,
+    NIXL_STORE_ERROR_LOCKED = Locked,
+    NIXL_STORE_ERROR_FORMAT = Format,
+    NIXL_STORE_ERROR_PERMISSION = Permission,
+    NIXL_STORE_ERROR_OUT_OF_MEMORY = OutOfMemory,
+    NIXL_STORE_ERROR_POISONED = Poisoned,
+    NIXL_STORE_ERROR_FORKED = Forked,
+    NIXL_STORE_ERROR_INTERNAL = Internal,
+}
+
+const _: () = {
+    assert!(NIXL_STORE_KEY_BYTES_MAX == store::KEY_BYTES_MAX);
+    assert!(NIXL_STORE_NAMESPACE_BYTES_MAX == store::NAMESPACE_BYTES_MAX);
+    assert!(NIXL_STORE_BATCH_ITEMS_MAX == store::BATCH_ITEMS_MAX);
+    assert!(NIXL_STORE_SEGMENTS_PER_ITEM_MAX == store::SEGMENTS_PER_ITEM_MAX);
+    // Whatever one item may hold is checked against itself without exception.
+    assert!(NIXL_STORE_OVERLAP_SEGMENTS_MAX >= NIXL_STORE_SEGMENTS_PER_ITEM_MAX);
+    assert!(NIXL_STORE_LOG_ERROR == Level::Error as u32);
+    assert!(NIXL_STORE_LOG_WARN == Level::Warn as u32);
+    assert!(NIXL_STORE_LOG_INFO == Level::Info as u32);
+    assert!(NIXL_STORE_LOG_DEBUG == Level::Debug as u32);
+};
+
+/// The names of the statuses are read by C programs and by people: each must be there and be right.
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A status whose number has no name would show as unknown in an engine's log.
+    #[test]
+    fn every_status_has_the_name_of_its_constant() {
+        for (status, name) in STATUSES {
+            assert_eq!(status_name(*status).map(|name| name.to_str().unwrap()), Some(*name));
+        }
+        assert_eq!(status_name(4), None);
+        assert_eq!(status_name(-22), None);
+    }
+
+    /// The header's version macros are literals; they must not fall behind the crate's version.
+    #[test]
+    fn version_constants_follow_the_crate() {
+        let header =
+            format!("{NIXL_STORE_VERSION_MAJOR}.{NIXL_STORE_VERSION_MINOR}.{NIXL_STORE_VERSION_PATCH}");
+        assert_eq!(header, env!("CARGO_PKG_VERSION"));
+    }
+}

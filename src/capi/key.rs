@@ -1,0 +1,255 @@
+//! Keys: what is stored, and what may be evicted.
+
+use std::ffi::c_void;
+
+use super::check::{self, invalid};
+use super::constants::NIXL_STORE_BATCH_ITEMS_MAX;
+use super::handle::OpenStore;
+use super::panic::with_store;
+use super::types::{nixl_store_key_t, nixl_store_status_t, nixl_store_t};
+use crate::error::{Result, Status};
+
+/// ======== Full layer: keys ========
+///
+/// Says whether a key is stored. It may be gone a moment later, unless it is pinned.
+///
+/// store: an open store.
+/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
+///
+/// May be called from any thread, several at a time. Does no I/O on a static pool.
+///
+/// Returns:
+/// - NIXL_STORE_OK: stored.
+/// - NIXL_STORE_NOT_FOUND: not stored.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
+/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_key_contains(
+    store: *mut nixl_store_t,
+    key: *const c_void,
+    key_length: usize,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `with_key`'s.
+    unsafe {
+        with_key("nixl_store_key_contains", store, key, key_length, |open, key| {
+            Ok(found(open.store.contains(key)?))
+        })
+    }
+}
+
+/// Tells the length of a stored object.
+///
+/// store: an open store.
+/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
+/// length_out: gets the length in bytes.
+///
+/// May be called from any thread, several at a time. Does no I/O on a static pool.
+///
+/// Returns:
+/// - NIXL_STORE_OK: *length_out is the length.
+/// - NIXL_STORE_NOT_FOUND: not stored.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long; length_out is NULL or misaligned.
+/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_key_length(
+    store: *mut nixl_store_t,
+    key: *const c_void,
+    key_length: usize,
+    length_out: *mut u64,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `with_key`'s.
+    unsafe {
+        with_key("nixl_store_key_length", store, key, key_length, |open, key| {
+            // The header asks for a pointer to a uint64_t.
+            let length_out = check::output("length_out", length_out)?;
+            match open.store.length(key)? {
+                Some(length) => length_out.write(length),
+                None => return Ok(Status::NotFound),
+            }
+            Ok(Status::Ok)
+        })
+    }
+}
+
+/// Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again.
+///
+/// store: an open store.
+/// keys: key_count keys in the order of the chain, at most NIXL_STORE_BATCH_ITEMS_MAX. Read during the call only. May
+/// be NULL if key_count is 0.
+/// matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not
+/// stored do not count.
+///
+/// May be called from any thread, several at a time. Does no I/O on a static pool.
+///
+/// Returns:
+/// - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: keys, a key or matched_out is NULL or misaligned; a key is empty or too long,
+///   at any place of the chain; key_count is too large.
+/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_prefix_match(
+    store: *mut nixl_store_t,
+    keys: *const nixl_store_key_t,
+    key_count: usize,
+    matched_out: *mut usize,
+) -> nixl_store_status_t {
+    with_store("nixl_store_prefix_match", store, |open| {
+        // SAFETY: the header asks for a pointer to a size_t.
+        let matched_out = unsafe { check::output("matched_out", matched_out) }?;
+        let count = match key_count {
+            // A prompt shorter than a chunk has no keys, which is nothing wrong.
+            0 => 0,
+            _ => check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?,
+        };
+        let mut matched = 0;
+        for index in 0..count {
+            // SAFETY: within the array.
+            let raw = unsafe { keys.add(index).read() };
+            // SAFETY: the header asks for `key_length` readable bytes.
+            let key = unsafe { check::key(raw.key, raw.key_length) }
+                .map_err(|error| invalid(format!("key {index}: {error}")))?;
+            // Past the end of the prefix, keys are only checked, so that a wrong one does not come
+            // to light on the day when those before it are stored.
+            if matched == index && open.store.contains(key)? {
+                matched += 1;
+            }
+        }
+        matched_out.write(matched);
+        Ok(Status::Ok)
+    })
+}
+
+/// Removes a key and its object. Gets that are under way still deliver the object.
+///
+/// store: an open store.
+/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: removed.
+/// - NIXL_STORE_NOT_FOUND: not stored.
+/// - NIXL_STORE_PINNED: not removed, because it is pinned.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
+/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_key_remove(
+    store: *mut nixl_store_t,
+    key: *const c_void,
+    key_length: usize,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `with_key`'s.
+    unsafe { with_key("nixl_store_key_remove", store, key, key_length, |open, key| open.store.remove(key)) }
+}
+
+/// Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
+/// is closed, or this process ends.
+///
+/// store: an open store.
+/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: pinned.
+/// - NIXL_STORE_NOT_FOUND: not stored; nothing was pinned.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
+/// - NIXL_STORE_ERROR_BUSY: the table of pins is full.
+/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_key_pin(
+    store: *mut nixl_store_t,
+    key: *const c_void,
+    key_length: usize,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `with_key`'s.
+    unsafe {
+        with_key("nixl_store_key_pin", store, key, key_length, |open, key| Ok(found(open.store.pin(key)?)))
+    }
+}
+
+/// Takes back one pin.
+///
+/// store: an open store.
+/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: one pin fewer.
+/// - NIXL_STORE_NOT_FOUND: this store holds no pin on the key.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
+/// - NIXL_STORE_ERROR_IO: storage refused.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_key_unpin(
+    store: *mut nixl_store_t,
+    key: *const c_void,
+    key_length: usize,
+) -> nixl_store_status_t {
+    // SAFETY: this function's promises are `with_key`'s.
+    unsafe {
+        with_key("nixl_store_key_unpin", store, key, key_length, |open, key| {
+            Ok(found(open.store.unpin(key)?))
+        })
+    }
+}
+
+/// Removes every key that is not pinned. Gets that are under way still deliver their objects.
+///
+/// store: an open store.
+/// removed_out: gets the number of keys removed; NULL: not wanted.
+///
+/// May be called from any thread. Keys that are put meanwhile may stay.
+///
+/// Returns:
+/// - NIXL_STORE_OK: removed, possibly 0 keys.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: removed_out is misaligned.
+/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_clear(
+    store: *mut nixl_store_t,
+    removed_out: *mut u64,
+) -> nixl_store_status_t {
+    with_store("nixl_store_clear", store, |open| {
+        let removed_out = if removed_out.is_null() {
+            None
+        } else {
+            // SAFETY: the header asks for a pointer to a uint64_t or NULL.
+            Some(unsafe { check::output("removed_out", removed_out) }?)
+        };
+        let removed = open.store.clear()?;
+        if let Some(removed_out) = removed_out {
+            removed_out.write(removed);
+        }
+        Ok(Status::Ok)
+    })
+}
+
+/// Runs a call on one key.
+///
+/// # Safety
+/// A key that is not NULL points to `key_length` readable bytes which do not change during the call.
+unsafe fn with_key(
+    operation: &'static str,
+    store: *mut nixl_store_t,
+    key: *const c_void,
+    key_length: usize,
+    body: impl FnOnce(&OpenStore, &[u8]) -> Result<Status>,
+) -> nixl_store_status_t {
+    with_store(operation, store, |open| {
+        // SAFETY: as this function's.
+        let key = unsafe { check::key(key, key_length as u64) }?;
+        body(open, key)
+    })
+}
+
+fn found(found: bool) -> Status {
+    if found { Status::Ok } else { Status::NotFound }
+}

@@ -1,0 +1,118 @@
+//! Registered and allocated memory.
+
+use std::ffi::c_void;
+
+use super::check;
+use super::panic::with_store;
+use super::types::{nixl_store_status_t, nixl_store_t};
+use crate::error::Status;
+use crate::memory::HostPtr;
+
+/// ======== Full layer: memory ========
+///
+/// Registers memory of the caller, so that transfers from and to it go direct wherever the backend allows it.
+///
+/// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which
+/// counts against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
+///
+/// store: an open store.
+/// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is
+/// unregistered or the store is closed. It must not overlap another registered region.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: registered.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, length 0; the region wraps around the end of memory, or
+///   overlaps a registered one.
+/// - NIXL_STORE_ERROR_BUSY: the table of regions is full.
+/// - NIXL_STORE_ERROR_UNSUPPORTED: the backend cannot register this memory. Transfers work without.
+/// - NIXL_STORE_ERROR_OUT_OF_MEMORY, _IO, _PERMISSION: the system refused to pin it. Transfers work without.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_memory_register(
+    store: *mut nixl_store_t,
+    address: *mut c_void,
+    length: usize,
+) -> nixl_store_status_t {
+    with_store("nixl_store_memory_register", store, |open| {
+        let length = check::memory("address", address.addr(), length as u64)?;
+        open.store.memory_register(HostPtr::new(address.cast()), length).map(|()| Status::Ok)
+    })
+}
+
+/// Takes back a registration, after waiting for the transfers that use it.
+///
+/// store: an open store. address: exactly as it was registered.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: the library will not touch the region through this registration again.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL or not the start of a registered region.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_memory_unregister(
+    store: *mut nixl_store_t,
+    address: *mut c_void,
+) -> nixl_store_status_t {
+    with_store("nixl_store_memory_unregister", store, |open| {
+        check::memory("address", address.addr(), 1)?;
+        open.store.memory_unregister(HostPtr::new(address.cast())).map(|()| Status::Ok)
+    })
+}
+
+/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. Transfers from
+/// and to it always go direct.
+///
+/// What is allocated is missing for staging; a store keeps back what it needs for that.
+///
+/// store: an open store.
+/// length: bytes, at least 1.
+/// address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with
+/// nixl_store_memory_free(), or leaves that to nixl_store_close(), after which it must not be touched.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: allocated.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: length is 0; address_out is NULL or misaligned.
+/// - NIXL_STORE_ERROR_OUT_OF_MEMORY: the buffer has no free stretch of that length.
+/// - NIXL_STORE_ERROR_UNSUPPORTED: the store has no staging buffer in host memory.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_memory_allocate(
+    store: *mut nixl_store_t,
+    length: usize,
+    address_out: *mut *mut c_void,
+) -> nixl_store_status_t {
+    with_store("nixl_store_memory_allocate", store, |open| {
+        // SAFETY: the header asks for a pointer to a pointer.
+        let address_out = unsafe { check::output("address_out", address_out) }?;
+        // The lowest address there is, so that the length alone decides.
+        let length = check::memory("length", 1, length as u64)?;
+        address_out.write(open.store.memory_allocate(length)?.as_ptr().cast());
+        Ok(Status::Ok)
+    })
+}
+
+/// Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
+///
+/// store: an open store. address: exactly as it was given. NULL is not accepted.
+///
+/// May be called from any thread.
+///
+/// Returns:
+/// - NIXL_STORE_OK: freed.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, freed already, or was not given by this store.
+/// - The common errors.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_memory_free(
+    store: *mut nixl_store_t,
+    address: *mut c_void,
+) -> nixl_store_status_t {
+    with_store("nixl_store_memory_free", store, |open| {
+        check::memory("address", address.addr(), 1)?;
+        open.store.memory_free(HostPtr::new(address.cast())).map(|()| Status::Ok)
+    })
+}

@@ -1,0 +1,131 @@
+//! What C says at open and at submit, as the store wants it.
+
+use std::ffi::{OsStr, c_char, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::check::{self, invalid};
+use super::constants::{NIXL_STORE_NAMESPACE_BYTES_MAX, NIXL_STORE_PATH_BYTES_MAX};
+use super::extensible;
+use super::handle::queue_id;
+use super::text::bytes_for_c;
+use super::types::{nixl_store_log_fn_t, nixl_store_open_options_t, nixl_store_submit_options_t};
+use crate::error::Result;
+use crate::log::{Level, Logger};
+use crate::store::{OpenOptions, SubmitOptions};
+
+/// The path of the configuration; `None` leaves it to the environment.
+///
+/// # Safety
+/// As [`check::text`].
+pub(super) unsafe fn config_path<'a>(pointer: *const c_char) -> Result<Option<&'a Path>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: as this function's.
+    let bytes = unsafe { check::text("config_path", pointer, NIXL_STORE_PATH_BYTES_MAX - 1) }?;
+    if bytes.is_empty() {
+        return Err(invalid("config_path is empty; NULL stands for $LMCACHE_CONFIG_FILE"));
+    }
+    Ok(Some(Path::new(OsStr::from_bytes(bytes))))
+}
+
+/// The options of an open.
+///
+/// # Safety
+/// As [`extensible::read`]; `cache_namespace` as [`check::text`]; `log_function` keeps the promises that its type
+/// documents until the store is closed.
+pub(super) unsafe fn open(pointer: *const nixl_store_open_options_t) -> Result<OpenOptions> {
+    if pointer.is_null() {
+        return Ok(OpenOptions {
+            chunk_bytes: None,
+            worker_id: 0,
+            world_size: 1,
+            cuda_device: None,
+            namespace: Vec::new(),
+            logger: Logger::to_stderr(),
+        });
+    }
+    // SAFETY: as this function's.
+    let options = unsafe { extensible::read("options", pointer) }?;
+    let world_size = options.world_size.max(1);
+    if options.worker_id >= world_size {
+        let worker_id = options.worker_id;
+        return Err(invalid(format!("options->worker_id is {worker_id}, world_size {world_size}")));
+    }
+    let cuda_device = match options.has_cuda_device {
+        0 => {
+            check::reserved("options->cuda_device without has_cuda_device", options.cuda_device.into())?;
+            None
+        }
+        1 => Some(options.cuda_device),
+        other => return Err(invalid(format!("options->has_cuda_device is {other}; 0 and 1 are allowed"))),
+    };
+    let mut namespace = Vec::new();
+    if !options.cache_namespace.is_null() {
+        let (name, pointer) = ("options->cache_namespace", options.cache_namespace);
+        // SAFETY: as this function's.
+        namespace = unsafe { check::text(name, pointer, NIXL_STORE_NAMESPACE_BYTES_MAX) }?.to_vec();
+    }
+    Ok(OpenOptions {
+        chunk_bytes: (options.chunk_bytes != 0).then_some(options.chunk_bytes),
+        worker_id: options.worker_id,
+        world_size,
+        cuda_device,
+        namespace,
+        logger: logger(options.log_function, options.log_context),
+    })
+}
+
+/// The engine's context pointer, carried to whichever thread logs.
+struct LogContext(*mut c_void);
+
+// SAFETY: it is never dereferenced here, only given back; the header asks for a function that is
+// thread-safe with it.
+unsafe impl Send for LogContext {}
+// SAFETY: as above.
+unsafe impl Sync for LogContext {}
+
+impl LogContext {
+    // A method, so that a closure captures the whole wrapper and not the bare pointer in it.
+    fn pointer(&self) -> *mut c_void {
+        self.0
+    }
+}
+
+fn logger(function: nixl_store_log_fn_t, context: *mut c_void) -> Logger {
+    let Some(function) = function else { return Logger::to_stderr() };
+    let context = LogContext(context);
+    Logger::to_sink(Arc::new(move |level: Level, message: &str| {
+        let mut text = Vec::with_capacity(message.len() + 1);
+        text.extend(bytes_for_c(message));
+        text.push(0);
+        // SAFETY: `text` is NUL-terminated and outlives the call; the header states what the
+        // function owes, and that it lives until the store is closed.
+        unsafe { function(context.pointer(), level as u32, text.as_ptr().cast()) }
+    }))
+}
+
+/// The options of a submit, for the store with the handle `store_bits`.
+///
+/// # Safety
+/// As [`extensible::read`].
+pub(super) unsafe fn submit(
+    pointer: *const nixl_store_submit_options_t,
+    store_bits: u64,
+) -> Result<SubmitOptions> {
+    if pointer.is_null() {
+        return Ok(SubmitOptions::default());
+    }
+    // SAFETY: as this function's.
+    let options = unsafe { extensible::read("options", pointer) }?;
+    let queue = if options.queue.is_null() { None } else { Some(queue_id(store_bits, options.queue)?) };
+    Ok(SubmitOptions {
+        // "Infinite" is 584 million years, which needs no case of its own below.
+        timeout: (options.timeout_ms != 0).then(|| Duration::from_millis(options.timeout_ms)),
+        queue,
+        user_data: options.user_data,
+    })
+}
