@@ -41,11 +41,11 @@ setup: ## Install cmake, a C++ compiler, pkg-config, clang and cbindgen where th
 	@bash scripts/setup.sh
 
 .PHONY: check
-check: ## Formatting, lints, header and exported symbols
+check: ## Formatting, lints, and the header: up to date, and clean in every dialect
 	$(CARGO) fmt --check
 	@$(MAKE) --no-print-directory lint
+	sh scripts/header.sh --check
 	sh scripts/check-header.sh
-	sh scripts/check-symbols.sh
 
 .PHONY: fmt
 fmt: ## Format the Rust code

@@ -6,8 +6,8 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 CMAKE_VERSION_MIN=3.20
-# The generated header depends on the generator: one version, so that it is the same everywhere.
-CBINDGEN_VERSION=0.29.4
+# The script that generates the header knows which version does.
+CBINDGEN_VERSION=$(sed -n 's/^wanted=//p' scripts/header.sh)
 
 say() { echo "setup: $*"; }
 fail() { say "$*" >&2; exit 1; }

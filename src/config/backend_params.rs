@@ -112,6 +112,11 @@ fn table(backend: BackendKind) -> &'static [Param] {
     }
 }
 
+/// The names that a backend's parameters have.
+pub(super) fn names_of(backend: BackendKind) -> impl Iterator<Item = &'static str> + Clone {
+    table(backend).iter().map(|param| param.name)
+}
+
 /// The parameters of `extra_config.nixl_backend_params`, checked for the backend; notices go to `notices`.
 ///
 /// # Errors
@@ -156,9 +161,8 @@ pub(super) fn read(
 
 /// Values of unknown names are never shown: the name may be a misspelt credential.
 fn check_names(level: &Level<'_>, backend: BackendKind) -> Result<()> {
-    let known = table(backend);
     for entry in &level.map.entries {
-        if known.iter().any(|param| param.name == entry.key) {
+        if names_of(backend).any(|name| name == entry.key) {
             continue;
         }
         let (place, name) = (level.at(entry.line), shown_name(&entry.key));
@@ -168,7 +172,7 @@ fn check_names(level: &Level<'_>, backend: BackendKind) -> Result<()> {
                 "{key} (value not shown) is at the wrong level; allowed: {name} belongs at {home}"
             )));
         }
-        let names = known.iter().map(|param| param.name);
+        let names = names_of(backend);
         let allowed = match names::nearest(&entry.key, names.clone()) {
             Some(nearest) => {
                 let all = names.collect::<Vec<_>>().join(", ");
@@ -285,7 +289,7 @@ fn add_aws_variables(extra: &Level<'_>, params: &mut SecretMap, environment: Env
 /// A parameter one level too high is LMCache's to ignore, but a user who wrote it there should hear of it.
 fn note_misplaced(extra: &Level<'_>, backend: BackendKind, notices: &mut Vec<String>) {
     for entry in &extra.map.entries {
-        if table(backend).iter().any(|param| param.name == entry.key) {
+        if names_of(backend).any(|name| name == entry.key) {
             notices.push(format!(
                 "{}: {}{} has no effect: parameters of {} belong in nixl_backend_params.",
                 extra.at(entry.line),

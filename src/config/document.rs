@@ -23,6 +23,12 @@ const OVERRIDES: [(&str, &str); 5] = [
     ("local_cpu_use_hugepages", "LMCACHE_LOCAL_CPU_USE_HUGEPAGES"),
 ];
 
+/// Every variable that is read here, for the test of the documentation.
+#[cfg(test)]
+pub(super) fn variables() -> impl Iterator<Item = &'static str> {
+    OVERRIDES.iter().map(|(_, name)| *name).chain([FILE_VARIABLE, EXTRA_VARIABLE])
+}
+
 /// What was read, before anything in it was understood.
 pub(super) struct Document {
     pub path: PathBuf,

@@ -12,6 +12,8 @@ use serde_yaml::{DuplicateKeyPolicy, ExternalMessageSource, NonFiniteFloatPolicy
 
 /// Deepest nesting of mappings and lists; LMCache's own files need three.
 pub(super) const DEPTH_MAX: usize = 32;
+/// Stack of the parsing thread, in bytes: four times what [`DEPTH_MAX`] levels need.
+const STACK_BYTES: usize = 1 << 20;
 /// Most values in a file, counting those that aliases repeat.
 pub(super) const VALUES_MAX: usize = 50_000;
 
@@ -75,7 +77,22 @@ impl Node {
 }
 
 /// Reads one YAML document; an empty one is null.
+///
+/// It runs on a thread of its own: the parser takes some 6 KiB of stack for each level, and the engine may call open
+/// from a thread with next to none. The thread also keeps a panic of the parser from its caller.
 pub(super) fn parse(source: &str) -> Result<Node, Malformed> {
+    std::thread::scope(|scope| {
+        let thread =
+            std::thread::Builder::new().name(String::from("nixl_store_yaml")).stack_size(STACK_BYTES);
+        let failed = |reason: &str| Malformed { line: None, reason: String::from(reason) };
+        match thread.spawn_scoped(scope, || parse_here(source)) {
+            Ok(running) => running.join().unwrap_or_else(|_| Err(failed("the parser failed on it"))),
+            Err(_) => Err(failed("no thread could be started to read it")),
+        }
+    })
+}
+
+fn parse_here(source: &str) -> Result<Node, Malformed> {
     let options = serde_yaml::options! {
         budget: serde_yaml::budget! {
             max_depth: DEPTH_MAX,
@@ -92,7 +109,6 @@ pub(super) fn parse(source: &str) -> Result<Node, Malformed> {
         reject_unsupported_tags: true,
         // An access key like 12e99999 is no infinite number.
         non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
-        leading_zero_numbers_as_strings: true,
         with_snippet: false,
     };
     let raw = serde_yaml::from_str_with_options::<Spanned<Raw>>(source, options)

@@ -6,21 +6,21 @@ pub mod files;
 pub mod lane;
 pub mod objects;
 mod open;
+mod options;
 pub mod placement;
 pub mod pool;
 pub mod record;
 mod regions;
 pub mod slots;
+mod submit;
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
 use crate::error::{Error, Result, Status};
-use crate::log::Logger;
-use crate::memory::{HostPtr, MemoryKind, Segment};
-use crate::metrics;
+use crate::memory::HostPtr;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use crate::transfer::batch::Batch;
 use crate::transfer::completion::CompletionQueue;
@@ -31,6 +31,8 @@ use self::placement::{Key, Keys};
 use self::record::EffectiveKey;
 use self::regions::Regions;
 
+pub use self::options::{Capabilities, OpenOptions, Stats, SubmitOptions};
+pub use self::submit::BatchBuilder;
 pub use crate::transfer::batch::{Direction, ItemResult};
 pub use crate::transfer::completion::Completion;
 
@@ -43,83 +45,11 @@ pub const BATCH_ITEMS_MAX: usize = 65536;
 /// Most segments of one item.
 pub const SEGMENTS_PER_ITEM_MAX: usize = 65536;
 
-/// What the engine knows and the YAML does not.
-#[derive(Clone, Debug)]
-pub struct OpenOptions {
-    /// Bytes of the largest object.
-    pub chunk_bytes: Option<u64>,
-    /// This worker's rank.
-    pub worker_id: u32,
-    /// Workers that work together; at least 1.
-    pub world_size: u32,
-    /// CUDA device of this worker, if it has one.
-    pub cuda_device: Option<u32>,
-    /// Separates keys of users that share a store; at most [`NAMESPACE_BYTES_MAX`] bytes.
-    pub namespace: Vec<u8>,
-    /// Where messages go.
-    pub logger: Logger,
-}
-
 /// A handle on a submitted batch; the number in the C API, never 0.
 pub type Ticket = u64;
 
 /// A handle on a completion queue; never 0.
 pub type QueueId = u64;
-
-/// How a batch is submitted.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct SubmitOptions {
-    /// Deadline for the whole batch from now; `None` takes the store's default.
-    pub timeout: Option<Duration>,
-    /// Queue that gets the completion.
-    pub queue: Option<QueueId>,
-    /// Given back in the completion.
-    pub user_data: u64,
-}
-
-/// Which path is in effect and why.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// `POSIX`, `MEMORY`, ….
-    pub backend: String,
-    /// `io_uring` or `threads`.
-    pub io_path: String,
-    /// Why a better path is not in effect; empty if nothing was degraded.
-    pub reason: String,
-    /// `static`, `dynamic/sharded`, `dynamic/lmcache`.
-    pub layout: String,
-    /// Whether O_DIRECT is in effect.
-    pub direct_io: bool,
-    /// Whether the staging buffer is registered with the kernel.
-    pub registered_buffers: bool,
-    /// Alignment of pointers and segment lengths from which transfers go direct, in bytes; 1 is any.
-    pub direct_alignment: u64,
-    /// Largest object in bytes.
-    pub object_bytes_max: u64,
-    /// I/O threads.
-    pub io_threads: u32,
-}
-
-/// Counters and gauges of a store.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Stats {
-    /// Totals since open.
-    pub totals: metrics::Snapshot,
-    /// Keys stored now, as far as this process knows.
-    pub keys: u64,
-    /// Payload bytes stored now, as far as this process knows.
-    pub bytes_stored: u64,
-    /// Slots of a static pool, 0 if dynamic.
-    pub slots: u64,
-    /// Free slots.
-    pub slots_free: u64,
-    /// Capacity in bytes; 0 is unlimited.
-    pub capacity_bytes: u64,
-    /// Keys pinned by this process.
-    pub keys_pinned: u64,
-    /// Items waiting or under way.
-    pub items_in_flight: u64,
-}
 
 /// Batches kept for another use after their ticket was waited for.
 const SPARE_BATCHES_MAX: usize = 64;
@@ -140,97 +70,6 @@ pub struct Store {
     capabilities: Capabilities,
     spare_batches: ArrayQueue<Arc<Batch>>,
     closing: AtomicBool,
-}
-
-/// Collects the items of a batch before it is submitted.
-pub struct BatchBuilder<'a> {
-    store: &'a Store,
-    batch: Arc<Batch>,
-}
-
-impl BatchBuilder<'_> {
-    /// Starts an item for `key`; `range_offset` is `Some` for a range get.
-    ///
-    /// # Errors
-    /// [`Status::InvalidArgument`] for an empty or too long key or too many items.
-    pub fn item(&mut self, key: &[u8], range_offset: Option<u64>) -> Result<()> {
-        let key = EffectiveKey::new(&self.store.namespace, key)?;
-        let batch = self.batch()?;
-        if batch.len() == BATCH_ITEMS_MAX {
-            return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items")));
-        }
-        batch.push_item(key.digest(), key.bytes(), range_offset);
-        Ok(())
-    }
-
-    /// Adds a segment to the item started last.
-    ///
-    /// # Errors
-    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many segments or
-    /// bytes; [`Status::Unsupported`] for device memory.
-    pub fn segment(&mut self, segment: Segment) -> Result<()> {
-        if segment.kind == MemoryKind::Cuda {
-            let backend = &self.store.capabilities.backend;
-            return Err(Error::new(
-                Status::Unsupported,
-                format!("backend {backend} moves host memory only; copy the segment to the host first"),
-            ));
-        }
-        if segment.length == 0 {
-            return Err(invalid("a segment of 0 bytes".to_owned()));
-        }
-        if !self.batch()?.push_segment(segment) {
-            return Err(invalid("a segment without an item, or more bytes than memory can have".to_owned()));
-        }
-        Ok(())
-    }
-
-    /// Hands the batch to the I/O threads. From here to completion they own the memory.
-    ///
-    /// # Errors
-    /// [`Status::InvalidArgument`] for an item without segments or a queue that is none; [`Status::Busy`] if
-    /// a table or queue is full, past the deadline; [`Status::Closing`], [`Status::Poisoned`].
-    pub fn submit(mut self, options: SubmitOptions) -> Result<Ticket> {
-        let store = self.store;
-        store.check_open()?;
-        if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
-            return Err(invalid("a batch needs items, and each item memory".to_owned()));
-        }
-        let timeout = options.timeout.or(store.timeout_default);
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
-        let notice = options.queue.map(|queue| store.notice(queue, options.user_data)).transpose()?;
-        let queue = notice.as_ref().map(|notice| Arc::clone(&notice.queue));
-        let admitted = store.admit(&self.batch, deadline);
-        let reserved = match admitted {
-            Ok(reserved) => reserved,
-            Err(error) => {
-                queue.iter().for_each(|queue| queue.unreserve());
-                return Err(error);
-            }
-        };
-        let ticket = reserved.ticket;
-        let batch = self.batch()?;
-        batch.deadline = deadline;
-        batch.notice = notice;
-        batch.ticket = ticket;
-        store.tickets.insert(reserved, Arc::clone(&self.batch));
-        // `close` raises the flag and then waits for every batch in the table: either it sees this
-        // one, or this sees the flag.
-        if store.closing.load(Ordering::SeqCst) {
-            store.tickets.take(ticket);
-            store.shared.readmit(self.batch.direction, self.batch.len());
-            queue.iter().for_each(|queue| queue.unreserve());
-            return Err(closing());
-        }
-        store.shared.submit(&self.batch);
-        Ok(ticket)
-    }
-
-    /// The batch, which nobody else holds before it is submitted.
-    fn batch(&mut self) -> Result<&mut Batch> {
-        Arc::get_mut(&mut self.batch)
-            .ok_or_else(|| Error::new(Status::Internal, "a batch shared before its submission"))
-    }
 }
 
 impl Store {
@@ -264,28 +103,6 @@ impl Store {
     /// After a caught panic: refuse everything, fail what is outstanding.
     pub fn poison(&self, why: &str) {
         self.shared.poison(why);
-    }
-
-    /// Starts a batch of about `item_count` items.
-    ///
-    /// # Errors
-    /// [`Status::Closing`], [`Status::Poisoned`].
-    pub fn batch(&self, direction: Direction, item_count: usize) -> Result<BatchBuilder<'_>> {
-        self.check_open()?;
-        if item_count > BATCH_ITEMS_MAX {
-            return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items, not {item_count}")));
-        }
-        let mut batch = self.spare_batches.pop().unwrap_or_default();
-        match Arc::get_mut(&mut batch) {
-            Some(spare) => spare.reset(direction),
-            // A lane is a moment from letting go of it.
-            None => {
-                let mut fresh = Batch::default();
-                fresh.reset(direction);
-                batch = Arc::new(fresh);
-            }
-        }
-        Ok(BatchBuilder { store: self, batch })
     }
 
     /// Waits for a ticket; `timeout` `None` waits for ever. `InProgress` keeps the ticket, anything
@@ -548,35 +365,6 @@ impl Store {
             return Err(closing());
         }
         self.shared.check_poison()
-    }
-
-    /// Waits for room among the items under way and takes a ticket.
-    fn admit(&self, batch: &Batch, deadline: Option<Instant>) -> Result<crate::transfer::ticket::Reserved> {
-        let reserved = self.tickets.reserve().ok_or_else(|| {
-            Error::new(
-                Status::Busy,
-                format!(
-                    "{} tickets are outstanding, the most a store has; wait for some with nixl_store_ticket_wait",
-                    crate::transfer::ticket::TICKETS_MAX
-                ),
-            )
-        })?;
-        match self.shared.admit(batch.direction, batch.len(), deadline) {
-            Ok(()) => Ok(reserved),
-            Err(error) => {
-                self.tickets.cancel(reserved);
-                Err(error)
-            }
-        }
-    }
-
-    fn notice(&self, queue: QueueId, user_data: u64) -> Result<crate::transfer::batch::Notice> {
-        let queue = self.queue(queue)?;
-        if queue.reserve() {
-            return Ok(crate::transfer::batch::Notice { queue, user_data });
-        }
-        let most = crate::transfer::completion::COMPLETIONS_MAX;
-        Err(Error::new(Status::Busy, format!("the completion queue owes {most} completions; drain it first")))
     }
 
     fn queue(&self, queue: QueueId) -> Result<Arc<CompletionQueue>> {

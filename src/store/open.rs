@@ -31,13 +31,16 @@ const POOL_NAME: &str = "nixl_store_pool";
 /// What became of the placement: where bytes are, and what there is to say about it.
 struct Placed {
     keys: Arc<dyn Keys>,
-    spawn: Box<dyn Fn(usize, Arc<Shared>, Opened) -> std::io::Result<std::thread::JoinHandle<()>>>,
+    spawn: Spawn,
     layout: &'static str,
     alignment: Option<DirectAlignment>,
     object_bytes_max: u64,
 }
 
+/// Where a lane answers whether its queue could be opened, and registered the staging buffer.
 type Opened = mpsc::Sender<std::io::Result<bool>>;
+/// Starts the lane of that number.
+type Spawn = Box<dyn Fn(usize, Arc<Shared>, Opened) -> std::io::Result<std::thread::JoinHandle<()>>>;
 
 impl Store {
     /// Opens the store that the configuration describes.
@@ -73,7 +76,9 @@ impl Store {
             layout: placed.layout.to_owned(),
             direct_io: placed.alignment.is_some(),
             registered_buffers: registered,
-            direct_alignment: placed.alignment.map_or(1, |alignment| u64::from(alignment.memory.max(alignment.offset))),
+            direct_alignment: placed
+                .alignment
+                .map_or(1, |alignment| u64::from(alignment.memory.max(alignment.offset))),
             object_bytes_max: placed.object_bytes_max,
             io_threads: lanes as u32,
         };
@@ -114,7 +119,8 @@ fn start_lanes(
     }
     drop(opened);
     let mut registered = true;
-    for answer in answers {
+    // A lane keeps its end of the channel while it runs, so the answers are counted.
+    for answer in answers.iter().take(handles.len()) {
         match answer {
             Ok(one) => registered &= one,
             Err(error) => failure = Some(error),
@@ -152,13 +158,21 @@ fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
     if namespace.len() > NAMESPACE_BYTES_MAX {
         return Err(Error::new(
             Status::InvalidArgument,
-            format!("cache_namespace and rank take {} bytes together; at most {NAMESPACE_BYTES_MAX}", namespace.len()),
+            format!(
+                "cache_namespace and rank take {} bytes together; at most {NAMESPACE_BYTES_MAX}",
+                namespace.len()
+            ),
         ));
     }
     Ok(namespace)
 }
 
-fn place(config: &Config, options: &OpenOptions, namespace_bytes: usize, backend: &Arc<dyn Backend>) -> Result<Placed> {
+fn place(
+    config: &Config,
+    options: &OpenOptions,
+    namespace_bytes: usize,
+    backend: &Arc<dyn Backend>,
+) -> Result<Placed> {
     let logger = &options.logger;
     let policy = config.cache_policy;
     if config.backend == BackendKind::Memory {
@@ -213,7 +227,10 @@ fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
     if config.pool_size == 0 {
         return Err(Error::new(
             Status::Config,
-            format!("nixl_backend {} needs a static pool: set nixl_pool_size to the number of slots", config.backend),
+            format!(
+                "nixl_backend {} needs a static pool: set nixl_pool_size to the number of slots",
+                config.backend
+            ),
         ));
     }
     let derived = config.buffer_bytes.map(|bytes| bytes / u64::from(config.pool_size));
@@ -247,12 +264,16 @@ fn path(config: &Config, options: &OpenOptions) -> Result<PathBuf> {
 
 fn staging(config: &Config) -> Result<Staging> {
     let bytes = config.buffer_bytes.unwrap_or(BUFFER_BYTES_DEFAULT);
-    let too_large = || Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is more than memory can have"));
+    let too_large =
+        || Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is more than memory can have"));
     let length = usize::try_from(bytes).map_err(|_| too_large())?;
     Staging::new(length, config.use_hugepages).map_err(|error| {
         if error.kind() == std::io::ErrorKind::InvalidInput {
             let least = crate::memory::staging::SLICES_MIN * crate::memory::staging::SLICE_BYTES_MIN;
-            return Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is too small; at least {least} bytes"));
+            return Error::new(
+                Status::Config,
+                format!("nixl_buffer_size: {bytes} is too small; at least {least} bytes"),
+            );
         }
         Error::os(format_args!("nixl_buffer_size: mapping {bytes} bytes"), &error)
     })

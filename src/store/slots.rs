@@ -70,9 +70,17 @@ impl Slots {
     ///
     /// # Errors
     /// [`Status::Config`] for a size that nothing can have; what `memfd_create(2)` answers.
-    pub fn in_memory(slot_count: u32, chunk_bytes: u64, policy: CachePolicy, logger: &Logger) -> Result<Slots> {
+    pub fn in_memory(
+        slot_count: u32,
+        chunk_bytes: u64,
+        policy: CachePolicy,
+        logger: &Logger,
+    ) -> Result<Slots> {
         let geometry = Geometry::new(slot_count, chunk_bytes, 1).ok_or_else(|| {
-            Error::new(Status::Config, format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"))
+            Error::new(
+                Status::Config,
+                format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"),
+            )
         })?;
         let make = || {
             let file = crate::sys::memory_file::anonymous(c"nixl_store")?;
@@ -112,7 +120,10 @@ impl Slots {
             .zip(self.geometry.payload_offset(place, payload_bytes))
             .zip(record::padded(payload_bytes));
         let Some(((file, payload_offset), padded_bytes)) = parts else {
-            return Err(Error::new(Status::Internal, format!("slot {slot} cannot hold {payload_bytes} bytes")));
+            return Err(Error::new(
+                Status::Internal,
+                format!("slot {slot} cannot hold {payload_bytes} bytes"),
+            ));
         };
         Ok(Extent {
             file: Arc::clone(file),
@@ -205,16 +216,15 @@ impl Keys for Slots {
     fn close(&self) -> Result<()> {
         let Backing::Pool(pool) = &self.backing else { return Ok(()) };
         let Some(pool) = lock(pool).take() else { return Ok(()) };
-        let mut entries: Vec<(u32, u64, u64, u32, Box<[u8]>)> = Vec::new();
+        let mut keys: Vec<Box<[u8]>> = Vec::new();
+        let mut entries = Vec::new();
         self.catalog.export(&mut |entry| {
-            entries.push((entry.slot, entry.generation, entry.length, entry.frequency, entry.key.into()));
+            keys.push(entry.key.into());
+            entries.push((entry.slot, entry.generation, entry.length, entry.frequency));
         });
-        let mut snapshot = entries.iter().map(|(slot, generation, payload_bytes, frequency, key)| SnapshotEntry {
-            slot: *slot,
-            generation: *generation,
-            payload_bytes: *payload_bytes,
-            frequency: *frequency,
-            key,
+        let mut snapshot = keys.iter().zip(entries).map(|(key, entry)| {
+            let (slot, generation, payload_bytes, frequency) = entry;
+            SnapshotEntry { slot, generation, payload_bytes, frequency, key }
         });
         let written = pool.write_snapshot(self.catalog.generation_next(), &mut snapshot);
         // Another thread may be in `sync`; the lock then goes when it is done.
@@ -286,7 +296,10 @@ impl Placement for Slots {
             Reserve::Slot(reservation) => reservation,
             Reserve::Busy => return Ok(PutPlace::Busy),
             Reserve::Full => {
-                return Err(Error::new(Status::PoolFull, "every slot is pinned or out of use; unpin keys or use a larger pool"));
+                return Err(Error::new(
+                    Status::PoolFull,
+                    "every slot is pinned or out of use; unpin keys or use a larger pool",
+                ));
             }
         };
         if reservation.evicted() {
@@ -314,7 +327,8 @@ impl Placement for Slots {
     }
 
     fn abort_put(&self, claim: Reservation, touched: bool) {
-        let dirty = if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
+        let dirty =
+            if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
         dirty.into_iter().for_each(|dirty| self.clean(dirty));
     }
 

@@ -4,11 +4,12 @@ pub mod threads;
 pub mod uring;
 
 use std::io;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::{Backend, IoPath, IoQueue};
 use crate::config::Config;
-use crate::error::{Error, Result, Status};
+use crate::error::{Error, Result};
 use crate::log::Logger;
 use crate::sys::event::Event;
 
@@ -16,11 +17,11 @@ use crate::sys::event::Event;
 /// any NVMe device; a ring of this size takes a few pages.
 const QUEUE_DEPTH_DEFAULT: u32 = 128;
 /// Bounds for `kernel_queue_size`; the upper one is the kernel's own (`io_uring_setup(2)`).
-const QUEUE_DEPTH_RANGE: std::ops::RangeInclusive<u32> = 4..=4096;
+const QUEUE_DEPTH_RANGE: RangeInclusive<u32> = 4..=4096;
 /// Threads that do positioned reads and writes where io_uring is not used, unless `ios_pool_size` says otherwise.
 const THREADS_DEFAULT: u32 = 16;
-/// Most such threads.
-const THREADS_MAX: u32 = 256;
+/// Bounds for `ios_pool_size`.
+const THREADS_RANGE: RangeInclusive<u32> = 1..=256;
 /// Lanes: two keep a device busy while one of them computes checksums.
 const LANES_DEFAULT: u32 = 2;
 
@@ -34,12 +35,10 @@ struct Posix {
 /// Opens the backend: tries a ring, falls back to threads, says so.
 ///
 /// # Errors
-/// [`Status::Config`] for a parameter that is not a number, [`Status::Io`] if not even threads can be had.
+/// What starting threads answers, if not even they can be had.
 pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
-    let queue_depth = parameter(config, "kernel_queue_size")?
-        .unwrap_or(QUEUE_DEPTH_DEFAULT)
-        .clamp(*QUEUE_DEPTH_RANGE.start(), *QUEUE_DEPTH_RANGE.end());
-    let threads = parameter(config, "ios_pool_size")?.unwrap_or(THREADS_DEFAULT).clamp(1, THREADS_MAX);
+    let queue_depth = parameter(config, "kernel_queue_size", QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_RANGE);
+    let threads = parameter(config, "ios_pool_size", THREADS_DEFAULT, THREADS_RANGE);
     let reason = match unwanted(config) {
         Some(parameter) => format!("nixl_backend_params.{parameter} asks for it"),
         None => match uring::probe(queue_depth) {
@@ -82,24 +81,21 @@ impl Backend for Posix {
     }
 }
 
-/// The parameter that asks for something other than io_uring: NIXL's names for its three queues.
+/// The parameter that asks for something other than io_uring. NIXL's `use_aio` does not: it names a
+/// kernel queue that io_uring supersedes, and the configuration says so in a notice.
 fn unwanted(config: &Config) -> Option<&'static str> {
-    let flag = |name: &str| {
-        config.backend_params.0.get(name).map(|value| value.eq_ignore_ascii_case("true") || value == "1")
-    };
-    match (flag("use_uring"), flag("use_aio"), flag("use_posix_aio")) {
-        (Some(true), _, _) => None,
-        (_, Some(true), _) => Some("use_aio"),
-        (_, _, Some(true)) => Some("use_posix_aio"),
-        (Some(false), _, _) => Some("use_uring"),
-        _ => None,
+    let parameters = &config.backend_params;
+    match (parameters.flag("use_uring"), parameters.flag("use_posix_aio")) {
+        (Some(true), _) => None,
+        (_, Some(true)) => Some("use_posix_aio"),
+        (Some(false), _) => Some("use_uring"),
+        (None, _) => None,
     }
 }
 
-fn parameter(config: &Config, name: &str) -> Result<Option<u32>> {
-    config.backend_params.0.get(name).map_or(Ok(None), |value| {
-        value.trim().parse().map(Some).map_err(|_| {
-            Error::new(Status::Config, format!("nixl_backend_params.{name}: '{value}' is not a whole number"))
-        })
-    })
+/// A number among the parameters. The configuration has checked it; `None` and 0 mean the default.
+fn parameter(config: &Config, name: &str, default: u32, range: RangeInclusive<u32>) -> u32 {
+    let given = config.backend_params.number(name).filter(|&number| number > 0);
+    let number = given.map_or(default, |number| u32::try_from(number).unwrap_or(u32::MAX));
+    number.clamp(*range.start(), *range.end())
 }

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 
 use super::{assert_notice, load};
-use crate::config::{BackendKind, BufferDevice, CachePolicy, Config, Layout};
+use crate::config::{
+    BackendKind, BufferDevice, CachePolicy, Config, Layout, backend_params, document, names,
+};
 
 fn example(name: &str) -> Config {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(name);
@@ -142,4 +144,27 @@ extra_config:
 ";
     let config = load(text).unwrap();
     assert!(config.notices.is_empty(), "{:?}", config.notices);
+}
+
+const DOCUMENTATION: &str = include_str!("../../../docs/CONFIGURATION.md");
+
+/// A setting that the documentation leaves out might as well not exist.
+#[test]
+fn every_setting_is_documented() {
+    let settings = names::KNOWN.iter().map(|(name, _)| *name);
+    let params = BackendKind::NAMES.into_iter().flat_map(|(_, backend)| backend_params::names_of(backend));
+    for name in settings.chain(params).chain(document::variables()) {
+        assert!(DOCUMENTATION.contains(&format!("`{name}`")), "{name} is not documented");
+    }
+}
+
+/// What the documentation shows must open: it is what a new user copies.
+#[test]
+fn every_documented_example_opens() {
+    let examples: Vec<&str> =
+        DOCUMENTATION.split("```yaml\n").skip(1).map(|rest| rest.split("```").next().unwrap()).collect();
+    assert!(examples.len() >= 5);
+    for example in examples {
+        load(example).unwrap();
+    }
 }

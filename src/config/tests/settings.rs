@@ -92,7 +92,7 @@ fn device_and_backend_go_together_as_the_matrix_says() {
     }
 }
 
-/// `nixl_file_pool_size` is what releases before 0.3.9 called it; two sizes that differ cannot both be meant.
+/// `nixl_file_pool_size` is what older releases called it; two sizes that differ cannot both be meant.
 #[test]
 fn the_older_name_of_the_pool_size_is_the_same_setting() {
     let text = |sizes: &str| {

@@ -12,7 +12,7 @@
 //! .nixl_store+pins                      locked bytes: see `pins`
 //! ```
 //!
-//! It keeps six descriptors open and opens at most two more for each operation under way.
+//! It keeps six descriptors open and opens at most three more for each operation under way.
 //! Directories that are missing are made again, so that an operator may empty `nixl_path` while it is
 //! in use. Only pins suffer: who opens the store after that does not see those of who had it open.
 
@@ -68,7 +68,9 @@ impl FileStore {
     /// processes left unfinished.
     ///
     /// # Errors
-    /// [`Status::Permission`](crate::error::Status::Permission) if this process may not write there, else what the system answers.
+    /// [`Status::Permission`] if this process may not write there, else what the system answers.
+    ///
+    /// [`Status::Permission`]: crate::error::Status::Permission
     pub fn open(path: &Path, layout: Layout, direct_io: bool, logger: &Logger) -> Result<FileStore> {
         let context = |what: &str| format!("nixl_path {}: {what}", path.display());
         let root = Dir::open_or_create(path)
@@ -122,7 +124,9 @@ impl FileStore {
     /// The name of the object with the effective key's `digest`, made from `key` where the layout names by key.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`](crate::error::Status::InvalidArgument) for a key that has no file name in the lmcache layout.
+    /// [`Status::InvalidArgument`] for a key that has no file name in the lmcache layout.
+    ///
+    /// [`Status::InvalidArgument`]: crate::error::Status::InvalidArgument
     pub fn name_of(&self, digest: u128, key: &[u8]) -> Result<ObjectName> {
         match self.layout {
             Layout::Sharded => Ok(ObjectName::sharded(digest)),
@@ -186,7 +190,6 @@ impl FileStore {
             }
             other => other,
         };
-        // A directory in the object's place gives EISDIR.
         renamed.map_err(as_planted)
     }
 

@@ -176,7 +176,7 @@ impl Reserving {
     ) -> io::Result<()> {
         if !self.asked {
             match allocate(file, 0, RECORD_ALIGNMENT) {
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
                     self.sparse = true;
                     logger.warn(format_args!(
                         "the file system of {} cannot reserve space: the pool's files are sparse, and puts can meet a \

@@ -36,6 +36,14 @@ impl Scratch {
         self.0.join(NAME)
     }
 
+    /// Whether the file system below can reserve space; a few cannot, and pools there are sparse.
+    fn can_reserve(&self) -> bool {
+        let path = self.0.join("reserve");
+        let outcome = crate::sys::file::allocate(&fs::File::create(&path).unwrap(), 0, 4096);
+        fs::remove_file(path).unwrap();
+        outcome.is_ok()
+    }
+
     fn file(&self, name: &str) -> PathBuf {
         self.pool().join(name)
     }

@@ -1,0 +1,139 @@
+//! Questions about keys of a dynamic store, and their removal and pinning: the file system answers.
+
+use super::Objects;
+use crate::config::Layout;
+use crate::error::{Error, Result, Status};
+use crate::store::files::{Evicted, Proof};
+use crate::store::placement::{Gauges, Key, Keys};
+
+impl Keys for Objects {
+    fn contains(&self, key: &Key<'_>) -> Result<bool> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        if self.presence_cache && self.catalog.contains(id) {
+            return Ok(true);
+        }
+        if self.presence_cache_only {
+            return Ok(false);
+        }
+        // In the flat layout a name alone does not tell whether the object may be served.
+        if self.layout == Layout::Lmcache && !self.serve_unverified {
+            return Ok(self.length(key)?.is_some());
+        }
+        let found = self
+            .files
+            .stat(&name)
+            .map_err(|error| Error::os(format_args!("looking for object {}", name.file_name()), &error))?;
+        match found {
+            Some(bytes) if bytes > 0 => Ok(true),
+            _ => {
+                self.catalog.forget(id);
+                Ok(false)
+            }
+        }
+    }
+
+    fn length(&self, key: &Key<'_>) -> Result<Option<u64>> {
+        let name = self.name(key)?;
+        let Some((file, bytes)) = self.open_object(&name)? else { return Ok(None) };
+        let ours = self.with_trailer(&file, bytes, |trailer| {
+            let identity = trailer.identity();
+            (identity.key == key.effective).then_some(identity.payload_bytes)
+        });
+        Ok(match ours {
+            Some(length) => length,
+            None if self.layout == Layout::Lmcache && self.serve_unverified => Some(bytes),
+            None => None,
+        })
+    }
+
+    fn remove(&self, key: &Key<'_>) -> Result<Status> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        let evicted = self
+            .files
+            .evict(&name)
+            .map_err(|error| Error::os(format_args!("removing object {}", name.file_name()), &error))?;
+        if evicted == Evicted::PinnedElsewhere {
+            return Ok(Status::Pinned);
+        }
+        self.catalog.forget(id);
+        Ok(if evicted == Evicted::Removed { Status::Ok } else { Status::NotFound })
+    }
+
+    fn pin(&self, key: &Key<'_>) -> Result<bool> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        self.files
+            .pin(id)
+            .map_err(|error| Error::os(format_args!("pinning object {}", name.file_name()), &error))?;
+        // Only now is the file safe from others; it may have gone before.
+        match self.open_object(&name)? {
+            Some((_, bytes)) => {
+                self.observe(&name, bytes);
+                Ok(self.catalog.pin(id))
+            }
+            None => {
+                self.catalog.forget(id);
+                drop(self.files.unpin(id));
+                Ok(false)
+            }
+        }
+    }
+
+    fn unpin(&self, key: &Key<'_>) -> Result<bool> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        if !self.catalog.unpin(id) {
+            return Ok(false);
+        }
+        if !self.catalog.is_pinned(id) {
+            self.files
+                .unpin(id)
+                .map_err(|error| Error::os(format_args!("unpinning object {}", name.file_name()), &error))?;
+        }
+        Ok(true)
+    }
+
+    fn clear(&self) -> Result<u64> {
+        let mut found = Vec::new();
+        self.files.scan(&mut |scanned| found.push(scanned))?;
+        let mut removed = 0;
+        for scanned in found {
+            if scanned.proof == Proof::NeedsTrailer
+                && !self.serve_unverified
+                && !self.has_trailer(&scanned.name)
+            {
+                continue;
+            }
+            let evicted = self.files.evict(&scanned.name).map_err(|error| {
+                Error::os(format_args!("removing object {}", scanned.name.file_name()), &error)
+            })?;
+            if evicted != Evicted::PinnedElsewhere {
+                self.catalog.forget(self.files.id_of(&scanned.name));
+                removed += u64::from(evicted == Evicted::Removed);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.files.sync().map_err(|error| Error::os("syncing the file system of nixl_path", &error))
+    }
+
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn gauges(&self) -> Gauges {
+        let gauges = self.catalog.gauges();
+        Gauges {
+            keys: u64::from(gauges.keys),
+            bytes: gauges.bytes,
+            evictions: self.evictions.get(),
+            capacity_bytes: self.capacity_bytes.unwrap_or(0),
+            keys_pinned: gauges.keys_pinned,
+            ..Gauges::default()
+        }
+    }
+}

@@ -1,0 +1,250 @@
+//! The dynamic store as lanes see it: a file for each key, in a directory that other processes share.
+//!
+//! The file system is the truth about what is stored; the catalog knows sizes and recency, for the
+//! capacity and for the policy.
+
+mod keys;
+mod transfer;
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant, SystemTime};
+
+use crate::config::{Config, Layout};
+use crate::error::{Error, Result, Status};
+use crate::log::Logger;
+use crate::memory::AlignedBuffer;
+use crate::metrics::Counter;
+use crate::store::catalog::{FileCatalog, FileReservation, RoomRefused, Victim};
+use crate::store::files::{Evicted, FileStore, ObjectName, Proof, Temporary};
+use crate::store::placement::Key;
+use crate::store::record::{self, Trailer};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sys::file::DirectAlignment;
+
+/// Attempts to create a file on a full device, each after evicting.
+const CREATE_ATTEMPTS_MAX: u32 = 3;
+/// On a full device twice what is needed is evicted, so that the next put need not evict again.
+const EVICTION_HEADROOM: u64 = 2;
+/// Bytes put since the last scan, as a part of the capacity, after which other processes' files are
+/// looked for again.
+const RESCAN_CAPACITY_PART: u64 = 16;
+/// The least time between two such scans.
+const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
+
+/// A dynamic store's files and their catalog.
+pub struct Objects {
+    files: FileStore,
+    catalog: FileCatalog,
+    layout: Layout,
+    namespace_bytes: usize,
+    serve_unverified: bool,
+    presence_cache: bool,
+    presence_cache_only: bool,
+    capacity_bytes: Option<u64>,
+    generation: AtomicU64,
+    evictions: Counter,
+    bytes_since_scan: AtomicU64,
+    last_scan: Mutex<Instant>,
+    logger: Logger,
+}
+
+/// A file being read.
+#[derive(Debug)]
+pub struct Reading {
+    name: ObjectName,
+}
+
+/// A file being written.
+#[derive(Debug)]
+pub struct Draft {
+    temporary: Temporary,
+    reservation: FileReservation,
+    name: ObjectName,
+    bytes: u64,
+}
+
+impl Objects {
+    /// Opens the store at `path` and learns what is in it.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    pub fn open(
+        path: &std::path::Path,
+        config: &Config,
+        namespace_bytes: usize,
+        logger: &Logger,
+    ) -> Result<Objects> {
+        let layout = config.store.layout;
+        let files = FileStore::open(path, layout, config.use_direct_io, logger)?;
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let objects = Objects {
+            files,
+            catalog: FileCatalog::new(config.cache_policy, config.store.capacity_bytes),
+            layout,
+            namespace_bytes,
+            serve_unverified: config.store.serve_unverified,
+            presence_cache: config.presence_cache,
+            presence_cache_only: config.presence_cache_only,
+            capacity_bytes: config.store.capacity_bytes,
+            // Only tells versions of a file apart for a person; the newest file is the one there is.
+            generation: AtomicU64::new(u64::try_from(now.as_nanos()).unwrap_or(1)),
+            evictions: Counter::default(),
+            bytes_since_scan: AtomicU64::new(0),
+            last_scan: Mutex::new(Instant::now()),
+            logger: logger.clone(),
+        };
+        objects.scan()?;
+        Ok(objects)
+    }
+
+    /// What O_DIRECT asks for; `None` if it is not in effect.
+    pub fn alignment(&self) -> Option<DirectAlignment> {
+        self.files.direct_io().then(|| self.files.direct_alignment())
+    }
+
+    /// Takes every object into the catalog, the oldest first.
+    fn scan(&self) -> Result<()> {
+        let mut found = Vec::new();
+        self.files.scan(&mut |scanned| found.push(scanned))?;
+        found.sort_by_key(|scanned| scanned.modified);
+        for scanned in found {
+            // A stranger's file in a flat directory must never be evicted.
+            let ours =
+                scanned.proof == Proof::Name || self.serve_unverified || self.has_trailer(&scanned.name);
+            if ours {
+                self.observe(&scanned.name, scanned.bytes);
+            }
+        }
+        Ok(())
+    }
+
+    fn rescan_if_due(&self, bytes: u64) {
+        let Some(capacity) = self.capacity_bytes else { return };
+        let since = self.bytes_since_scan.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
+        if since < capacity / RESCAN_CAPACITY_PART {
+            return;
+        }
+        {
+            let mut last = lock(&self.last_scan);
+            if last.elapsed() < RESCAN_INTERVAL_MIN {
+                return;
+            }
+            *last = Instant::now();
+        }
+        self.bytes_since_scan.store(0, Ordering::Relaxed);
+        if let Err(error) = self.scan() {
+            self.logger.warn(format_args!("looking for other processes' objects: {error}"));
+        }
+    }
+
+    fn observe(&self, name: &ObjectName, bytes: u64) {
+        self.catalog.observe(self.files.id_of(name), self.flat(name).as_deref(), bytes);
+    }
+
+    /// The name to remember, where it cannot be made from the id.
+    fn flat(&self, name: &ObjectName) -> Option<String> {
+        (self.layout == Layout::Lmcache).then(|| name.file_name())
+    }
+
+    fn name(&self, key: &Key<'_>) -> Result<ObjectName> {
+        self.files.name_of(key.digest, key.effective.get(1 + self.namespace_bytes..).unwrap_or_default())
+    }
+
+    fn victim_name(&self, victim: &Victim) -> Option<ObjectName> {
+        match &victim.name {
+            None => Some(ObjectName::sharded(victim.id)),
+            Some(name) => ObjectName::from_flat_file(name.as_bytes()),
+        }
+    }
+
+    /// Unlinks victims; those that somebody holds go back. Returns how many are gone.
+    fn evict(&self, victims: Vec<Victim>) -> u64 {
+        let mut gone = 0;
+        for victim in victims {
+            let Some(name) = self.victim_name(&victim) else { continue };
+            match self.files.evict(&name) {
+                Ok(Evicted::Removed) => {
+                    self.evictions.increment();
+                    gone += 1;
+                }
+                Ok(Evicted::Absent) => gone += 1,
+                Ok(Evicted::PinnedElsewhere) => self.catalog.put_back(victim),
+                Err(error) => {
+                    self.logger.warn(format_args!("evicting {}: {error}", name.file_name()));
+                    self.catalog.put_back(victim);
+                }
+            }
+        }
+        gone
+    }
+
+    /// Makes room on a full device. False: nothing can go.
+    fn evict_at_least(&self, bytes: u64) -> bool {
+        self.evict(self.catalog.evict_at_least(bytes.saturating_mul(EVICTION_HEADROOM))) > 0
+    }
+
+    /// Makes room within the capacity.
+    fn reserve(&self, bytes: u64) -> std::result::Result<FileReservation, RoomRefused> {
+        let (reservation, mut victims) = self.catalog.reserve(bytes)?;
+        loop {
+            if victims.is_empty() {
+                return Ok(reservation);
+            }
+            self.evict(victims);
+            // Those that went back count again; others are named for them until none is left.
+            victims = match self.catalog.make_room(&reservation) {
+                Ok(victims) => victims,
+                Err(refused) => {
+                    self.catalog.cancel(reservation);
+                    return Err(refused);
+                }
+            };
+        }
+    }
+
+    fn create(&self, bytes: u64) -> Result<Temporary> {
+        let mut attempt = 0;
+        loop {
+            let error = match self.files.create_temporary(bytes) {
+                Ok(temporary) => return Ok(temporary),
+                Err(error) => Error::os(format_args!("creating a file of {bytes} bytes"), &error),
+            };
+            attempt += 1;
+            if error.status() != Status::NoSpace
+                || attempt == CREATE_ATTEMPTS_MAX
+                || !self.evict_at_least(bytes)
+            {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Reads the trailer of a file and hands it to `look`; `None` if there is none of ours.
+    fn with_trailer<T>(&self, file: &File, bytes: u64, look: impl FnOnce(&Trailer<'_>) -> T) -> Option<T> {
+        let (padded, trailer_bytes) = record::split_file(bytes)?;
+        let mut buffer = AlignedBuffer::new(usize::try_from(trailer_bytes).ok()?).ok()?;
+        let place = buffer.as_mut_slice().get_mut(..trailer_bytes as usize)?;
+        file.read_exact_at(place, padded).ok()?;
+        record::decode(place).ok().map(|trailer| look(&trailer))
+    }
+
+    fn has_trailer(&self, name: &ObjectName) -> bool {
+        match self.files.open_read(name) {
+            Ok(Some((file, bytes))) => self.with_trailer(&file, bytes, |_| ()).is_some(),
+            _ => false,
+        }
+    }
+
+    /// Opens an object's file. What stands in its place and is no file is not there for us.
+    fn open_object(&self, name: &ObjectName) -> Result<Option<(File, u64)>> {
+        match self.files.open_read(name) {
+            Ok(found) => Ok(found.filter(|(_, bytes)| *bytes > 0)),
+            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
+                self.logger.warn(format_args!("{}: {error}; passed over", name.file_name()));
+                Ok(None)
+            }
+            Err(error) => Err(Error::os(format_args!("opening object {}", name.file_name()), &error)),
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Submitting: items are collected while the batch is the submitter's alone, then handed to the lanes.
+
+use std::time::Instant;
+
+use super::record::EffectiveKey;
+use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, invalid};
+use crate::error::{Error, Result, Status};
+use crate::memory::{MemoryKind, Segment};
+use crate::sync::{Arc, Ordering};
+use crate::transfer::batch::{Batch, Direction, Notice};
+use crate::transfer::completion::COMPLETIONS_MAX;
+use crate::transfer::ticket::{Reserved, TICKETS_MAX};
+
+/// Collects the items of a batch before it is submitted.
+pub struct BatchBuilder<'a> {
+    store: &'a Store,
+    batch: Arc<Batch>,
+}
+
+impl BatchBuilder<'_> {
+    /// Starts an item for `key`; `range_offset` is `Some` for a range get.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] for an empty or too long key or too many items.
+    pub fn item(&mut self, key: &[u8], range_offset: Option<u64>) -> Result<()> {
+        let key = EffectiveKey::new(&self.store.namespace, key)?;
+        let batch = self.batch()?;
+        if batch.len() == BATCH_ITEMS_MAX {
+            return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items")));
+        }
+        batch.push_item(key.digest(), key.bytes(), range_offset);
+        Ok(())
+    }
+
+    /// Adds a segment to the item started last.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many segments or
+    /// bytes; [`Status::Unsupported`] for device memory.
+    pub fn segment(&mut self, segment: Segment) -> Result<()> {
+        if segment.kind == MemoryKind::Cuda {
+            let backend = &self.store.capabilities.backend;
+            return Err(Error::new(
+                Status::Unsupported,
+                format!("backend {backend} moves host memory only; copy the segment to the host first"),
+            ));
+        }
+        if segment.length == 0 {
+            return Err(invalid("a segment of 0 bytes".to_owned()));
+        }
+        if !self.batch()?.push_segment(segment) {
+            return Err(invalid("a segment without an item, or more bytes than memory can have".to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Hands the batch to the I/O threads. From here to completion they own the memory.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] for an item without segments or a queue that is none; [`Status::Busy`] if
+    /// a table or queue is full, past the deadline; [`Status::Closing`], [`Status::Poisoned`].
+    pub fn submit(mut self, options: SubmitOptions) -> Result<Ticket> {
+        let store = self.store;
+        store.check_open()?;
+        if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
+            return Err(invalid("a batch needs items, and each item memory".to_owned()));
+        }
+        let timeout = options.timeout.or(store.timeout_default);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let notice = options.queue.map(|queue| store.notice(queue, options.user_data)).transpose()?;
+        let queue = notice.as_ref().map(|notice| Arc::clone(&notice.queue));
+        let admitted = store.admit(&self.batch, deadline);
+        let reserved = match admitted {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                queue.iter().for_each(|queue| queue.unreserve());
+                return Err(error);
+            }
+        };
+        let ticket = reserved.ticket;
+        let batch = self.batch()?;
+        batch.deadline = deadline;
+        batch.notice = notice;
+        batch.ticket = ticket;
+        store.tickets.insert(reserved, Arc::clone(&self.batch));
+        // `close` raises the flag and then waits for every batch in the table: either it sees this
+        // one, or this sees the flag.
+        if store.closing.load(Ordering::SeqCst) {
+            store.tickets.take(ticket);
+            store.shared.readmit(self.batch.direction, self.batch.len());
+            queue.iter().for_each(|queue| queue.unreserve());
+            return Err(closing());
+        }
+        store.shared.submit(&self.batch);
+        Ok(ticket)
+    }
+
+    /// The batch, which nobody else holds before it is submitted.
+    fn batch(&mut self) -> Result<&mut Batch> {
+        Arc::get_mut(&mut self.batch)
+            .ok_or_else(|| Error::new(Status::Internal, "a batch shared before its submission"))
+    }
+}
+
+impl Store {
+    /// Starts a batch of about `item_count` items.
+    ///
+    /// # Errors
+    /// [`Status::Closing`], [`Status::Poisoned`].
+    pub fn batch(&self, direction: Direction, item_count: usize) -> Result<BatchBuilder<'_>> {
+        self.check_open()?;
+        if item_count > BATCH_ITEMS_MAX {
+            return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items, not {item_count}")));
+        }
+        let mut batch = self.spare_batches.pop().unwrap_or_default();
+        match Arc::get_mut(&mut batch) {
+            Some(spare) => spare.reset(direction),
+            // A lane is a moment from letting go of it.
+            None => {
+                let mut fresh = Batch::default();
+                fresh.reset(direction);
+                batch = Arc::new(fresh);
+            }
+        }
+        Ok(BatchBuilder { store: self, batch })
+    }
+
+    /// Waits for room among the items under way and takes a ticket.
+    fn admit(&self, batch: &Batch, deadline: Option<Instant>) -> Result<Reserved> {
+        let reserved = self.tickets.reserve().ok_or_else(|| {
+            Error::new(
+                Status::Busy,
+                format!(
+                    "{} tickets are outstanding, the most a store has; wait for some with nixl_store_ticket_wait",
+                    TICKETS_MAX
+                ),
+            )
+        })?;
+        match self.shared.admit(batch.direction, batch.len(), deadline) {
+            Ok(()) => Ok(reserved),
+            Err(error) => {
+                self.tickets.cancel(reserved);
+                Err(error)
+            }
+        }
+    }
+
+    fn notice(&self, queue: QueueId, user_data: u64) -> Result<Notice> {
+        let queue = self.queue(queue)?;
+        if queue.reserve() {
+            return Ok(Notice { queue, user_data });
+        }
+        let most = COMPLETIONS_MAX;
+        Err(Error::new(Status::Busy, format!("the completion queue owes {most} completions; drain it first")))
+    }
+}
