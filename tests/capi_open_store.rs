@@ -3,6 +3,8 @@
 //! Everything runs against a store in memory, so that what fails here is the C layer or the store,
 //! not a disk.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, in which a panic is a failure")]
+
 use std::ffi::{CStr, CString, c_char, c_void};
 use std::path::PathBuf;
 use std::ptr;
