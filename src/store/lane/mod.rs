@@ -18,7 +18,7 @@ use slab::Slab;
 use self::job::{Job, Work};
 use super::engine::{Command, Shared};
 use super::placement::{Key, Placement};
-use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, Wait};
+use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, REGION_BYTES_MAX, Wait};
 use crate::error::Status;
 use crate::memory::staging::Slice;
 use crate::memory::{AlignedBuffer, HostSlice, Segment};
@@ -391,14 +391,28 @@ impl<P: Placement> Lane<P> {
         self.spare_slices.pop().unwrap_or_default()
     }
 
+    /// Registers the staging buffer. False: transfers through it pin its pages each time.
     fn register_staging(&mut self) -> bool {
         let region = self.shared.staging.region();
         let mut all = true;
-        for (index, start) in (0..region.length).step_by(crate::backend::REGION_BYTES_MAX).enumerate() {
-            let length = (region.length - start).min(crate::backend::REGION_BYTES_MAX);
+        for (index, start) in (0..region.length).step_by(REGION_BYTES_MAX).enumerate() {
+            let length = (region.length - start).min(REGION_BYTES_MAX);
             let part = HostSlice { pointer: region.pointer.offset(start), length };
-            let done = u16::try_from(index).is_ok_and(|index| matches!(self.register(index, part), Ok(true)));
-            all &= done;
+            let Ok(index) = u16::try_from(index) else { return false };
+            match self.register(index, part) {
+                Ok(gained) => all &= gained,
+                Err(error) => {
+                    // All lanes meet the same limit; one says so.
+                    if self.index == 0 {
+                        self.shared.logger.warn(format_args!(
+                            "the staging buffer of {} bytes cannot be registered with the kernel ({error}); transfers \
+                             through it go on without. A locked-memory limit (ulimit -l) is the usual cause",
+                            region.length
+                        ));
+                    }
+                    return false;
+                }
+            }
         }
         all
     }
