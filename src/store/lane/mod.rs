@@ -111,6 +111,8 @@ pub(super) fn spawn<P: Placement>(
         if let Err(panic) = outcome {
             shared.poison(&panic_message(&*panic));
             shared.drop_waiting();
+            // Whoever opens the store may still wait for this lane's answer.
+            drop(opened.send(Err(std::io::Error::other("the lane panicked"))));
         }
     })
 }
