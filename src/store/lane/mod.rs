@@ -30,7 +30,7 @@ use crate::transfer::op::{Op, Progress};
 const JOBS_MAX: usize = 256;
 /// Bytes that one lane keeps under way. Enough to cover a device's latency; more would only let one
 /// lane take items that another could work on.
-const BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
+const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
 /// One part in this many of the queue is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Unused buffers and lists that a lane keeps for the next item.
