@@ -230,7 +230,7 @@ impl<P: Placement> Lane<P> {
     fn start(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((batch, _, _)) = guard.parts() else { return };
         if let Some(status) = batch.stopped() {
-            return self.shared.finish(guard, ItemResult::of(status));
+            return self.finish(guard, ItemResult::of(status));
         }
         match batch.direction {
             Direction::Get => self.start_get(guard),
@@ -444,8 +444,10 @@ impl<P: Placement> Lane<P> {
         }
     }
 
+    /// Ends an item. Whatever it held was given back before, so lanes that wait for such look again.
     fn finish(&self, guard: ItemGuard, result: ItemResult) {
         self.shared.finish(guard, result);
+        self.shared.relieve();
     }
 }
 
