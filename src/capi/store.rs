@@ -102,7 +102,7 @@ pub unsafe extern "C" fn nixl_store_put(
         let result = transfer_one(open, Direction::Put, key, data.cast_mut(), length)?;
         match result.status {
             Status::Ok => Ok(Status::Ok),
-            _ => Err(item_error(&result)),
+            status => Err(Error::new(status, "a put cannot end like this")),
         }
     })
 }
@@ -156,7 +156,7 @@ pub unsafe extern "C" fn nixl_store_get(
                 let message = format!("the object has {needed} bytes, the buffer {capacity}");
                 return Err(Error::new(Status::BufferTooSmall, message));
             }
-            _ => return Err(item_error(&result)),
+            status => return Err(Error::new(status, "a get cannot end like this")),
         }
         Ok(Status::Ok)
     })
@@ -236,6 +236,12 @@ fn transfer_one(
     let mut outcome = None;
     // Without a deadline of its own: the memory is the caller's again only when the item has ended,
     // and the item's own deadline makes it end.
-    open.store.ticket_wait(ticket, None, &mut |_, result| outcome = Some(result))?;
-    outcome.ok_or_else(|| Error::new(Status::Internal, "the batch ended without a result"))
+    open.store.ticket_wait(ticket, None, &mut |_, result, message| {
+        outcome = Some(match result.status {
+            // Answers of which the caller makes something; the rest are errors.
+            Status::Ok | Status::NotFound | Status::BufferTooSmall => Ok(result),
+            _ => Err(item_error(&result, message)),
+        });
+    })?;
+    outcome.unwrap_or_else(|| Err(Error::new(Status::Internal, "the batch ended without a result")))
 }
