@@ -72,14 +72,16 @@ pub unsafe extern "C" fn nixl_store_open(
 ///
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory that was
-/// registered or allocated with nixl_store_memory_*() saves a copy.
+/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned
+/// to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
 ///
-/// Waits for the time of the setting nixl_store_timeout_ms at most. May be called from any thread, several at a time.
+/// Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
+/// waited for, because the device may still be using the memory. May be called from any thread, several at a time.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory; or
+///   the key has no file name in the layout lmcache.
 /// - NIXL_STORE_ERROR_TOO_LARGE: length is beyond object_bytes_max of the capabilities.
 /// - NIXL_STORE_ERROR_POOL_FULL: every slot is pinned, in use or quarantined.
 /// - NIXL_STORE_ERROR_NO_SPACE: the device is full and eviction could not help.
@@ -112,11 +114,12 @@ pub unsafe extern "C" fn nixl_store_put(
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
 /// buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error
-/// or NIXL_STORE_NOT_FOUND their content is undefined. Memory that was registered or allocated with
-/// nixl_store_memory_*() saves a copy.
+/// or NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the
+/// capabilities moves without a copy; registered memory also spares the kernel pinning it.
 /// length_out: gets the length of the object in bytes. Must not lie in buffer.
 ///
-/// Waits for the time of the setting nixl_store_timeout_ms at most. May be called from any thread, several at a time.
+/// Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
+/// waited for, because the device may still be using the memory. May be called from any thread, several at a time.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: the first *length_out bytes of buffer are the object.
