@@ -1,5 +1,7 @@
 //! The store: keys in, bytes out. What is where, who may see it, and who moves it.
 
+pub mod catalog;
+
 use std::time::Duration;
 
 use crate::config::Config;
