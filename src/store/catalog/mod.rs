@@ -7,6 +7,12 @@
 mod arena;
 mod index;
 mod order;
+mod slots;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod testing;
 mod touches;
+
+pub use slots::{
+    Cleanups, Cleared, DirtySlot, Gauges, Lease, Published, Release, Remove, Reservation, Reserve, SLOTS_MAX,
+    SlotCatalog, StoredEntry,
+};

@@ -1,0 +1,138 @@
+//! Keys that leave or are held: remove, quarantine, clear, pin, and what follows on their slots.
+
+use super::ledger::{Ledger, State};
+use super::{Cleanups, Cleared, DirtySlot, Entry, Lease, Remove, SlotCatalog, entry, tag_of};
+
+/// Slots looked at by [`SlotCatalog::clear`] before it lets others have the ledger.
+const CLEAR_SLOTS_PER_LOCK: u32 = 1024;
+
+impl SlotCatalog {
+    /// Removes a key. Its readers are not disturbed.
+    pub fn remove(&self, digest: u128, key: &[u8]) -> Remove {
+        let tag = tag_of(digest);
+        let mut ledger = self.ledger();
+        let entry = {
+            let mut table = self.index.shard(tag);
+            let Some(found) = table.find(tag, entry::is_key(key)) else { return Remove::Absent };
+            let entry = Entry::unpack(table.at(found));
+            if entry.pins > 0 {
+                return Remove::Pinned;
+            }
+            table.remove(found);
+            entry
+        };
+        match self.retire(&mut ledger, tag, entry) {
+            Some(dirty) => Remove::Clean(dirty),
+            None => Remove::Deferred,
+        }
+    }
+
+    /// A read under this lease found other bytes than were put. The key is removed, pinned or not,
+    /// if it is still in that slot, and the slot is not used again. Returns whether the key was
+    /// removed by this call. The slot is handed out for cleaning by the last reader's release.
+    pub fn quarantine(&self, digest: u128, key: &[u8], lease: &Lease) -> bool {
+        let tag = tag_of(digest);
+        let mut ledger = self.ledger();
+        // The lease keeps the slot from getting another key, so this dooms no innocent slot even if
+        // the key has left it.
+        ledger.doom(lease.slot);
+        let still_there = |packed: &[u8]| entry::is_in(lease.slot)(packed) && entry::key(packed) == key;
+        let Some(entry) = self.take_out(tag, still_there) else { return false };
+        let dirty = self.retire(&mut ledger, tag, entry);
+        debug_assert!(dirty.is_none(), "the lease itself is a reader of the slot");
+        true
+    }
+
+    /// Removes every key that is not pinned. Keys put meanwhile may survive it.
+    pub fn clear(&self) -> Cleared {
+        let mut cleared = Cleared::default();
+        let slots = self.leases.len();
+        let mut from = 0;
+        while from < slots {
+            let to = from.saturating_add(CLEAR_SLOTS_PER_LOCK).min(slots);
+            let mut ledger = self.ledger();
+            for slot in from..to {
+                if !ledger.order.is_listed(slot) {
+                    continue;
+                }
+                let tag = ledger.tag(slot);
+                if let Some(entry) = self.take_out(tag, entry::is_in(slot)) {
+                    cleared.removed += 1;
+                    cleared.clean.extend(self.retire(&mut ledger, tag, entry));
+                }
+            }
+            from = to;
+        }
+        cleared
+    }
+
+    /// The slot was tombstoned. Returns slots that had to wait for that.
+    pub fn slot_cleaned(&self, dirty: DirtySlot) -> Cleanups {
+        let mut ledger = self.ledger();
+        self.leases.renew(dirty.0);
+        ledger.cleaned(dirty.0)
+    }
+
+    /// The slot could not be tombstoned. It stays out of service, and while this process lives the
+    /// keys of which it may hold old bytes are not evicted: after a crash those would come back.
+    pub fn quarantine_slot(&self, dirty: DirtySlot) {
+        self.ledger().give_up(dirty.0);
+    }
+
+    /// Keeps the key from eviction and removal until [`SlotCatalog::unpin`] was called as often.
+    /// False: no such key.
+    pub fn pin(&self, digest: u128, key: &[u8]) -> bool {
+        let tag = tag_of(digest);
+        let mut ledger = self.ledger();
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_key(key)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        entry::rewrite(table.at_mut(found), &Entry { pins: entry.pins.saturating_add(1), ..entry });
+        if entry.pins == 0 {
+            ledger.order.park(entry.slot);
+            ledger.keys_pinned += 1;
+        }
+        true
+    }
+
+    /// Takes back one pin. The last one makes the key evictable again, as the most recent.
+    /// False: no such key, or not pinned.
+    pub fn unpin(&self, digest: u128, key: &[u8]) -> bool {
+        let tag = tag_of(digest);
+        let mut ledger = self.ledger();
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_key(key)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        match entry.pins {
+            0 => return false,
+            // More pins than can be counted: nobody knows any more which one is the last.
+            u32::MAX => {}
+            pins => entry::rewrite(table.at_mut(found), &Entry { pins: pins - 1, ..entry }),
+        }
+        if entry.pins == 1 {
+            ledger.order.unpark(entry.slot);
+            ledger.keys_pinned -= 1;
+        }
+        true
+    }
+
+    /// Takes the entry that `is_it` accepts out of the index.
+    fn take_out(&self, tag: u32, is_it: impl Fn(&[u8]) -> bool) -> Option<Entry> {
+        let mut table = self.index.shard(tag);
+        let found = table.find(tag, is_it)?;
+        let entry = Entry::unpack(table.at(found));
+        table.remove(found);
+        Some(entry)
+    }
+
+    /// Sees a slot off whose key was just taken out of the index.
+    fn retire(&self, ledger: &mut Ledger, tag: u32, entry: Entry) -> Option<DirtySlot> {
+        ledger.order.remove(entry.slot);
+        ledger.bytes -= u128::from(entry.length);
+        ledger.keys_pinned -= u64::from(entry.pins > 0);
+        ledger.ghosts.add(entry.slot, tag, entry.generation);
+        ledger.set(entry.slot, State::Removed);
+        // The ledger is locked: a last reader that is told now finds the slot in its new state.
+        if self.leases.retire(entry.slot) { ledger.last_reader_gone(entry.slot) } else { None }
+    }
+}

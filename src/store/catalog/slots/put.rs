@@ -1,0 +1,197 @@
+//! A put's way through the catalog: reserve a slot, then publish the key in it or abandon it.
+
+use super::ledger::{Ledger, State};
+use super::{Cleanups, DirtySlot, Entry, SlotCatalog, entry, tag_of};
+
+/// A slot that one put owns until it is published or abandoned.
+#[derive(Debug)]
+#[must_use = "a reservation that is neither published nor abandoned keeps its slot for ever"]
+pub struct Reservation {
+    slot: u32,
+    tag: u32,
+    generation: u64,
+    evicted: bool,
+}
+
+impl Reservation {
+    /// The slot to write.
+    pub fn slot(&self) -> u32 {
+        self.slot
+    }
+
+    /// Generation to write into the record: higher than that of every put reserved before.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+
+    /// Whether a key was evicted for this. Its valid record is on storage until it is overwritten.
+    pub fn evicted(&self) -> bool {
+        self.evicted
+    }
+}
+
+/// Answer to [`SlotCatalog::reserve`].
+#[derive(Debug)]
+#[must_use]
+pub enum Reserve {
+    /// A slot for the put.
+    Slot(Reservation),
+    /// No slot now, but a put, a read or a cleaning is under way whose end may yield one.
+    Busy,
+    /// Every slot is pinned or quarantined.
+    Full,
+}
+
+/// How [`SlotCatalog::publish`] ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+#[must_use]
+pub struct Published {
+    /// A put of the same key that was reserved later had completed already: its bytes stay.
+    pub superseded: bool,
+    /// Slots due for cleaning: of the replaced bytes if nobody is reading them, or of this put if it
+    /// was superseded, and one that waited for the evicted record to be overwritten.
+    pub clean: Cleanups,
+}
+
+impl SlotCatalog {
+    /// Finds a slot for a put of the key with this digest: a free one, else that of the key which
+    /// leaves first by the policy. Keys that are pinned, being read, or of which an older record may
+    /// still be on storage are passed over.
+    pub fn reserve(&self, digest: u128) -> Reserve {
+        let tag = tag_of(digest);
+        let mut ledger = self.ledger();
+        let (slot, evicted) = match ledger.take_free() {
+            Some(slot) => (slot, false),
+            None => match self.evict(&mut ledger, tag) {
+                Ok(slot) => (slot, true),
+                Err(refusal) => return refusal,
+            },
+        };
+        let generation = ledger.next_generation;
+        ledger.next_generation = generation.saturating_add(1);
+        Reserve::Slot(Reservation { slot, tag, generation, evicted })
+    }
+
+    /// Makes a completed put visible in place of what was stored under the key before. Pins of the
+    /// key carry over to it.
+    ///
+    /// Call it when the whole record is in the slot, with the key whose digest was given to
+    /// [`SlotCatalog::reserve`].
+    pub fn publish(&self, reservation: Reservation, key: &[u8], length: u64) -> Published {
+        let Reservation { slot, tag, generation, .. } = reservation;
+        debug_assert!(key.len() <= entry::KEY_BYTES_MAX, "keys are checked where they come in");
+        let mut ledger = self.ledger();
+        // The new record has overwritten the evicted one.
+        let Cleanups([unblocked, _]) = ledger.settle(slot);
+        ledger.set_tag(slot, tag);
+
+        let mut table = self.index.shard(tag);
+        let found = table.find(tag, entry::is_key(key));
+        let old = found.map(|found| Entry::unpack(table.at(found)));
+        let newest = old.map(|old| old.generation).max(ledger.ghosts.newest(tag));
+        if newest.is_some_and(|newest| newest > generation) || key.len() > entry::KEY_BYTES_MAX {
+            drop(table);
+            ledger.ghosts.add(slot, tag, generation);
+            let own = ledger.send_to_cleaning(slot);
+            return Published { superseded: true, clean: Cleanups([Some(own), unblocked]) };
+        }
+
+        let mut replaced = None;
+        let pins = old.map_or(0, |old| old.pins);
+        let entry = Entry { generation, length, slot, pins };
+        match found {
+            Some(found) => entry::rewrite(table.at_mut(found), &entry),
+            None => table.insert(tag, &entry.head(), key),
+        }
+        if let Some(old) = old {
+            ledger.order.remove(old.slot);
+            ledger.bytes -= u128::from(old.length);
+            ledger.ghosts.add(old.slot, tag, old.generation);
+            ledger.set(old.slot, State::Replaced);
+            // Under the shard's lock or not, no reader can come any more: the entry names another slot.
+            if self.leases.retire(old.slot) {
+                replaced = ledger.last_reader_gone(old.slot);
+            }
+        }
+        drop(table);
+        if pins > 0 {
+            ledger.order.insert_parked(slot);
+        } else {
+            ledger.order.insert(slot);
+        }
+        ledger.bytes += u128::from(length);
+        ledger.set(slot, State::Live);
+        Published { superseded: false, clean: Cleanups([replaced, unblocked]) }
+    }
+
+    /// Gives up a put that failed after anything may have been written.
+    pub fn abandon(&self, reservation: Reservation) -> DirtySlot {
+        let Reservation { slot, tag, .. } = reservation;
+        let mut ledger = self.ledger();
+        // The write may have got as far as a valid record before it was reported as failed. But a
+        // failed put supersedes nothing, so it counts as the oldest.
+        ledger.ghosts.add(slot, tag, 0);
+        ledger.send_to_cleaning(slot)
+    }
+
+    /// Gives up a put of which nothing was written. The slot needs cleaning only if a key was
+    /// evicted for it, as that key's record is still there.
+    pub fn abandon_unwritten(&self, reservation: Reservation) -> Option<DirtySlot> {
+        let mut ledger = self.ledger();
+        if reservation.evicted {
+            return Some(ledger.send_to_cleaning(reservation.slot));
+        }
+        ledger.give_free(reservation.slot);
+        None
+    }
+
+    /// Takes the slot of the key that leaves first. `wanted_by` is the tag of the key that will be
+    /// put: its own old bytes go only if no other key can, as they serve reads until the put is done.
+    fn evict(&self, ledger: &mut Ledger, wanted_by: u32) -> Result<u32, Reserve> {
+        let mut own = None;
+        let mut being_read = false;
+        let mut candidate = ledger.order.first_victim();
+        while let Some(slot) = candidate {
+            let tag = ledger.tag(slot);
+            if !ledger.ghosts.haunt(tag) {
+                if tag == wanted_by && own.is_none() && self.leases.is_idle(slot) {
+                    own = Some(slot);
+                } else if self.evict_slot(ledger, slot, tag) {
+                    return Ok(slot);
+                } else {
+                    being_read = true;
+                }
+            }
+            candidate = ledger.order.victim_after(slot);
+        }
+        if let Some(slot) = own {
+            if self.evict_slot(ledger, slot, wanted_by) {
+                return Ok(slot);
+            }
+            being_read = true;
+        }
+        // A haunted key can leave when its ghost is laid, and whatever lays it is in motion; a slot
+        // that could not be cleaned haunts for good and is not.
+        Err(if being_read || ledger.in_motion() { Reserve::Busy } else { Reserve::Full })
+    }
+
+    /// Evicts the key in a slot unless someone is reading it.
+    fn evict_slot(&self, ledger: &mut Ledger, slot: u32, tag: u32) -> bool {
+        let evicted = {
+            let mut table = self.index.shard(tag);
+            // Under the shard's lock, so no new reader can come before the key is out.
+            if !self.leases.is_idle(slot) {
+                return false;
+            }
+            let Some(found) = table.find(tag, entry::is_in(slot)) else { return false };
+            let evicted = Entry::unpack(table.at(found));
+            table.remove(found);
+            evicted
+        };
+        ledger.order.remove(slot);
+        ledger.bytes -= u128::from(evicted.length);
+        ledger.ghosts.add(slot, tag, evicted.generation);
+        ledger.set(slot, State::Reserved);
+        true
+    }
+}
