@@ -5,6 +5,7 @@
 //! this process knows of files that others share.
 
 mod arena;
+mod files;
 mod index;
 mod order;
 mod slots;
@@ -12,6 +13,7 @@ mod slots;
 mod testing;
 mod touches;
 
+pub use files::{FILES_MAX, FileCatalog, FileGauges, FileReservation, RoomRefused, Victim};
 pub use slots::{
     Cleanups, Cleared, DirtySlot, Gauges, Lease, Published, Release, Remove, Reservation, Reserve, SLOTS_MAX,
     SlotCatalog, StoredEntry,

@@ -1,0 +1,220 @@
+//! The catalog of a dynamic store: which files this process knows of, how much room they take, and
+//! which leaves first. Other processes add and remove files of the same store, so this is accounting
+//! and recency, never the truth about what exists: a key is there if its file is.
+//!
+//! # Making room
+//! [`FileCatalog::reserve`] counts the bytes of a coming put and names victims, which are out of the
+//! catalog from then on; the caller unlinks them. One that may not go (another process pinned it)
+//! comes back through [`FileCatalog::put_back`], and [`FileCatalog::make_room`] names others. What
+//! was put back is *held*: it is not named again until a search for room has come up empty, so that
+//! each search ends.
+//!
+//! # Locks
+//! The *books* mutex orders every change, a *shard* mutex guards a part of the index for lookups;
+//! order: books, then one shard. A lookup takes a shard alone. Neither is held across I/O.
+
+mod books;
+mod entry;
+mod room;
+#[cfg(test)]
+mod tests;
+
+pub use room::{FileReservation, RoomRefused, Victim};
+
+use crate::config::CachePolicy;
+use crate::sync::{Mutex, MutexGuard, lock};
+
+use self::books::Books;
+use self::entry::Entry;
+use super::index::{Index, tag_of};
+use super::touches::Touches;
+
+/// Most files that a catalog remembers, which bounds its memory (about 100 bytes each, beside names).
+///
+/// When one more is seen, the first in the eviction order is forgotten: it stays on storage, but its
+/// bytes are no longer counted. A put into a store with a capacity limit evicts it instead.
+pub const FILES_MAX: u32 = 1 << 22;
+
+/// The known files of a dynamic store. All methods may be called from any thread.
+pub struct FileCatalog {
+    index: Index,
+    touches: Touches,
+    books: Mutex<Books>,
+    capacity_bytes: Option<u64>,
+    files_max: u32,
+}
+
+/// The known files at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileGauges {
+    /// Files known.
+    pub keys: u32,
+    /// Bytes that they take.
+    pub bytes: u64,
+    /// Bytes that puts under way will take.
+    pub bytes_in_flight: u64,
+    /// Files pinned by this process.
+    pub keys_pinned: u64,
+    /// Files put back because someone else holds them.
+    pub keys_held: u64,
+    /// Files forgotten since open because there were more than [`FILES_MAX`].
+    pub forgotten: u64,
+}
+
+impl FileCatalog {
+    /// An empty catalog; `capacity_bytes` `None` is unlimited.
+    pub fn new(policy: CachePolicy, capacity_bytes: Option<u64>) -> FileCatalog {
+        FileCatalog::with_files_max(policy, capacity_bytes, FILES_MAX)
+    }
+
+    fn with_files_max(policy: CachePolicy, capacity_bytes: Option<u64>, files_max: u32) -> FileCatalog {
+        let index = Index::new(files_max);
+        let books = Mutex::new(Books::new(policy));
+        FileCatalog { index, touches: Touches::new(policy), books, capacity_bytes, files_max }
+    }
+
+    /// Whether the file is known.
+    pub fn contains(&self, id: u128) -> bool {
+        let tag = tag_of(id);
+        self.index.shard(tag).find(tag, entry::is_id(id)).is_some()
+    }
+
+    /// Size of the file in bytes, if it is known.
+    pub fn length(&self, id: u128) -> Option<u64> {
+        let tag = tag_of(id);
+        self.index.shard(tag).get(tag, entry::is_id(id)).map(|packed| Entry::unpack(packed).bytes)
+    }
+
+    /// Counts a use. False: the file is not known.
+    pub fn touch(&self, id: u128) -> bool {
+        let tag = tag_of(id);
+        {
+            let table = self.index.shard(tag);
+            let Some(packed) = table.get(tag, entry::is_id(id)) else { return false };
+            // Noted under the shard's lock: whoever takes the file out and gives its place in the
+            // order to another locks the books in between, and so applies the note first.
+            if self.touches.note(Entry::unpack(packed).node) {
+                return true;
+            }
+        }
+        let mut books = self.books();
+        match self.index.shard(tag).get(tag, entry::is_id(id)).map(Entry::unpack) {
+            Some(entry) => books.order.touch(entry.node),
+            None => return false,
+        }
+        true
+    }
+
+    /// A file was seen in a scan, or was found to exist or to have another size. Its place in the
+    /// eviction order stays if it was known; else it enters as the newest.
+    pub fn observe(&self, id: u128, name: Option<&str>, bytes: u64) {
+        let mut books = self.books();
+        if !self.update(&mut books, id, name, bytes) {
+            self.add(&mut books, id, name, bytes, false);
+        }
+    }
+
+    /// The file is gone. False: it was not known.
+    pub fn forget(&self, id: u128) -> bool {
+        let tag = tag_of(id);
+        let mut books = self.books();
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        books.remove(Entry::unpack(table.at(found)));
+        table.remove(found);
+        true
+    }
+
+    /// Keeps the file from eviction until [`FileCatalog::unpin`] was called as often. False: the
+    /// file is not known.
+    pub fn pin(&self, id: u128) -> bool {
+        let tag = tag_of(id);
+        let mut books = self.books();
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        entry::rewrite(table.at_mut(found), &Entry { pins: entry.pins.saturating_add(1), ..entry });
+        if entry.pins == 0 {
+            books.park(entry);
+            books.keys_pinned += 1;
+        }
+        true
+    }
+
+    /// Takes back one pin. The last one makes the file evictable again, as the most recent.
+    /// False: the file is not known, or not pinned.
+    pub fn unpin(&self, id: u128) -> bool {
+        let tag = tag_of(id);
+        let mut books = self.books();
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        match entry.pins {
+            0 => return false,
+            // More pins than can be counted: nobody knows any more which one is the last.
+            u32::MAX => {}
+            pins => entry::rewrite(table.at_mut(found), &Entry { pins: pins - 1, ..entry }),
+        }
+        if entry.pins == 1 {
+            books.keys_pinned -= 1;
+            if !books.is_held(entry.node) {
+                books.unpark(entry);
+            }
+        }
+        true
+    }
+
+    /// The known files at this moment.
+    pub fn gauges(&self) -> FileGauges {
+        lock(&self.books).gauges()
+    }
+
+    /// Locks the books, with the order up to date.
+    fn books(&self) -> MutexGuard<'_, Books> {
+        let mut books = lock(&self.books);
+        self.touches.apply(&mut books.order);
+        books
+    }
+
+    /// Sets size and name of a known file. False: it is not known.
+    fn update(&self, books: &mut Books, id: u128, name: Option<&str>, bytes: u64) -> bool {
+        let tag = tag_of(id);
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        let old = Entry::unpack(table.at(found));
+        books.resize(old, bytes);
+        let name = storable(name);
+        if name.is_some() && entry::name(table.at(found)) != name {
+            let renamed = Entry { bytes, named: true, ..old };
+            table.remove(found);
+            table.insert(tag, &renamed.head(), name.unwrap_or_default().as_bytes());
+        } else {
+            entry::rewrite(table.at_mut(found), &Entry { bytes, ..old });
+        }
+        true
+    }
+
+    /// Takes in a file that is not known, as the newest; a held one out of reach of eviction.
+    fn add(&self, books: &mut Books, id: u128, name: Option<&str>, bytes: u64, held: bool) {
+        if books.keys >= self.files_max {
+            match self.take_first(books) {
+                Some(_) => books.forgotten += 1,
+                // Everything known is pinned: there is no room to know more.
+                None => {
+                    books.forgotten += 1;
+                    return;
+                }
+            }
+        }
+        let tag = tag_of(id);
+        let name = storable(name);
+        let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0, named: name.is_some() };
+        self.index.shard(tag).insert(tag, &entry.head(), name.unwrap_or_default().as_bytes());
+        books.insert(entry, held);
+    }
+}
+
+/// No file system has longer names, so no file with one can be there.
+fn storable(name: Option<&str>) -> Option<&str> {
+    name.filter(|name| name.len() <= entry::NAME_BYTES_MAX)
+}
