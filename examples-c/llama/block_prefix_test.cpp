@@ -6,6 +6,7 @@
 #include "llama/block_store.hpp"
 #include "llama/prefix_plan.hpp"
 
+#include <algorithm>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
