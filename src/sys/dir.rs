@@ -113,6 +113,9 @@ impl Dir {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
+        // It has kept a FIFO from blocking the open; on a network file system io_uring would now read in
+        // the submitting call because of it.
+        super::at::clear_nonblock(&file, mode.direct)?;
         Ok(file)
     }
 

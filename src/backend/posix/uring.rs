@@ -9,6 +9,7 @@ use std::os::fd::AsRawFd;
 use std::sync::Arc;
 
 use io_uring::{IoUring, opcode, squeue, types};
+use once_cell::sync::OnceCell;
 
 use super::super::{
     IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
@@ -37,23 +38,30 @@ pub struct UringQueue {
     registered: Vec<bool>,
 }
 
+/// Whether this kernel's rings do what is asked of them: once found, a fact for the process's life. A
+/// failure is not kept, as it may be a limit that is lifted.
+static OPCODES: OnceCell<()> = OnceCell::new();
+
 /// Finds out whether a ring of this depth can be had and used.
 ///
 /// # Errors
 /// What the system answers: `EPERM` or `ENOSYS` under seccomp, `ENOMEM` under a memory limit.
 pub fn probe(depth: u32) -> io::Result<()> {
     let ring = build(depth)?;
+    OPCODES.get_or_try_init(|| check_opcodes(&ring)).copied()
+}
+
+fn check_opcodes(ring: &IoUring) -> io::Result<()> {
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
     let needed = [opcode::Readv::CODE, opcode::Writev::CODE, opcode::Read::CODE, opcode::Write::CODE];
     if needed.iter().all(|&code| probe.is_supported(code)) {
-        Ok(())
-    } else {
-        Err(io::Error::new(
-            io::ErrorKind::Unsupported,
-            "the kernel's io_uring lacks read and write (before Linux 5.6)",
-        ))
+        return Ok(());
     }
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "the kernel's io_uring lacks read and write (before Linux 5.6)",
+    ))
 }
 
 fn build(depth: u32) -> io::Result<IoUring> {
