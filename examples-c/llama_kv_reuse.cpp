@@ -164,15 +164,14 @@ void print(const Outcome &outcome, const Engine &engine)
 
 void print(const Verdict &verdict)
 {
-    const auto row = [](const char *what, bool holds) { std::printf("  %-64s %s\n", what, holds ? "yes" : "NO"); };
-    std::printf("\n  %zu tokens restored from storage, compared with what llama.cpp does by itself:\n",
-                verdict.tokens_restored);
-    row("state as llama.cpp exports it: same bytes as after its prefill", verdict.same_state);
-    row("logits: same bits as after a copy of the blocks in memory", verdict.same_as_memory);
-    row("logits: same bits as after llama_state_seq_get_data, set_data", verdict.same_as_whole_state);
+    const auto row = [](const char *what, bool holds) { std::printf("  %-72s %s\n", what, holds ? "yes" : "NO"); };
+    std::printf("\n  %zu tokens from storage, against llama.cpp alone:\n", verdict.tokens_restored);
+    row("the state that llama.cpp exports: same bytes as after its prefill", verdict.same_state);
+    row("logits, blocks through memory instead of storage: same bits", verdict.same_after_blocks);
+    row("logits, llama.cpp's copy of the stored and of its own state: same bits", verdict.same_after_copy);
     row("best token: same as after prefill", verdict.same_best_token);
-    std::printf("  logits apart from those after prefill by up to %.3f (storage), %.3f (llama.cpp's own restore)\n",
-                static_cast<double>(verdict.storage_difference), static_cast<double>(verdict.whole_state_difference));
+    std::printf("  logits differ from those after prefill by up to %.3f; after llama.cpp's own copy by up to %.3f\n",
+                static_cast<double>(verdict.storage_difference), static_cast<double>(verdict.copy_difference));
 }
 
 void write_report(const std::string &path, const Outcome &outcome, const Engine &engine)

@@ -44,14 +44,10 @@ Verdict verify(Engine &engine, BlockStore &store, const std::vector<Digest> &key
         engine.export_block(index, blocks.back().data());
     }
     const std::size_t kept = plan_prefix(tokens.size(), tokens_per_block, keys.size()).tokens_reused;
+    if (kept == 0)
+        return verdict;
     engine.cut(kept);
     const std::vector<std::uint8_t> whole_state = engine.export_all();
-
-    engine.clear();
-    if (kept == 0 || !engine.import_all(whole_state))
-        return verdict;
-    engine.compute(tokens, kept);
-    const Logits after_whole_state = engine.logits();
 
     engine.clear();
     for (std::size_t index = 0; index < blocks.size(); ++index) {
@@ -60,7 +56,7 @@ Verdict verify(Engine &engine, BlockStore &store, const std::vector<Digest> &key
     }
     engine.cut(kept);
     engine.compute(tokens, kept);
-    const Logits after_memory = engine.logits();
+    const Logits after_blocks = engine.logits();
 
     // Through storage.
     engine.clear();
@@ -71,15 +67,24 @@ Verdict verify(Engine &engine, BlockStore &store, const std::vector<Digest> &key
         return verdict;
     engine.cut(kept);
     verdict.tokens_restored = kept;
-    verdict.same_state = engine.export_all() == whole_state;
+    const std::vector<std::uint8_t> restored_state = engine.export_all();
     engine.compute(tokens, kept);
     const Logits after_storage = engine.logits();
-
-    verdict.same_as_memory = same_bits(after_storage, after_memory);
-    verdict.same_as_whole_state = same_bits(after_storage, after_whole_state);
-    verdict.whole_state_difference = largest_difference(after_whole_state, prefill);
-    verdict.storage_difference = largest_difference(after_storage, prefill);
     verdict.same_best_token = engine.best() == prefill_best;
+
+    const auto logits_after_copy = [&](const std::vector<std::uint8_t> &state) {
+        engine.clear();
+        if (!engine.import_all(state))
+            return Logits{};
+        engine.compute(tokens, kept);
+        return engine.logits();
+    };
+    const Logits after_copy = logits_after_copy(whole_state);
+    verdict.same_state = restored_state == whole_state;
+    verdict.same_after_blocks = same_bits(after_storage, after_blocks);
+    verdict.same_after_copy = !after_copy.empty() && same_bits(logits_after_copy(restored_state), after_copy);
+    verdict.storage_difference = largest_difference(after_storage, prefill);
+    verdict.copy_difference = largest_difference(after_copy, prefill);
     engine.clear();
     return verdict;
 }
