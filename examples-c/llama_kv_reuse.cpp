@@ -145,12 +145,21 @@ Outcome serve(Engine &engine, BlockStore *store, const BlockChain &chain, const 
     return outcome;
 }
 
+// The beginning of an answer, on one line.
+std::string beginning(const Engine &engine, const std::vector<Token> &answer)
+{
+    constexpr std::size_t bytes_shown = 80;
+    std::string text;
+    for (std::size_t index = 0; index < answer.size() && text.size() < bytes_shown; ++index)
+        text += engine.text_of(answer[index]);
+    for (char &letter : text)
+        letter = letter == '\n' ? ' ' : letter;
+    return text + " ...";
+}
+
 void print(const Outcome &outcome, const Engine &engine)
 {
     const Times &times = outcome.times;
-    std::string answer;
-    for (const Token token : outcome.answer)
-        answer += engine.text_of(token);
     std::printf("  prompt            %6zu tokens, %zu full blocks of %.2f MiB\n", outcome.prompt.size(),
                 outcome.keys.size(), static_cast<double>(engine.block_bytes()) / (1 << 20));
     std::printf("  reused            %6zu tokens, %zu blocks\n", outcome.plan.tokens_reused, outcome.plan.blocks_restored);
@@ -159,7 +168,7 @@ void print(const Outcome &outcome, const Engine &engine)
     std::printf("  stored            %6zu blocks (copied out in %.2f ms; %.2f ms to wait after the answer)\n",
                 outcome.blocks_stored, times.export_ms, times.finish_ms);
     std::printf("  generated         %6zu tokens in %.0f ms\n", outcome.answer.size(), times.generate_ms);
-    std::printf("  answer            %s\n", answer.c_str());
+    std::printf("  answer            %s\n", beginning(engine, outcome.answer).c_str());
 }
 
 void print(const Verdict &verdict)

@@ -21,6 +21,10 @@ out=build/demo-llama
 venv=.venv-llama
 model=$venv/gemma-3-270m-q4_k_m.gguf
 
+# Processors may be shared: threads of llama.cpp that wait for each other should give way instead of spinning, which
+# beside one busy neighbour makes it ten times slower. Cold and warm runs are treated alike.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
+
 say() { printf '\n== %s\n' "$*"; }
 fail() { echo "demo-llama: $*" >&2; exit 1; }
 
@@ -158,7 +162,7 @@ answer shared_cold "$question_b" --no-store
 
 say "One bit of block 10 turned over on disk"
 damage "$(value cold keys | cut -d ' ' -f 11)"
-answer damaged "$question_a" 
+answer damaged "$question_a"
 say "Block 16 missing in the middle of the chain"
 answer gap "$question_a" --forget-block 16
 say "Another model in the same pool: the same weights under another name"
@@ -181,12 +185,13 @@ row() {
     printf '  %-34s %6d %8d %11.1f ms %10s   %s\n' "$label" "$(value "$name" prompt_tokens)" \
         "$(value "$name" tokens_reused)" "$(value "$name" first_token_ms)" "$speed" "$same"
 }
-# expect <name> <tokens>: at least that many were reused; a cache that never hits would pass all else.
+# expect <name> <least> [most]: so many tokens were reused; a cache that never hits would pass all else.
 expect() {
-    [ "$(value "$1" tokens_reused)" -ge "$2" ] || { echo "  $1: only $(value "$1" tokens_reused) tokens reused, not $2"; failed=1; }
-}
-most() {
-    [ "$(value "$1" tokens_reused)" -le "$2" ] || { echo "  $1: $(value "$1" tokens_reused) tokens reused, more than $2"; failed=1; }
+    local reused
+    reused=$(value "$1" tokens_reused)
+    [ "$reused" -ge "$2" ] && [ "$reused" -le "${3:-$prompt_tokens}" ] && return
+    echo "  $1: $reused tokens reused, not from $2 to ${3:-$prompt_tokens}"
+    failed=1
 }
 
 say "Gemma 3 270M on $(nproc) processors, 64 tokens generated greedily each"
@@ -205,9 +210,10 @@ echo
 expect warm $((prompt_tokens - 64))
 expect shared $((prompt_tokens - 256))
 expect verified $((prompt_tokens - 64))
-most cold 0; most foreign 0
-most damaged 640; expect damaged 640
-most gap 1024; expect gap 1024
+expect cold 0 0
+expect foreign 0 0
+expect damaged 640 640
+expect gap 1024 1024
 [ "$verified" = yes ] || failed=1
 if [ "$failed" = 0 ]; then
     echo "  Every answer is the same as without a cache. Logits after storage are the same, bit for bit, as after"
