@@ -11,6 +11,9 @@
 #include <cstdlib>
 #include <cstring>
 #include <exception>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
 #include <set>
 #include <string>
 #include <vector>
@@ -116,6 +119,7 @@ void keys_tell_models_and_layouts_apart()
     };
     EXPECT(keys.size() == 6);
     EXPECT(Identity().add("ab", "c").text() != Identity().add("a", "bc").text());
+    EXPECT(Identity().add("a", "b").add("c", "d").text() != Identity().add("a", "b:c:d").text());
     EXPECT(Identity().add("a", "b").add("c", "d").text() != Identity().add("a", "b1:c1:d").text());
 }
 
@@ -190,6 +194,47 @@ void store_gives_the_longest_good_prefix(const char *config_path)
     EXPECT(store.restore(keys, 3, [](std::size_t, const std::uint8_t *) { return true; }) == 3);
 }
 
+// Turns over one bit of the block with this key, wherever the pool has it, and says how often it was found. The key
+// follows the block on storage.
+std::size_t damage(const std::string &folder, const Digest &key)
+{
+    std::size_t found = 0;
+    for (const auto &entry : std::filesystem::recursive_directory_iterator(folder)) {
+        if (!entry.is_regular_file() || entry.path().filename().string().rfind("slots-", 0) != 0)
+            continue;
+        std::fstream file(entry.path(), std::ios::in | std::ios::out | std::ios::binary);
+        std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+        const std::string needle(key.begin(), key.end());
+        for (std::size_t at = bytes.find(needle); at != std::string::npos; at = bytes.find(needle, at + 1), ++found) {
+            file.clear();
+            file.seekp(static_cast<std::streamoff>(at - block_bytes));
+            file.put(static_cast<char>(bytes[at - block_bytes] ^ 1));
+        }
+    }
+    return found;
+}
+
+// A bit that turned over on disk ends the prefix before its block, whose bytes never reach the engine; computing the
+// block again mends the chain.
+void store_hands_out_no_damaged_block(const temp_store_t &temp_store)
+{
+    const std::vector<Digest> keys =
+        BlockChain(identity_of("damaged"), tokens_per_block).keys(tokens_from(1, 8 * tokens_per_block));
+    {
+        BlockStore store(temp_store.config_path, block_bytes, blocks_max);
+        EXPECT(serve(store, keys) == 0);
+    }
+    EXPECT(damage(temp_store.folder, keys[3]) == 1);
+    BlockStore store(temp_store.config_path, block_bytes, blocks_max);
+    EXPECT(store.match(keys) == 8);
+    std::size_t handed_on = 0;
+    EXPECT(store.restore(keys, 8, [&](std::size_t, const std::uint8_t *) { return ++handed_on, true; }) == 3);
+    EXPECT(handed_on == 3);
+    EXPECT(store.stats().corruptions == 1);
+    EXPECT(serve(store, keys) == 3);
+    EXPECT(serve(store, keys) == 8);
+}
+
 // Keys that are stored with a block of another length, as an older build of the engine might have left them.
 void store_takes_no_block_of_another_length(const char *config_path)
 {
@@ -223,6 +268,7 @@ int main()
         keys_tell_models_and_layouts_apart();
         plan_computes_the_last_token_always();
         store_gives_the_longest_good_prefix(temp_store.config_path);
+        store_hands_out_no_damaged_block(temp_store);
         store_takes_no_block_of_another_length(temp_store.config_path);
     } catch (const std::exception &error) {
         std::fprintf(stderr, "block_prefix_test: %s\n", error.what());

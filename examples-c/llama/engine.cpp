@@ -77,6 +77,7 @@ Identity Engine::identity(const Digest &model_digest) const
     const bool is_little_endian = *reinterpret_cast<const std::uint8_t *>(&byte_order) == 1;
     Identity identity;
     identity.add("engine", "llama.cpp block state 1")
+        .add("engine version", llama_version())
         .add("model", std::string_view(reinterpret_cast<const char *>(model_digest.data()), model_digest.size()))
         .add("state version", std::int64_t{LLAMA_STATE_SEQ_VERSION})
         .add("session version", std::int64_t{LLAMA_SESSION_VERSION})

@@ -27,6 +27,7 @@ check_cxx_source_compiles("
         settings.swa_full = settings.kv_unified = true;
         settings.flash_attn_type = LLAMA_FLASH_ATTN_TYPE_ENABLED;
         llama_memory_seq_cp(nullptr, 0, 1, 0, 1);
+        llama_version();
         return LLAMA_STATE_SEQ_VERSION + static_cast<int>(llama_state_seq_get_size(nullptr, 0));
     }" LLAMA_CPP_FITS)
 unset(CMAKE_REQUIRED_INCLUDES)
