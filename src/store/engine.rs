@@ -41,8 +41,8 @@ pub enum Command {
 pub struct LaneHandle {
     /// Ends its sleep.
     pub waker: Arc<Event>,
-    /// Set by the lane before its last look at the queues and its sleep.
-    pub sleeping: AtomicBool,
+    /// Set by the lane before its last look for work and its sleep.
+    sleeping: AtomicBool,
     /// What it should do besides transfers.
     pub commands: SegQueue<Command>,
 }
@@ -76,6 +76,26 @@ pub struct Shared {
     /// Submitters waiting for admission.
     submitters: Mutex<usize>,
     admission: Condvar,
+}
+
+impl LaneHandle {
+    /// The lane has found nothing to do. It says that it will sleep and then looks once more; whoever
+    /// brings work does it the other way round, so one of the two sees the other. False: stay awake.
+    pub fn announce_sleep(&self, has_work: impl FnOnce() -> bool) -> bool {
+        self.sleeping.store(true, Ordering::SeqCst);
+        // Pairs with the fence in `wake`: the look must not come before the announcement.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        let stay_awake = has_work();
+        if stay_awake {
+            self.awake();
+        }
+        !stay_awake
+    }
+
+    /// The lane is awake and will look for work by itself.
+    pub fn awake(&self) {
+        self.sleeping.store(false, Ordering::SeqCst);
+    }
 }
 
 impl Line {
@@ -214,7 +234,7 @@ impl Shared {
 
     /// Wakes up to `count` sleeping lanes.
     pub fn wake(&self, count: usize) {
-        // Pairs with the lane's own fence between raising `sleeping` and its last look at the queues.
+        // Pairs with the fence in `announce_sleep`: the work must be there before the look at the flags.
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         let sleeping = self.lanes.iter().filter(|lane| lane.sleeping.swap(false, Ordering::SeqCst));
         for lane in sleeping.take(count) {

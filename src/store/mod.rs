@@ -5,6 +5,8 @@ pub mod engine;
 pub mod files;
 mod gate;
 pub mod lane;
+#[cfg(all(test, feature = "shuttle"))]
+mod model_tests;
 pub mod objects;
 mod open;
 mod options;

@@ -3,5 +3,7 @@
 
 pub mod batch;
 pub mod completion;
+#[cfg(all(test, feature = "shuttle"))]
+mod model_tests;
 pub mod op;
 pub mod ticket;

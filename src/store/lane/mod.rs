@@ -22,7 +22,7 @@ use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, REGION_BYTES_M
 use crate::error::Status;
 use crate::memory::staging::Slice;
 use crate::memory::{AlignedBuffer, HostSlice, Segment};
-use crate::sync::{Arc, Ordering};
+use crate::sync::Arc;
 use crate::transfer::batch::{Direction, ItemGuard, ItemResult};
 use crate::transfer::op::{Op, Progress};
 
@@ -164,7 +164,7 @@ impl<P: Placement> Lane<P> {
                 self.shared.poison(&format!("the I/O queue of lane {} broke: {error}", self.index));
                 return;
             }
-            self.shared.lanes[self.index].sleeping.store(false, Ordering::SeqCst);
+            self.shared.lanes[self.index].awake();
             for completion in completions.drain(..) {
                 self.complete(completion);
             }
@@ -181,16 +181,12 @@ impl<P: Placement> Lane<P> {
             }
         }
         let handle = &self.shared.lanes[self.index];
-        handle.sleeping.store(true, Ordering::SeqCst);
-        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        let work = (self.can_take() && self.shared.has_waiting(!self.can_take_puts()))
-            || !handle.commands.is_empty()
-            || self.shared.is_poisoned()
-            || (self.shared.is_stopping() && self.jobs.is_empty() && self.parked.is_empty());
-        if work {
-            handle.sleeping.store(false, Ordering::SeqCst);
-        }
-        !work
+        handle.announce_sleep(|| {
+            (self.can_take() && self.shared.has_waiting(!self.can_take_puts()))
+                || !handle.commands.is_empty()
+                || self.shared.is_poisoned()
+                || (self.shared.is_stopping() && self.jobs.is_empty() && self.parked.is_empty())
+        })
     }
 
     /// Pushes what can be pushed and takes items while there is room. True if anything moved.
