@@ -230,7 +230,7 @@ impl<P: Placement> Lane<P> {
     fn start(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((batch, _, _)) = guard.parts() else { return };
         if let Some(status) = batch.stopped() {
-            return self.shared.finish(guard, ItemResult::of(status));
+            return self.finish(guard, ItemResult::of(status));
         }
         match batch.direction {
             Direction::Get => self.start_get(guard),
@@ -444,8 +444,10 @@ impl<P: Placement> Lane<P> {
         }
     }
 
+    /// Ends an item. Whatever it held was given back before, so lanes that wait for such look again.
     fn finish(&self, guard: ItemGuard, result: ItemResult) {
         self.shared.finish(guard, result);
+        self.shared.relieve();
     }
 }
 
@@ -465,9 +467,21 @@ fn item_parts(guard: &ItemGuard) -> Option<(Key<'_>, &[Segment])> {
     Some((Key { effective: batch.key(item), digest: item.digest }, batch.segments(item)))
 }
 
-/// The result of an operation that failed before any transfer.
-fn failed(error: &crate::error::Error) -> ItemResult {
+/// The result of an operation that failed before or after its transfer; the item keeps the reason.
+fn failed(guard: &ItemGuard, error: &crate::error::Error) -> ItemResult {
+    guard.explain(|| error.message().to_owned());
     ItemResult::failed(error.status(), error.os_error())
+}
+
+/// The result of a transfer that failed.
+fn failed_transfer(guard: &ItemGuard, what: &str, status: Status, os_error: i32) -> ItemResult {
+    if os_error != 0 {
+        guard.explain(|| {
+            let digest = guard.parts().map_or(0, |(_, item, _)| item.digest);
+            format!("{what} key {digest:032x}: {}", std::io::Error::from_raw_os_error(os_error))
+        });
+    }
+    ItemResult::failed(status, os_error)
 }
 
 /// The result of a get that found nothing to serve.
