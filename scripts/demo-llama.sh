@@ -31,6 +31,8 @@ fail() { echo "demo-llama: $*" >&2; exit 1; }
 for tool in "$CARGO" "$CC" "$CXX" python3; do
     command -v "$tool" >/dev/null || fail "$tool was not found"
 done
+# Block 16 has to be in the middle.
+[ "$prompt_tokens" -ge 1280 ] && [ "$prompt_tokens" -le 2304 ] || fail "DEMO_PROMPT_TOKENS: from 1280 to 2304"
 mkdir -p "$out"
 
 # Runs a command that says much, showing from time to time how far it is.
