@@ -162,7 +162,8 @@ void print(const Outcome &outcome, const Engine &engine)
     const Times &times = outcome.times;
     std::printf("  prompt            %6zu tokens, %zu full blocks of %.2f MiB\n", outcome.prompt.size(),
                 outcome.keys.size(), static_cast<double>(engine.block_bytes()) / (1 << 20));
-    std::printf("  reused            %6zu tokens, %zu blocks\n", outcome.plan.tokens_reused, outcome.plan.blocks_restored);
+    std::printf("  reused            %6zu tokens, %zu blocks\n", outcome.plan.tokens_reused,
+                outcome.plan.blocks_restored);
     std::printf("  first token after %9.2f ms (look up %.2f, restore %.2f, compute %.2f)\n", times.first_token_ms,
                 times.lookup_ms, times.restore_ms, times.compute_ms);
     std::printf("  stored            %6zu blocks (copied out in %.2f ms; %.2f ms to wait after the answer)\n",
@@ -207,9 +208,10 @@ void write_report(const std::string &path, const Outcome &outcome, const Engine 
 int run(const Options &options)
 {
     // Room for the longest prompt that the options allow, before there is an engine to count its tokens.
-    const std::size_t document_tokens_max =
-        options.prompt_tokens != 0 ? options.prompt_tokens : text_of_file(options.document).size() + options.question.size() + 8;
-    Engine engine(options.model, options.block_tokens, document_tokens_max + options.generate, options.threads);
+    const std::size_t prompt_tokens_max =
+        options.prompt_tokens != 0 ? options.prompt_tokens
+                                   : text_of_file(options.document).size() + options.question.size() + 8;
+    Engine engine(options.model, options.block_tokens, prompt_tokens_max + options.generate, options.threads);
     std::vector<Token> prompt = make_prompt(engine, options);
     const BlockChain chain(engine.identity(digest_of_file(options.model)), options.block_tokens);
 

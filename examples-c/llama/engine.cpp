@@ -104,8 +104,9 @@ std::vector<Token> Engine::tokenize(const std::string &text, bool is_start) cons
 {
     // A token has at least a byte; room for the few that mark the start.
     std::vector<Token> tokens(text.size() + 8);
-    const std::int32_t count = llama_tokenize(vocab_, text.data(), static_cast<std::int32_t>(text.size()), tokens.data(),
-                                              static_cast<std::int32_t>(tokens.size()), is_start, true);
+    const std::int32_t count =
+        llama_tokenize(vocab_, text.data(), static_cast<std::int32_t>(text.size()), tokens.data(),
+                       static_cast<std::int32_t>(tokens.size()), is_start, true);
     if (count < 0)
         fail("cannot tokenize the prompt");
     tokens.resize(static_cast<std::size_t>(count));
@@ -177,21 +178,24 @@ void Engine::export_block(std::size_t index, std::uint8_t *bytes)
     const auto end = static_cast<llama_pos>(first + static_cast<llama_pos>(tokens_per_block_));
     llama_memory_seq_cp(memory_, main_sequence, block_sequence, first, end);
     const std::size_t size = llama_state_seq_get_size(context_.get(), block_sequence);
-    const bool is_whole = size == block_bytes_ && llama_state_seq_get_data(context_.get(), bytes, size, block_sequence) == size;
+    const bool is_whole =
+        size == block_bytes_ && llama_state_seq_get_data(context_.get(), bytes, size, block_sequence) == size;
     llama_memory_seq_rm(memory_, block_sequence, -1, -1);
     // A block longer than a sliding window would come out without its beginning.
     if (!is_whole)
         fail("a block has " + std::to_string(size) + " bytes instead of " + std::to_string(block_bytes_) +
-             "; are blocks longer than the model's window of " + std::to_string(llama_model_n_swa(model_.get())) + " tokens?");
+             "; are blocks longer than the model's window of " + std::to_string(llama_model_n_swa(model_.get())) +
+             " tokens?");
 }
 
 bool Engine::import_block(std::size_t index, const std::uint8_t *bytes)
 {
     const auto first = static_cast<llama_pos>(index * tokens_per_block_);
     const auto end = static_cast<llama_pos>(first + static_cast<llama_pos>(tokens_per_block_));
-    const bool is_block = llama_state_seq_set_data(context_.get(), bytes, block_bytes_, block_sequence) == block_bytes_ &&
-                          llama_memory_seq_pos_min(memory_, block_sequence) == first &&
-                          llama_memory_seq_pos_max(memory_, block_sequence) == end - 1;
+    const bool is_block =
+        llama_state_seq_set_data(context_.get(), bytes, block_bytes_, block_sequence) == block_bytes_ &&
+        llama_memory_seq_pos_min(memory_, block_sequence) == first &&
+        llama_memory_seq_pos_max(memory_, block_sequence) == end - 1;
     if (is_block)
         llama_memory_seq_cp(memory_, block_sequence, main_sequence, first, end);
     llama_memory_seq_rm(memory_, block_sequence, -1, -1);

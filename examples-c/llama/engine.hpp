@@ -1,8 +1,10 @@
-// llama.cpp, as far as the example needs it: tokens in, logits out, and the cached values of a block of tokens as bytes.
+// llama.cpp, as far as the example needs it: tokens in, logits out, and the cached values of a block of tokens as
+// bytes.
 //
-// llama.cpp gives and takes the state of a sequence, not of a range of it. With one cache for all sequences (kv_unified)
-// a range can be lent to a second one without a copy, by llama_memory_seq_cp: what is exported is that sequence, which
-// holds the block and nothing else. An import goes the other way round. No byte of the state is interpreted here.
+// llama.cpp gives and takes the state of a sequence, not of a range of it. With one cache for all sequences
+// (kv_unified) a range can be lent to a second one without a copy, by llama_memory_seq_cp: what is exported is that
+// sequence, which holds the block and nothing else. An import goes the other way round. No byte of the state is
+// interpreted here.
 #pragma once
 
 #include "llama/block_chain.hpp"
