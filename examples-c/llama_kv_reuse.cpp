@@ -125,7 +125,7 @@ Outcome serve(Engine &engine, BlockStore *store, const BlockChain &chain, const 
     if (store != nullptr) {
         for (std::size_t index = restored; index < outcome.keys.size(); ++index)
             engine.export_block(index, store->memory(index));
-        outcome.blocks_stored = store->store(outcome.keys, restored);
+        store->store(outcome.keys, restored);
     }
     times.export_ms = milliseconds_since(step);
 
@@ -140,7 +140,7 @@ Outcome serve(Engine &engine, BlockStore *store, const BlockChain &chain, const 
 
     step = Clock::now();
     if (store != nullptr)
-        outcome.blocks_stored -= store->finish();
+        outcome.blocks_stored = store->finish().written;
     times.finish_ms = milliseconds_since(step);
     return outcome;
 }

@@ -305,6 +305,18 @@
 #define NIXL_STORE_ITEM_RANGE 1
 
 /**
+ * Item flag of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines
+ * whose objects all have one length, so that a shorter one cannot pass for a whole.
+ */
+#define NIXL_STORE_ITEM_EXACT 2
+
+/**
+ * Item flag of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored
+ * object_length. For keys that stand for their content, such as hashes of token blocks.
+ */
+#define NIXL_STORE_ITEM_KEEP 4
+
+/**
  * Log level: something failed.
  */
 #define NIXL_STORE_LOG_ERROR 1
@@ -828,7 +840,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * store: an open store.
  * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
  * the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
- * that the segments describe is read until the batch completed.
+ * that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
+ * already ends with NIXL_STORE_OK at once, and nothing is written.
  * options: deadline, completion queue, user data; NULL: defaults.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the
  * batch.
@@ -840,7 +853,7 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * - NIXL_STORE_OK: submitted.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: a pointer is NULL or misaligned; a count or length is 0 or too large, or
  *   wraps around the end of memory; a reserved field is not 0; a flag or memory_kind is unknown; NIXL_STORE_ITEM_RANGE
- *   is set, or object_offset without it. Nothing was submitted, as with every error below.
+ *   or _EXACT is set, or object_offset. Nothing was submitted, as with every error below.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
  * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
@@ -863,7 +876,8 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  *
  * store: an open store.
  * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other;
- * they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_RANGE exactly the
+ * they may hold more than the object, and what is beyond it stays as it was; with NIXL_STORE_ITEM_EXACT an object of
+ * any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the
  * bytes from object_offset on are read that the segments have room for. The arrays of items, segments and keys are
  * copied: they may be freed when the call returns. The memory that the segments describe is written until the batch
  * completed, and its content counts only where the item's status is NIXL_STORE_OK.

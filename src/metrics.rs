@@ -43,7 +43,7 @@ impl Counter {
 }
 
 counters! {
-    /// Puts that completed.
+    /// Puts that completed and wrote their object.
     puts_ok,
     /// Puts that failed.
     puts_failed,

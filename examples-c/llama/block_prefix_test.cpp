@@ -158,7 +158,7 @@ std::size_t serve(BlockStore &store, const std::vector<Digest> &keys)
     for (std::size_t index = restored; index < keys.size(); ++index)
         pattern_fill(store.memory(index), block_bytes, block_id(keys[index]));
     store.store(keys, restored);
-    EXPECT(store.finish() == 0);
+    EXPECT(store.finish().failed == 0);
     return restored;
 }
 
@@ -244,7 +244,7 @@ void store_takes_no_block_of_another_length(const char *config_path)
     {
         BlockStore store(config_path, block_bytes / 3, blocks_max);
         store.store(keys, 0);
-        EXPECT(store.finish() == 0);
+        EXPECT(store.finish().failed == 0);
     }
     BlockStore store(config_path, block_bytes, blocks_max);
     EXPECT(store.match(keys) == 3);

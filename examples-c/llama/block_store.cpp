@@ -75,7 +75,7 @@ bool BlockStore::succeeded(const char *what, nixl_store_status_t status) const
     return status >= 0;
 }
 
-nixl_store_item_t BlockStore::item(const std::vector<Digest> &keys, std::size_t index, nixl_store_segment_t &segment)
+nixl_store_item_t BlockStore::item(const std::vector<Digest> &keys, std::size_t index, nixl_store_segment_t &segment, std::uint32_t flags)
 {
     segment = {};
     segment.address = memory(index);
@@ -86,6 +86,7 @@ nixl_store_item_t BlockStore::item(const std::vector<Digest> &keys, std::size_t 
     item.key_length = keys[index].size();
     item.segments = &segment;
     item.segment_count = 1;
+    item.flags = flags;
     return item;
 }
 
@@ -114,7 +115,7 @@ std::size_t BlockStore::restore(const std::vector<Digest> &keys, std::size_t cou
         nixl_store_item_t items[blocks_per_ticket];
         Read read{0, first, std::min(blocks_per_ticket, count - first)};
         for (std::size_t at = 0; at < read.count; ++at)
-            items[at] = item(keys, first + at, segments[at]);
+            items[at] = item(keys, first + at, segments[at], NIXL_STORE_ITEM_EXACT);
         if (!succeeded("get", nixl_store_batch_get(store_, items, read.count, nullptr, &read.ticket)))
             break;
         reads.push_back(read);
@@ -129,7 +130,7 @@ std::size_t BlockStore::restore(const std::vector<Digest> &keys, std::size_t cou
             nixl_store_ticket_wait(store_, read.ticket, NIXL_STORE_TIMEOUT_INFINITE, results, read.count);
         ended = ended || !succeeded("get", status);
         for (std::size_t at = 0; at < read.count && !ended; ++at) {
-            ended = results[at].status != NIXL_STORE_OK || results[at].object_length != stride_ ||
+            ended = results[at].status != NIXL_STORE_OK ||
                     !consume(read.first + at, memory(read.first + at));
             restored += ended ? 0 : 1;
         }
@@ -137,33 +138,34 @@ std::size_t BlockStore::restore(const std::vector<Digest> &keys, std::size_t cou
     return restored;
 }
 
-std::size_t BlockStore::store(const std::vector<Digest> &keys, std::size_t first)
+void BlockStore::store(const std::vector<Digest> &keys, std::size_t first)
 {
     finish();
     const std::size_t end = std::min(keys.size(), blocks_max_);
     std::vector<nixl_store_segment_t> segments(keys.size());
     std::vector<nixl_store_item_t> items;
-    for (std::size_t index = first; index < end; ++index) {
-        // Behind a gap there may be blocks that are as good as the new ones.
-        if (!contains(keys[index]))
-            items.push_back(item(keys, index, segments[index]));
-    }
-    if (items.empty() ||
-        !succeeded("put", nixl_store_batch_put(store_, items.data(), items.size(), nullptr, &writing_)))
-        return 0;
-    return blocks_writing_ = items.size();
+    // Behind a gap there may be blocks that are as good as the new ones: a key stands for its content.
+    for (std::size_t index = first; index < end; ++index)
+        items.push_back(item(keys, index, segments[index], NIXL_STORE_ITEM_KEEP));
+    if (!items.empty() &&
+        succeeded("put", nixl_store_batch_put(store_, items.data(), items.size(), nullptr, &writing_)))
+        blocks_writing_ = items.size();
 }
 
-std::size_t BlockStore::finish()
+BlockStore::Stored BlockStore::finish()
 {
+    Stored stored;
     if (writing_ == 0)
-        return 0;
+        return stored;
     std::vector<nixl_store_result_t> results(blocks_writing_);
     succeeded("put", nixl_store_ticket_wait(store_, writing_, NIXL_STORE_TIMEOUT_INFINITE, results.data(),
                                             results.size()));
     writing_ = 0;
-    const auto failed = [](const nixl_store_result_t &result) { return result.status != NIXL_STORE_OK; };
-    return static_cast<std::size_t>(std::count_if(results.begin(), results.end(), failed));
+    for (const nixl_store_result_t &result : results) {
+        stored.failed += result.status == NIXL_STORE_OK ? 0 : 1;
+        stored.written += result.status == NIXL_STORE_OK && result.bytes > 0 ? 1 : 0;
+    }
+    return stored;
 }
 
 bool BlockStore::contains(const Digest &key) const

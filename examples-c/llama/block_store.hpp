@@ -40,11 +40,16 @@ public:
     // Where the bytes of block `index` have to be when store() is called. finish() has to come before they change.
     std::uint8_t *memory(std::size_t index) { return memory_.get() + index * stride_; }
 
-    // Stores the blocks from `first` on that are not stored yet, behind the caller's back. Returns how many.
-    std::size_t store(const std::vector<Digest> &keys, std::size_t first);
+    // Stores the blocks from `first` on that are not stored yet, behind the caller's back.
+    void store(const std::vector<Digest> &keys, std::size_t first);
 
-    // Waits until what is being stored is stored. Returns how many blocks could not be.
-    std::size_t finish();
+    struct Stored {
+        std::size_t written = 0; // blocks that were not there before
+        std::size_t failed = 0;
+    };
+
+    // Waits until what is being stored is stored.
+    Stored finish();
 
     bool contains(const Digest &key) const;
     bool remove(const Digest &key);
@@ -55,7 +60,8 @@ private:
         void operator()(std::uint8_t *memory) const;
     };
 
-    nixl_store_item_t item(const std::vector<Digest> &keys, std::size_t index, nixl_store_segment_t &segment);
+    nixl_store_item_t item(const std::vector<Digest> &keys, std::size_t index, nixl_store_segment_t &segment,
+                           std::uint32_t flags);
     bool succeeded(const char *what, nixl_store_status_t status) const;
 
     std::size_t stride_; // of a block in memory, and its length in the store: whole pages, which need no copy

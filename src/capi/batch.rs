@@ -2,8 +2,9 @@
 
 use super::check::{self, invalid};
 use super::constants::{
-    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO,
-    NIXL_STORE_MEMORY_CUDA, NIXL_STORE_MEMORY_HOST, NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
+    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP,
+    NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO, NIXL_STORE_MEMORY_CUDA, NIXL_STORE_MEMORY_HOST,
+    NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
 };
 use super::handle::store_bits;
 use super::options;
@@ -15,7 +16,7 @@ use super::types::{
 };
 use crate::error::{Error, Result, Status};
 use crate::memory::{HostPtr, MemoryKind, Segment};
-use crate::store::{BatchBuilder, Direction};
+use crate::store::{BatchBuilder, Direction, Wish};
 
 /// ======== Full layer: batches ========
 ///
@@ -25,7 +26,8 @@ use crate::store::{BatchBuilder, Direction};
 /// store: an open store.
 /// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
 /// the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
-/// that the segments describe is read until the batch completed.
+/// that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
+/// already ends with NIXL_STORE_OK at once, and nothing is written.
 /// options: deadline, completion queue, user data; NULL: defaults.
 /// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the
 /// batch.
@@ -37,7 +39,7 @@ use crate::store::{BatchBuilder, Direction};
 /// - NIXL_STORE_OK: submitted.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: a pointer is NULL or misaligned; a count or length is 0 or too large, or
 ///   wraps around the end of memory; a reserved field is not 0; a flag or memory_kind is unknown; NIXL_STORE_ITEM_RANGE
-///   is set, or object_offset without it. Nothing was submitted, as with every error below.
+///   or _EXACT is set, or object_offset. Nothing was submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
 /// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
@@ -64,7 +66,8 @@ pub unsafe extern "C" fn nixl_store_batch_put(
 ///
 /// store: an open store.
 /// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other;
-/// they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_RANGE exactly the
+/// they may hold more than the object, and what is beyond it stays as it was; with NIXL_STORE_ITEM_EXACT an object of
+/// any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the
 /// bytes from object_offset on are read that the segments have room for. The arrays of items, segments and keys are
 /// copied: they may be freed when the call returns. The memory that the segments describe is written until the batch
 /// completed, and its content counts only where the item's status is NIXL_STORE_OK.
@@ -156,7 +159,7 @@ unsafe fn add_item(
     let key = unsafe { check::key(item.key, item.key_length) }?;
     let segment_count =
         check::array("segments", item.segments, item.segment_count, NIXL_STORE_SEGMENTS_PER_ITEM_MAX)?;
-    batch.item(key, range_offset(item, direction)?)?;
+    batch.item(key, wish(item, direction)?)?;
     let mut bytes_total = 0u64;
     for index in 0..segment_count {
         // SAFETY: within the array; read once, as the item.
@@ -177,16 +180,26 @@ unsafe fn add_item(
     }
 }
 
-fn range_offset(item: &nixl_store_item_t, direction: Direction) -> Result<Option<u64>> {
+fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
     check::reserved("reserved", item.reserved.into())?;
     check::reserved("flags, apart from the known ones,", (item.flags & !ITEM_FLAGS).into())?;
-    if item.flags & NIXL_STORE_ITEM_RANGE == 0 {
+    let has = |flag: u32| item.flags & flag != 0;
+    if !has(NIXL_STORE_ITEM_RANGE) {
         check::reserved("object_offset without NIXL_STORE_ITEM_RANGE", item.object_offset)?;
-        return Ok(None);
     }
     match direction {
-        Direction::Get => Ok(Some(item.object_offset)),
-        Direction::Put => Err(invalid("NIXL_STORE_ITEM_RANGE is for gets; a put is of a whole object")),
+        Direction::Get if has(NIXL_STORE_ITEM_KEEP) => Err(invalid("NIXL_STORE_ITEM_KEEP is for puts")),
+        Direction::Get if has(NIXL_STORE_ITEM_RANGE) && has(NIXL_STORE_ITEM_EXACT) => {
+            Err(invalid("NIXL_STORE_ITEM_EXACT is for gets of whole objects; a range is always exact"))
+        }
+        Direction::Put if has(NIXL_STORE_ITEM_RANGE) || has(NIXL_STORE_ITEM_EXACT) => {
+            Err(invalid("NIXL_STORE_ITEM_RANGE and _EXACT are for gets; a put is of a whole object"))
+        }
+        _ => Ok(Wish {
+            range_offset: has(NIXL_STORE_ITEM_RANGE).then_some(item.object_offset),
+            exact: has(NIXL_STORE_ITEM_EXACT),
+            keep: has(NIXL_STORE_ITEM_KEEP),
+        }),
     }
 }
 
@@ -232,18 +245,22 @@ mod tests {
     /// Fields that mean nothing today have to be zero, or they could never mean something tomorrow.
     #[test]
     fn unknown_flags_and_reserved_fields_are_refused() {
-        assert_eq!(range_offset(&item(0, 0, 0), Direction::Put).unwrap(), None);
-        assert_eq!(range_offset(&item(1, 9, 0), Direction::Get).unwrap(), Some(9));
-        assert_eq!(range_offset(&item(1, 0, 0), Direction::Get).unwrap(), Some(0));
+        assert_eq!(wish(&item(0, 0, 0), Direction::Put).unwrap(), Wish::default());
+        assert_eq!(wish(&item(1, 9, 0), Direction::Get).unwrap().range_offset, Some(9));
+        assert_eq!(wish(&item(1, 0, 0), Direction::Get).unwrap().range_offset, Some(0));
+        assert!(wish(&item(2, 0, 0), Direction::Get).unwrap().exact);
+        assert!(wish(&item(4, 0, 0), Direction::Put).unwrap().keep);
         for (flags, offset, reserved, direction) in [
-            (2, 0, 0, Direction::Get),
+            (8, 0, 0, Direction::Get),
             (3, 0, 0, Direction::Get),
+            (4, 0, 0, Direction::Get),
             (1 << 31, 0, 0, Direction::Put),
             (0, 1, 0, Direction::Get),
             (0, 0, 1, Direction::Get),
             (1, 0, 0, Direction::Put),
+            (2, 0, 0, Direction::Put),
         ] {
-            let refused = range_offset(&item(flags, offset, reserved), direction);
+            let refused = wish(&item(flags, offset, reserved), direction);
             assert!(refused.is_err_and(|error| error.status() == Status::InvalidArgument));
         }
     }

@@ -98,6 +98,12 @@ pub const NIXL_STORE_MEMORY_CUDA: u32 = 2;
 /// Item flag, gets only: read the range of the object that starts at object_offset and is as long as the
 /// segments together, instead of the whole object.
 pub const NIXL_STORE_ITEM_RANGE: u32 = 1;
+/// Item flag of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines
+/// whose objects all have one length, so that a shorter one cannot pass for a whole.
+pub const NIXL_STORE_ITEM_EXACT: u32 = 2;
+/// Item flag of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored
+/// object_length. For keys that stand for their content, such as hashes of token blocks.
+pub const NIXL_STORE_ITEM_KEEP: u32 = 4;
 
 /// Log level: something failed.
 pub const NIXL_STORE_LOG_ERROR: u32 = 1;
@@ -109,7 +115,7 @@ pub const NIXL_STORE_LOG_INFO: u32 = 3;
 pub const NIXL_STORE_LOG_DEBUG: u32 = 4;
 
 /// Every flag that an item may carry.
-pub(super) const ITEM_FLAGS: u32 = NIXL_STORE_ITEM_RANGE;
+pub(super) const ITEM_FLAGS: u32 = NIXL_STORE_ITEM_RANGE | NIXL_STORE_ITEM_EXACT | NIXL_STORE_ITEM_KEEP;
 
 macro_rules! statuses {
     ($($constant:ident = $status:ident),+ $(,)?) => {

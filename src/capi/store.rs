@@ -14,7 +14,7 @@ use super::types::{nixl_store_open_options_t, nixl_store_status_t, nixl_store_t}
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::memory::{HostPtr, MemoryKind, Segment};
-use crate::store::{Direction, ItemResult, Store, SubmitOptions};
+use crate::store::{Direction, ItemResult, Store, SubmitOptions, Wish};
 
 /// ======== Simple layer: one blocking call each ========
 ///
@@ -231,7 +231,7 @@ fn transfer_one(
     length: usize,
 ) -> Result<ItemResult> {
     let mut batch = open.store.batch(direction, 1)?;
-    batch.item(key, None)?;
+    batch.item(key, Wish::default())?;
     // SAFETY: the header asks the caller to keep the memory valid during the call, which ends after the item has.
     let pointer = unsafe { HostPtr::new(address.cast()) };
     batch.segment(Segment { pointer, length, kind: MemoryKind::Host })?;

@@ -330,6 +330,8 @@ impl Shared {
             }
             (Direction::Get, Status::NotFound) => metrics.gets_missed.increment(),
             (Direction::Get, _) => metrics.gets_failed.increment(),
+            // Left as it was stored: nothing was put.
+            (Direction::Put, Status::Ok) if result.bytes == 0 => {}
             (Direction::Put, Status::Ok) => {
                 metrics.puts_ok.increment();
                 metrics.bytes_put.add(length);

@@ -37,7 +37,7 @@ use self::regions::Regions;
 
 pub use self::options::{Capabilities, OpenOptions, Stats, SubmitOptions};
 pub use self::submit::BatchBuilder;
-pub use crate::transfer::batch::{Direction, ItemResult};
+pub use crate::transfer::batch::{Direction, ItemResult, Wish};
 pub use crate::transfer::completion::Completion;
 
 /// Longest key in bytes.

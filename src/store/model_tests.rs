@@ -5,7 +5,7 @@ use crate::error::Status;
 use crate::log::Logger;
 use crate::memory::Staging;
 use crate::sync::{Arc, thread};
-use crate::transfer::batch::{Batch, Direction, ItemResult};
+use crate::transfer::batch::{Batch, Direction, ItemResult, Wish};
 
 /// Schedules that each test tries.
 const SCHEDULES: usize = 1000;
@@ -20,7 +20,7 @@ fn shared(lanes: usize, items_max: usize) -> Arc<Shared> {
 fn submit(shared: &Shared, direction: Direction) -> Arc<Batch> {
     let mut batch = Batch::default();
     batch.reset(direction);
-    batch.push_item(1, b"\0key", None);
+    batch.push_item(1, b"\0key", Wish::default());
     let batch = Arc::new(batch);
     shared.admit(direction, 1, None).unwrap();
     shared.submit(&batch);

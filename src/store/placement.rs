@@ -16,6 +16,20 @@ pub struct Key<'a> {
     pub digest: u128,
 }
 
+/// Bytes of a key that a message shows.
+const SHOWN_BYTES_MAX: usize = 48;
+
+impl Key<'_> {
+    /// The key as messages show it: its digest, and the beginning of what the engine called it.
+    pub fn shown(&self) -> String {
+        let namespace = self.effective.first().map_or(0, |length| usize::from(*length));
+        let name = self.effective.get(1 + namespace..).unwrap_or_default();
+        let more = if name.len() > SHOWN_BYTES_MAX { "…" } else { "" };
+        let name = name[..name.len().min(SHOWN_BYTES_MAX)].escape_ascii();
+        format!("{:032x} (\"{name}{more}\")", self.digest)
+    }
+}
+
 /// The geometry of one record in a file: payload, padding, trailer, without gaps.
 #[derive(Clone, Debug)]
 pub struct Extent {

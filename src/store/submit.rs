@@ -7,7 +7,7 @@ use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, inv
 use crate::error::{Error, Result, Status};
 use crate::memory::{MemoryKind, Segment};
 use crate::sync::{Arc, Ordering};
-use crate::transfer::batch::{Batch, Direction, Notice};
+use crate::transfer::batch::{Batch, Direction, Notice, Wish};
 use crate::transfer::completion::COMPLETIONS_MAX;
 use crate::transfer::ticket::{Reserved, TICKETS_MAX};
 
@@ -18,17 +18,17 @@ pub struct BatchBuilder<'a> {
 }
 
 impl BatchBuilder<'_> {
-    /// Starts an item for `key`; `range_offset` is `Some` for a range get.
+    /// Starts an item for `key`.
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] for an empty or too long key or too many items.
-    pub fn item(&mut self, key: &[u8], range_offset: Option<u64>) -> Result<()> {
+    pub fn item(&mut self, key: &[u8], wish: Wish) -> Result<()> {
         let key = EffectiveKey::new(&self.store.namespace, key)?;
         let batch = self.batch()?;
         if batch.len() == BATCH_ITEMS_MAX {
             return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items")));
         }
-        batch.push_item(key.digest(), key.bytes(), range_offset);
+        batch.push_item(key.digest(), key.bytes(), wish);
         Ok(())
     }
 

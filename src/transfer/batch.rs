@@ -53,13 +53,24 @@ impl ItemResult {
     }
 }
 
+/// What an item asks for beside the plain transfer of a whole object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// A get of a range: its first byte in the object.
+    pub range_offset: Option<u64>,
+    /// A get that takes an object of any other length than its memory's for not found.
+    pub exact: bool,
+    /// A put that leaves a stored object as it is and moves nothing.
+    pub keep: bool,
+}
+
 /// What was asked for one key.
 #[derive(Debug)]
 pub struct Item {
     /// Digest of the effective key.
     pub digest: u128,
-    /// For a range get, the first byte of the object.
-    pub range_offset: Option<u64>,
+    /// What was asked for beside the plain transfer.
+    pub wish: Wish,
     /// Bytes of all segments.
     pub length: usize,
     key: Range<usize>,
@@ -117,12 +128,12 @@ impl Batch {
     }
 
     /// Starts an item.
-    pub fn push_item(&mut self, digest: u128, effective_key: &[u8], range_offset: Option<u64>) {
+    pub fn push_item(&mut self, digest: u128, effective_key: &[u8], wish: Wish) {
         let key = self.keys.len()..self.keys.len() + effective_key.len();
         self.keys.extend_from_slice(effective_key);
         self.items.push(Item {
             digest,
-            range_offset,
+            wish,
             length: 0,
             key,
             segments: self.segments.len()..self.segments.len(),

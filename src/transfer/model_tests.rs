@@ -1,6 +1,6 @@
 //! Batches, tickets and completion queues under a model checker: every interleaving that shuttle finds.
 
-use super::batch::{Batch, Direction, ItemGuard, ItemResult};
+use super::batch::{Batch, Direction, ItemGuard, ItemResult, Wish};
 use super::completion::CompletionQueue;
 use super::ticket::TicketTable;
 use crate::error::Status;
@@ -12,7 +12,7 @@ const SCHEDULES: usize = 2000;
 fn batch(items: usize) -> Arc<Batch> {
     let mut batch = Batch::default();
     batch.reset(Direction::Get);
-    (0..items).for_each(|index| batch.push_item(index as u128, b"\0key", None));
+    (0..items).for_each(|index| batch.push_item(index as u128, b"\0key", Wish::default()));
     Arc::new(batch)
 }
 

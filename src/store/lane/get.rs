@@ -32,11 +32,13 @@ impl<P: Placement> Lane<P> {
 
     fn begin_get(&mut self, guard: ItemGuard, source: Source<P::GetClaim>) {
         let Some((_, item, _)) = guard.parts() else { return };
-        let (capacity, range_offset) = (item.length as u64, item.range_offset);
+        let (capacity, wish) = (item.length as u64, item.wish);
+        let range_offset = wish.range_offset;
         let Source { extent, payload_bytes, generation, foreign, claim } = source;
         let padded = extent.padded_bytes;
         let unverified = extent.trailer_bytes == 0;
         let refusal = payload_bytes.and_then(|length| match range_offset {
+            None if wish.exact && capacity != length => Some((Status::NotFound, length)),
             Some(offset) if offset.checked_add(capacity).is_none_or(|end| end > length) => {
                 Some((Status::OutOfRange, length))
             }
@@ -248,7 +250,8 @@ impl<P: Placement> Lane<P> {
             Ok(length) => {
                 get.object_bytes = Some(length);
                 let Some((_, item, _)) = job.guard.parts() else { return };
-                match item.range_offset {
+                match item.wish.range_offset {
+                    None if item.wish.exact && item.length as u64 != length => Some((Status::NotFound, 0)),
                     Some(_) if get.want.end > length => Some((Status::OutOfRange, 0)),
                     None if (item.length as u64) < length => Some((Status::BufferTooSmall, 0)),
                     _ => None,
@@ -338,8 +341,8 @@ impl<P: Placement> Lane<P> {
         if let Some(why) = get.corrupt {
             self.shared.metrics.corruptions.increment();
             self.shared.logger.warn(format_args!(
-                "get of key {:032x}: {why}; treated as not found and taken out of the store",
-                key.digest
+                "get of key {}: {why}; treated as not found and taken out of the store",
+                key.shown()
             ));
         }
         let object_length = get.object_bytes.unwrap_or(0);

@@ -473,8 +473,8 @@ fn failed(guard: &ItemGuard, error: &crate::error::Error) -> ItemResult {
 fn failed_transfer(guard: &ItemGuard, what: &str, status: Status, os_error: i32) -> ItemResult {
     if os_error != 0 {
         guard.explain(|| {
-            let digest = guard.parts().map_or(0, |(_, item, _)| item.digest);
-            format!("{what} key {digest:032x}: {}", std::io::Error::from_raw_os_error(os_error))
+            let key = item_parts(guard).map_or_else(String::new, |(key, _)| key.shown());
+            format!("{what} key {key}: {}", std::io::Error::from_raw_os_error(os_error))
         });
     }
     ItemResult::failed(status, os_error)

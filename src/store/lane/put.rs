@@ -24,8 +24,21 @@ const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
 impl<P: Placement> Lane<P> {
     pub(super) fn start_put(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((_, item, _)) = guard.parts() else { return };
-        let length = item.length as u64;
+        let (length, keep) = (item.length as u64, item.wish.keep);
         let Some((key, _)) = item_parts(&guard) else { return };
+        if keep {
+            match self.placement.length(&key) {
+                Ok(Some(object_length)) => {
+                    let result = ItemResult { object_length, ..ItemResult::of(Status::Ok) };
+                    return self.finish(guard, result);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    let result = failed(&guard, &error);
+                    return self.finish(guard, result);
+                }
+            }
+        }
         match self.placement.open_put(&key, length) {
             Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, length, attempts),
             Ok(PutPlace::Busy) => self.parked.push_back(Parked { guard, attempts }),
