@@ -4,7 +4,7 @@
 //! writes is looked at with a reader of its own (`format`), made from `docs/FORMAT.md` and not from the
 //! library's code.
 
-#![allow(dead_code, reason = "each test file uses a part of this")]
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod batch;
 pub mod format;
