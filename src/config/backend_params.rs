@@ -101,6 +101,13 @@ static OBJ: &[Param] = &[
 
 static MEMORY: &[Param] = &[];
 
+/// What the fault-injecting wrapper takes with any backend, in the builds that have it. Not part of a backend's table,
+/// so that messages and documentation tell of the product alone.
+static FAULT: &[Param] = &[
+    #[cfg(feature = "fault-injection")]
+    param(crate::backend::fault::PARAMETER, Kind::Text),
+];
+
 fn table(backend: BackendKind) -> &'static [Param] {
     match backend {
         BackendKind::Posix => POSIX,
@@ -139,7 +146,7 @@ pub(super) fn read(
             has_lines: extra.has_lines,
         };
         check_names(&level, backend)?;
-        for param in table(backend) {
+        for param in table(backend).iter().chain(FAULT) {
             let Some(setting) = level.find(param.name)? else { continue };
             if let Some(text) = value(&setting, param, notices)? {
                 params.0.insert(param.name.to_owned(), text);
@@ -162,7 +169,8 @@ pub(super) fn read(
 /// Values of unknown names are never shown: the name may be a misspelt credential.
 fn check_names(level: &Level<'_>, backend: BackendKind) -> Result<()> {
     for entry in &level.map.entries {
-        if names_of(backend).any(|name| name == entry.key) {
+        let mut taken = names_of(backend).chain(FAULT.iter().map(|param| param.name));
+        if taken.any(|name| name == entry.key) {
             continue;
         }
         let (place, name) = (level.at(entry.line), shown_name(&entry.key));

@@ -350,6 +350,7 @@ impl Store {
         let mut totals = self.shared.metrics.snapshot();
         totals.quarantined_slots = gauges.slots_quarantined;
         totals.evictions = gauges.evictions;
+        totals.corruptions += gauges.files_damaged;
         Ok(Stats {
             totals,
             keys: gauges.keys,

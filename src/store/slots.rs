@@ -274,6 +274,7 @@ impl Keys for Slots {
             slots_free: u64::from(gauges.slots_free),
             slots_quarantined: u64::from(gauges.slots_quarantined),
             evictions: self.evictions.get(),
+            files_damaged: 0,
             capacity_bytes: u64::from(self.geometry.slot_count()).saturating_mul(self.geometry.chunk_bytes()),
             keys_pinned: gauges.keys_pinned,
         }

@@ -148,7 +148,14 @@ impl FileStore {
     /// `InvalidData` if something else stands in its place: see [`is_planted`]. Else what the system answers.
     pub fn open_read(&self, name: &ObjectName) -> io::Result<Option<(File, u64)>> {
         let direct = self.direct_io();
-        let opened = self.walk.open(&self.root, name.path().whole(), Purpose::Read { direct });
+        let opened = match self.walk.open(&self.root, name.path().whole(), Purpose::Read { direct }) {
+            // How O_DIRECT is refused for a FIFO, which is a planted thing like any other.
+            Err(error) if direct && error.raw_os_error() == Some(libc::EINVAL) => {
+                self.stat(name)?;
+                Err(error)
+            }
+            other => other,
+        };
         let Some(fd) = present(opened)? else { return Ok(None) };
         let file = File::from(fd);
         let metadata = file.metadata()?;

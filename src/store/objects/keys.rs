@@ -3,7 +3,7 @@
 use super::Objects;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
-use crate::store::files::Evicted;
+use crate::store::files::{Evicted, is_planted};
 use crate::store::placement::{Gauges, Key, Keys};
 
 impl Keys for Objects {
@@ -20,10 +20,14 @@ impl Keys for Objects {
         if self.layout == Layout::Lmcache && !self.serve_unverified {
             return Ok(self.length(key)?.is_some());
         }
-        let found = self
-            .files
-            .stat(&name)
-            .map_err(|error| Error::os(format_args!("looking for object {}", name.file_name()), &error))?;
+        let found = match self.files.stat(&name) {
+            Ok(found) => found,
+            // A link or a directory in its place is no object, and must not end a whole prefix match.
+            Err(error) if is_planted(&error) => None,
+            Err(error) => {
+                return Err(Error::os(format_args!("looking for object {}", name.file_name()), &error));
+            }
+        };
         match found {
             Some(bytes) if bytes > 0 => Ok(true),
             _ => {
@@ -132,6 +136,7 @@ impl Keys for Objects {
             keys: u64::from(gauges.keys),
             bytes: gauges.bytes,
             evictions: self.evictions.get(),
+            files_damaged: self.damaged.get(),
             capacity_bytes: self.capacity_bytes.unwrap_or(0),
             keys_pinned: gauges.keys_pinned,
             ..Gauges::default()

@@ -44,6 +44,8 @@ pub struct Objects {
     capacity_bytes: Option<u64>,
     generation: AtomicU64,
     evictions: Counter,
+    /// Files of no possible length, which no lane ever saw.
+    damaged: Counter,
     bytes_since_scan: AtomicU64,
     last_scan: Mutex<Instant>,
     logger: Logger,
@@ -91,6 +93,7 @@ impl Objects {
             // Only tells versions of a file apart for a person; the newest file is the one there is.
             generation: AtomicU64::new(u64::try_from(now.as_nanos()).unwrap_or(1)),
             evictions: Counter::default(),
+            damaged: Counter::default(),
             bytes_since_scan: AtomicU64::new(0),
             last_scan: Mutex::new(Instant::now()),
             logger: logger.clone(),

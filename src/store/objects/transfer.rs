@@ -34,8 +34,11 @@ impl Placement for Objects {
             (None, Foreign::Served { bytes }) => (record::padded(bytes).unwrap_or(bytes), 0, Some(bytes)),
             (None, Foreign::Ignored) => return Ok(None),
             (None, Foreign::Damaged) => {
-                self.logger
-                    .warn(format_args!("object {}: {bytes} bytes are no record; removed", name.file_name()));
+                self.damaged.increment();
+                self.logger.warn(format_args!(
+                    "object {}: {bytes} bytes are no record; treated as not found and removed",
+                    name.file_name()
+                ));
                 self.close_get(key, Reading { name, file }, true);
                 return Ok(None);
             }

@@ -1,0 +1,240 @@
+//! Batches, what is pending of them, and completion queues.
+
+use std::marker::PhantomData;
+use std::ptr;
+
+use nixl_store::capi::*;
+
+use super::memory::{Pieces, segment};
+use super::status::{IN_PROGRESS, OK, Status, message};
+use super::store::Store;
+
+/// Items to be put or got. `'m` is the life of the memory that they name.
+#[derive(Default)]
+pub struct Batch<'m> {
+    items: Vec<Item>,
+    memory: PhantomData<&'m mut [u8]>,
+}
+
+struct Item {
+    key: Vec<u8>,
+    segments: Vec<nixl_store_segment_t>,
+    range_offset: Option<u64>,
+}
+
+/// How a batch is submitted.
+#[derive(Clone, Copy, Default)]
+pub struct Submit<'q> {
+    /// Milliseconds; 0 is the store's default.
+    pub timeout_ms: u64,
+    pub queue: Option<&'q Queue<'q>>,
+    pub user_data: u64,
+}
+
+impl<'m> Batch<'m> {
+    pub fn new() -> Batch<'m> {
+        Batch::default()
+    }
+
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// An item that puts these bytes.
+    pub fn put(&mut self, key: &[u8], data: &'m [u8]) {
+        self.raw(key, vec![segment(data.as_ptr().cast_mut().cast(), data.len())], None);
+    }
+
+    /// An item that gets an object into this memory.
+    pub fn get(&mut self, key: &[u8], buffer: &'m mut [u8]) {
+        self.raw(key, vec![segment(buffer.as_mut_ptr().cast(), buffer.len())], None);
+    }
+
+    /// An item that gets a part of an object, as long as the memory.
+    pub fn range(&mut self, key: &[u8], offset: u64, buffer: &'m mut [u8]) {
+        self.raw(key, vec![segment(buffer.as_mut_ptr().cast(), buffer.len())], Some(offset));
+    }
+
+    /// An item whose bytes lie in pieces.
+    pub fn pieces(&mut self, key: &[u8], pieces: &'m Pieces) {
+        self.raw(key, pieces.segments(), None);
+    }
+
+    /// An item that gets a part of an object into pieces.
+    pub fn pieces_range(&mut self, key: &[u8], offset: u64, pieces: &'m Pieces) {
+        self.raw(key, pieces.segments(), Some(offset));
+    }
+
+    /// An item over segments that the test itself keeps valid until the batch has ended.
+    pub fn raw(&mut self, key: &[u8], segments: Vec<nixl_store_segment_t>, range_offset: Option<u64>) {
+        self.items.push(Item { key: key.to_vec(), segments, range_offset });
+    }
+
+    pub(super) fn submit<'s>(
+        &self,
+        store: &'s Store,
+        is_put: bool,
+        options: Submit<'_>,
+    ) -> Result<Pending<'s, 'm>, Status> {
+        let items: Vec<_> = self
+            .items
+            .iter()
+            .map(|item| nixl_store_item_t {
+                key: item.key.as_ptr().cast(),
+                key_length: item.key.len() as u64,
+                segments: item.segments.as_ptr(),
+                segment_count: item.segments.len() as u64,
+                object_offset: item.range_offset.unwrap_or(0),
+                flags: if item.range_offset.is_some() { NIXL_STORE_ITEM_RANGE } else { 0 },
+                reserved: 0,
+            })
+            .collect();
+        let options = nixl_store_submit_options_t {
+            struct_size: size_of::<nixl_store_submit_options_t>(),
+            timeout_ms: options.timeout_ms,
+            queue: options.queue.map_or(ptr::null_mut(), |queue| queue.queue),
+            user_data: options.user_data,
+        };
+        let submit = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
+        let mut ticket = 0;
+        // SAFETY: the arrays are as long as stated and copied by the call; the memory lives as long as the
+        // `Pending`, which waits at the latest when it is dropped.
+        let status = Status(unsafe {
+            submit(store.handle(), items.as_ptr(), items.len(), &raw const options, &raw mut ticket)
+        });
+        if status != OK {
+            return Err(status);
+        }
+        assert_ne!(ticket, 0);
+        Ok(Pending { store, ticket, count: items.len(), waited: false, memory: PhantomData })
+    }
+}
+
+/// A submitted batch. Dropping it waits, since its memory may be freed then.
+#[must_use]
+pub struct Pending<'s, 'm> {
+    store: &'s Store,
+    ticket: nixl_store_ticket_t,
+    count: usize,
+    waited: bool,
+    memory: PhantomData<&'m mut [u8]>,
+}
+
+impl Pending<'_, '_> {
+    pub fn ticket(&self) -> nixl_store_ticket_t {
+        self.ticket
+    }
+
+    /// Waits for the end; the summary and how each item ended.
+    pub fn wait(mut self) -> (Status, Vec<nixl_store_result_t>) {
+        self.waited = true;
+        self.wait_for(NIXL_STORE_TIMEOUT_INFINITE)
+    }
+
+    /// Waits for some time; `Err` gives the pending batch back.
+    pub fn try_wait(mut self, timeout_ms: u64) -> Result<(Status, Vec<nixl_store_result_t>), Self> {
+        match self.wait_for(timeout_ms) {
+            (IN_PROGRESS, _) => Err(self),
+            ended => {
+                self.waited = true;
+                Ok(ended)
+            }
+        }
+    }
+
+    pub fn poll(&self) -> Status {
+        // SAFETY: tickets are looked up.
+        Status(unsafe { nixl_store_ticket_poll(self.store.handle(), self.ticket) })
+    }
+
+    pub fn cancel(&self) -> Status {
+        // SAFETY: tickets are looked up.
+        Status(unsafe { nixl_store_ticket_cancel(self.store.handle(), self.ticket) })
+    }
+
+    fn wait_for(&self, timeout_ms: u64) -> (Status, Vec<nixl_store_result_t>) {
+        let unwritten =
+            nixl_store_result_t { status: i32::MIN, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+        let mut results = vec![unwritten; self.count];
+        // SAFETY: the array is as long as stated.
+        let status = Status(unsafe {
+            nixl_store_ticket_wait(
+                self.store.handle(),
+                self.ticket,
+                timeout_ms,
+                results.as_mut_ptr(),
+                results.len(),
+            )
+        });
+        (status, results)
+    }
+}
+
+impl Drop for Pending<'_, '_> {
+    fn drop(&mut self) {
+        if !self.waited {
+            self.wait_for(NIXL_STORE_TIMEOUT_INFINITE);
+        }
+    }
+}
+
+/// A completion queue.
+pub struct Queue<'s> {
+    store: &'s Store,
+    queue: *mut nixl_store_queue_t,
+}
+
+impl<'s> Queue<'s> {
+    #[track_caller]
+    pub(super) fn new(store: &'s Store) -> Queue<'s> {
+        let mut queue = ptr::null_mut();
+        // SAFETY: the place is writable.
+        let status = Status(unsafe { nixl_store_queue_create(store.handle(), &raw mut queue) });
+        assert_eq!(status, OK, "{}", message());
+        Queue { store, queue }
+    }
+
+    /// What has completed, without waiting.
+    #[track_caller]
+    pub fn drain(&self) -> Vec<nixl_store_completion_t> {
+        let empty = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: 0 };
+        let mut completions = vec![empty; 64];
+        let mut count = 0;
+        // SAFETY: the array is as long as stated, the count writable.
+        let status = Status(unsafe {
+            nixl_store_queue_drain(
+                self.store.handle(),
+                self.queue,
+                completions.as_mut_ptr(),
+                completions.len(),
+                &raw mut count,
+            )
+        });
+        assert_eq!(status, OK, "{}", message());
+        completions.truncate(count);
+        completions
+    }
+
+    /// Sleeps on the eventfd until `count` batches have completed, and tells of them in their order.
+    pub fn take(&self, count: usize) -> Vec<nixl_store_completion_t> {
+        let mut fd = -1;
+        // SAFETY: the place is writable.
+        let status = Status(unsafe { nixl_store_queue_fd(self.store.handle(), self.queue, &raw mut fd) });
+        assert_eq!(status, OK, "{}", message());
+        let mut taken = Vec::new();
+        while taken.len() < count {
+            let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            // SAFETY: one pollfd.
+            unsafe { libc::poll(&raw mut poll, 1, -1) };
+            taken.extend(self.drain());
+        }
+        taken
+    }
+}
+
+impl Drop for Queue<'_> {
+    fn drop(&mut self) {
+        // SAFETY: looked up; a closed store has released it already.
+        unsafe { nixl_store_queue_destroy(self.store.handle(), self.queue) };
+    }
+}

@@ -1,0 +1,21 @@
+//! What the tests of the promises share: stores in scratch directories, opened and used through the C ABI.
+//!
+//! Everything here calls the exported functions as a C program would; nothing reaches behind them. What a store
+//! writes is looked at with a reader of its own (`format`), made from `docs/FORMAT.md` and not from the
+//! library's code.
+
+#![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
+
+pub mod batch;
+pub mod format;
+pub mod memory;
+pub mod payload;
+pub mod setup;
+pub mod status;
+pub mod store;
+
+pub use batch::{Batch, Submit};
+pub use memory::{Cut, Memory, Pieces};
+pub use payload::{Random, payload};
+pub use setup::{Layout, Scratch, Setup};
+pub use store::Store;

@@ -1,0 +1,145 @@
+//! Scratch directories on a real file system, and the configuration of a store in one.
+
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory that is gone, with all it holds, at the end of the test.
+#[derive(Debug)]
+pub struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    /// In cargo's directory for tests, below `target`: /tmp may be in memory, where O_DIRECT and space are different.
+    pub fn new(name: &str) -> Scratch {
+        static SERIAL: AtomicU32 = AtomicU32::new(0);
+        let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
+        let path =
+            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{serial}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Scratch { path }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// `nixl_path` of the stores in it.
+    pub fn data(&self) -> PathBuf {
+        self.path.join("data")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let removed = std::fs::remove_dir_all(&self.path);
+        assert!(removed.is_ok() || std::thread::panicking(), "{}: {removed:?}", self.path.display());
+    }
+}
+
+/// Where a store keeps its objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Layout {
+    /// Slots of a pool.
+    Static,
+    /// A file per key, named by its digest.
+    Sharded,
+    /// A file per key, named as LMCache names it.
+    Lmcache,
+}
+
+/// The settings of a store.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    pub backend: &'static str,
+    pub layout: Layout,
+    pub direct_io: bool,
+    pub uring: bool,
+    /// The schedule of the fault-injecting wrapper; "" for none.
+    pub fault: &'static str,
+    pub slots: u32,
+    pub chunk_bytes: u64,
+    pub buffer_bytes: u64,
+    pub policy: &'static str,
+    pub capacity_bytes: u64,
+    pub queue_items: u32,
+    pub timeout_ms: u64,
+    pub io_threads: u32,
+    pub kernel_queue_size: u32,
+    pub serve_unverified: bool,
+}
+
+impl Setup {
+    /// A static pool on storage through io_uring with O_DIRECT.
+    pub const POOL: Setup = Setup {
+        backend: "POSIX",
+        layout: Layout::Static,
+        direct_io: true,
+        uring: true,
+        fault: "",
+        slots: 16,
+        chunk_bytes: 1 << 20,
+        buffer_bytes: 8 << 20,
+        policy: "LRU",
+        capacity_bytes: 0,
+        queue_items: 4096,
+        // Far longer than any test: a machine under load must not turn into timeouts.
+        timeout_ms: 600_000,
+        io_threads: 2,
+        kernel_queue_size: 128,
+        serve_unverified: false,
+    };
+
+    /// A file per key.
+    pub const FILES: Setup = Setup { layout: Layout::Sharded, ..Setup::POOL };
+
+    /// A static pool in memory.
+    pub const MEMORY: Setup = Setup { backend: "MEMORY", direct_io: false, ..Setup::POOL };
+
+    /// Whether there are slots, and not files of any size.
+    pub fn is_static(&self) -> bool {
+        self.layout == Layout::Static
+    }
+
+    /// The configuration file of a store at `path`.
+    pub fn yaml(&self, path: &Path) -> String {
+        let mut yaml = format!(
+            "chunk_size: 256\nnixl_buffer_size: {}\nnixl_buffer_device: cpu\ncache_policy: {}\nextra_config:\n  \
+             enable_nixl_storage: true\n  nixl_backend: {}\n  nixl_path: {}\n  use_direct_io: {}\n  \
+             nixl_store_io_threads: {}\n  nixl_store_queue_items: {}\n  nixl_store_timeout_ms: {}\n",
+            self.buffer_bytes,
+            self.policy,
+            self.backend,
+            path.display(),
+            self.direct_io,
+            self.io_threads,
+            self.queue_items,
+            self.timeout_ms,
+        );
+        match self.layout {
+            Layout::Static => {
+                let (slots, chunk_bytes) = (self.slots, self.chunk_bytes);
+                write!(yaml, "  nixl_pool_size: {slots}\n  nixl_store_chunk_bytes: {chunk_bytes}\n").unwrap();
+            }
+            layout => {
+                let name = if layout == Layout::Sharded { "sharded" } else { "lmcache" };
+                write!(yaml, "  nixl_pool_size: 0\n  nixl_store_layout: {name}\n").unwrap();
+                writeln!(yaml, "  nixl_store_capacity_bytes: {}", self.capacity_bytes).unwrap();
+                writeln!(yaml, "  nixl_store_serve_unverified: {}", self.serve_unverified).unwrap();
+            }
+        }
+        let mut parameters = String::new();
+        if self.backend == "POSIX" {
+            writeln!(parameters, "    use_uring: {}", self.uring).unwrap();
+            writeln!(parameters, "    kernel_queue_size: {}", self.kernel_queue_size).unwrap();
+        }
+        if !self.fault.is_empty() {
+            writeln!(parameters, "    fault: \"{}\"", self.fault).unwrap();
+        }
+        if !parameters.is_empty() {
+            write!(yaml, "  nixl_backend_params:\n{parameters}").unwrap();
+        }
+        yaml
+    }
+}

@@ -1,0 +1,183 @@
+//! One body of tests over every kind of store: what the C API promises does not depend on where the bytes are, nor on
+//! how they move.
+//!
+//! Each line of the table at the end is a store; each test in `promises!` runs on each. With feature
+//! `fault-injection` every store comes a second time, with transfers that stop short, are interrupted and are
+//! refused for a moment; nobody above the transfers may notice.
+
+// Helpers may unwrap as tests do.
+#![cfg(test)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod batches;
+mod capacities;
+mod keys;
+mod model;
+mod ranges;
+mod registered;
+mod room;
+mod segments;
+mod sizes;
+
+use common::status::OK;
+use common::{Layout, Scratch, Setup, Store};
+
+const KIB: usize = 1 << 10;
+const MIB: usize = 1 << 20;
+
+/// A line of the table.
+struct Case {
+    name: &'static str,
+    setup: Setup,
+}
+
+/// A store of that line, open in a directory of its own.
+struct Opened<'c> {
+    case: &'c Case,
+    scratch: Scratch,
+    store: Store,
+}
+
+impl Case {
+    /// Opens it with room for `slots` objects of up to `chunk_bytes`.
+    fn open(&self, slots: u32, chunk_bytes: usize) -> Opened<'_> {
+        self.open_with(Setup { slots, chunk_bytes: chunk_bytes as u64, ..self.setup.clone() })
+    }
+
+    fn open_with(&self, setup: Setup) -> Opened<'_> {
+        let scratch = Scratch::new(self.name);
+        let store = Store::open(&setup, &scratch);
+        Opened { case: self, scratch, store }
+    }
+
+    fn has_faults(&self) -> bool {
+        !self.setup.fault.is_empty()
+    }
+
+    /// Whether objects outlive the process.
+    fn is_durable(&self) -> bool {
+        self.setup.backend != "MEMORY"
+    }
+}
+
+impl Opened<'_> {
+    /// Ends a test in which nothing was to be damaged: nothing was, nothing is left over, and it closes cleanly.
+    #[track_caller]
+    fn end(self) {
+        let stats = self.store.stats();
+        assert_eq!((stats.corruptions, stats.quarantined_slots), (0, 0));
+        assert_eq!((stats.items_in_flight, stats.timed_out), (0, 0));
+        assert_eq!(self.store.close(), OK);
+    }
+
+    /// Asserts that the faults of the schedule were met and overcome, if there is one.
+    #[track_caller]
+    fn assert_faults_were_met(&self) {
+        let stats = self.store.stats();
+        let met = (stats.short_transfers > 0, stats.retries > 0);
+        if self.case.has_faults() {
+            assert_eq!(met, (true, true), "the schedule {} was not met", self.case.setup.fault);
+        } else {
+            assert_eq!(met, (false, false), "faults without a schedule");
+        }
+    }
+}
+
+/// One test on one store.
+macro_rules! promise {
+    ($file:ident, $test:ident) => {
+        #[test]
+        fn $test() {
+            super::$file::$test(&CASE);
+        }
+    };
+}
+
+/// All tests on one store.
+macro_rules! store {
+    ($(#[$attribute:meta])* $name:ident, $setup:expr) => {
+        $(#[$attribute])*
+        mod $name {
+            use super::*;
+            const CASE: Case = Case { name: stringify!($name), setup: $setup };
+
+            promise!(sizes, objects_of_every_size_come_back);
+            promise!(segments, objects_in_many_segments_come_back);
+            promise!(segments, a_batch_of_scattered_objects_comes_back);
+            promise!(ranges, a_range_is_that_part_and_no_more);
+            promise!(ranges, a_range_past_the_end_is_refused);
+            promise!(capacities, too_small_a_buffer_is_told_the_length);
+            promise!(capacities, room_beyond_the_object_is_left_alone);
+            promise!(batches, hits_and_misses_of_a_batch_are_told_apart);
+            promise!(batches, one_key_twice_in_a_batch_is_one_of_both);
+            promise!(batches, errors_land_on_their_items);
+            promise!(keys, keys_are_any_bytes);
+            promise!(keys, questions_about_keys_agree_with_gets);
+            promise!(keys, a_key_replaced_has_the_new_object_alone);
+            promise!(keys, objects_are_there_after_a_restart);
+            promise!(room, a_full_store_evicts_what_was_used_longest_ago);
+            promise!(room, a_pinned_key_is_neither_evicted_nor_removed);
+            promise!(room, clear_leaves_what_is_pinned);
+            promise!(registered, registered_memory_is_source_and_target);
+            promise!(registered, allocated_memory_is_source_and_target);
+            promise!(registered, memory_is_given_back_when_its_transfers_are_over);
+            promise!(model, random_operations_agree_with_a_map);
+            promise!(model, statistics_add_up);
+        }
+    };
+}
+
+/// Every transfer may be cut short, interrupted, or refused for a moment, in a mix that shifts from one to the next.
+#[cfg(feature = "fault-injection")]
+const FAULTS: &str = "short:3,eintr:5,eagain:7";
+
+store!(pool_uring_direct, Setup::POOL);
+store!(pool_uring_buffered, Setup { direct_io: false, ..Setup::POOL });
+store!(pool_threads_direct, Setup { uring: false, ..Setup::POOL });
+// The least of everything: four slices of staging buffer, a ring of 16, one thread.
+store!(
+    pool_tight,
+    Setup { buffer_bytes: 256 << 10, kernel_queue_size: 16, io_threads: 1, queue_items: 16, ..Setup::POOL }
+);
+store!(files_sharded_direct, Setup::FILES);
+store!(files_sharded_buffered, Setup { direct_io: false, ..Setup::FILES });
+store!(files_lmcache_direct, Setup { layout: Layout::Lmcache, ..Setup::FILES });
+store!(memory, Setup::MEMORY);
+
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_pool_uring_direct,
+    Setup { fault: FAULTS, ..Setup::POOL }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_pool_uring_buffered,
+    Setup { fault: FAULTS, direct_io: false, ..Setup::POOL }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_pool_threads_direct,
+    Setup { fault: FAULTS, uring: false, ..Setup::POOL }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_files_sharded_direct,
+    Setup { fault: FAULTS, ..Setup::FILES }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_files_sharded_buffered,
+    Setup { fault: FAULTS, direct_io: false, ..Setup::FILES }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_files_lmcache_direct,
+    Setup { fault: FAULTS, layout: Layout::Lmcache, ..Setup::FILES }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_memory,
+    Setup { fault: FAULTS, ..Setup::MEMORY }
+);
