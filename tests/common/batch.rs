@@ -20,6 +20,7 @@ struct Item {
     key: Vec<u8>,
     segments: Vec<nixl_store_segment_t>,
     range_offset: Option<u64>,
+    flags: u32,
 }
 
 /// How a batch is submitted.
@@ -67,7 +68,12 @@ impl<'m> Batch<'m> {
 
     /// An item over segments that the test itself keeps valid until the batch has ended.
     pub fn raw(&mut self, key: &[u8], segments: Vec<nixl_store_segment_t>, range_offset: Option<u64>) {
-        self.items.push(Item { key: key.to_vec(), segments, range_offset });
+        self.items.push(Item { key: key.to_vec(), segments, range_offset, flags: 0 });
+    }
+
+    /// Adds flags to the item added last.
+    pub fn flag(&mut self, flags: u32) {
+        self.items.last_mut().unwrap().flags |= flags;
     }
 
     pub(super) fn submit<'s>(
@@ -85,7 +91,7 @@ impl<'m> Batch<'m> {
                 segments: item.segments.as_ptr(),
                 segment_count: item.segments.len() as u64,
                 object_offset: item.range_offset.unwrap_or(0),
-                flags: if item.range_offset.is_some() { NIXL_STORE_ITEM_RANGE } else { 0 },
+                flags: item.flags | if item.range_offset.is_some() { NIXL_STORE_ITEM_RANGE } else { 0 },
                 reserved: 0,
             })
             .collect();

@@ -1,7 +1,9 @@
 //! Keys: what they may be, what can be asked of them, and what becomes of the old object.
 
-use crate::common::status::{BUFFER_TOO_SMALL, NOT_FOUND, OK};
-use crate::common::{Layout, Store, payload};
+use nixl_store::capi::{NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP};
+
+use crate::common::status::{BUFFER_TOO_SMALL, NOT_FOUND, OK, Status};
+use crate::common::{Batch, Layout, Store, payload};
 use crate::{Case, KIB, MIB};
 
 /// A key is bytes, not text: zeros, newlines, slashes, one byte or the longest; and keys that differ in their last
@@ -144,5 +146,59 @@ pub fn objects_are_there_after_a_restart(case: &Case) {
         assert_eq!((after.keys, after.bytes_stored), (19, before.bytes_stored));
         assert_eq!(after.slots_free, before.slots_free);
     }
+    opened.end();
+}
+
+/// An engine whose keys stand for their content puts a block again without knowing that it is there. With the flag
+/// the stored bytes stay, nothing is written and nothing is counted as put; what is not there is put as ever.
+pub fn a_put_that_keeps_leaves_what_is_stored(case: &Case) {
+    let opened = case.open(8, 64 * KIB);
+    let store = &opened.store;
+    let (old, new) = (payload(1, 40 * KIB), payload(2, 50 * KIB));
+    assert_eq!(store.put(b"there", &old), OK);
+    let before = store.stats();
+    let mut puts = Batch::new();
+    for key in [&b"there"[..], b"absent"] {
+        puts.put(key, &new);
+        puts.flag(NIXL_STORE_ITEM_KEEP);
+    }
+    let (status, results) = store.put_batch(&puts);
+    assert_eq!(status, OK);
+    assert_eq!((results[0].bytes, results[0].object_length), (0, 40 * KIB as u64));
+    assert_eq!((results[1].bytes, results[1].object_length), (50 * KIB as u64, 50 * KIB as u64));
+    assert_eq!(store.fetch(b"there", MIB), Some(old));
+    assert_eq!(store.fetch(b"absent", MIB), Some(new));
+    let after = store.stats();
+    assert_eq!((after.puts_ok - before.puts_ok, after.bytes_put - before.bytes_put), (1, 50 * KIB as u64));
+    opened.end();
+}
+
+/// An engine whose blocks all have one length must not take a shorter or longer object for one of them: with the flag
+/// it is not found, and stays stored.
+pub fn an_exact_get_takes_no_other_length(case: &Case) {
+    let opened = case.open(8, 64 * KIB);
+    let store = &opened.store;
+    for (key, length) in
+        [(&b"right"[..], 9000), (b"shorter", 8999), (b"longer", 9001), (b"tiny", 1), (b"large", 40000)]
+    {
+        assert_eq!(store.put(key, &payload(length as u64, length)), OK);
+    }
+    for (key, length) in
+        [(&b"right"[..], 9000), (b"shorter", 8999), (b"longer", 9001), (b"tiny", 1), (b"large", 40000)]
+    {
+        let mut buffer = vec![0; 9000];
+        let mut gets = Batch::new();
+        gets.get(key, &mut buffer);
+        gets.flag(NIXL_STORE_ITEM_EXACT);
+        let (status, results) = store.get_batch(&gets);
+        drop(gets);
+        let wanted = if length == 9000 { OK } else { NOT_FOUND };
+        assert_eq!((status, Status(results[0].status)), (wanted, wanted), "{length}");
+        if length == 9000 {
+            assert_eq!(buffer, payload(9000, 9000));
+        }
+        assert_eq!(store.contains(key), OK);
+    }
+    assert_eq!(store.stats().corruptions, 0);
     opened.end();
 }

@@ -114,6 +114,8 @@ macro_rules! store {
             promise!(batches, one_key_twice_in_a_batch_is_one_of_both);
             promise!(batches, errors_land_on_their_items);
             promise!(keys, keys_are_any_bytes);
+            promise!(keys, a_put_that_keeps_leaves_what_is_stored);
+            promise!(keys, an_exact_get_takes_no_other_length);
             promise!(keys, questions_about_keys_agree_with_gets);
             promise!(keys, a_key_replaced_has_the_new_object_alone);
             promise!(keys, objects_are_there_after_a_restart);
