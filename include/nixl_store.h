@@ -839,7 +839,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  *   is set, or object_offset without it. Nothing was submitted, as with every error below.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
- * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline.
+ * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+ *   yet, or completions not drained; the message says which.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  * - The common errors.
  *
@@ -878,7 +879,8 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  *   without NIXL_STORE_ITEM_RANGE; segments overlap. Nothing was submitted, as with every error below.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
- * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline.
+ * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+ *   yet, or completions not drained; the message says which.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  * - The common errors.
  *
@@ -1052,12 +1054,11 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * May be called from any thread.
  *
  * Returns:
- * - NIXL_STORE_OK: registered.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, length 0; the region wraps around the end of memory, or
- *   overlaps a registered one.
+ * - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as
+ *   without a registration.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, length 0; the region wraps around the end of memory, is not
+ *   mapped, or overlaps a registered one.
  * - NIXL_STORE_ERROR_BUSY: the table of regions is full.
- * - NIXL_STORE_ERROR_UNSUPPORTED: the backend cannot register this memory. Transfers work without.
- * - NIXL_STORE_ERROR_OUT_OF_MEMORY, _IO, _PERMISSION: the system refused to pin it. Transfers work without.
  * - The common errors.
  */
 nixl_store_status_t nixl_store_memory_register(nixl_store_t *store, void *address, size_t length);
@@ -1093,15 +1094,16 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
  * - NIXL_STORE_OK: allocated.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: length is 0; address_out is NULL or misaligned.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: the buffer has no free stretch of that length.
- * - NIXL_STORE_ERROR_UNSUPPORTED: the store has no staging buffer in host memory.
  * - The common errors.
  */
 nixl_store_status_t nixl_store_memory_allocate(nixl_store_t *store, size_t length, void **address_out);
 
 /**
- * Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
+ * Frees what nixl_store_memory_allocate() gave.
  *
- * store: an open store. address: exactly as it was given. NULL is not accepted.
+ * store: an open store.
+ * address: exactly as it was given. NULL is not accepted. No batch that is under way may use the memory: what is freed
+ * serves the next transfer.
  *
  * May be called from any thread.
  *

@@ -3,6 +3,8 @@
 //! An engine hands over raw pointers. Whatever it gets wrong has to come back as a status, in every
 //! thread, with a message that names the function.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, in which a panic is a failure")]
+
 use std::ffi::{CStr, c_char, c_void};
 use std::ptr;
 

@@ -120,7 +120,7 @@ void replay_report(replay_totals_t *totals, const nixl_store_capabilities_t *cap
 
     print_traffic(totals);
 
-    printf("\n  %-22s%s\n", "requests", grouped(a, totals->requests_done));
+    printf("\n  %-22s%s of %s\n", "requests", grouped(a, totals->requests_done), grouped(b, totals->request_count));
     printf("  %-22s%s\n", "blocks referenced", grouped(a, totals->blocks_referenced));
     printf("  %-22s%.1f %% (a cache that never evicts: %.1f %%)\n", "blocks hit",
            percent_of(totals->blocks_hit, totals->blocks_referenced),

@@ -110,7 +110,7 @@ mod injecting {
         fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
             self.requests += 1;
             let due = self.schedule.iter().find(|(fault, every)| {
-                self.requests % every == 0
+                self.requests.is_multiple_of(*every)
                     && !matches!(fault, Fault::Errno(_, Some(only)) if *only != request.direction)
             });
             match due {

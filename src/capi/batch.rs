@@ -40,7 +40,8 @@ use crate::store::{BatchBuilder, Direction};
 ///   is set, or object_offset without it. Nothing was submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
-/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline.
+/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+///   yet, or completions not drained; the message says which.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 /// - The common errors.
 ///
@@ -83,7 +84,8 @@ pub unsafe extern "C" fn nixl_store_batch_put(
 ///   without NIXL_STORE_ITEM_RANGE; segments overlap. Nothing was submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
-/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline.
+/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+///   yet, or completions not drained; the message says which.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 /// - The common errors.
 ///

@@ -22,12 +22,11 @@ use crate::memory::HostPtr;
 /// May be called from any thread.
 ///
 /// Returns:
-/// - NIXL_STORE_OK: registered.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, length 0; the region wraps around the end of memory, or
-///   overlaps a registered one.
+/// - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as
+///   without a registration.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, length 0; the region wraps around the end of memory, is not
+///   mapped, or overlaps a registered one.
 /// - NIXL_STORE_ERROR_BUSY: the table of regions is full.
-/// - NIXL_STORE_ERROR_UNSUPPORTED: the backend cannot register this memory. Transfers work without.
-/// - NIXL_STORE_ERROR_OUT_OF_MEMORY, _IO, _PERMISSION: the system refused to pin it. Transfers work without.
 /// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_memory_register(
@@ -82,7 +81,6 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
 /// - NIXL_STORE_OK: allocated.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: length is 0; address_out is NULL or misaligned.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: the buffer has no free stretch of that length.
-/// - NIXL_STORE_ERROR_UNSUPPORTED: the store has no staging buffer in host memory.
 /// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_memory_allocate(
@@ -100,9 +98,11 @@ pub unsafe extern "C" fn nixl_store_memory_allocate(
     })
 }
 
-/// Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
+/// Frees what nixl_store_memory_allocate() gave.
 ///
-/// store: an open store. address: exactly as it was given. NULL is not accepted.
+/// store: an open store.
+/// address: exactly as it was given. NULL is not accepted. No batch that is under way may use the memory: what is freed
+/// serves the next transfer.
 ///
 /// May be called from any thread.
 ///

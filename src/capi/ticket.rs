@@ -47,32 +47,27 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
 ) -> nixl_store_status_t {
     with_store("nixl_store_ticket_wait", store, |open| {
         check_ticket(ticket)?;
-        let capacity = match results_out {
-            unwanted if unwanted.is_null() => usize::MAX,
-            wanted => {
-                check::typed("results_out", wanted)?;
-                result_capacity
+        let wanted = !results_out.is_null();
+        if wanted {
+            check::typed("results_out", results_out)?;
+            let items = open.store.ticket_item_count(ticket)?;
+            if result_capacity < items {
+                return Err(invalid(format!(
+                    "result_capacity is {result_capacity}, the batch has {items} items"
+                )));
             }
-        };
-        if capacity == 0 {
-            return Err(invalid("result_capacity is 0, less than any batch has items"));
         }
         let timeout = (timeout_ms != NIXL_STORE_TIMEOUT_INFINITE).then(|| Duration::from_millis(timeout_ms));
-        let mut items = 0;
         let mut failed = None;
         let status = open.store.ticket_wait(ticket, timeout, &mut |index, result| {
-            items = items.max(index.saturating_add(1));
             if result.status.is_error() && failed.is_none() {
                 failed = Some((index, result));
             }
-            if !results_out.is_null() && index < capacity {
+            if wanted && index < result_capacity {
                 // SAFETY: below the capacity that the caller vouched for; aligned and not NULL.
                 unsafe { results_out.add(index).write(result_to_c(&result)) };
             }
         })?;
-        if items > capacity {
-            return Err(invalid(format!("result_capacity is {capacity}, the batch has {items} items")));
-        }
         match failed {
             Some((index, result)) if status.is_error() => {
                 Err(Error::new(status, format!("item {index}: {}", item_error(&result))))

@@ -20,6 +20,7 @@ use crate::error::{Error, Result, Status};
 use crate::memory::Staging;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 use crate::sys::file::DirectAlignment;
+use crate::sys::random_u128;
 use crate::transfer::ticket::TicketTable;
 
 /// Bytes of the staging buffer where the configuration names none (LMCache 0.5 forbids
@@ -87,7 +88,7 @@ impl Store {
             shared,
             keys: placed.keys,
             lanes: Mutex::new(handles),
-            tickets: TicketTable::default(),
+            tickets: TicketTable::new(random_u128().map_or(0, |random| random as u32)),
             queues: Mutex::new(HashMap::new()),
             queue_next: AtomicU64::new(1),
             regions: Regions::new(u16::try_from(parts).unwrap_or(u16::MAX)),

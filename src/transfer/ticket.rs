@@ -17,7 +17,7 @@ pub struct TicketTable {
     free: ArrayQueue<u32>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Place {
     generation: u32,
     batch: Option<Arc<Batch>>,
@@ -31,18 +31,19 @@ pub struct Reserved {
     pub ticket: u64,
 }
 
-impl Default for TicketTable {
-    fn default() -> TicketTable {
+impl TicketTable {
+    /// An empty table. Tables with different `salt` give different numbers, so that a ticket shown to the
+    /// wrong store is recognised.
+    pub fn new(salt: u32) -> TicketTable {
         let free = ArrayQueue::new(TICKETS_MAX as usize);
         for index in 0..TICKETS_MAX {
             // As many pushes as there is room for.
             let _ = free.push(index);
         }
-        TicketTable { places: (0..TICKETS_MAX).map(|_| Mutex::default()).collect(), free }
+        let place = |_| Mutex::new(Place { generation: salt, batch: None });
+        TicketTable { places: (0..TICKETS_MAX).map(place).collect(), free }
     }
-}
 
-impl TicketTable {
     /// Takes a place. `None`: all are taken.
     pub fn reserve(&self) -> Option<Reserved> {
         let index = self.free.pop()?;
@@ -110,7 +111,7 @@ mod tests {
     /// A ticket is good until it is taken, then for nobody; zero and invented numbers never are.
     #[test]
     fn stale_and_invented_tickets_are_recognised() {
-        let table = TicketTable::default();
+        let table = TicketTable::new(7);
         for invented in [0, 1, u64::MAX, 1 << 32, u64::from(TICKETS_MAX) + 1] {
             assert!(table.get(invented).is_none() && table.take(invented).is_none());
         }

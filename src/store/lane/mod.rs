@@ -18,7 +18,7 @@ use slab::Slab;
 use self::job::{Job, Work};
 use super::engine::{Command, Shared};
 use super::placement::{Key, Placement};
-use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, Wait};
+use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, REGION_BYTES_MAX, Wait};
 use crate::error::Status;
 use crate::memory::staging::Slice;
 use crate::memory::{AlignedBuffer, HostSlice, Segment};
@@ -30,7 +30,7 @@ use crate::transfer::op::{Op, Progress};
 const JOBS_MAX: usize = 256;
 /// Bytes that one lane keeps under way. Enough to cover a device's latency; more would only let one
 /// lane take items that another could work on.
-const BYTES_IN_FLIGHT_MAX: usize = 32 << 20;
+const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
 /// One part in this many of the queue is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Unused buffers and lists that a lane keeps for the next item.
@@ -111,6 +111,8 @@ pub(super) fn spawn<P: Placement>(
         if let Err(panic) = outcome {
             shared.poison(&panic_message(&*panic));
             shared.drop_waiting();
+            // Whoever opens the store may still wait for this lane's answer.
+            drop(opened.send(Err(std::io::Error::other("the lane panicked"))));
         }
     })
 }
@@ -228,7 +230,7 @@ impl<P: Placement> Lane<P> {
     fn start(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((batch, _, _)) = guard.parts() else { return };
         if let Some(status) = batch.stopped() {
-            return self.shared.finish(guard, ItemResult::of(status));
+            return self.finish(guard, ItemResult::of(status));
         }
         match batch.direction {
             Direction::Get => self.start_get(guard),
@@ -391,14 +393,28 @@ impl<P: Placement> Lane<P> {
         self.spare_slices.pop().unwrap_or_default()
     }
 
+    /// Registers the staging buffer. False: transfers through it pin its pages each time.
     fn register_staging(&mut self) -> bool {
         let region = self.shared.staging.region();
         let mut all = true;
-        for (index, start) in (0..region.length).step_by(crate::backend::REGION_BYTES_MAX).enumerate() {
-            let length = (region.length - start).min(crate::backend::REGION_BYTES_MAX);
+        for (index, start) in (0..region.length).step_by(REGION_BYTES_MAX).enumerate() {
+            let length = (region.length - start).min(REGION_BYTES_MAX);
             let part = HostSlice { pointer: region.pointer.offset(start), length };
-            let done = u16::try_from(index).is_ok_and(|index| matches!(self.register(index, part), Ok(true)));
-            all &= done;
+            let Ok(index) = u16::try_from(index) else { return false };
+            match self.register(index, part) {
+                Ok(gained) => all &= gained,
+                Err(error) => {
+                    // All lanes meet the same limit; one says so.
+                    if self.index == 0 {
+                        self.shared.logger.warn(format_args!(
+                            "the staging buffer of {} bytes cannot be registered with the kernel ({error}); transfers \
+                             through it go on without. A locked-memory limit (ulimit -l) is the usual cause",
+                            region.length
+                        ));
+                    }
+                    return false;
+                }
+            }
         }
         all
     }
@@ -428,8 +444,10 @@ impl<P: Placement> Lane<P> {
         }
     }
 
+    /// Ends an item. Whatever it held was given back before, so lanes that wait for such look again.
     fn finish(&self, guard: ItemGuard, result: ItemResult) {
         self.shared.finish(guard, result);
+        self.shared.relieve();
     }
 }
 

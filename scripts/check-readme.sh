@@ -1,0 +1,65 @@
+#!/bin/sh
+# Compiles every C block of the documents against the header, and looks for every file that they link to. What is
+# shown to a reader has to be true as it stands there.
+#
+# A block with a main() is a program of its own. Any other is a piece of one: the header and the standard headers that
+# the README names are put in front of it.
+set -eu
+cd "$(dirname "$0")/.."
+
+documents="README.md ARCHITECTURE.md CHANGELOG.md docs/*.md"
+flags="-std=c99 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude"
+
+compiler=
+for candidate in ${CC:-} cc gcc clang; do
+    command -v "$candidate" >/dev/null && compiler=$candidate && break
+done
+[ -n "$compiler" ] || { echo "no C compiler found" >&2; exit 2; }
+
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+failed=0
+compiled=0
+# shellcheck disable=SC2086 -- a list of patterns, here and below
+for document in $documents; do
+    # One file per block, named after the line it starts in. `#line` makes the compiler speak of the document's lines.
+    awk -v name="$work/$(basename "$document" .md)" -v document="$document" '
+        /^```c$/ { file = name "-" NR ".c"; text = ""; line = NR + 1; next }
+        /^```$/ && file {
+            pieces = "nixl_store.h stdint.h stdio.h stdlib.h string.h"
+            if (text !~ /int main\(/) {
+                count = split(pieces, headers, " ")
+                for (i = 1; i <= count; i++) print "#include <" headers[i] ">" > file
+            }
+            printf "#line %d \"%s\"\n%s", line, document, text > file
+            close(file); file = ""; next
+        }
+        file { text = text $0 "\n" }
+        END { if (file) { print document ":" line - 1 ": this block does not end" > "/dev/stderr"; exit 1 } }
+    ' "$document" || failed=1
+done
+
+for block in "$work"/*.c; do
+    [ -e "$block" ] || continue
+    # shellcheck disable=SC2086 -- the flags are meant to be split
+    "$compiler" $flags "$block" || failed=1
+    compiled=$((compiled + 1))
+done
+# A pattern that matches nothing would find nothing wrong.
+[ "$compiled" -ge 10 ] || { echo "only $compiled C blocks were found in $documents" >&2; exit 1; }
+
+links=0
+for document in $documents; do
+    for target in $(grep -o ']([^)#]*[^)]*)' "$document" | sed -e 's/^](//' -e 's/)$//' -e 's/#.*//'); do
+        case $target in
+        http://* | https://*) continue ;;
+        esac
+        links=$((links + 1))
+        [ -e "$(dirname "$document")/$target" ] ||
+            { echo "$document: links to $target, which is not there" >&2; failed=1; }
+    done
+done
+
+[ "$failed" = 0 ] || exit 1
+echo "$compiled C blocks compile, $links links lead somewhere"
