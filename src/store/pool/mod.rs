@@ -30,7 +30,7 @@ use crate::log::Logger;
 use crate::store::record;
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
-use crate::sys::random_u128;
+use crate::sys::{lock, random_u128};
 use manifest::Manifest;
 use owner::Owned;
 
@@ -182,6 +182,10 @@ impl Pool {
     /// children. All transfers must have ended. In a forked child drop the pool instead: releasing
     /// it there would take the lock from the parent.
     pub fn release(self) {
+        for file in &self.files {
+            // As below: closing the file drops the lock as well.
+            let _ = lock::unlock(file);
+        }
         self.owned.unlock();
     }
 
