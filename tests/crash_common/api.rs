@@ -68,7 +68,11 @@ impl Log {
     /// Messages of this level that hold `text`.
     pub fn matching(&self, level: u32, text: &str) -> Vec<String> {
         let lines = self.lines();
-        lines.into_iter().filter(|(of, line)| *of == level && line.contains(text)).map(|(_, line)| line).collect()
+        lines
+            .into_iter()
+            .filter(|(of, line)| *of == level && line.contains(text))
+            .map(|(_, line)| line)
+            .collect()
     }
 }
 
@@ -140,7 +144,9 @@ impl Store {
 
     pub fn put(&self, key: &str, data: &[u8]) -> Outcome<()> {
         // SAFETY: both slices are readable for their lengths.
-        ok(unsafe { nixl_store_put(self.handle, key.as_ptr().cast(), key.len(), data.as_ptr().cast(), data.len()) })
+        ok(unsafe {
+            nixl_store_put(self.handle, key.as_ptr().cast(), key.len(), data.as_ptr().cast(), data.len())
+        })
     }
 
     /// Gets into a buffer of `capacity` bytes.
@@ -338,7 +344,8 @@ impl Store {
         };
         // SAFETY: as many items as stated; the memory of their segments stays where it is (on the heap, owned by
         // `items`) until the ticket was waited for, which `Ticket` sees to.
-        let status = unsafe { call(self.handle, raw.as_ptr(), raw.len(), &raw const options, &raw mut number) };
+        let status =
+            unsafe { call(self.handle, raw.as_ptr(), raw.len(), &raw const options, &raw mut number) };
         match ok(status) {
             Ok(()) => Ok(Ticket { store: self, number, items, done: false }),
             Err(failure) => Err(Refused { failure, items }),

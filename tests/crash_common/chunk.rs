@@ -5,7 +5,9 @@ pub const BYTES_MIN: usize = 16;
 
 /// FNV-1a.
 pub fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
+    bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3))
 }
 
 /// The payload of `version` of `key`: the version, the length, then bytes made from key, version and place.
@@ -33,7 +35,9 @@ pub fn read(key: &str, payload: &[u8]) -> Result<u64, String> {
     let wanted = fill(key, version, payload.len());
     match wanted.iter().zip(payload).position(|(wanted, found)| wanted != found) {
         None => Ok(version),
-        Some(place) => Err(format!("{key}: byte {place} of {} is not that of version {version}", payload.len())),
+        Some(place) => {
+            Err(format!("{key}: byte {place} of {} is not that of version {version}", payload.len()))
+        }
     }
 }
 

@@ -118,7 +118,8 @@ impl Disk {
 
     fn mount_image(&mut self) -> Result<(), String> {
         let image = self.image.as_ref().expect("a disk with an image");
-        let options = if self.options.is_empty() { "loop".to_owned() } else { format!("loop,{}", self.options) };
+        let options =
+            if self.options.is_empty() { "loop".to_owned() } else { format!("loop,{}", self.options) };
         run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(image).arg(&self.mount))?;
         self.mounted = true;
         Ok(())
@@ -146,7 +147,11 @@ impl Drop for Disk {
 
 fn run(command: &mut Command) -> Result<(), String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
-    if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).trim().to_owned()) }
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
 }
 
 fn skipped<T>(name: &str, why: &str) -> Option<T> {

@@ -48,7 +48,11 @@ impl Remote {
     /// The version found, every byte of it checked; `None` is a miss.
     pub fn get(&mut self, key: &str) -> Outcome<Option<u64>> {
         let answer = self.ask(&format!("get {key}"))?;
-        if answer == "miss" { Ok(None) } else { Ok(Some(answer.parse().unwrap_or_else(|_| panic!("{answer}")))) }
+        if answer == "miss" {
+            Ok(None)
+        } else {
+            Ok(Some(answer.parse().unwrap_or_else(|_| panic!("{answer}"))))
+        }
     }
 
     pub fn contains(&mut self, key: &str) -> Outcome<bool> {
@@ -77,7 +81,8 @@ impl Remote {
 
     pub fn stats(&mut self) -> HashMap<String, u64> {
         let answer = self.ask("stats").unwrap();
-        let pair = |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
+        let pair =
+            |word: &str| word.split_once('=').map(|(name, value)| (name.to_owned(), value.parse().unwrap()));
         answer.split(' ').filter_map(pair).collect()
     }
 
@@ -127,7 +132,9 @@ fn serve(peer: &mut Peer) {
     while let Some(line) = peer.line() {
         match act(&line, &mut store) {
             Ok(answer) => peer.say(&format!("ok {}", answer.replace('\n', " "))),
-            Err(failure) => peer.say(&format!("err {} {}", failure.status, failure.message.replace('\n', " "))),
+            Err(failure) => {
+                peer.say(&format!("err {} {}", failure.status, failure.message.replace('\n', " ")))
+            }
         }
     }
 }
@@ -179,7 +186,8 @@ fn act(line: &str, place: &mut Option<Store>) -> Outcome<String> {
         }
         ["log"] => {
             let lines = store.log.lines();
-            let lines: Vec<String> = lines.into_iter().map(|(level, line)| format!("{level} {line}")).collect();
+            let lines: Vec<String> =
+                lines.into_iter().map(|(level, line)| format!("{level} {line}")).collect();
             lines.join("\u{1}")
         }
         ["close"] => {
