@@ -460,7 +460,8 @@ typedef struct {
      */
     size_t struct_size;
     /**
-     * Milliseconds from submit in which the whole batch has to end; 0: the store's default (the setting
+     * Milliseconds from submit after which items not yet started end with NIXL_STORE_ERROR_TIMED_OUT; those under way
+     * finish; 0: the store's default (the setting
      * nixl_store_timeout_ms); NIXL_STORE_TIMEOUT_INFINITE: none.
      */
     uint64_t timeout_ms;
@@ -554,7 +555,7 @@ typedef struct {
      */
     uint64_t keys;
     /**
-     * Gauge, bytes: payload stored now, as far as this process knows.
+     * Gauge, bytes: payload stored now; in a dynamic store whole files, as far as this process knows them.
      */
     uint64_t bytes_stored;
     /**
@@ -622,7 +623,7 @@ typedef struct {
      */
     uint64_t corruptions;
     /**
-     * Counter: slots taken out of use because of that or because of I/O errors.
+     * Gauge: slots that are out of use because of that or because of I/O errors.
      */
     uint64_t quarantined_slots;
     /**
@@ -656,7 +657,7 @@ typedef struct {
      */
     size_t struct_size;
     /**
-     * Bytes of the largest object that can be put; 0: no bound.
+     * Bytes of the largest object that can be put; 0: nothing but the device bounds it.
      */
     uint64_t object_bytes_max;
     /**
@@ -741,14 +742,16 @@ nixl_store_status_t nixl_store_open(const char *config_path,
  *
  * store: an open store.
  * key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
- * data: length bytes of host memory, at least 1; read until the call returns and never after. Memory that was
- * registered or allocated with nixl_store_memory_*() saves a copy.
+ * data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned
+ * to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
  *
- * Waits for the time of the setting nixl_store_timeout_ms at most. May be called from any thread, several at a time.
+ * Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
+ * waited for, because the device may still be using the memory. May be called from any thread, several at a time.
  *
  * Returns:
  * - NIXL_STORE_OK: stored.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory; or
+ *   the key has no file name in the layout lmcache.
  * - NIXL_STORE_ERROR_TOO_LARGE: length is beyond object_bytes_max of the capabilities.
  * - NIXL_STORE_ERROR_POOL_FULL: every slot is pinned, in use or quarantined.
  * - NIXL_STORE_ERROR_NO_SPACE: the device is full and eviction could not help.
@@ -768,11 +771,12 @@ nixl_store_status_t nixl_store_put(nixl_store_t *store,
  * store: an open store.
  * key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
  * buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error
- * or NIXL_STORE_NOT_FOUND their content is undefined. Memory that was registered or allocated with
- * nixl_store_memory_*() saves a copy.
+ * or NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the
+ * capabilities moves without a copy; registered memory also spares the kernel pinning it.
  * length_out: gets the length of the object in bytes. Must not lie in buffer.
  *
- * Waits for the time of the setting nixl_store_timeout_ms at most. May be called from any thread, several at a time.
+ * Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
+ * waited for, because the device may still be using the memory. May be called from any thread, several at a time.
  *
  * Returns:
  * - NIXL_STORE_OK: the first *length_out bytes of buffer are the object.
@@ -845,7 +849,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * - The common errors.
  *
  * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
- * _NO_SPACE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED, _POISONED.
+ * _NO_SPACE, _INVALID_ARGUMENT (a key without a file name in the layout lmcache), _IO, _PERMISSION, _OUT_OF_MEMORY,
+ * _TIMED_OUT, _CANCELLED, _POISONED.
  */
 nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
                                          const nixl_store_item_t *items,
@@ -1042,7 +1047,7 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
 /**
  * ======== Full layer: memory ========
  *
- * Registers memory of the caller, so that transfers from and to it go direct wherever the backend allows it.
+ * Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
  *
  * It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which
  * counts against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
@@ -1078,8 +1083,8 @@ nixl_store_status_t nixl_store_memory_register(nixl_store_t *store, void *addres
 nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *address);
 
 /**
- * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. Transfers from
- * and to it always go direct.
+ * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is
+ * page-aligned, so transfers from and to it need no copy.
  *
  * What is allocated is missing for staging; a store keeps back what it needs for that.
  *
@@ -1099,11 +1104,10 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
 nixl_store_status_t nixl_store_memory_allocate(nixl_store_t *store, size_t length, void **address_out);
 
 /**
- * Frees what nixl_store_memory_allocate() gave.
+ * Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
  *
  * store: an open store.
- * address: exactly as it was given. NULL is not accepted. No batch that is under way may use the memory: what is freed
- * serves the next transfer.
+ * address: exactly as it was given. NULL is not accepted.
  *
  * May be called from any thread.
  *
@@ -1208,7 +1212,6 @@ nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, 
  * - NIXL_STORE_OK: pinned.
  * - NIXL_STORE_NOT_FOUND: not stored; nothing was pinned.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
- * - NIXL_STORE_ERROR_BUSY: the table of pins is full.
  * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
  * - The common errors.
  */

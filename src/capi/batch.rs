@@ -46,7 +46,8 @@ use crate::store::{BatchBuilder, Direction};
 /// - The common errors.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
-/// _NO_SPACE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED, _POISONED.
+/// _NO_SPACE, _INVALID_ARGUMENT (a key without a file name in the layout lmcache), _IO, _PERMISSION, _OUT_OF_MEMORY,
+/// _TIMED_OUT, _CANCELLED, _POISONED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_batch_put(
     store: *mut nixl_store_t,

@@ -158,7 +158,6 @@ pub unsafe extern "C" fn nixl_store_key_remove(
 /// - NIXL_STORE_OK: pinned.
 /// - NIXL_STORE_NOT_FOUND: not stored; nothing was pinned.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
-/// - NIXL_STORE_ERROR_BUSY: the table of pins is full.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
 /// - The common errors.
 #[unsafe(no_mangle)]

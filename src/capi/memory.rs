@@ -10,7 +10,7 @@ use crate::memory::HostPtr;
 
 /// ======== Full layer: memory ========
 ///
-/// Registers memory of the caller, so that transfers from and to it go direct wherever the backend allows it.
+/// Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
 ///
 /// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which
 /// counts against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
@@ -65,8 +65,8 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
     })
 }
 
-/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. Transfers from
-/// and to it always go direct.
+/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is
+/// page-aligned, so transfers from and to it need no copy.
 ///
 /// What is allocated is missing for staging; a store keeps back what it needs for that.
 ///
@@ -98,11 +98,10 @@ pub unsafe extern "C" fn nixl_store_memory_allocate(
     })
 }
 
-/// Frees what nixl_store_memory_allocate() gave.
+/// Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
 ///
 /// store: an open store.
-/// address: exactly as it was given. NULL is not accepted. No batch that is under way may use the memory: what is freed
-/// serves the next transfer.
+/// address: exactly as it was given. NULL is not accepted.
 ///
 /// May be called from any thread.
 ///

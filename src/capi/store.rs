@@ -72,14 +72,16 @@ pub unsafe extern "C" fn nixl_store_open(
 ///
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory that was
-/// registered or allocated with nixl_store_memory_*() saves a copy.
+/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned
+/// to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
 ///
-/// Waits for the time of the setting nixl_store_timeout_ms at most. May be called from any thread, several at a time.
+/// Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
+/// waited for, because the device may still be using the memory. May be called from any thread, several at a time.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory; or
+///   the key has no file name in the layout lmcache.
 /// - NIXL_STORE_ERROR_TOO_LARGE: length is beyond object_bytes_max of the capabilities.
 /// - NIXL_STORE_ERROR_POOL_FULL: every slot is pinned, in use or quarantined.
 /// - NIXL_STORE_ERROR_NO_SPACE: the device is full and eviction could not help.
@@ -102,7 +104,7 @@ pub unsafe extern "C" fn nixl_store_put(
         let result = transfer_one(open, Direction::Put, key, data.cast_mut(), length)?;
         match result.status {
             Status::Ok => Ok(Status::Ok),
-            _ => Err(item_error(&result)),
+            status => Err(Error::new(status, "a put cannot end like this")),
         }
     })
 }
@@ -112,11 +114,12 @@ pub unsafe extern "C" fn nixl_store_put(
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
 /// buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error
-/// or NIXL_STORE_NOT_FOUND their content is undefined. Memory that was registered or allocated with
-/// nixl_store_memory_*() saves a copy.
+/// or NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the
+/// capabilities moves without a copy; registered memory also spares the kernel pinning it.
 /// length_out: gets the length of the object in bytes. Must not lie in buffer.
 ///
-/// Waits for the time of the setting nixl_store_timeout_ms at most. May be called from any thread, several at a time.
+/// Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
+/// waited for, because the device may still be using the memory. May be called from any thread, several at a time.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: the first *length_out bytes of buffer are the object.
@@ -156,7 +159,7 @@ pub unsafe extern "C" fn nixl_store_get(
                 let message = format!("the object has {needed} bytes, the buffer {capacity}");
                 return Err(Error::new(Status::BufferTooSmall, message));
             }
-            _ => return Err(item_error(&result)),
+            status => return Err(Error::new(status, "a get cannot end like this")),
         }
         Ok(Status::Ok)
     })
@@ -236,6 +239,12 @@ fn transfer_one(
     let mut outcome = None;
     // Without a deadline of its own: the memory is the caller's again only when the item has ended,
     // and the item's own deadline makes it end.
-    open.store.ticket_wait(ticket, None, &mut |_, result| outcome = Some(result))?;
-    outcome.ok_or_else(|| Error::new(Status::Internal, "the batch ended without a result"))
+    open.store.ticket_wait(ticket, None, &mut |_, result, message| {
+        outcome = Some(match result.status {
+            // Answers of which the caller makes something; the rest are errors.
+            Status::Ok | Status::NotFound | Status::BufferTooSmall => Ok(result),
+            _ => Err(item_error(&result, message)),
+        });
+    })?;
+    outcome.unwrap_or_else(|| Err(Error::new(Status::Internal, "the batch ended without a result")))
 }

@@ -59,9 +59,9 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
         }
         let timeout = (timeout_ms != NIXL_STORE_TIMEOUT_INFINITE).then(|| Duration::from_millis(timeout_ms));
         let mut failed = None;
-        let status = open.store.ticket_wait(ticket, timeout, &mut |index, result| {
+        let status = open.store.ticket_wait(ticket, timeout, &mut |index, result, message| {
             if result.status.is_error() && failed.is_none() {
-                failed = Some((index, result));
+                failed = Some((index, item_error(&result, message)));
             }
             if wanted && index < result_capacity {
                 // SAFETY: below the capacity that the caller vouched for; aligned and not NULL.
@@ -69,8 +69,8 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
             }
         })?;
         match failed {
-            Some((index, result)) if status.is_error() => {
-                Err(Error::new(status, format!("item {index}: {}", item_error(&result))))
+            Some((index, error)) if status.is_error() => {
+                Err(Error::new(status, format!("item {index}: {error}")))
             }
             _ => Ok(status),
         }
@@ -137,12 +137,13 @@ fn result_to_c(result: &ItemResult) -> nixl_store_result_t {
     }
 }
 
-/// What to say about an item that failed.
-pub(super) fn item_error(result: &ItemResult) -> Error {
+/// What to say about an item that failed: what the store said, else what its status and OS error tell.
+pub(super) fn item_error(result: &ItemResult, message: Option<&str>) -> Error {
     let name = status_name(result.status.code()).unwrap_or(c"").to_string_lossy();
-    let message = match result.os_error {
-        0 => format!("ended with {name}"),
-        os_error => format!("ended with {name}: {}", io::Error::from_raw_os_error(os_error)),
+    let text = match (message, result.os_error) {
+        (Some(message), _) => message.to_owned(),
+        (None, 0) => format!("ended with {name}"),
+        (None, os_error) => format!("ended with {name}: {}", io::Error::from_raw_os_error(os_error)),
     };
-    Error::new(result.status, message)
+    Error::new(result.status, text)
 }

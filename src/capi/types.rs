@@ -117,7 +117,8 @@ pub struct nixl_store_result_t {
 pub struct nixl_store_submit_options_t {
     /// sizeof(nixl_store_submit_options_t).
     pub struct_size: usize,
-    /// Milliseconds from submit in which the whole batch has to end; 0: the store's default (the setting
+    /// Milliseconds from submit after which items not yet started end with NIXL_STORE_ERROR_TIMED_OUT; those under way
+    /// finish; 0: the store's default (the setting
     /// nixl_store_timeout_ms); NIXL_STORE_TIMEOUT_INFINITE: none.
     pub timeout_ms: u64,
     /// Queue of the same store that gets a completion for the batch; NULL: none.
@@ -158,7 +159,7 @@ pub struct nixl_store_stats_t {
     pub struct_size: usize,
     /// Gauge: keys stored now, as far as this process knows.
     pub keys: u64,
-    /// Gauge, bytes: payload stored now, as far as this process knows.
+    /// Gauge, bytes: payload stored now; in a dynamic store whole files, as far as this process knows them.
     pub bytes_stored: u64,
     /// Gauge: slots of a static pool; 0 if the store is dynamic.
     pub slots: u64,
@@ -192,7 +193,7 @@ pub struct nixl_store_stats_t {
     pub evictions: u64,
     /// Counter: reads whose record did not prove right (key, length or checksum); each was a miss.
     pub corruptions: u64,
-    /// Counter: slots taken out of use because of that or because of I/O errors.
+    /// Gauge: slots that are out of use because of that or because of I/O errors.
     pub quarantined_slots: u64,
     /// Counter: gets served without a checksum because LMCache wrote the object and the configuration allows it.
     pub gets_unverified: u64,
@@ -212,7 +213,7 @@ pub struct nixl_store_stats_t {
 pub struct nixl_store_capabilities_t {
     /// sizeof(nixl_store_capabilities_t), set by the caller and left as it is.
     pub struct_size: usize,
-    /// Bytes of the largest object that can be put; 0: no bound.
+    /// Bytes of the largest object that can be put; 0: nothing but the device bounds it.
     pub object_bytes_max: u64,
     /// Bytes: segments whose address and length are multiples of it move without a copy; 1: all do.
     pub direct_alignment: u64,

@@ -121,13 +121,21 @@ impl Staging {
         Some(self.region().pointer.offset(first * self.slice_bytes))
     }
 
+    /// Bytes of the run that was lent at this address; 0 if none was.
+    pub fn lent_bytes(&self, pointer: HostPtr) -> usize {
+        let state = lock(&self.state);
+        self.lent_at(&state, pointer).map_or(0, |position| state.lent[position].1 * self.slice_bytes)
+    }
+
+    fn lent_at(&self, state: &State, pointer: HostPtr) -> Option<usize> {
+        let base = self.region().pointer.addr();
+        state.lent.iter().position(|&(first, _)| base + first * self.slice_bytes == pointer.addr())
+    }
+
     /// Takes back what [`Staging::lend`] gave. False: that address was not lent.
     pub fn take_back(&self, pointer: HostPtr) -> bool {
-        let base = self.region().pointer.addr();
         let mut state = lock(&self.state);
-        let slice_bytes = self.slice_bytes;
-        let is_it = |&(first, _): &(usize, usize)| base + first * slice_bytes == pointer.addr();
-        let Some(position) = state.lent.iter().position(is_it) else {
+        let Some(position) = self.lent_at(&state, pointer) else {
             return false;
         };
         let (first, count) = state.lent.swap_remove(position);

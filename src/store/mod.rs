@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod engine;
 pub mod files;
+mod gate;
 pub mod lane;
 pub mod objects;
 mod open;
@@ -27,6 +28,7 @@ use crate::transfer::completion::CompletionQueue;
 use crate::transfer::ticket::TicketTable;
 
 use self::engine::Shared;
+use self::gate::Gate;
 use self::placement::{Key, Keys};
 use self::record::EffectiveKey;
 use self::regions::Regions;
@@ -70,18 +72,20 @@ pub struct Store {
     capabilities: Capabilities,
     spare_batches: ArrayQueue<Arc<Batch>>,
     closing: AtomicBool,
+    gate: Gate,
 }
 
 impl Store {
     /// Refuses new work, drains what is outstanding, writes the snapshot, releases everything.
     ///
     /// # Errors
-    /// [`Status::InvalidHandle`] the second time; what writing the snapshot answers, which only
+    /// [`Status::InvalidHandle`] the second time; [`Status::Poisoned`] after a panic; what writing the snapshot answers, which only
     /// costs the next open a scan.
     pub fn close(&self) -> Result<()> {
         if self.closing.swap(true, Ordering::SeqCst) {
             return Err(Error::new(Status::InvalidHandle, "the store is closed already"));
         }
+        self.gate.wait_until_empty();
         self.tickets.for_each(&mut |batch| {
             batch.wait(None);
         });
@@ -91,7 +95,8 @@ impl Store {
             drop(lane.join());
         }
         // Index and storage may disagree after a panic; the next open reads what storage says.
-        if self.shared.is_poisoned() { Ok(()) } else { self.keys.close() }
+        self.shared.check_poison()?;
+        self.keys.close()
     }
 
     /// In a forked child: gives up what belongs to the parent without touching it. The caller must
@@ -106,7 +111,7 @@ impl Store {
     }
 
     /// Waits for a ticket; `timeout` `None` waits for ever. `InProgress` keeps the ticket, anything
-    /// else released it after `results` saw every item.
+    /// else released it after `results` saw every item, with the message of one that failed if there is room for it.
     ///
     /// # Errors
     /// [`Status::InvalidHandle`] for what is no ticket of this store, or one already waited for.
@@ -114,16 +119,19 @@ impl Store {
         &self,
         ticket: Ticket,
         timeout: Option<Duration>,
-        results: &mut dyn FnMut(usize, ItemResult),
+        results: &mut dyn FnMut(usize, ItemResult, Option<&str>),
     ) -> Result<Status> {
         let batch = self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?;
         if !batch.wait(timeout) {
             return Ok(Status::InProgress);
         }
         let batch = self.tickets.take(ticket).ok_or_else(|| no_ticket(ticket))?;
+        let messages = batch.messages();
         for (index, item) in batch.items().iter().enumerate() {
-            results(index, batch.result(item));
+            let message = messages.iter().find(|(number, _)| *number as usize == index);
+            results(index, batch.result(item), message.map(|(_, text)| text.as_str()));
         }
+        drop(messages);
         let summary = batch.summary();
         // Full: enough spares are kept.
         drop(self.spare_batches.push(batch));
@@ -214,12 +222,14 @@ impl Store {
         self.regions.register(&self.shared, address, length)
     }
 
-    /// Undoes [`Store::memory_register`] for the region that begins at `address`.
+    /// Undoes [`Store::memory_register`] for the region that begins at `address`, after waiting for the
+    /// transfers that use it.
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] if none does.
     pub fn memory_unregister(&self, address: HostPtr) -> Result<()> {
         self.check_open()?;
+        self.settle(address, self.regions.length(address));
         self.regions.unregister(&self.shared, address)
     }
 
@@ -242,11 +252,12 @@ impl Store {
         })
     }
 
-    /// Takes back what [`Store::memory_allocate`] lent.
+    /// Takes back what [`Store::memory_allocate`] lent, after waiting for the transfers that use it.
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] for an address that was not lent.
     pub fn memory_free(&self, address: HostPtr) -> Result<()> {
+        self.settle(address, self.shared.staging.lent_bytes(address));
         if self.shared.staging.take_back(address) {
             self.shared.relieve();
             return Ok(());
@@ -352,6 +363,16 @@ impl Store {
     pub fn capabilities(&self) -> Result<Capabilities> {
         self.check_open()?;
         Ok(self.capabilities.clone())
+    }
+
+    /// Waits for the transfers under way that use this memory.
+    fn settle(&self, address: HostPtr, length: usize) {
+        let range = address.addr()..address.addr().saturating_add(length);
+        self.tickets.for_each(&mut |batch| {
+            if batch.uses(&range) {
+                batch.wait(None);
+            }
+        });
     }
 
     fn with_key<T>(&self, key: &[u8], act: impl FnOnce(&Key<'_>) -> Result<T>) -> Result<T> {

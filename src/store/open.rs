@@ -8,9 +8,11 @@ use std::time::Duration;
 use crossbeam_queue::ArrayQueue;
 
 use super::engine::Shared;
+use super::gate::Gate;
 use super::objects::Objects;
 use super::placement::{Keys, Placement};
 use super::pool::{Pool, PoolParameters};
+use super::record;
 use super::regions::Regions;
 use super::slots::Slots;
 use super::{Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store, lane};
@@ -56,8 +58,9 @@ impl Store {
             logger.info(format_args!("{notice}"));
         }
         let namespace = namespace(config, options)?;
-        let placed = place(config, options, namespace.len(), &backend)?;
+        // Before anything on storage is touched: a pool made by an open that is then refused would have the wrong shape.
         let staging = staging(config)?;
+        let placed = place(config, options, namespace.len(), &backend)?;
         if config.use_hugepages && !staging.is_huge() {
             logger.warn(format_args!(
                 "nixl_use_hugepages: no huge pages are free for the staging buffer; ordinary ones are used"
@@ -100,6 +103,7 @@ impl Store {
             capabilities,
             spare_batches: ArrayQueue::new(SPARE_BATCHES_MAX),
             closing: AtomicBool::new(false),
+            gate: Gate::default(),
         })
     }
 }
@@ -189,7 +193,7 @@ fn place(
             Layout::Sharded => "dynamic/sharded",
             Layout::Lmcache => "dynamic/lmcache",
         };
-        let object_bytes_max = config.store.capacity_bytes.unwrap_or(u64::MAX);
+        let object_bytes_max = config.store.capacity_bytes.map_or(0, largest_object);
         return Ok(placed(objects, backend, layout, alignment, object_bytes_max));
     }
     let name = match options.world_size {
@@ -247,6 +251,15 @@ fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
             ),
         )
     })
+}
+
+/// The largest payload whose file fits a capacity.
+fn largest_object(capacity_bytes: u64) -> u64 {
+    let whole = capacity_bytes / record::RECORD_ALIGNMENT * record::RECORD_ALIGNMENT;
+    // Where no file has just this size, one with a page less has.
+    let fits = record::split_file(whole)
+        .or_else(|| record::split_file(whole.checked_sub(record::RECORD_ALIGNMENT)?));
+    fits.map_or(0, |(padded, _)| padded)
 }
 
 /// The path of this worker: `by_gpu` picks by device, and by rank where there is no device.

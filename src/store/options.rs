@@ -51,7 +51,7 @@ pub struct Capabilities {
     pub registered_buffers: bool,
     /// Alignment of pointers and segment lengths from which transfers go direct, in bytes; 1 is any.
     pub direct_alignment: u64,
-    /// Largest object in bytes.
+    /// Largest object in bytes; 0 if nothing but the device bounds it.
     pub object_bytes_max: u64,
     /// I/O threads.
     pub io_threads: u32,

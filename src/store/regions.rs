@@ -74,6 +74,13 @@ impl Regions {
         Ok(())
     }
 
+    /// Bytes of the region that begins at `address`; 0 if none does.
+    pub(super) fn length(&self, address: HostPtr) -> usize {
+        let table = lock(&self.table);
+        let found = table.regions.iter().find(|(region, _)| region.pointer == address);
+        found.map_or(0, |(region, _)| region.length)
+    }
+
     pub(super) fn unregister(&self, shared: &Shared, address: HostPtr) -> Result<()> {
         let mut table = lock(&self.table);
         let position = table.regions.iter().position(|(region, _)| region.pointer == address);

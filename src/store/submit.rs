@@ -82,15 +82,16 @@ impl BatchBuilder<'_> {
         batch.deadline = deadline;
         batch.notice = notice;
         batch.ticket = ticket;
-        store.tickets.insert(reserved, Arc::clone(&self.batch));
-        // `close` raises the flag and then waits for every batch in the table: either it sees this
-        // one, or this sees the flag.
+        // `close` raises the flag, waits until nobody is in here, then waits for every batch in the table: either
+        // it finds this one there, or this finds the flag up.
+        let _entered = store.gate.enter();
         if store.closing.load(Ordering::SeqCst) {
-            store.tickets.take(ticket);
+            store.tickets.cancel(reserved);
             store.shared.readmit(self.batch.direction, self.batch.len());
             queue.iter().for_each(|queue| queue.unreserve());
             return Err(closing());
         }
+        store.tickets.insert(reserved, Arc::clone(&self.batch));
         store.shared.submit(&self.batch);
         Ok(ticket)
     }

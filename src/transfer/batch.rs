@@ -11,7 +11,12 @@ use std::time::{Duration, Instant};
 use super::completion::CompletionQueue;
 use crate::error::Status;
 use crate::memory::Segment;
-use crate::sync::{Arc, AtomicBool, AtomicI32, AtomicU32, AtomicU64, Condvar, Mutex, Ordering, lock};
+use crate::sync::{
+    Arc, AtomicBool, AtomicI32, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock,
+};
+
+/// Messages that one batch keeps; whoever reads more than a few reads the statuses.
+pub const MESSAGES_MAX: usize = 8;
 
 /// Which way the bytes of a batch go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,6 +95,7 @@ pub struct Batch {
     keys: Vec<u8>,
     cancelled: AtomicBool,
     remaining: AtomicU32,
+    messages: Mutex<Vec<(u32, String)>>,
     done: Mutex<bool>,
     done_changed: Condvar,
 }
@@ -104,6 +110,7 @@ impl Batch {
         self.items.clear();
         self.segments.clear();
         self.keys.clear();
+        lock(&self.messages).clear();
         self.cancelled = AtomicBool::new(false);
         self.remaining = AtomicU32::new(0);
         *lock(&self.done) = false;
@@ -225,6 +232,20 @@ impl Batch {
         }
     }
 
+    /// What there is to say about items that failed: number and text, at most [`MESSAGES_MAX`] of them.
+    pub fn messages(&self) -> MutexGuard<'_, Vec<(u32, String)>> {
+        lock(&self.messages)
+    }
+
+    /// Whether an item's memory lies in this range of addresses.
+    pub fn uses(&self, range: &Range<usize>) -> bool {
+        let overlaps = |segment: &Segment| {
+            let start = segment.pointer.addr();
+            start < range.end && range.start < start.saturating_add(segment.length)
+        };
+        self.segments.iter().any(overlaps)
+    }
+
     /// The status of the whole: the first error, else `NotFound` if any item was not found, else `Ok`.
     pub fn summary(&self) -> Status {
         if !self.is_done() {
@@ -275,6 +296,16 @@ impl ItemGuard {
     /// The batch and the item's number in it; `None` only after `finish`, which consumes the guard.
     pub fn parts(&self) -> Option<(&Batch, &Item, u32)> {
         self.batch.as_deref().map(|batch| (batch, batch.item(self.index), self.index))
+    }
+
+    /// Keeps the text that says why the item fails, if there is room.
+    pub fn explain(&self, text: impl FnOnce() -> String) {
+        if let Some(batch) = &self.batch {
+            let mut messages = batch.messages();
+            if messages.len() < MESSAGES_MAX {
+                messages.push((self.index, text()));
+            }
+        }
     }
 
     /// Ends the item.

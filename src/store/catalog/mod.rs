@@ -4,11 +4,12 @@
 //! [`SlotCatalog`] is the truth about a static pool that this process owns; [`FileCatalog`] is what
 //! this process knows of files that others share.
 
+mod arena;
 mod files;
 mod index;
 mod order;
 mod slots;
-#[cfg(test)]
+#[cfg(all(test, not(feature = "shuttle")))]
 mod testing;
 mod touches;
 

@@ -338,7 +338,7 @@ fn not_nil(item: u32) -> Option<u32> {
 }
 
 /// Memory for each item, for the catalogs' estimates.
-#[cfg(test)]
+#[cfg(all(test, not(feature = "shuttle")))]
 pub(super) const NODE_BYTES: usize = size_of::<Node>();
 
 #[cfg(all(test, not(feature = "shuttle")))]

@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use super::job::{Get, Job, Piece, TAIL_BYTES, Work, blocks_in, direct_slices};
-use super::{Flight, Lane, Pushed, failed, item_parts, not_found};
+use super::{Flight, Lane, Pushed, failed, failed_transfer, item_parts, not_found};
 use crate::backend::IoDirection;
 use crate::error::Status;
 use crate::memory::bytes;
@@ -23,7 +23,10 @@ impl<P: Placement> Lane<P> {
         match self.placement.open_get(&key) {
             Ok(Some(source)) => self.begin_get(guard, source),
             Ok(None) => self.finish(guard, not_found()),
-            Err(error) => self.finish(guard, failed(&error)),
+            Err(error) => {
+                let result = failed(&guard, &error);
+                self.finish(guard, result);
+            }
         }
     }
 
@@ -89,6 +92,7 @@ impl<P: Placement> Lane<P> {
             foreign,
             corrupt: None,
             without_trailer: false,
+            other_key: false,
             unverified,
             span: span.clone(),
         });
@@ -223,6 +227,7 @@ impl<P: Placement> Lane<P> {
                     None => record::padded(found.payload_bytes) == Some(job.extent.padded_bytes),
                 };
                 if found.key != key.effective {
+                    get.other_key = true;
                     Err("another key's record")
                 } else if found.pool_id != job.extent.pool_id || found.slot != job.extent.slot {
                     Err("a record of another place")
@@ -314,6 +319,11 @@ impl<P: Placement> Lane<P> {
         self.recycle(buffer, sums);
         let (Work::Get(mut get), Some((key, _))) = (work, item_parts(&guard)) else { return };
         let Some(claim) = get.claim.take() else { return };
+        // Names of the flat layout are not one to one: the file is another key's, and whole.
+        if get.other_key && get.foreign != Foreign::Damaged {
+            self.placement.close_get(&key, claim, false);
+            return self.finish(guard, not_found());
+        }
         if get.without_trailer {
             match get.foreign {
                 Foreign::Damaged => {}
@@ -334,7 +344,9 @@ impl<P: Placement> Lane<P> {
         }
         let object_length = get.object_bytes.unwrap_or(0);
         let result = match failure {
-            Some((status, os_error)) => ItemResult { object_length, ..ItemResult::failed(status, os_error) },
+            Some((status, os_error)) => {
+                ItemResult { object_length, ..failed_transfer(&guard, "reading", status, os_error) }
+            }
             None => {
                 let moved = get.want.end.min(object_length) - get.want.start;
                 self.shared.metrics.bytes_staged.add(bytes_staged);

@@ -56,6 +56,8 @@ pub(super) struct Get<C> {
     pub corrupt: Option<&'static str>,
     /// There is no trailer of ours.
     pub without_trailer: bool,
+    /// The trailer is whole and another key's.
+    pub other_key: bool,
     /// The file carries no trailer of ours and may be served without.
     pub unverified: bool,
 }

@@ -467,9 +467,21 @@ fn item_parts(guard: &ItemGuard) -> Option<(Key<'_>, &[Segment])> {
     Some((Key { effective: batch.key(item), digest: item.digest }, batch.segments(item)))
 }
 
-/// The result of an operation that failed before any transfer.
-fn failed(error: &crate::error::Error) -> ItemResult {
+/// The result of an operation that failed before or after its transfer; the item keeps the reason.
+fn failed(guard: &ItemGuard, error: &crate::error::Error) -> ItemResult {
+    guard.explain(|| error.message().to_owned());
     ItemResult::failed(error.status(), error.os_error())
+}
+
+/// The result of a transfer that failed.
+fn failed_transfer(guard: &ItemGuard, what: &str, status: Status, os_error: i32) -> ItemResult {
+    if os_error != 0 {
+        guard.explain(|| {
+            let digest = guard.parts().map_or(0, |(_, item, _)| item.digest);
+            format!("{what} key {digest:032x}: {}", std::io::Error::from_raw_os_error(os_error))
+        });
+    }
+    ItemResult::failed(status, os_error)
 }
 
 /// The result of a get that found nothing to serve.

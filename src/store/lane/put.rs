@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work, blocks_in, direct_slices};
-use super::{Lane, PUT_ATTEMPTS_MAX, Parked, Pushed, failed, item_parts};
+use super::{Lane, PUT_ATTEMPTS_MAX, Parked, Pushed, failed, failed_transfer, item_parts};
 use crate::backend::IoDirection;
 use crate::error::Status;
 use crate::memory::HostSlice;
@@ -29,7 +29,10 @@ impl<P: Placement> Lane<P> {
         match self.placement.open_put(&key, length) {
             Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, length, attempts),
             Ok(PutPlace::Busy) => self.parked.push_back(Parked { guard, attempts }),
-            Err(error) => self.finish(guard, failed(&error)),
+            Err(error) => {
+                let result = failed(&guard, &error);
+                self.finish(guard, result);
+            }
         }
     }
 
@@ -234,28 +237,23 @@ impl<P: Placement> Lane<P> {
         let (Work::Put(mut put), Some((key, _))) = (work, item_parts(&guard)) else { return };
         let Some(claim) = put.claim.take() else { return };
         let length = put.payload_bytes;
-        let outcome = match failure {
-            None => self
-                .placement
-                .commit_put(&key, claim, length)
-                .map_err(|error| (error.status(), error.os_error())),
-            Some(failure) => {
+        let result = match failure {
+            None => match self.placement.commit_put(&key, claim, length) {
+                Ok(()) => {
+                    self.shared.metrics.bytes_staged.add(bytes_staged);
+                    self.shared.metrics.bytes_direct.add(length - bytes_staged);
+                    ItemResult { status: Status::Ok, os_error: 0, bytes: length, object_length: length }
+                }
+                Err(error) => failed(&guard, &error),
+            },
+            Some((status, os_error)) => {
                 self.placement.abort_put(claim, put.touched);
-                Err(failure)
+                let again = status == Status::NoSpace && put.attempts + 1 < PUT_ATTEMPTS_MAX;
+                if again && self.placement.make_room(length) {
+                    return self.parked.push_back(Parked { guard, attempts: put.attempts + 1 });
+                }
+                failed_transfer(&guard, "writing", status, os_error)
             }
-        };
-        let result = match outcome {
-            Ok(()) => {
-                self.shared.metrics.bytes_staged.add(bytes_staged);
-                self.shared.metrics.bytes_direct.add(length - bytes_staged);
-                ItemResult { status: Status::Ok, os_error: 0, bytes: length, object_length: length }
-            }
-            Err((Status::NoSpace, _))
-                if put.attempts + 1 < PUT_ATTEMPTS_MAX && self.placement.make_room(length) =>
-            {
-                return self.parked.push_back(Parked { guard, attempts: put.attempts + 1 });
-            }
-            Err((status, os_error)) => ItemResult::failed(status, os_error),
         };
         self.finish(guard, result);
     }

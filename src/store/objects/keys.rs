@@ -3,7 +3,7 @@
 use super::Objects;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
-use crate::store::files::{Evicted, Proof};
+use crate::store::files::Evicted;
 use crate::store::placement::{Gauges, Key, Keys};
 
 impl Keys for Objects {
@@ -88,6 +88,10 @@ impl Keys for Objects {
             return Ok(false);
         }
         if !self.catalog.is_pinned(id) {
+            // A pin made the catalog know it; another program's file must not become one to evict.
+            if self.layout == Layout::Lmcache && !self.has_trailer(&name) {
+                self.catalog.forget(id);
+            }
             self.files
                 .unpin(id)
                 .map_err(|error| Error::os(format_args!("unpinning object {}", name.file_name()), &error))?;
@@ -100,10 +104,7 @@ impl Keys for Objects {
         self.files.scan(&mut |scanned| found.push(scanned))?;
         let mut removed = 0;
         for scanned in found {
-            if scanned.proof == Proof::NeedsTrailer
-                && !self.serve_unverified
-                && !self.has_trailer(&scanned.name)
-            {
+            if !self.is_ours(&scanned) {
                 continue;
             }
             let evicted = self.files.evict(&scanned.name).map_err(|error| {

@@ -7,7 +7,7 @@ mod keys;
 mod transfer;
 
 use std::fs::File;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::config::{Config, Layout};
@@ -16,10 +16,10 @@ use crate::log::Logger;
 use crate::memory::AlignedBuffer;
 use crate::metrics::Counter;
 use crate::store::catalog::{FileCatalog, FileReservation, RoomRefused, Victim};
-use crate::store::files::{Evicted, FileStore, ObjectName, Proof, Temporary};
+use crate::store::files::{Evicted, FileStore, ObjectName, Proof, Scanned, Temporary};
 use crate::store::placement::Key;
 use crate::store::record::{self, Trailer};
-use crate::sync::{AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use crate::sys::file::DirectAlignment;
 
 /// Attempts to create a file on a full device, each after evicting.
@@ -53,6 +53,7 @@ pub struct Objects {
 #[derive(Debug)]
 pub struct Reading {
     name: ObjectName,
+    file: Arc<File>,
 }
 
 /// A file being written.
@@ -109,10 +110,7 @@ impl Objects {
         self.files.scan(&mut |scanned| found.push(scanned))?;
         found.sort_by_key(|scanned| scanned.modified);
         for scanned in found {
-            // A stranger's file in a flat directory must never be evicted.
-            let ours =
-                scanned.proof == Proof::Name || self.serve_unverified || self.has_trailer(&scanned.name);
-            if ours {
+            if self.is_ours(&scanned) {
                 self.observe(&scanned.name, scanned.bytes);
             }
         }
@@ -227,6 +225,22 @@ impl Objects {
         let place = buffer.as_mut_slice().get_mut(..trailer_bytes as usize)?;
         file.read_exact_at(place, padded).ok()?;
         record::decode(place).ok().map(|trailer| look(&trailer))
+    }
+
+    /// Whether a file may be evicted or cleared. In the flat layout LMCache and others keep files too; only the
+    /// trailer says that one is this store's.
+    fn is_ours(&self, scanned: &Scanned) -> bool {
+        (self.layout == Layout::Sharded && scanned.proof == Proof::Name) || self.has_trailer(&scanned.name)
+    }
+
+    /// Removes the file that was read under this name, unless another has been published there since.
+    fn remove_read(&self, reading: &Reading) -> std::io::Result<()> {
+        let Some((now, _)) = self.files.open_read(&reading.name)? else { return Ok(()) };
+        let (now, then) = (now.metadata()?, reading.file.metadata()?);
+        if (now.dev(), now.ino()) == (then.dev(), then.ino()) {
+            self.files.remove(&reading.name)?;
+        }
+        Ok(())
     }
 
     fn has_trailer(&self, name: &ObjectName) -> bool {

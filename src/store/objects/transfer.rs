@@ -19,9 +19,11 @@ impl Placement for Objects {
             self.catalog.forget(id);
             return Ok(None);
         };
-        if !self.catalog.touch(id) {
+        let known = self.catalog.touch(id);
+        if !known && self.layout == Layout::Sharded {
             self.observe(&name, bytes);
         }
+        let file = Arc::new(file);
         let foreign = match (self.layout, self.serve_unverified) {
             (Layout::Sharded, _) => Foreign::Damaged,
             (Layout::Lmcache, false) => Foreign::Ignored,
@@ -34,12 +36,12 @@ impl Placement for Objects {
             (None, Foreign::Damaged) => {
                 self.logger
                     .warn(format_args!("object {}: {bytes} bytes are no record; removed", name.file_name()));
-                self.close_get(key, Reading { name }, true);
+                self.close_get(key, Reading { name, file }, true);
                 return Ok(None);
             }
         };
         let extent = Extent {
-            file: Arc::new(file),
+            file: Arc::clone(&file),
             payload_offset: 0,
             padded_bytes,
             trailer_bytes,
@@ -47,7 +49,7 @@ impl Placement for Objects {
             slot: record::NO_SLOT,
             alignment: self.alignment(),
         };
-        Ok(Some(Source { extent, payload_bytes, generation: None, foreign, claim: Reading { name } }))
+        Ok(Some(Source { extent, payload_bytes, generation: None, foreign, claim: Reading { name, file } }))
     }
 
     fn close_get(&self, _key: &Key<'_>, claim: Reading, corrupt: bool) {
@@ -56,7 +58,7 @@ impl Placement for Objects {
         }
         self.catalog.forget(self.files.id_of(&claim.name));
         // Whoever pinned it pinned bytes that are gone already.
-        if let Err(error) = self.files.remove(&claim.name) {
+        if let Err(error) = self.remove_read(&claim) {
             self.logger.error(format_args!("removing damaged object {}: {error}", claim.name.file_name()));
         }
     }

@@ -1,7 +1,7 @@
-//! One file of a dynamic store, packed into a single allocation: a fixed head, then its name if it
-//! has one. All access goes through this file.
+//! One file of a dynamic store, packed into a single record: a fixed head, then its name if it has
+//! one. All access goes through this file.
 
-use crate::store::catalog::index::Record;
+use crate::store::catalog::arena::RECORD_BYTES_MAX;
 
 const ID_AT: usize = 0;
 const BYTES_AT: usize = 16;
@@ -9,6 +9,11 @@ const NODE_AT: usize = 24;
 const PINS_AT: usize = 28;
 const NAMED_AT: usize = 32;
 const NAME_AT: usize = 33;
+
+/// Bytes of a packed entry before the name.
+const HEAD_BYTES: usize = NAME_AT;
+/// Longest name that fits; far above what file systems allow.
+pub(super) const NAME_BYTES_MAX: usize = RECORD_BYTES_MAX - HEAD_BYTES;
 
 /// What is known of a file, beside its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,20 +23,20 @@ pub(super) struct Entry {
     /// Its place in the eviction order.
     pub(super) node: u32,
     pub(super) pins: u32,
+    /// Whether a name follows.
+    pub(super) named: bool,
 }
 
 impl Entry {
-    /// Packs an entry.
-    pub(super) fn pack(&self, name: Option<&str>) -> Record {
-        let text = name.unwrap_or_default();
-        let mut packed = Vec::with_capacity(NAME_AT + text.len());
-        packed.extend_from_slice(&self.id.to_le_bytes());
-        packed.extend_from_slice(&self.bytes.to_le_bytes());
-        packed.extend_from_slice(&self.node.to_le_bytes());
-        packed.extend_from_slice(&self.pins.to_le_bytes());
-        packed.push(u8::from(name.is_some()));
-        packed.extend_from_slice(text.as_bytes());
-        packed.into_boxed_slice()
+    /// The head of the packed entry; the name follows it.
+    pub(super) fn head(&self) -> [u8; HEAD_BYTES] {
+        let mut head = [0; HEAD_BYTES];
+        head[ID_AT..BYTES_AT].copy_from_slice(&self.id.to_le_bytes());
+        head[BYTES_AT..NODE_AT].copy_from_slice(&self.bytes.to_le_bytes());
+        head[NODE_AT..PINS_AT].copy_from_slice(&self.node.to_le_bytes());
+        head[PINS_AT..NAMED_AT].copy_from_slice(&self.pins.to_le_bytes());
+        head[NAMED_AT] = u8::from(self.named);
+        head
     }
 
     /// Reads a packed entry.
@@ -41,6 +46,7 @@ impl Entry {
             bytes: u64::from_le_bytes(field(packed, BYTES_AT)),
             node: u32::from_le_bytes(field(packed, NODE_AT)),
             pins: u32::from_le_bytes(field(packed, PINS_AT)),
+            named: packed[NAMED_AT] != 0,
         }
     }
 }
@@ -60,17 +66,12 @@ pub(super) fn is_node(node: u32) -> impl Fn(&[u8]) -> bool {
     move |packed| u32::from_le_bytes(field(packed, NODE_AT)) == node
 }
 
-/// Sets the number of pins in place.
-pub(super) fn set_pins(packed: &mut [u8], pins: u32) {
-    packed[PINS_AT..NAMED_AT].copy_from_slice(&pins.to_le_bytes());
+/// Writes another head over that of a packed entry.
+pub(super) fn rewrite(packed: &mut [u8], entry: &Entry) {
+    packed[..HEAD_BYTES].copy_from_slice(&entry.head());
 }
 
-/// Sets the file's size in place.
-pub(super) fn set_bytes(packed: &mut [u8], bytes: u64) {
-    packed[BYTES_AT..NODE_AT].copy_from_slice(&bytes.to_le_bytes());
-}
-
-/// Cannot fail: every record of this index came from [`Entry::pack`].
+/// Cannot fail: every record of this index begins with an [`Entry::head`].
 fn field<const N: usize>(packed: &[u8], at: usize) -> [u8; N] {
     let mut bytes = [0; N];
     bytes.copy_from_slice(&packed[at..at + N]);
@@ -85,18 +86,15 @@ mod tests {
     /// is not the same as none.
     #[test]
     fn packing_keeps_every_field_apart() {
-        let entry = Entry { id: u128::MAX - 5, bytes: 1 << 50, node: 77, pins: 0x0102_0304 };
-        let mut packed = entry.pack(Some("model%40hash"));
+        let entry = Entry { id: u128::MAX - 5, bytes: 1 << 50, node: 77, pins: 0x0102_0304, named: true };
+        let mut packed = [&entry.head()[..], b"model%40hash"].concat();
         assert_eq!((Entry::unpack(&packed), name(&packed)), (entry, Some("model%40hash")));
-        set_pins(&mut packed, 9);
-        set_bytes(&mut packed, 8);
-        assert_eq!(Entry::unpack(&packed), Entry { pins: 9, bytes: 8, ..entry });
-        assert_eq!(name(&packed), Some("model%40hash"));
-        assert!(
-            is_id(entry.id)(&packed) && !is_id(5)(&packed) && is_node(77)(&packed) && !is_node(9)(&packed)
-        );
+        let other = Entry { id: 1, bytes: 2, node: 78, pins: 3, named: true };
+        rewrite(&mut packed, &other);
+        assert_eq!((Entry::unpack(&packed), name(&packed)), (other, Some("model%40hash")));
+        assert!(is_id(1)(&packed) && !is_id(2)(&packed) && is_node(78)(&packed) && !is_node(77)(&packed));
 
-        assert_eq!(name(&entry.pack(None)), None);
-        assert_eq!(name(&entry.pack(Some(""))), Some(""));
+        assert_eq!(name(&entry.head()), Some(""));
+        assert_eq!(name(&Entry { named: false, ..entry }.head()), None);
     }
 }

@@ -16,7 +16,7 @@
 mod books;
 mod entry;
 mod room;
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
 mod tests;
 
 pub use room::{FileReservation, RoomRefused, Victim};
@@ -68,8 +68,7 @@ impl FileCatalog {
     }
 
     fn with_files_max(policy: CachePolicy, capacity_bytes: Option<u64>, files_max: u32) -> FileCatalog {
-        // The number of shards is chosen for the most files; the tables grow with what comes.
-        let index = Index::growing_to(files_max);
+        let index = Index::new(files_max);
         let books = Mutex::new(Books::new(policy));
         FileCatalog { index, touches: Touches::new(policy), books, capacity_bytes, files_max }
     }
@@ -119,8 +118,11 @@ impl FileCatalog {
     pub fn forget(&self, id: u128) -> bool {
         let tag = tag_of(id);
         let mut books = self.books();
-        let removed = self.index.shard(tag).remove(tag, entry::is_id(id));
-        removed.map(|packed| books.remove(Entry::unpack(&packed))).is_some()
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        books.remove(Entry::unpack(table.at(found)));
+        table.remove(found);
+        true
     }
 
     /// Keeps the file from eviction until [`FileCatalog::unpin`] was called as often. False: the
@@ -129,9 +131,9 @@ impl FileCatalog {
         let tag = tag_of(id);
         let mut books = self.books();
         let mut table = self.index.shard(tag);
-        let Some(packed) = table.get_mut(tag, entry::is_id(id)) else { return false };
-        let entry = Entry::unpack(packed);
-        entry::set_pins(packed, entry.pins.saturating_add(1));
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        entry::rewrite(table.at_mut(found), &Entry { pins: entry.pins.saturating_add(1), ..entry });
         if entry.pins == 0 {
             books.park(entry);
             books.keys_pinned += 1;
@@ -145,13 +147,13 @@ impl FileCatalog {
         let tag = tag_of(id);
         let mut books = self.books();
         let mut table = self.index.shard(tag);
-        let Some(packed) = table.get_mut(tag, entry::is_id(id)) else { return false };
-        let entry = Entry::unpack(packed);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        let entry = Entry::unpack(table.at(found));
         match entry.pins {
             0 => return false,
             // More pins than can be counted: nobody knows any more which one is the last.
             u32::MAX => {}
-            pins => entry::set_pins(packed, pins - 1),
+            pins => entry::rewrite(table.at_mut(found), &Entry { pins: pins - 1, ..entry }),
         }
         if entry.pins == 1 {
             books.keys_pinned -= 1;
@@ -160,12 +162,6 @@ impl FileCatalog {
             }
         }
         true
-    }
-
-    /// Whether this process pins the file.
-    pub fn is_pinned(&self, id: u128) -> bool {
-        let tag = tag_of(id);
-        self.index.shard(tag).get(tag, entry::is_id(id)).is_some_and(|packed| Entry::unpack(packed).pins > 0)
     }
 
     /// The known files at this moment.
@@ -184,15 +180,16 @@ impl FileCatalog {
     fn update(&self, books: &mut Books, id: u128, name: Option<&str>, bytes: u64) -> bool {
         let tag = tag_of(id);
         let mut table = self.index.shard(tag);
-        let Some(at) = table.find(tag, entry::is_id(id)) else { return false };
-        let Some(packed) = table.at_mut(at) else { return false };
-        let entry = Entry::unpack(packed);
-        books.resize(entry, bytes);
-        if name.is_some() && entry::name(packed) != name {
-            let renamed = Entry { bytes, ..entry }.pack(name);
-            table.replace(at, renamed);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
+        let old = Entry::unpack(table.at(found));
+        books.resize(old, bytes);
+        let name = storable(name);
+        if name.is_some() && entry::name(table.at(found)) != name {
+            let renamed = Entry { bytes, named: true, ..old };
+            table.remove(found);
+            table.insert(tag, &renamed.head(), name.unwrap_or_default().as_bytes());
         } else {
-            entry::set_bytes(packed, bytes);
+            entry::rewrite(table.at_mut(found), &Entry { bytes, ..old });
         }
         true
     }
@@ -210,8 +207,14 @@ impl FileCatalog {
             }
         }
         let tag = tag_of(id);
-        let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0 };
-        self.index.shard(tag).insert(tag, entry.pack(name));
+        let name = storable(name);
+        let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0, named: name.is_some() };
+        self.index.shard(tag).insert(tag, &entry.head(), name.unwrap_or_default().as_bytes());
         books.insert(entry, held);
     }
+}
+
+/// No file system has longer names, so no file with one can be there.
+fn storable(name: Option<&str>) -> Option<&str> {
+    name.filter(|name| name.len() <= entry::NAME_BYTES_MAX)
 }

@@ -140,10 +140,14 @@ impl FileCatalog {
     pub(super) fn take_first(&self, books: &mut Books) -> Option<Victim> {
         let node = books.order.first_victim()?;
         let tag = books.tag(node);
-        let packed = self.index.shard(tag).remove(tag, entry::is_node(node))?;
-        let entry = Entry::unpack(&packed);
+        let mut table = self.index.shard(tag);
+        let found = table.find(tag, entry::is_node(node))?;
+        let packed = table.at(found);
+        let entry = Entry::unpack(packed);
+        let victim = Victim { id: entry.id, name: entry::name(packed).map(Box::from), bytes: entry.bytes };
+        table.remove(found);
         books.remove(entry);
-        Some(Victim { id: entry.id, name: entry::name(&packed).map(Box::from), bytes: entry.bytes })
+        Some(victim)
     }
 
     /// Lets held files be tried again: whoever held them may have let go.

@@ -11,20 +11,19 @@ impl SlotCatalog {
     pub fn remove(&self, digest: u128, key: &[u8]) -> Remove {
         let tag = tag_of(digest);
         let mut ledger = self.ledger();
-        let removed = {
+        let entry = {
             let mut table = self.index.shard(tag);
-            match table.get(tag, entry::is_key(key)).map(Entry::unpack) {
-                None => return Remove::Absent,
-                Some(entry) if entry.pins > 0 => return Remove::Pinned,
-                Some(_) => table.remove(tag, entry::is_key(key)),
+            let Some(found) = table.find(tag, entry::is_key(key)) else { return Remove::Absent };
+            let entry = Entry::unpack(table.at(found));
+            if entry.pins > 0 {
+                return Remove::Pinned;
             }
+            table.remove(found);
+            entry
         };
-        match removed.as_deref().map(Entry::unpack) {
-            Some(entry) => match self.retire(&mut ledger, tag, entry) {
-                Some(dirty) => Remove::Clean(dirty),
-                None => Remove::Deferred,
-            },
-            None => Remove::Absent,
+        match self.retire(&mut ledger, tag, entry) {
+            Some(dirty) => Remove::Clean(dirty),
+            None => Remove::Deferred,
         }
     }
 
@@ -37,11 +36,8 @@ impl SlotCatalog {
         // The lease keeps the slot from getting another key, so this dooms no innocent slot even if
         // the key has left it.
         ledger.doom(lease.slot);
-        let removed = self
-            .index
-            .shard(tag)
-            .remove(tag, |packed| entry::is_key(key)(packed) && Entry::unpack(packed).slot == lease.slot);
-        let Some(entry) = removed.as_deref().map(Entry::unpack) else { return false };
+        let still_there = |packed: &[u8]| entry::is_in(lease.slot)(packed) && entry::key(packed) == key;
+        let Some(entry) = self.take_out(tag, still_there) else { return false };
         let dirty = self.retire(&mut ledger, tag, entry);
         debug_assert!(dirty.is_none(), "the lease itself is a reader of the slot");
         true
@@ -60,8 +56,7 @@ impl SlotCatalog {
                     continue;
                 }
                 let tag = ledger.tag(slot);
-                let removed = self.index.shard(tag).remove(tag, entry::is_in(slot));
-                if let Some(entry) = removed.as_deref().map(Entry::unpack) {
+                if let Some(entry) = self.take_out(tag, entry::is_in(slot)) {
                     cleared.removed += 1;
                     cleared.clean.extend(self.retire(&mut ledger, tag, entry));
                 }
@@ -90,11 +85,11 @@ impl SlotCatalog {
         let tag = tag_of(digest);
         let mut ledger = self.ledger();
         let mut table = self.index.shard(tag);
-        let Some(packed) = table.get_mut(tag, entry::is_key(key)) else { return false };
-        let Entry { slot, pins, .. } = Entry::unpack(packed);
-        entry::set_pins(packed, pins.saturating_add(1));
-        if pins == 0 {
-            ledger.order.park(slot);
+        let Some(found) = table.find(tag, entry::is_key(key)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        entry::rewrite(table.at_mut(found), &Entry { pins: entry.pins.saturating_add(1), ..entry });
+        if entry.pins == 0 {
+            ledger.order.park(entry.slot);
             ledger.keys_pinned += 1;
         }
         true
@@ -106,19 +101,28 @@ impl SlotCatalog {
         let tag = tag_of(digest);
         let mut ledger = self.ledger();
         let mut table = self.index.shard(tag);
-        let Some(packed) = table.get_mut(tag, entry::is_key(key)) else { return false };
-        let Entry { slot, pins, .. } = Entry::unpack(packed);
-        match pins {
+        let Some(found) = table.find(tag, entry::is_key(key)) else { return false };
+        let entry = Entry::unpack(table.at(found));
+        match entry.pins {
             0 => return false,
             // More pins than can be counted: nobody knows any more which one is the last.
             u32::MAX => {}
-            _ => entry::set_pins(packed, pins - 1),
+            pins => entry::rewrite(table.at_mut(found), &Entry { pins: pins - 1, ..entry }),
         }
-        if pins == 1 {
-            ledger.order.unpark(slot);
+        if entry.pins == 1 {
+            ledger.order.unpark(entry.slot);
             ledger.keys_pinned -= 1;
         }
         true
+    }
+
+    /// Takes the entry that `is_it` accepts out of the index.
+    fn take_out(&self, tag: u32, is_it: impl Fn(&[u8]) -> bool) -> Option<Entry> {
+        let mut table = self.index.shard(tag);
+        let found = table.find(tag, is_it)?;
+        let entry = Entry::unpack(table.at(found));
+        table.remove(found);
+        Some(entry)
     }
 
     /// Sees a slot off whose key was just taken out of the index.

@@ -1,9 +1,9 @@
-//! One key of a static pool, packed into a single allocation: a fixed head, then the key.
+//! One key of a static pool, packed into a single record: a fixed head, then the key.
 //!
 //! Packed because a lookup that hits has to read both the head and the key: together they cost one
-//! or two cache lines, and one allocation instead of two. All access goes through this file.
+//! or two cache lines. All access goes through this file.
 
-use crate::store::catalog::index::Record;
+use crate::store::catalog::arena::RECORD_BYTES_MAX;
 
 const GENERATION_AT: usize = 0;
 const LENGTH_AT: usize = 8;
@@ -12,8 +12,9 @@ const PINS_AT: usize = 20;
 const KEY_AT: usize = 24;
 
 /// Memory of a packed entry beside its key.
-#[cfg(test)]
 pub(super) const HEAD_BYTES: usize = KEY_AT;
+/// Longest key that fits.
+pub(super) const KEY_BYTES_MAX: usize = RECORD_BYTES_MAX - HEAD_BYTES;
 
 /// What is known of a key, beside the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,15 +26,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// Packs an entry.
-    pub(super) fn pack(&self, key: &[u8]) -> Record {
-        let mut packed = Vec::with_capacity(KEY_AT + key.len());
-        packed.extend_from_slice(&self.generation.to_le_bytes());
-        packed.extend_from_slice(&self.length.to_le_bytes());
-        packed.extend_from_slice(&self.slot.to_le_bytes());
-        packed.extend_from_slice(&self.pins.to_le_bytes());
-        packed.extend_from_slice(key);
-        packed.into_boxed_slice()
+    /// The head of the packed entry; the key follows it.
+    pub(super) fn head(&self) -> [u8; HEAD_BYTES] {
+        let mut head = [0; HEAD_BYTES];
+        head[GENERATION_AT..LENGTH_AT].copy_from_slice(&self.generation.to_le_bytes());
+        head[LENGTH_AT..SLOT_AT].copy_from_slice(&self.length.to_le_bytes());
+        head[SLOT_AT..PINS_AT].copy_from_slice(&self.slot.to_le_bytes());
+        head[PINS_AT..KEY_AT].copy_from_slice(&self.pins.to_le_bytes());
+        head
     }
 
     /// Reads a packed entry.
@@ -65,12 +65,12 @@ pub(super) fn is_in(slot: u32) -> impl Fn(&[u8]) -> bool {
     move |packed| u32::from_le_bytes(field(packed, SLOT_AT)) == slot
 }
 
-/// Sets the number of pins in place.
-pub(super) fn set_pins(packed: &mut [u8], pins: u32) {
-    packed[PINS_AT..KEY_AT].copy_from_slice(&pins.to_le_bytes());
+/// Writes another head over that of a packed entry.
+pub(super) fn rewrite(packed: &mut [u8], entry: &Entry) {
+    packed[..HEAD_BYTES].copy_from_slice(&entry.head());
 }
 
-/// Cannot fail: every record of this index came from [`Entry::pack`].
+/// Cannot fail: every record of this index begins with an [`Entry::head`].
 #[inline]
 fn field<const N: usize>(packed: &[u8], at: usize) -> [u8; N] {
     let mut bytes = [0; N];
@@ -87,13 +87,13 @@ mod tests {
     fn packing_keeps_every_field_apart() {
         let entry =
             Entry { generation: u64::MAX - 1, length: 1 << 40, slot: u32::MAX - 7, pins: 0x0102_0304 };
-        let mut packed = entry.pack(b"a key");
-        assert_eq!(Entry::unpack(&packed), entry);
-        assert_eq!(key(&packed), b"a key");
+        let mut packed = [&entry.head()[..], b"a key"].concat();
+        assert_eq!((Entry::unpack(&packed), key(&packed)), (entry, &b"a key"[..]));
 
-        set_pins(&mut packed, 9);
-        assert_eq!(Entry::unpack(&packed), Entry { pins: 9, ..entry });
-        assert!(is_in(entry.slot)(&packed) && !is_in(9)(&packed));
+        let other = Entry { generation: 3, length: 2, slot: u32::MAX - 8, pins: 1 };
+        rewrite(&mut packed, &other);
+        assert_eq!((Entry::unpack(&packed), key(&packed)), (other, &b"a key"[..]));
+        assert!(is_in(other.slot)(&packed) && !is_in(9)(&packed));
         assert!(is_key(b"a key")(&packed) && !is_key(b"a ke")(&packed) && !is_key(b"a key2")(&packed));
     }
 }

@@ -170,7 +170,7 @@ impl SlotCatalog {
     pub fn new(slots: u32, policy: CachePolicy) -> SlotCatalog {
         let slots = slots.min(SLOTS_MAX);
         SlotCatalog {
-            index: Index::with_room(slots),
+            index: Index::new(slots),
             leases: Leases::new(slots),
             touches: Touches::new(policy),
             ledger: Mutex::new(Ledger::new(slots, policy)),

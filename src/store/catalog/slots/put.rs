@@ -79,8 +79,7 @@ impl SlotCatalog {
     /// [`SlotCatalog::reserve`].
     pub fn publish(&self, reservation: Reservation, key: &[u8], length: u64) -> Published {
         let Reservation { slot, tag, generation, .. } = reservation;
-        let mut record = Entry { generation, length, slot, pins: 0 }.pack(key);
-
+        debug_assert!(key.len() <= entry::KEY_BYTES_MAX, "keys are checked where they come in");
         let mut ledger = self.ledger();
         // The new record has overwritten the evicted one.
         let Cleanups([unblocked, _]) = ledger.settle(slot);
@@ -88,9 +87,9 @@ impl SlotCatalog {
 
         let mut table = self.index.shard(tag);
         let found = table.find(tag, entry::is_key(key));
-        let old = found.and_then(|at| table.at(at)).map(Entry::unpack);
+        let old = found.map(|found| Entry::unpack(table.at(found)));
         let newest = old.map(|old| old.generation).max(ledger.ghosts.newest(tag));
-        if newest.is_some_and(|newest| newest > generation) {
+        if newest.is_some_and(|newest| newest > generation) || key.len() > entry::KEY_BYTES_MAX {
             drop(table);
             ledger.ghosts.add(slot, tag, generation);
             let own = ledger.send_to_cleaning(slot);
@@ -98,22 +97,24 @@ impl SlotCatalog {
         }
 
         let mut replaced = None;
-        match (found, old) {
-            (Some(at), Some(old)) => {
-                entry::set_pins(&mut record, old.pins);
-                table.replace(at, record);
-                ledger.order.remove(old.slot);
-                ledger.bytes -= u128::from(old.length);
-                ledger.ghosts.add(old.slot, tag, old.generation);
-                ledger.set(old.slot, State::Replaced);
-                if self.leases.retire(old.slot) {
-                    replaced = ledger.last_reader_gone(old.slot);
-                }
+        let pins = old.map_or(0, |old| old.pins);
+        let entry = Entry { generation, length, slot, pins };
+        match found {
+            Some(found) => entry::rewrite(table.at_mut(found), &entry),
+            None => table.insert(tag, &entry.head(), key),
+        }
+        if let Some(old) = old {
+            ledger.order.remove(old.slot);
+            ledger.bytes -= u128::from(old.length);
+            ledger.ghosts.add(old.slot, tag, old.generation);
+            ledger.set(old.slot, State::Replaced);
+            // Under the shard's lock or not, no reader can come any more: the entry names another slot.
+            if self.leases.retire(old.slot) {
+                replaced = ledger.last_reader_gone(old.slot);
             }
-            _ => table.insert(tag, record),
         }
         drop(table);
-        if old.is_some_and(|old| old.pins > 0) {
+        if pins > 0 {
             ledger.order.insert_parked(slot);
         } else {
             ledger.order.insert(slot);
@@ -125,10 +126,11 @@ impl SlotCatalog {
 
     /// Gives up a put that failed after anything may have been written.
     pub fn abandon(&self, reservation: Reservation) -> DirtySlot {
-        let Reservation { slot, tag, generation, .. } = reservation;
+        let Reservation { slot, tag, .. } = reservation;
         let mut ledger = self.ledger();
-        // The write may have got as far as a valid record before it was reported as failed.
-        ledger.ghosts.add(slot, tag, generation);
+        // The write may have got as far as a valid record before it was reported as failed. But a
+        // failed put supersedes nothing, so it counts as the oldest.
+        ledger.ghosts.add(slot, tag, 0);
         ledger.send_to_cleaning(slot)
     }
 
@@ -181,9 +183,11 @@ impl SlotCatalog {
             if !self.leases.is_idle(slot) {
                 return false;
             }
-            table.remove(tag, entry::is_in(slot))
+            let Some(found) = table.find(tag, entry::is_in(slot)) else { return false };
+            let evicted = Entry::unpack(table.at(found));
+            table.remove(found);
+            evicted
         };
-        let Some(evicted) = evicted.as_deref().map(Entry::unpack) else { return false };
         ledger.order.remove(slot);
         ledger.bytes -= u128::from(evicted.length);
         ledger.ghosts.add(slot, tag, evicted.generation);

@@ -23,16 +23,17 @@ impl SlotCatalog {
     /// which they should leave, oldest first: a scan by rising generation, a snapshot as
     /// [`SlotCatalog::export`] gave it.
     ///
-    /// False: refused, as there is no such slot, or slot or key is taken already.
+    /// False: refused, as there is no such slot, slot or key is taken already, or the key is too long.
     pub fn restore(&self, digest: u128, stored: StoredEntry<'_>) -> bool {
         let StoredEntry { key, slot, length, generation, frequency } = stored;
         let tag = tag_of(digest);
         let mut ledger = self.ledger();
         let mut table = self.index.shard(tag);
-        if table.find(tag, entry::is_key(key)).is_some() || !ledger.claim_fresh(slot, State::Live) {
+        let fits = key.len() <= entry::KEY_BYTES_MAX && table.find(tag, entry::is_key(key)).is_none();
+        if !fits || !ledger.claim_fresh(slot, State::Live) {
             return false;
         }
-        table.insert(tag, Entry { generation, length, slot, pins: 0 }.pack(key));
+        table.insert(tag, &Entry { generation, length, slot, pins: 0 }.head(), key);
         ledger.set_tag(slot, tag);
         ledger.order.insert_known(slot, frequency);
         ledger.bytes += u128::from(length);
@@ -51,11 +52,6 @@ impl SlotCatalog {
     pub fn raise_generation(&self, at_least: u64) {
         let mut ledger = self.ledger();
         ledger.next_generation = ledger.next_generation.max(at_least);
-    }
-
-    /// The generation that the next put will get, for the snapshot.
-    pub fn generation_next(&self) -> u64 {
-        self.ledger().next_generation
     }
 
     /// Hands out all keys, oldest first. `sink` runs without a lock held; keys that come or leave
