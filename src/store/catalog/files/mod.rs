@@ -164,6 +164,12 @@ impl FileCatalog {
         true
     }
 
+    /// Whether this process pins the file.
+    pub fn is_pinned(&self, id: u128) -> bool {
+        let tag = tag_of(id);
+        self.index.shard(tag).get(tag, entry::is_id(id)).is_some_and(|packed| Entry::unpack(packed).pins > 0)
+    }
+
     /// The known files at this moment.
     pub fn gauges(&self) -> FileGauges {
         lock(&self.books).gauges()

@@ -27,6 +27,11 @@ impl SlotCatalog {
         }
     }
 
+    /// Whether an outdated record of the key may still be on storage.
+    pub fn is_haunted(&self, digest: u128) -> bool {
+        self.ledger().ghosts.haunt(tag_of(digest))
+    }
+
     /// A read under this lease found other bytes than were put. The key is removed, pinned or not,
     /// if it is still in that slot, and the slot is not used again. Returns whether the key was
     /// removed by this call. The slot is handed out for cleaning by the last reader's release.

@@ -56,7 +56,7 @@ pub struct Published {
 impl SlotCatalog {
     /// Finds a slot for a put of the key with this digest: a free one, else that of the key which
     /// leaves first by the policy. Keys that are pinned, being read, or of which an older record may
-    /// still be on storage are passed over.
+    /// still be on storage are passed over. In a full pool the key's own old bytes go before any other.
     pub fn reserve(&self, digest: u128) -> Reserve {
         let tag = tag_of(digest);
         let mut ledger = self.ledger();
@@ -145,34 +145,38 @@ impl SlotCatalog {
         None
     }
 
-    /// Takes the slot of the key that leaves first. `wanted_by` is the tag of the key that will be
-    /// put: its own old bytes go only if no other key can, as they serve reads until the put is done.
+    /// Takes a slot for a put of the key with the tag `wanted_by` from a key. From that key itself if it
+    /// can be, so that putting the same keys again into a full pool costs no other key its place; else
+    /// from the one that leaves first.
     fn evict(&self, ledger: &mut Ledger, wanted_by: u32) -> Result<u32, Reserve> {
-        let mut own = None;
+        if !ledger.ghosts.haunt(wanted_by)
+            && let Some(slot) = self.evictable_slot(wanted_by)
+            && self.evict_slot(ledger, slot, wanted_by)
+        {
+            return Ok(slot);
+        }
         let mut being_read = false;
         let mut candidate = ledger.order.first_victim();
         while let Some(slot) = candidate {
             let tag = ledger.tag(slot);
             if !ledger.ghosts.haunt(tag) {
-                if tag == wanted_by && own.is_none() && self.leases.is_idle(slot) {
-                    own = Some(slot);
-                } else if self.evict_slot(ledger, slot, tag) {
+                if self.evict_slot(ledger, slot, tag) {
                     return Ok(slot);
-                } else {
-                    being_read = true;
                 }
+                being_read = true;
             }
             candidate = ledger.order.victim_after(slot);
-        }
-        if let Some(slot) = own {
-            if self.evict_slot(ledger, slot, wanted_by) {
-                return Ok(slot);
-            }
-            being_read = true;
         }
         // A haunted key can leave when its ghost is laid, and whatever lays it is in motion; a slot
         // that could not be cleaned haunts for good and is not.
         Err(if being_read || ledger.in_motion() { Reserve::Busy } else { Reserve::Full })
+    }
+
+    /// The slot of a key with this tag that is not pinned.
+    fn evictable_slot(&self, tag: u32) -> Option<u32> {
+        let table = self.index.shard(tag);
+        let entry = table.find(tag, |_| true).map(|found| Entry::unpack(table.at(found)))?;
+        (entry.pins == 0).then_some(entry.slot)
     }
 
     /// Evicts the key in a slot unless someone is reading it.

@@ -54,6 +54,11 @@ impl SlotCatalog {
         ledger.next_generation = ledger.next_generation.max(at_least);
     }
 
+    /// The generation that the next put will get, for the snapshot.
+    pub fn generation_next(&self) -> u64 {
+        self.ledger().next_generation
+    }
+
     /// Hands out all keys, oldest first. `sink` runs without a lock held; keys that come or leave
     /// meanwhile may or may not be among them.
     pub fn export(&self, sink: &mut dyn FnMut(StoredEntry<'_>)) {

@@ -20,9 +20,10 @@ fn keys_leave_in_the_order_of_the_naive_model() {
                 let place = format!("{policy:?} seed {seed} step {step}");
                 match random.below(10) {
                     0..=2 => {
-                        // With a slot to spare for the new bytes, or by eviction.
-                        let victim = model.victims().into_iter().find(|&victim| victim != key);
-                        let victim = victim.or(at.filter(|&at| stored[at].1 == 0).map(|_| key));
+                        // With a slot to spare for the new bytes, or by eviction, of its own old ones first.
+                        let own = at.filter(|&at| stored[at].1 == 0).map(|_| key);
+                        let victim =
+                            own.or_else(|| model.victims().into_iter().find(|&victim| victim != key));
                         let full = stored.len() as u32 == slots;
                         match catalog.reserve(digest(&[key])) {
                             Reserve::Slot(reservation) => {
