@@ -287,6 +287,16 @@ impl Keys for Slots {
         written
     }
 
+    fn abandon_after_fork(&self) {
+        // A parent that was closing the pool at the fork is about to give it up anyway.
+        if let Backing::Pool(pool) = &self.backing
+            && let Ok(pool) = pool.try_read()
+            && let Some(pool) = pool.as_ref()
+        {
+            pool.abandon_after_fork();
+        }
+    }
+
     fn gauges(&self) -> Gauges {
         let gauges = self.catalog.gauges();
         Gauges {

@@ -189,6 +189,12 @@ impl Pool {
         self.owned.unlock();
     }
 
+    /// In a forked child: lets go of the locks, which else would outlive the parent that owns the pool.
+    pub fn abandon_after_fork(&self) {
+        self.files.iter().for_each(|file| lock::let_go_in_child(file));
+        self.owned.abandon_after_fork();
+    }
+
     fn file(&self, place: Place) -> io::Result<&File> {
         self.files
             .get(place.file_index as usize)
