@@ -110,6 +110,12 @@ impl Helper {
         self.child.kill().expect("a helper can be killed");
     }
 
+    /// Kills it (SIGKILL) and waits for its end. Its children keep its pipes, and so does this.
+    pub fn strike_and_wait(&mut self) {
+        self.strike();
+        self.child.wait().expect("a helper that was killed ends");
+    }
+
     /// Kills it (SIGKILL), waits for its end, and gives what it had said and nobody had read.
     pub fn kill(mut self) -> Vec<String> {
         self.strike();
