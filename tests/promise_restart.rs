@@ -53,7 +53,7 @@ fn churn(peer: &mut Peer) {
             let mut random = Random::new(seed * 31 + thread as u64);
             scope.spawn(move || {
                 loop {
-                    churn_once(store, &own, lengths, version, &mut random)
+                    churn_once(store, keys, &own, lengths, version, &mut random)
                 }
             });
         }
@@ -69,8 +69,9 @@ fn churn_once(store: &Store, own: &[String], lengths: &[usize], version: &Atomic
             store.remove(&key).unwrap();
             helper::say(&format!("d {key}"));
         }
-        1 => {
-            let key = pick(random);
+        1 | 2 => {
+            // Anybody's key, so that there are readers when it is replaced or removed.
+            let key = format!("key-{}", random.below(keys as u64));
             if let Some(found) = store.get(&key, 8 << 20).unwrap() {
                 chunk::read(&key, &found).unwrap_or_else(|wrong| panic!("{wrong}"));
             }

@@ -37,6 +37,15 @@ impl Disk {
 
     /// ext4 of `bytes` on a loop device.
     pub fn ext4(name: &str, bytes: u64, options: &'static str) -> Option<Disk> {
+        Disk::ext4_made_with(name, bytes, options, &[])
+    }
+
+    /// ext4 that cannot reserve space, as ext3 cannot.
+    pub fn ext4_without_extents(name: &str, bytes: u64) -> Option<Disk> {
+        Disk::ext4_made_with(name, bytes, "", &["-O", "^extent,^64bit"])
+    }
+
+    fn ext4_made_with(name: &str, bytes: u64, options: &'static str, made_with: &[&str]) -> Option<Disk> {
         if !is_root() {
             return skipped(name, "it takes root to mount a file system");
         }
@@ -47,7 +56,7 @@ impl Disk {
         let image = scratch.join("image");
         let file = std::fs::File::create(&image).unwrap();
         file.set_len(bytes).unwrap();
-        if let Err(why) = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).arg(&image)) {
+        if let Err(why) = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).args(made_with).arg(&image)) {
             return skipped(name, &format!("mkfs.ext4 cannot be run: {why}"));
         }
         let mount = scratch.join("mount");
