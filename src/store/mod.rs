@@ -55,6 +55,8 @@ pub type QueueId = u64;
 
 /// Batches kept for another use after their ticket was waited for.
 const SPARE_BATCHES_MAX: usize = 64;
+/// Items and segments of the largest batch that is kept; larger ones would hold on to their memory.
+const SPARE_BATCH_ITEMS_MAX: usize = 4096;
 /// Completion queues that one store may have.
 const QUEUES_MAX: usize = 1024;
 
@@ -135,8 +137,10 @@ impl Store {
         }
         drop(messages);
         let summary = batch.summary();
-        // Full: enough spares are kept.
-        drop(self.spare_batches.push(batch));
+        if batch.items().len() <= SPARE_BATCH_ITEMS_MAX && batch.segment_count() <= SPARE_BATCH_ITEMS_MAX {
+            // Full: enough spares are kept.
+            drop(self.spare_batches.push(batch));
+        }
         Ok(summary)
     }
 

@@ -154,6 +154,11 @@ impl Batch {
         self.items.len()
     }
 
+    /// Segments of all items.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
     /// Whether it has no items.
     pub fn is_empty(&self) -> bool {
         self.items.is_empty()
