@@ -31,6 +31,7 @@ use crate::store::record;
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
 use crate::sys::{lock, random_u128};
+use aligned::AlignedBuffer;
 use manifest::Manifest;
 use owner::Owned;
 
@@ -157,7 +158,12 @@ impl Pool {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such slot"));
         }
         let place = self.place(slot);
-        self.file(place)?.write_all_at(aligned::zeros(), self.geometry.trailer_offset(place))
+        let (file, offset) = (self.file(place)?, self.geometry.trailer_offset(place));
+        match file.write_all_at(aligned::zeros(), offset) {
+            // In a sparse file on a full disk: what could not be written for want of room was never written.
+            Err(error) if is_full(&error) && is_absent(file, offset) => Ok(()),
+            other => other,
+        }
     }
 
     /// Records the index for the next open, `entries` in eviction order with the next to be evicted
@@ -306,6 +312,16 @@ impl Pool {
             Error::os(format_args!("removing {}", directory.path().join(snapshot::NAME).display()), &error)
         })
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    Status::from_os_error(error.raw_os_error().unwrap_or(0)) == Status::NoSpace
+}
+
+/// Whether there is no record, as far as one can read.
+fn is_absent(file: &File, trailer_offset: u64) -> bool {
+    let Ok(mut page) = AlignedBuffer::new(record::TOMBSTONE_BYTES) else { return false };
+    file.read_exact_at(page.bytes_mut(), trailer_offset).is_ok() && page.bytes() == aligned::zeros()
 }
 
 fn nothing_yet() -> Recovered {
