@@ -4,7 +4,7 @@
 
 #[cfg(not(feature = "shuttle"))]
 pub use std::sync::{
-    Arc, Condvar, Mutex, MutexGuard, RwLock,
+    Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard,
     atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 #[cfg(not(feature = "shuttle"))]
@@ -12,7 +12,7 @@ pub use std::thread;
 
 #[cfg(feature = "shuttle")]
 pub use shuttle::sync::{
-    Arc, Condvar, Mutex, MutexGuard, RwLock,
+    Arc, Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard,
     atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
 #[cfg(feature = "shuttle")]

@@ -103,10 +103,12 @@ impl Store {
         self.keys.close()
     }
 
-    /// In a forked child: gives up what belongs to the parent without touching it. The caller must
-    /// leak the store afterwards: its threads, locks and temporaries are the parent's.
+    /// In a forked child: gives up what belongs to the parent without touching it. The parent's locks then
+    /// die with the parent, whatever becomes of the child. The caller must leak the store afterwards: its
+    /// threads, locks and temporaries are the parent's.
     pub fn abandon_after_fork(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        self.keys.abandon_after_fork();
     }
 
     /// After a caught panic: refuse everything, fail what is outstanding.

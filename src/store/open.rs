@@ -41,7 +41,7 @@ struct Placed {
 }
 
 /// Where a lane answers whether its queue could be opened, and registered the staging buffer.
-type Opened = mpsc::Sender<std::io::Result<bool>>;
+type Opened = mpsc::Sender<std::io::Result<lane::Registered>>;
 /// Starts the lane of that number.
 type Spawn = Box<dyn Fn(usize, Arc<Shared>, Opened) -> std::io::Result<std::thread::JoinHandle<()>>>;
 
@@ -73,13 +73,21 @@ impl Store {
         let (handles, registered) = start_lanes(&placed, &shared, lanes)?;
 
         let path = backend.path();
+        let direct_io = placed.alignment.is_some();
+        if let Some(error) = &registered.refused {
+            logger.warn(format_args!(
+                "the staging buffer of {} bytes cannot be registered with the kernel ({error}); transfers through it go \
+                 on without. A locked-memory limit (ulimit -l) is the usual cause",
+                shared.staging.region().length
+            ));
+        }
         let capabilities = Capabilities {
             backend: config.backend.to_string(),
             io_path: path.name.to_owned(),
-            reason: reasons(config, &path.reason, placed.alignment.is_some()),
+            reason: reasons(config, path.reason, direct_io, registered.refused.as_ref()),
             layout: placed.layout.to_owned(),
-            direct_io: placed.alignment.is_some(),
-            registered_buffers: registered,
+            direct_io,
+            registered_buffers: registered.all,
             direct_alignment: placed
                 .alignment
                 .map_or(1, |alignment| u64::from(alignment.memory.max(alignment.offset))),
@@ -112,7 +120,7 @@ fn start_lanes(
     placed: &Placed,
     shared: &Arc<Shared>,
     lanes: usize,
-) -> Result<(Vec<std::thread::JoinHandle<()>>, bool)> {
+) -> Result<(Vec<std::thread::JoinHandle<()>>, lane::Registered)> {
     let (opened, answers) = mpsc::channel();
     let mut handles = Vec::with_capacity(lanes);
     let mut failure = None;
@@ -123,11 +131,14 @@ fn start_lanes(
         }
     }
     drop(opened);
-    let mut registered = true;
+    let mut registered = lane::Registered { all: true, refused: None };
     // A lane keeps its end of the channel while it runs, so the answers are counted.
     for answer in answers.iter().take(handles.len()) {
         match answer {
-            Ok(one) => registered &= one,
+            Ok(one) => {
+                registered.all &= one.all;
+                registered.refused = registered.refused.or(one.refused);
+            }
             Err(error) => failure = Some(error),
         }
     }
@@ -293,15 +304,11 @@ fn staging(config: &Config) -> Result<Staging> {
     })
 }
 
-fn reasons(config: &Config, path: &str, direct_io: bool) -> String {
-    let direct = if config.use_direct_io && !direct_io && config.backend != BackendKind::Memory {
-        "the file system refuses O_DIRECT"
-    } else {
-        ""
-    };
-    match (path.is_empty(), direct.is_empty()) {
-        (true, _) => direct.to_owned(),
-        (false, true) => path.to_owned(),
-        (false, false) => format!("{path}; {direct}"),
-    }
+/// All that is not as it could be, in one line.
+fn reasons(config: &Config, path: String, direct_io: bool, unregistered: Option<&std::io::Error>) -> String {
+    let direct_refused = config.use_direct_io && !direct_io && config.backend != BackendKind::Memory;
+    let direct = direct_refused.then(|| "the file system refuses O_DIRECT".to_owned());
+    let registration = unregistered.map(|error| format!("the staging buffer is not registered: {error}"));
+    let path = Some(path).filter(|path| !path.is_empty());
+    [path, direct, registration].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

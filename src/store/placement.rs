@@ -175,6 +175,9 @@ pub trait Keys: Send + Sync {
     /// What the file system answers; the next open scans instead.
     fn close(&self) -> Result<()>;
 
+    /// In a forked child: lets go of what else would outlive the parent. Nothing else may be called afterwards.
+    fn abandon_after_fork(&self);
+
     /// Totals now.
     fn gauges(&self) -> Gauges;
 }

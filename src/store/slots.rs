@@ -13,7 +13,7 @@ use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::metrics::Counter;
-use crate::sync::{Arc, Condvar, Mutex, lock};
+use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, lock};
 use crate::sys::file::DirectAlignment;
 
 /// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
@@ -21,11 +21,15 @@ const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// What holds the slots.
 enum Backing {
-    /// A pool on storage; gone once the store is closed.
-    Pool(Mutex<Option<Arc<Pool>>>),
+    /// A pool on storage; gone once the store is closed. Whoever takes keys out and then cleans their slots
+    /// reads it throughout: the index that closing writes down knows all of it or nothing.
+    Pool(RwLock<Option<Pool>>),
     /// Anonymous memory of this process.
     Memory,
 }
+
+/// The backing, kept from being closed while this lives.
+struct Kept<'a>(Option<RwLockReadGuard<'a, Option<Pool>>>);
 
 /// A static pool and its catalog.
 pub struct Slots {
@@ -67,7 +71,7 @@ impl Slots {
             geometry,
             pool_id: pool.pool_id(),
             alignment: pool.direct_alignment(),
-            backing: Backing::Pool(Mutex::new(Some(Arc::new(pool)))),
+            backing: Backing::Pool(RwLock::new(Some(pool))),
             evictions: Counter::default(),
             cleaned: Mutex::new(0),
             cleaned_changed: Condvar::new(),
@@ -147,11 +151,33 @@ impl Slots {
         })
     }
 
+    /// Keeps the pool from being closed. Not to be asked for by whoever has it already: one that closes may wait
+    /// between the two.
+    ///
+    /// # Errors
+    /// [`Status::Closing`] if it is closed.
+    fn keep(&self) -> Result<Kept<'_>> {
+        let Backing::Pool(pool) = &self.backing else { return Ok(Kept(None)) };
+        let pool = pool.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if pool.is_none() {
+            return Err(Error::new(Status::Closing, "the pool is closed"));
+        }
+        Ok(Kept(Some(pool)))
+    }
+
+    /// Cleans a slot that a lane let go of. Lanes end before the pool is closed.
+    fn clean_now(&self, dirty: DirtySlot) {
+        match self.keep() {
+            Ok(kept) => self.clean(&kept, dirty),
+            Err(_) => self.catalog.quarantine_slot(dirty),
+        }
+    }
+
     /// Tombstones a slot and hands it back, and whatever had to wait for that.
-    fn clean(&self, dirty: DirtySlot) {
+    fn clean(&self, kept: &Kept<'_>, dirty: DirtySlot) {
         let mut pending = vec![dirty];
         while let Some(dirty) = pending.pop() {
-            match self.tombstone(dirty.slot()) {
+            match self.tombstone(kept, dirty.slot()) {
                 Ok(()) => pending.extend(self.catalog.slot_cleaned(dirty)),
                 Err(error) => {
                     self.logger.error(format_args!(
@@ -181,18 +207,20 @@ impl Slots {
         }
     }
 
-    fn tombstone(&self, slot: u32) -> io::Result<()> {
-        match &self.backing {
-            Backing::Pool(pool) => match lock(pool).clone() {
-                Some(pool) => pool.tombstone(slot),
-                None => Err(io::Error::other("the pool is closed")),
-            },
-            Backing::Memory => {
-                let place = self.geometry.place(slot);
-                let file = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
-                file.write_all_at(&[0; record::TOMBSTONE_BYTES], self.geometry.trailer_offset(place))
-            }
+    fn tombstone(&self, kept: &Kept<'_>, slot: u32) -> io::Result<()> {
+        if let Some(pool) = kept.pool() {
+            return pool.tombstone(slot);
         }
+        let place = self.geometry.place(slot);
+        let file = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
+        file.write_all_at(&[0; record::TOMBSTONE_BYTES], self.geometry.trailer_offset(place))
+    }
+}
+
+impl Kept<'_> {
+    /// The pool; `None` for slots in memory.
+    fn pool(&self) -> Option<&Pool> {
+        self.0.as_ref().and_then(|pool| pool.as_ref())
     }
 }
 
@@ -206,6 +234,7 @@ impl Keys for Slots {
     }
 
     fn remove(&self, key: &Key<'_>) -> Result<Status> {
+        let kept = self.keep()?;
         Ok(match self.catalog.remove(key.digest, key.effective) {
             Remove::Absent => Status::NotFound,
             Remove::Pinned => Status::Pinned,
@@ -214,7 +243,7 @@ impl Keys for Slots {
                 Status::Ok
             }
             Remove::Clean(dirty) => {
-                self.clean(dirty);
+                self.clean(&kept, dirty);
                 Status::Ok
             }
         })
@@ -229,24 +258,20 @@ impl Keys for Slots {
     }
 
     fn clear(&self) -> Result<u64> {
+        let kept = self.keep()?;
         let cleared = self.catalog.clear();
-        cleared.clean.into_iter().for_each(|dirty| self.clean(dirty));
+        cleared.clean.into_iter().for_each(|dirty| self.clean(&kept, dirty));
         Ok(cleared.removed)
     }
 
     fn sync(&self) -> Result<()> {
-        match &self.backing {
-            Backing::Memory => Ok(()),
-            Backing::Pool(pool) => {
-                let pool = lock(pool).clone();
-                pool.map_or(Ok(()), |pool| pool.sync())
-            }
-        }
+        self.keep()?.pool().map_or(Ok(()), Pool::sync)
     }
 
     fn close(&self) -> Result<()> {
         let Backing::Pool(pool) = &self.backing else { return Ok(()) };
-        let Some(pool) = lock(pool).take() else { return Ok(()) };
+        let pool = pool.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(pool) = pool else { return Ok(()) };
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         let mut entries = Vec::new();
         self.catalog.export(&mut |entry| {
@@ -258,11 +283,18 @@ impl Keys for Slots {
             SnapshotEntry { slot, generation, payload_bytes, frequency, key }
         });
         let written = pool.write_snapshot(self.catalog.generation_next(), &mut snapshot);
-        // Another thread may be in `sync`; the lock then goes when it is done.
-        if let Some(pool) = Arc::into_inner(pool) {
-            pool.release();
-        }
+        pool.release();
         written
+    }
+
+    fn abandon_after_fork(&self) {
+        // A parent that was closing the pool at the fork is about to give it up anyway.
+        if let Backing::Pool(pool) = &self.backing
+            && let Ok(pool) = pool.try_read()
+            && let Some(pool) = pool.as_ref()
+        {
+            pool.abandon_after_fork();
+        }
     }
 
     fn gauges(&self) -> Gauges {
@@ -309,7 +341,7 @@ impl Placement for Slots {
             self.catalog.quarantine(key.digest, key.effective, &claim);
         }
         if let Release::Clean(dirty) = self.catalog.release(claim) {
-            self.clean(dirty);
+            self.clean_now(dirty);
         }
     }
 
@@ -354,14 +386,14 @@ impl Placement for Slots {
 
     fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
         let published = self.catalog.publish(claim, key.effective, length);
-        published.clean.into_iter().for_each(|dirty| self.clean(dirty));
+        published.clean.into_iter().for_each(|dirty| self.clean_now(dirty));
         Ok(())
     }
 
     fn abort_put(&self, claim: Reservation, touched: bool) {
         let dirty =
             if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
-        dirty.into_iter().for_each(|dirty| self.clean(dirty));
+        dirty.into_iter().for_each(|dirty| self.clean_now(dirty));
     }
 
     fn make_room(&self, _bytes: u64) -> bool {

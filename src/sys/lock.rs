@@ -25,6 +25,20 @@ pub fn unlock(file: &File) -> io::Result<()> {
     retry_on_interrupt(|| check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_UN) })).map(drop)
 }
 
+/// Gives up a forked child's copy of an open file and of the locks that live with it; the parent's is not touched.
+///
+/// The descriptor stays open, on nothing: in the child nobody knows any more who will close it. Safe between fork
+/// and exec: it allocates nothing and takes no lock.
+pub fn let_go_in_child(file: &File) {
+    // SAFETY: takes no pointers.
+    let Ok(nothing) = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }) else { return };
+    // SAFETY: both descriptors are open; the child has no other thread that could be using the file.
+    unsafe {
+        libc::dup3(nothing, file.as_raw_fd(), libc::O_CLOEXEC);
+        libc::close(nothing);
+    }
+}
+
 /// What to do with one byte's open-file-description lock (`fcntl(2)`, `F_OFD_SETLK`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ByteLock {

@@ -11,6 +11,7 @@ use super::{Backend, IoPath, IoQueue};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::log::Logger;
+use crate::sync::{Mutex, lock};
 use crate::sys::event::Event;
 
 /// Submission queue entries of one ring, unless `kernel_queue_size` says otherwise. Deep enough for
@@ -25,10 +26,21 @@ const THREADS_RANGE: RangeInclusive<u32> = 1..=256;
 /// Lanes: two keep a device busy while one of them computes checksums.
 const LANES_DEFAULT: u32 = 2;
 
-/// The backend, with the path that was found to work at open.
+/// The backend. Each lane gets a ring, or a queue into the one pool of threads where a ring is not to be had: the
+/// system may refuse all of them (seccomp), or run out of locked memory after some.
 struct Posix {
     queue_depth: u32,
-    path: IoPath,
+    threads: u32,
+    state: Mutex<State>,
+    logger: Logger,
+}
+
+/// What the lanes got.
+#[derive(Default)]
+struct State {
+    /// Why no ring is tried any more.
+    no_ring: Option<String>,
+    rings: u32,
     pool: Option<Arc<threads::Pool>>,
 }
 
@@ -39,30 +51,67 @@ struct Posix {
 pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
     let queue_depth = parameter(config, "kernel_queue_size", QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_RANGE);
     let threads = parameter(config, "ios_pool_size", THREADS_DEFAULT, THREADS_RANGE);
-    let reason = match unwanted(config) {
-        Some(parameter) => format!("nixl_backend_params.{parameter} asks for it"),
-        None => match uring::probe(queue_depth) {
-            Ok(()) => {
-                let path = IoPath { name: "io_uring", reason: String::new() };
-                return Ok(Box::new(Posix { queue_depth, path, pool: None }));
+    let posix = Posix { queue_depth, threads, state: Mutex::default(), logger: logger.clone() };
+    {
+        let mut state = lock(&posix.state);
+        match unwanted(config) {
+            Some(parameter) => {
+                state.no_ring = Some(format!("nixl_backend_params.{parameter} asks for it"));
             }
-            Err(error) => {
-                logger.warn(format_args!(
-                    "io_uring is refused here ({error}): falling back to {threads} threads. Where a container's \
-                     seccomp profile is the cause, allow io_uring_setup, io_uring_enter and io_uring_register"
-                ));
-                format!("io_uring is refused: {error}")
+            None => {
+                if let Err(error) = uring::probe(queue_depth) {
+                    posix.refused(&mut state, &error);
+                }
             }
-        },
-    };
-    let pool = threads::Pool::start(threads)
-        .map_err(|error| Error::os(format_args!("starting {threads} I/O threads"), &error))?;
-    Ok(Box::new(Posix { queue_depth, path: IoPath { name: "threads", reason }, pool: Some(pool) }))
+        }
+        if state.no_ring.is_some() {
+            posix
+                .pool(&mut state)
+                .map_err(|error| Error::os(format_args!("starting {threads} I/O threads"), &error))?;
+        }
+    }
+    Ok(Box::new(posix))
+}
+
+impl Posix {
+    /// Notes and says, once, that rings are not to be had.
+    fn refused(&self, state: &mut State, error: &io::Error) {
+        let hint = match error.raw_os_error() {
+            Some(libc::ENOMEM) => "A locked-memory limit (ulimit -l) is the usual cause",
+            _ => {
+                "Where a container's seccomp profile is the cause, allow io_uring_setup, io_uring_enter and \
+                 io_uring_register"
+            }
+        };
+        let threads = self.threads;
+        self.logger.warn(format_args!(
+            "io_uring is refused here ({error}): falling back to {threads} threads. {hint}"
+        ));
+        state.no_ring = Some(format!("io_uring is refused: {error}"));
+    }
+
+    /// The pool of threads, which is started when it is first needed.
+    fn pool(&self, state: &mut State) -> io::Result<Arc<threads::Pool>> {
+        if let Some(pool) = &state.pool {
+            return Ok(Arc::clone(pool));
+        }
+        let pool = threads::Pool::start(self.threads)?;
+        state.pool = Some(Arc::clone(&pool));
+        Ok(pool)
+    }
 }
 
 impl Backend for Posix {
     fn path(&self) -> IoPath {
-        self.path.clone()
+        let state = lock(&self.state);
+        let reason = state.no_ring.clone().unwrap_or_default();
+        match state.rings {
+            0 if state.pool.is_some() => IoPath { name: "threads", reason },
+            rings if state.pool.is_some() => {
+                IoPath { name: "io_uring", reason: format!("{reason}; {rings} of the I/O threads have it") }
+            }
+            _ => IoPath { name: "io_uring", reason },
+        }
     }
 
     fn lanes_default(&self) -> u32 {
@@ -74,10 +123,18 @@ impl Backend for Posix {
     }
 
     fn open_queue(&self, waker: Arc<Event>) -> io::Result<Box<dyn IoQueue>> {
-        match &self.pool {
-            Some(pool) => Ok(Box::new(threads::ThreadQueue::new(Arc::clone(pool), waker))),
-            None => Ok(Box::new(uring::UringQueue::new(self.queue_depth, waker)?)),
+        let mut state = lock(&self.state);
+        if state.no_ring.is_none() {
+            match uring::UringQueue::new(self.queue_depth, Arc::clone(&waker)) {
+                Ok(queue) => {
+                    state.rings += 1;
+                    return Ok(Box::new(queue));
+                }
+                Err(error) => self.refused(&mut state, &error),
+            }
         }
+        let pool = self.pool(&mut state)?;
+        Ok(Box::new(threads::ThreadQueue::new(pool, waker)))
     }
 }
 

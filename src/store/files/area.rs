@@ -13,7 +13,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::sys::at;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::allocate;
-use crate::sys::lock::try_lock_exclusive;
+use crate::sys::lock::{let_go_in_child, try_lock_exclusive};
 use crate::sys::random_u128;
 
 /// Directory of all areas. `+` keeps it apart from objects: no object's name can hold one.
@@ -32,7 +32,7 @@ pub(super) struct Area {
     parent: Dir,
     dir: Dir,
     name: String,
-    _lock: File,
+    lock: File,
     created: SystemTime,
     next: AtomicU64,
     allocates: AtomicBool,
@@ -52,7 +52,7 @@ impl Area {
                         parent,
                         dir,
                         name,
-                        _lock: lock,
+                        lock,
                         created,
                         next: AtomicU64::new(0),
                         allocates: AtomicBool::new(true),
@@ -78,6 +78,11 @@ impl Area {
     /// When it was created, by the clock of the file system.
     pub(super) fn created(&self) -> SystemTime {
         self.created
+    }
+
+    /// In a forked child: see [`let_go_in_child`].
+    pub(super) fn abandon_after_fork(&self) {
+        let_go_in_child(&self.lock);
     }
 
     /// Creates an empty temporary.

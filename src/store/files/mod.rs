@@ -267,6 +267,15 @@ impl FileStore {
         self.pins.evict(self.id_of(name), || self.remove(name))
     }
 
+    /// In a forked child: lets go of the locks, which else would outlive the parent that holds them.
+    pub fn abandon_after_fork(&self) {
+        // A lock that some thread of the parent held at the fork is held for ever here.
+        if let Ok(area) = self.area.try_read() {
+            area.abandon_after_fork();
+        }
+        self.pins.abandon_after_fork();
+    }
+
     /// Makes everything published durable.
     ///
     /// # Errors

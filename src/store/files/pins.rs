@@ -14,7 +14,7 @@ use std::time::Duration;
 use crate::log::Logger;
 use crate::sync::{Mutex, thread};
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::lock::{ByteLock, try_lock_byte};
+use crate::sys::lock::{ByteLock, let_go_in_child, try_lock_byte};
 
 /// The file whose bytes are locked.
 const PINS: &str = ".nixl_store+pins";
@@ -96,6 +96,12 @@ impl Pins {
             return Err(io::ErrorKind::Unsupported.into());
         }
         try_lock_byte(&self.pinning, offset(id), ByteLock::Unlock)
+    }
+
+    /// In a forked child: see [`let_go_in_child`].
+    pub(super) fn abandon_after_fork(&self) {
+        let_go_in_child(&self.pinning);
+        let_go_in_child(&self.evicting);
     }
 
     /// Runs `remove` while nobody can pin the object; it says whether there was one.

@@ -83,6 +83,14 @@ struct Region {
     index: u16,
 }
 
+/// Whether a lane's queue took the staging buffer.
+pub(super) struct Registered {
+    /// All of it, and transfers gain by it.
+    pub(super) all: bool,
+    /// Why not, if the system refused.
+    pub(super) refused: Option<std::io::Error>,
+}
+
 /// Starts the thread of lane `index`. What its queue answered at open arrives through `opened`: whether
 /// the staging buffer is registered, or the error.
 ///
@@ -93,7 +101,7 @@ pub(super) fn spawn<P: Placement>(
     shared: Arc<Shared>,
     placement: Arc<P>,
     backend: Arc<dyn Backend>,
-    opened: mpsc::Sender<std::io::Result<bool>>,
+    opened: mpsc::Sender<std::io::Result<Registered>>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("nixl-lane-{index}")).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
@@ -389,30 +397,20 @@ impl<P: Placement> Lane<P> {
         self.spare_slices.pop().unwrap_or_default()
     }
 
-    /// Registers the staging buffer. False: transfers through it pin its pages each time.
-    fn register_staging(&mut self) -> bool {
+    /// Registers the staging buffer; without, transfers through it pin its pages each time.
+    fn register_staging(&mut self) -> Registered {
         let region = self.shared.staging.region();
         let mut all = true;
         for (index, start) in (0..region.length).step_by(REGION_BYTES_MAX).enumerate() {
             let length = (region.length - start).min(REGION_BYTES_MAX);
             let part = HostSlice { pointer: region.pointer.offset(start), length };
-            let Ok(index) = u16::try_from(index) else { return false };
+            let Ok(index) = u16::try_from(index) else { return Registered { all: false, refused: None } };
             match self.register(index, part) {
                 Ok(gained) => all &= gained,
-                Err(error) => {
-                    // All lanes meet the same limit; one says so.
-                    if self.index == 0 {
-                        self.shared.logger.warn(format_args!(
-                            "the staging buffer of {} bytes cannot be registered with the kernel ({error}); transfers \
-                             through it go on without. A locked-memory limit (ulimit -l) is the usual cause",
-                            region.length
-                        ));
-                    }
-                    return false;
-                }
+                Err(error) => return Registered { all: false, refused: Some(error) },
             }
         }
-        all
+        Registered { all, refused: None }
     }
 
     fn register(&mut self, index: u16, region: HostSlice) -> std::io::Result<bool> {

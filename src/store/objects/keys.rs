@@ -130,6 +130,10 @@ impl Keys for Objects {
         Ok(())
     }
 
+    fn abandon_after_fork(&self) {
+        self.files.abandon_after_fork();
+    }
+
     fn gauges(&self) -> Gauges {
         let gauges = self.catalog.gauges();
         Gauges {

@@ -1,20 +1,32 @@
 //! Opens the slot files for transfers: with O_DIRECT where it is wanted and can be had, else buffered.
+//!
+//! Each is locked through the very descriptor that transfers use. The kernel goes on with a killed process's
+//! transfers after the process is gone and its other locks with it; as each transfer holds the open file, this
+//! lock is free only when the last of them has landed. Whoever opens the pool next waits for that.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::aligned::AlignedBuffer;
 use super::files::slot_file_name;
 use super::foreign_or_os;
 use super::geometry::Geometry;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::store::record::RECORD_ALIGNMENT;
+use crate::sync::thread;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::{DirectAlignment, direct_alignment};
+use crate::sys::lock;
+
+/// How long a dead owner's transfers may take to land; far longer than a device works on what a queue holds.
+const LANDING_TIME_MAX: Duration = Duration::from_secs(30);
+/// The pause between two looks.
+const LANDING_PAUSE: Duration = Duration::from_millis(1);
 
 /// The slot files, open.
 pub(super) struct Opened {
@@ -38,7 +50,7 @@ enum Unavailable {
 pub(super) fn open(directory: &Dir, geometry: &Geometry, direct_io: bool, logger: &Logger) -> Result<Opened> {
     if direct_io {
         match open_direct(directory, geometry) {
-            Ok(opened) => return Ok(opened),
+            Ok(opened) => return lock_all(directory, opened),
             Err(Unavailable::Failed(error)) => return Err(error),
             Err(Unavailable::Refused(why)) => logger.warn(format_args!(
                 "use_direct_io has no effect in {}: {why}; transfers go through the page cache",
@@ -49,7 +61,36 @@ pub(super) fn open(directory: &Dir, geometry: &Geometry, direct_io: bool, logger
     let files = (0..geometry.file_count())
         .map(|index| open_one(directory, index, false).map_err(|error| open_failed(directory, index, &error)))
         .collect::<Result<_>>()?;
-    Ok(Opened { files, direct_alignment: None })
+    lock_all(directory, Opened { files, direct_alignment: None })
+}
+
+/// Waits until nobody's transfers are under way in the files.
+///
+/// # Errors
+/// [`Status::Locked`] if they do not end; what else `flock(2)` answers.
+fn lock_all(directory: &Dir, opened: Opened) -> Result<Opened> {
+    let deadline = Instant::now() + LANDING_TIME_MAX;
+    for (index, file) in (0..).zip(&opened.files) {
+        let path = || directory.path().join(slot_file_name(index));
+        while let Err(error) = lock::try_lock_exclusive(file) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(Error::os(format_args!("locking {}", path().display()), &error));
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    Status::Locked,
+                    format!(
+                        "{} is still in use {} s after its owner died: by transfers that do not end, or by a child \
+                         that the owner forked. End what has the file open",
+                        path().display(),
+                        LANDING_TIME_MAX.as_secs()
+                    ),
+                ));
+            }
+            thread::sleep(LANDING_PAUSE);
+        }
+    }
+    Ok(opened)
 }
 
 fn open_direct(directory: &Dir, geometry: &Geometry) -> std::result::Result<Opened, Unavailable> {

@@ -30,7 +30,8 @@ use crate::log::Logger;
 use crate::store::record;
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
-use crate::sys::random_u128;
+use crate::sys::{lock, random_u128};
+use aligned::AlignedBuffer;
 use manifest::Manifest;
 use owner::Owned;
 
@@ -157,7 +158,12 @@ impl Pool {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "no such slot"));
         }
         let place = self.place(slot);
-        self.file(place)?.write_all_at(aligned::zeros(), self.geometry.trailer_offset(place))
+        let (file, offset) = (self.file(place)?, self.geometry.trailer_offset(place));
+        match file.write_all_at(aligned::zeros(), offset) {
+            // In a sparse file on a full disk: what could not be written for want of room was never written.
+            Err(error) if is_full(&error) && is_absent(file, offset) => Ok(()),
+            other => other,
+        }
     }
 
     /// Records the index for the next open, `entries` in eviction order with the next to be evicted
@@ -182,7 +188,17 @@ impl Pool {
     /// children. All transfers must have ended. In a forked child drop the pool instead: releasing
     /// it there would take the lock from the parent.
     pub fn release(self) {
+        for file in &self.files {
+            // As below: closing the file drops the lock as well.
+            let _ = lock::unlock(file);
+        }
         self.owned.unlock();
+    }
+
+    /// In a forked child: lets go of the locks, which else would outlive the parent that owns the pool.
+    pub fn abandon_after_fork(&self) {
+        self.files.iter().for_each(|file| lock::let_go_in_child(file));
+        self.owned.abandon_after_fork();
     }
 
     fn file(&self, place: Place) -> io::Result<&File> {
@@ -296,6 +312,16 @@ impl Pool {
             Error::os(format_args!("removing {}", directory.path().join(snapshot::NAME).display()), &error)
         })
     }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    Status::from_os_error(error.raw_os_error().unwrap_or(0)) == Status::NoSpace
+}
+
+/// Whether there is no record, as far as one can read.
+fn is_absent(file: &File, trailer_offset: u64) -> bool {
+    let Ok(mut page) = AlignedBuffer::new(record::TOMBSTONE_BYTES) else { return false };
+    file.read_exact_at(page.bytes_mut(), trailer_offset).is_ok() && page.bytes() == aligned::zeros()
 }
 
 fn nothing_yet() -> Recovered {

@@ -97,6 +97,11 @@ impl Owned {
         }
     }
 
+    /// In a forked child: see [`lock::let_go_in_child`].
+    pub(super) fn abandon_after_fork(&self) {
+        lock::let_go_in_child(&self.lock);
+    }
+
     /// Gives the lock back at once. Merely dropping it leaves it held while a forked child lives.
     pub(super) fn unlock(self) {
         // Closing the file, which follows, drops the lock as well.

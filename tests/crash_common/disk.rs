@@ -1,0 +1,170 @@
+//! File systems of the tests' own: small ones, ones without O_DIRECT, ones whose power can be cut.
+//!
+//! They need root, and some need loop devices. Where those are not to be had, the test says so in one line and ends.
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Scratch;
+use super::sandbox::is_root;
+
+/// How long the kernel may take to close the files of a process that was killed.
+const RELEASE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// A mounted file system; unmounted when dropped.
+pub struct Disk {
+    mount: PathBuf,
+    image: Option<PathBuf>,
+    options: &'static str,
+    mounted: bool,
+    // Last, so that the directory goes when nothing is mounted in it.
+    _scratch: Scratch,
+}
+
+impl Disk {
+    /// A file system in memory of `bytes`.
+    pub fn tmpfs(name: &str, bytes: u64) -> Option<Disk> {
+        Disk::nodev(name, "tmpfs", &format!("size={bytes}"))
+    }
+
+    /// A file system in memory that has neither O_DIRECT nor reservation of space.
+    pub fn ramfs(name: &str) -> Option<Disk> {
+        Disk::nodev(name, "ramfs", "")
+    }
+
+    /// ext4 of `bytes` on a loop device.
+    pub fn ext4(name: &str, bytes: u64, options: &'static str) -> Option<Disk> {
+        Disk::ext4_made_with(name, bytes, options, &[])
+    }
+
+    /// ext4 that cannot reserve space, as ext3 cannot.
+    pub fn ext4_without_extents(name: &str, bytes: u64) -> Option<Disk> {
+        Disk::ext4_made_with(name, bytes, "", &["-O", "^extent,^64bit"])
+    }
+
+    fn ext4_made_with(name: &str, bytes: u64, options: &'static str, made_with: &[&str]) -> Option<Disk> {
+        if !is_root() {
+            return skipped(name, "it takes root to mount a file system");
+        }
+        if !Path::new("/dev/loop-control").exists() {
+            return skipped(name, "there are no loop devices");
+        }
+        let scratch = Scratch::new(name);
+        let image = scratch.join("image");
+        let file = std::fs::File::create(&image).unwrap();
+        file.set_len(bytes).unwrap();
+        if let Err(why) = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).args(made_with).arg(&image)) {
+            return skipped(name, &format!("mkfs.ext4 cannot be run: {why}"));
+        }
+        let mount = scratch.join("mount");
+        std::fs::create_dir(&mount).unwrap();
+        let mut disk = Disk { mount, image: Some(image), options, mounted: false, _scratch: scratch };
+        match disk.mount_image() {
+            Ok(()) => Some(disk),
+            Err(why) => skipped(name, &format!("no loop device can be mounted: {why}")),
+        }
+    }
+
+    fn nodev(name: &str, kind: &str, options: &str) -> Option<Disk> {
+        if !is_root() {
+            return skipped(name, "it takes root to mount a file system");
+        }
+        let scratch = Scratch::new(name);
+        let mount = scratch.join("mount");
+        std::fs::create_dir(&mount).unwrap();
+        let text = |text: &str| CString::new(text).unwrap();
+        let (source, target) = (text("none"), CString::new(mount.as_os_str().as_bytes()).unwrap());
+        let (kind, options) = (text(kind), text(options));
+        // SAFETY: four strings that live during the call.
+        let answer = unsafe {
+            libc::mount(source.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast())
+        };
+        if answer != 0 {
+            let why = std::io::Error::last_os_error();
+            return skipped(name, &format!("{} cannot be mounted: {why}", kind.to_string_lossy()));
+        }
+        Some(Disk { mount, image: None, options: "", mounted: true, _scratch: scratch })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.mount
+    }
+
+    /// Makes what is mounted read-only, or writable again.
+    pub fn remount(&self, read_only: bool) {
+        let target = CString::new(self.mount.as_os_str().as_bytes()).unwrap();
+        let flags = libc::MS_REMOUNT | if read_only { libc::MS_RDONLY } else { 0 };
+        // SAFETY: the target lives during the call; a remount needs no other argument.
+        let answer = unsafe {
+            libc::mount(std::ptr::null(), target.as_ptr(), std::ptr::null(), flags, std::ptr::null())
+        };
+        assert_eq!(answer, 0, "remount: {}", std::io::Error::last_os_error());
+    }
+
+    /// Mounts the image anew, as after a loss of power.
+    pub fn power_up(&mut self) {
+        // Not detached: the image must have no other mount. The kernel closes a killed process's files in its own time.
+        let deadline = Instant::now() + RELEASE_TIME_MAX;
+        while let Err(error) = self.try_unmount(0) {
+            assert!(Instant::now() < deadline, "the disk stays busy: {error}");
+            std::thread::yield_now();
+        }
+        self.mount_image().unwrap();
+    }
+
+    /// Bytes that are left on it.
+    pub fn free_bytes(&self) -> u64 {
+        let target = CString::new(self.mount.as_os_str().as_bytes()).unwrap();
+        // SAFETY: plain old data, for which all zeros is valid.
+        let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+        // SAFETY: a string and a writable struct.
+        assert_eq!(unsafe { libc::statvfs(target.as_ptr(), &raw mut stat) }, 0);
+        stat.f_bavail * stat.f_frsize
+    }
+
+    fn mount_image(&mut self) -> Result<(), String> {
+        let image = self.image.as_ref().expect("a disk with an image");
+        let options =
+            if self.options.is_empty() { "loop".to_owned() } else { format!("loop,{}", self.options) };
+        run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(image).arg(&self.mount))?;
+        self.mounted = true;
+        Ok(())
+    }
+
+    fn try_unmount(&mut self, flags: libc::c_int) -> std::io::Result<()> {
+        let target = CString::new(self.mount.as_os_str().as_bytes()).unwrap();
+        // SAFETY: a string that lives during the call.
+        if unsafe { libc::umount2(target.as_ptr(), flags) } != 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        self.mounted = false;
+        Ok(())
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        if self.mounted {
+            // Detached: it goes when the last file in it is closed.
+            let _ = self.try_unmount(libc::MNT_DETACH);
+        }
+    }
+}
+
+fn run(command: &mut Command) -> Result<(), String> {
+    let output = command.stdin(Stdio::null()).output().map_err(|error| error.to_string())?;
+    if output.status.success() {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).trim().to_owned())
+    }
+}
+
+fn skipped<T>(name: &str, why: &str) -> Option<T> {
+    // Past the test runner's capture: a test that did not run must be seen not to have run.
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), format!("SKIPPED {name}: {why}\n").as_bytes());
+    None
+}

@@ -1,0 +1,145 @@
+//! Processes that tests start, talk to and kill: the test binary itself, run again for one hidden test.
+//!
+//! Both sides speak lines through the helper's standard input and output. A line of the helper's begins with
+//! [`MARK`], because the test runner prints there too. Nobody sleeps: a side that waits, waits for a line or for
+//! the end of the pipe.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+/// Names the role that the hidden test plays.
+const ROLE: &str = "NIXL_STORE_TEST_ROLE";
+/// Begins each line that is meant for the other side.
+const MARK: &str = "@ ";
+/// The hidden test of each test binary.
+const HIDDEN_TEST: &str = "helper_process";
+
+/// What a helper does.
+pub type Role = (&'static str, fn(&mut Peer));
+
+/// The body of the hidden test: plays the role that the parent asked for.
+pub fn play(roles: &[Role]) {
+    let Ok(name) = std::env::var(ROLE) else { return };
+    // SAFETY: takes no memory. A helper must not outlive a test that failed.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let (_, play) = roles.iter().find(|(role, _)| *role == name).expect("a role of this test binary");
+    play(&mut Peer { input: BufReader::new(std::io::stdin()) });
+}
+
+/// The helper's side.
+pub struct Peer {
+    input: BufReader<std::io::Stdin>,
+}
+
+impl Peer {
+    /// The next line from the parent; `None` when it has no more.
+    pub fn line(&mut self) -> Option<String> {
+        let mut line = String::new();
+        let read = self.input.read_line(&mut line).expect("the parent's pipe");
+        (read > 0).then(|| line.trim_end().to_owned())
+    }
+
+    pub fn say(&self, line: &str) {
+        say(line);
+    }
+}
+
+/// Tells the parent a line, from any thread of a helper. It is in the pipe when this returns, whatever happens next.
+pub fn say(line: &str) {
+    let text = format!("{MARK}{line}\n");
+    let mut output = std::io::stdout().lock();
+    // The parent is gone: nobody is left to tell.
+    let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
+}
+
+/// A running helper; killed when dropped.
+pub struct Helper {
+    child: Child,
+    input: Option<ChildStdin>,
+    output: BufReader<ChildStdout>,
+}
+
+impl Helper {
+    pub fn start(role: &str) -> Helper {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command
+            .args(["--ignored", "--exact", HIDDEN_TEST, "--nocapture", "--test-threads=1"])
+            .env(ROLE, role)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped());
+        let mut child = command.spawn().expect("the test binary runs again");
+        let input = child.stdin.take();
+        let output = BufReader::new(child.stdout.take().unwrap());
+        Helper { child, input, output }
+    }
+
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn tell(&mut self, line: &str) {
+        let input = self.input.as_mut().expect("a helper that still listens");
+        input.write_all(format!("{line}\n").as_bytes()).expect("the helper listens");
+    }
+
+    /// The next line; `None` when the helper is gone.
+    pub fn line(&mut self) -> Option<String> {
+        loop {
+            let mut line = Vec::new();
+            if self.output.read_until(b'\n', &mut line).expect("the helper's pipe") == 0 {
+                return None;
+            }
+            let line = String::from_utf8_lossy(&line);
+            // The runner does not end its own line before the test speaks.
+            if let Some(at) = line.find(MARK)
+                && line.ends_with('\n')
+            {
+                return Some(line[at + MARK.len()..].trim_end().to_owned());
+            }
+        }
+    }
+
+    /// Tells a line and waits for the answer.
+    pub fn ask(&mut self, line: &str) -> String {
+        self.tell(line);
+        self.line().unwrap_or_else(|| panic!("the helper died of {line:?}"))
+    }
+
+    /// Kills it at once (SIGKILL), without waiting for its end.
+    pub fn strike(&mut self) {
+        self.child.kill().expect("a helper can be killed");
+    }
+
+    /// Kills it (SIGKILL) and waits for its end. Its children keep its pipes, and so does this.
+    pub fn strike_and_wait(&mut self) {
+        self.strike();
+        self.child.wait().expect("a helper that was killed ends");
+    }
+
+    /// Kills it (SIGKILL), waits for its end, and gives what it had said and nobody had read.
+    pub fn kill(mut self) -> Vec<String> {
+        self.strike();
+        let mut left = Vec::new();
+        while let Some(line) = self.line() {
+            left.push(line);
+        }
+        self.child.wait().expect("a helper that was killed ends");
+        left
+    }
+
+    /// Closes its input and waits for its end, which must be a success.
+    pub fn finish(mut self) {
+        self.input = None;
+        let mut rest = String::new();
+        self.output.read_to_string(&mut rest).expect("the helper's pipe");
+        let status = self.child.wait().expect("a helper ends");
+        assert!(status.success(), "the helper failed: {status}\n{rest}");
+    }
+}
+
+impl Drop for Helper {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
