@@ -60,7 +60,14 @@ fn churn(peer: &mut Peer) {
     });
 }
 
-fn churn_once(store: &Store, own: &[String], lengths: &[usize], version: &AtomicU64, random: &mut Random) {
+fn churn_once(
+    store: &Store,
+    keys: usize,
+    own: &[String],
+    lengths: &[usize],
+    version: &AtomicU64,
+    random: &mut Random,
+) {
     let pick = |random: &mut Random| own[random.below(own.len() as u64) as usize].clone();
     match random.below(10) {
         0 => {
