@@ -7,8 +7,8 @@
 //!
 //! What a lookup costs is cache misses: one for the cell, one for the record, and the pipeline's
 //! stall where the search goes on to a neighbouring cell, which it cannot predict. So the table is
-//! kept sparse, [`LOAD_SIZED_FOR`] percent full; measured at a million keys, that is nearly twice as fast as a
-//! table filled to 0.8. `std`'s map has 32 bytes a cell for the same and is filled up to 0.875.
+//! kept sparse, about [`LOAD_SIZED_FOR`] percent full: at a million keys, lookups are clearly faster
+//! than in a table of boxed records filled to 0.8, in less memory.
 
 use crate::sync::{Mutex, MutexGuard, lock};
 

@@ -272,8 +272,8 @@ fn a_key_costs_at_most_96_bytes() {
     use crate::store::catalog::{arena, index, order};
     let per_slot = lease::WORD_BYTES + ledger::SLOT_BYTES + order::NODE_BYTES;
     for key_bytes in 2..=entry::KEY_BYTES_MAX {
-        let record = entry::HEAD_BYTES + key_bytes;
-        let beside_key = entry::HEAD_BYTES + arena::overhead_bytes(record);
+        let record = entry::FIELDS_BYTES + key_bytes;
+        let beside_key = entry::FIELDS_BYTES + arena::overhead_bytes(record);
         let total = index::CELLS_BYTES_PER_KEY + beside_key + per_slot;
         assert!(total <= 96, "{total} bytes for a key of {key_bytes}");
     }
