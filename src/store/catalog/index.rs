@@ -7,8 +7,8 @@
 //!
 //! What a lookup costs is cache misses: one for the cell, one for the record, and the pipeline's
 //! stall where the search goes on to a neighbouring cell, which it cannot predict. So the table is
-//! kept sparse, [`LOAD_SIZED_FOR`] percent full; measured at a million keys, that is nearly twice as fast as a
-//! table filled to 0.8. `std`'s map has 32 bytes a cell for the same and is filled up to 0.875.
+//! kept sparse, about [`LOAD_SIZED_FOR`] percent full: at a million keys, lookups are clearly faster
+//! than in a table of boxed records filled to 0.8, in less memory.
 
 use crate::sync::{Mutex, MutexGuard, lock};
 
@@ -278,19 +278,20 @@ mod tests {
     /// table that had to grow once more at the last key would be emptier than the budget allows.
     #[test]
     fn an_index_grows_with_its_keys_and_ends_at_its_size() {
-        let keys = 300_000usize;
-        let index = Index::new(keys as u32);
-        let mut random = Lcg::new(7);
-        for value in 1..=keys {
-            let tag = tag_of(u128::from(random.next()) << 64);
-            index.shard(tag).insert(tag, &value.to_le_bytes(), &[]);
-            if value % 10_000 == 0 {
-                assert!(index.cells() <= value * 100 * GROWTH / 100 / LOAD_MAX + 64 * 2 * CELLS_MIN);
+        for keys in [50_000usize, 100_000, 200_000, 300_000, 400_000] {
+            let index = Index::new(keys as u32);
+            let mut random = Lcg::new(7);
+            for value in 1..=keys {
+                let tag = tag_of(u128::from(random.next()) << 64);
+                index.shard(tag).insert(tag, &value.to_le_bytes(), &[]);
+                if value % 10_000 == 0 {
+                    assert!(index.cells() <= value * 100 * GROWTH / 100 / LOAD_MAX + 64 * 2 * CELLS_MIN);
+                }
             }
+            assert_eq!(index.len(), keys);
+            // Rounded up in each of 64 shards.
+            assert!(index.cells() <= keys * 100 / LOAD_SIZED_FOR + 64, "{} for {keys}", index.cells());
         }
-        assert_eq!(index.len(), keys);
-        // Rounded up in each of 64 shards.
-        assert!(index.cells() <= keys * 100 / LOAD_SIZED_FOR + 64);
     }
 
     /// A tiny pool gets one shard and a large one the most there are; both must reach every tag.

@@ -193,6 +193,7 @@ fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
                 audit(&catalog);
             }
             match catalog.make_room(&reservation) {
+                Ok(more) if more.is_empty() => panic!("{policy:?}: there is no room yet"),
                 Ok(more) => victims = more,
                 Err(refused) => break refused,
             }
@@ -215,6 +216,8 @@ fn held_and_pinned_files_stay_until_both_end() {
     catalog.observe(id(1), None, 10);
     let (reservation, mut victims) = catalog.reserve(10).expect("it may go");
     catalog.put_back(victims.pop().expect("one had to go"));
+    assert!(catalog.pin(id(1)) && catalog.unpin(id(1)));
+    audit(&catalog);
     assert!(catalog.pin(id(1)));
     assert_eq!(catalog.make_room(&reservation).expect_err("it is held"), RoomRefused::Full);
     assert_eq!(catalog.make_room(&reservation).expect_err("it is pinned"), RoomRefused::Full);

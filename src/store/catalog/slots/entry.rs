@@ -1,7 +1,7 @@
-//! One key of a static pool, packed into a single record: a fixed head, then the key.
+//! One key of a static pool, packed into a single record: the key, then fixed fields.
 //!
-//! Packed because a lookup that hits has to read both the head and the key: together they cost one
-//! or two cache lines. All access goes through this file.
+//! Packed because a get needs both; the key first because most lookups only compare it, and so
+//! mostly touch a cache line less. All access goes through this file.
 
 use crate::store::catalog::arena::RECORD_BYTES_MAX;
 
@@ -9,12 +9,12 @@ const GENERATION_AT: usize = 0;
 const LENGTH_AT: usize = 8;
 const SLOT_AT: usize = 16;
 const PINS_AT: usize = 20;
-const KEY_AT: usize = 24;
+const END: usize = 24;
 
 /// Memory of a packed entry beside its key.
-pub(super) const HEAD_BYTES: usize = KEY_AT;
+pub(super) const FIELDS_BYTES: usize = END;
 /// Longest key that fits.
-pub(super) const KEY_BYTES_MAX: usize = RECORD_BYTES_MAX - HEAD_BYTES;
+pub(super) const KEY_BYTES_MAX: usize = RECORD_BYTES_MAX - FIELDS_BYTES;
 
 /// What is known of a key, beside the key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +26,14 @@ pub(super) struct Entry {
 }
 
 impl Entry {
-    /// The head of the packed entry; the key follows it.
-    pub(super) fn head(&self) -> [u8; HEAD_BYTES] {
-        let mut head = [0; HEAD_BYTES];
-        head[GENERATION_AT..LENGTH_AT].copy_from_slice(&self.generation.to_le_bytes());
-        head[LENGTH_AT..SLOT_AT].copy_from_slice(&self.length.to_le_bytes());
-        head[SLOT_AT..PINS_AT].copy_from_slice(&self.slot.to_le_bytes());
-        head[PINS_AT..KEY_AT].copy_from_slice(&self.pins.to_le_bytes());
-        head
+    /// The fields of the packed entry, which follow the key.
+    pub(super) fn fields(&self) -> [u8; FIELDS_BYTES] {
+        let mut fields = [0; FIELDS_BYTES];
+        fields[GENERATION_AT..LENGTH_AT].copy_from_slice(&self.generation.to_le_bytes());
+        fields[LENGTH_AT..SLOT_AT].copy_from_slice(&self.length.to_le_bytes());
+        fields[SLOT_AT..PINS_AT].copy_from_slice(&self.slot.to_le_bytes());
+        fields[PINS_AT..END].copy_from_slice(&self.pins.to_le_bytes());
+        fields
     }
 
     /// Reads a packed entry.
@@ -51,7 +51,7 @@ impl Entry {
 /// The key of a packed entry.
 #[inline]
 pub(super) fn key(packed: &[u8]) -> &[u8] {
-    &packed[KEY_AT..]
+    &packed[..fields_at(packed)]
 }
 
 /// Whether a packed entry is that of `wanted`.
@@ -65,17 +65,24 @@ pub(super) fn is_in(slot: u32) -> impl Fn(&[u8]) -> bool {
     move |packed| u32::from_le_bytes(field(packed, SLOT_AT)) == slot
 }
 
-/// Writes another head over that of a packed entry.
+/// Writes other fields over those of a packed entry.
 pub(super) fn rewrite(packed: &mut [u8], entry: &Entry) {
-    packed[..HEAD_BYTES].copy_from_slice(&entry.head());
+    let at = fields_at(packed);
+    packed[at..].copy_from_slice(&entry.fields());
 }
 
-/// Cannot fail: every record of this index begins with an [`Entry::head`].
+/// Cannot fail: every record of this index ends with an [`Entry::fields`].
 #[inline]
 fn field<const N: usize>(packed: &[u8], at: usize) -> [u8; N] {
     let mut bytes = [0; N];
+    let at = fields_at(packed) + at;
     bytes.copy_from_slice(&packed[at..at + N]);
     bytes
+}
+
+#[inline]
+fn fields_at(packed: &[u8]) -> usize {
+    packed.len() - FIELDS_BYTES
 }
 
 #[cfg(all(test, not(feature = "shuttle")))]
@@ -87,7 +94,7 @@ mod tests {
     fn packing_keeps_every_field_apart() {
         let entry =
             Entry { generation: u64::MAX - 1, length: 1 << 40, slot: u32::MAX - 7, pins: 0x0102_0304 };
-        let mut packed = [&entry.head()[..], b"a key"].concat();
+        let mut packed = [b"a key", &entry.fields()[..]].concat();
         assert_eq!((Entry::unpack(&packed), key(&packed)), (entry, &b"a key"[..]));
 
         let other = Entry { generation: 3, length: 2, slot: u32::MAX - 8, pins: 1 };

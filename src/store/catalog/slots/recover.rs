@@ -33,7 +33,7 @@ impl SlotCatalog {
         if !fits || !ledger.claim_fresh(slot, State::Live) {
             return false;
         }
-        table.insert(tag, &Entry { generation, length, slot, pins: 0 }.head(), key);
+        table.insert(tag, key, &Entry { generation, length, slot, pins: 0 }.fields());
         ledger.set_tag(slot, tag);
         ledger.order.insert_known(slot, frequency);
         ledger.bytes += u128::from(length);
