@@ -272,6 +272,16 @@ impl Keys for Slots {
         let Backing::Pool(pool) = &self.backing else { return Ok(()) };
         let pool = pool.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         let Some(pool) = pool else { return Ok(()) };
+        let gauges = self.catalog.gauges();
+        if gauges.slots_quarantined > 0 || gauges.slots_leaving > 0 {
+            // A snapshot would call these slots free, while a record may still be in them.
+            self.logger.info(format_args!(
+                "{} slots are out of use; the next open scans the pool",
+                gauges.slots_quarantined + gauges.slots_leaving
+            ));
+            pool.release();
+            return Ok(());
+        }
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         let mut entries = Vec::new();
         self.catalog.export(&mut |entry| {
