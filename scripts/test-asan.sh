@@ -23,8 +23,9 @@ grep -q "AddressSanitizer: heap-use-after-free" <<<"$caught" || fail "the probe 
 export RUSTFLAGS="$sanitizer_flags"
 # --target keeps the flags away from build scripts, which run on this machine and not under test.
 arguments=("$@" --target "$host" --target-dir "$target_dir" --test stress)
-binary=$("$CARGO" test "${arguments[@]}" --no-run 2>&1 | tee /dev/stderr |
-    sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
+"$CARGO" test "${arguments[@]}" --no-run
+# Built by now, so that this only names the binary.
+binary=$("$CARGO" test "${arguments[@]}" --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
 [ -x "$binary" ] || fail "cargo does not name the test binary"
 announced=$(ASAN_OPTIONS=verbosity=1 "$binary" --list 2>&1)
 grep -q "AddressSanitizer Init done" <<<"$announced" || fail "$binary was built without the sanitizer"
