@@ -45,11 +45,12 @@ setup: ## Install cmake, a C++ compiler, pkg-config, clang and cbindgen where th
 	@bash scripts/setup.sh
 
 .PHONY: check
-check: ## Formatting, lints, and the header: up to date, and clean in every dialect
+check: ## Formatting, lints, the header in every dialect, the snippets of the documents
 	$(CARGO) fmt --check
 	@$(MAKE) --no-print-directory lint
 	sh scripts/header.sh --check
 	sh scripts/check-header.sh
+	sh scripts/check-readme.sh
 
 .PHONY: fmt
 fmt: ## Format the Rust code
