@@ -83,17 +83,14 @@ fn a_forged_snapshot_never_leads_to_wrong_bytes() {
     const ENTRY: usize = 64;
     const STEP: usize = 32 + 10;
     let closed = Closed::new();
-    let forged = |change: &dyn Fn(&mut Vec<u8>)| {
-        let mut snapshot = closed.snapshot[..closed.snapshot.len() - 8].to_vec();
-        change(&mut snapshot);
-        let checksum = XxHash3_64::oneshot(&snapshot);
-        [snapshot, checksum.to_le_bytes().to_vec()].concat()
-    };
     let set = |at: usize, value: &[u8]| {
         let value = value.to_vec();
-        forged(&move |snapshot| snapshot[at..at + value.len()].copy_from_slice(&value))
+        forged(&closed.snapshot, |snapshot| snapshot[at..at + value.len()].copy_from_slice(&value))
     };
-    assert_eq!(closed.found_with(&forged(&|_| {}), &"the right snapshot sealed again"), KEYS);
+    assert_eq!(
+        closed.found_with(&forged(&closed.snapshot, |_| {}), &"the right snapshot sealed again"),
+        KEYS
+    );
     let count_at = closed.snapshot.len() - 16;
     let refused = [
         ("a slot past the last", set(ENTRY, &SLOTS.to_le_bytes())),
@@ -118,39 +115,32 @@ fn a_forged_snapshot_never_leads_to_wrong_bytes() {
     for (lie, snapshot) in refused {
         assert_eq!(closed.found_with(&snapshot, &lie), KEYS, "{lie}");
     }
+    let exchange = forged(&closed.snapshot, |snapshot| {
+        let (one, other) = snapshot.split_at_mut(ENTRY + STEP);
+        one[ENTRY..ENTRY + 4].swap_with_slice(&mut other[..4]);
+    });
     // What these name exists, and only the gets tell that it is something else.
     let believed = [
         ("frequency", set(ENTRY + 24, &u32::MAX.to_le_bytes()), KEYS),
-        ("two keys exchanged", exchange_slots(&closed.snapshot, &forged, STEP), KEYS - 2),
+        ("two keys exchanged", exchange, KEYS - 2),
         ("another payload length", set(ENTRY + 16, &4000u64.to_le_bytes()), KEYS - 1),
         ("another generation", set(ENTRY + 8, &2u64.to_le_bytes()), KEYS - 1),
         ("an empty slot", set(ENTRY, &(SLOTS - 1).to_le_bytes()), KEYS - 1),
     ];
     for (lie, snapshot, wanted) in believed {
         let fresh = Closed::new();
-        assert_eq!(fresh.found_with(&reseal_for(&fresh, &snapshot), &lie), wanted, "{lie}");
+        // The same content; only the pool's number differs.
+        let own = forged(&snapshot, |snapshot| snapshot[16..32].copy_from_slice(&fresh.snapshot[16..32]));
+        assert_eq!(fresh.found_with(&own, &lie), wanted, "{lie}");
     }
 }
 
-/// A forged snapshot for another pool of the same content: only the pool's number differs.
-fn reseal_for(pool: &Closed, snapshot: &[u8]) -> Vec<u8> {
-    let mut own = snapshot[..snapshot.len() - 8].to_vec();
-    own[16..32].copy_from_slice(&pool.snapshot[16..32]);
-    let checksum = XxHash3_64::oneshot(&own);
-    [own, checksum.to_le_bytes().to_vec()].concat()
-}
-
-fn exchange_slots(
-    snapshot: &[u8],
-    forged: &dyn Fn(&dyn Fn(&mut Vec<u8>)) -> Vec<u8>,
-    step: usize,
-) -> Vec<u8> {
-    let (one, other) = (64, 64 + step);
-    let slots = (snapshot[one..one + 4].to_vec(), snapshot[other..other + 4].to_vec());
-    forged(&move |snapshot| {
-        snapshot[one..one + 4].copy_from_slice(&slots.1);
-        snapshot[other..other + 4].copy_from_slice(&slots.0);
-    })
+/// A snapshot with something changed and its checksum made right.
+fn forged(snapshot: &[u8], change: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut changed = snapshot[..snapshot.len() - 8].to_vec();
+    change(&mut changed);
+    let checksum = XxHash3_64::oneshot(&changed);
+    [changed, checksum.to_le_bytes().to_vec()].concat()
 }
 
 /// A snapshot of long ago is put back, as a restored backup would. It names keys, slots and generations that are not any
