@@ -3,6 +3,9 @@
 //! What a machine refuses is refused for real: system calls by a seccomp filter, O_DIRECT by file systems that do
 //! not have it, space by small file systems, access by another user's directory.
 
+// Helpers may unwrap as tests do.
+#![cfg(test)]
+
 mod crash_common;
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

@@ -4,6 +4,9 @@
 //! chose. What it had been told by the library, it had told this process through a pipe, so that this process
 //! knows what must be there.
 
+// Helpers may unwrap as tests do.
+#![cfg(test)]
+
 mod crash_common;
 
 use std::collections::{HashMap, HashSet};

@@ -1,6 +1,9 @@
 //! Promise 7, sharing is safe: a static pool has one owner at a time, a dynamic store any number of processes, and
 //! a forked child keeps its hands off both.
 
+// Helpers may unwrap as tests do.
+#![cfg(test)]
+
 mod crash_common;
 
 use std::collections::HashSet;
