@@ -151,7 +151,7 @@ fn one_wrong_field_refuses_the_batch() {
         refused(nixl_store_item_t { segment_count: 0, ..good }, put);
         refused(nixl_store_item_t { segment_count: 65537, ..good }, put);
         refused(nixl_store_item_t { segment_count: u64::MAX, ..good }, put);
-        refused(nixl_store_item_t { flags: 2, ..good }, put);
+        refused(nixl_store_item_t { flags: 8, ..good }, put);
         refused(nixl_store_item_t { reserved: 1, ..good }, put);
         refused(nixl_store_item_t { object_offset: 1, ..good }, put);
         let base = good_segments[0];
