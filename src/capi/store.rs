@@ -68,7 +68,8 @@ pub unsafe extern "C" fn nixl_store_open(
 ///
 /// When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process
 /// is killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object
-/// is visible: the key has what it had before, or nothing where room had to be made.
+/// is visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
+/// makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
 ///
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
