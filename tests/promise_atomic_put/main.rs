@@ -11,6 +11,8 @@ mod common;
 mod deadlines;
 mod endings;
 mod eviction;
+#[cfg(feature = "fault-injection")]
+mod failures;
 mod full;
 mod order;
 mod version;
