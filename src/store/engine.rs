@@ -70,6 +70,8 @@ pub struct Shared {
     pub logger: Logger,
     /// Set when a lane found a shared resource taken; the next release wakes all lanes.
     starved: AtomicBool,
+    /// Items that lanes are working on; each may hold a file open.
+    jobs: AtomicUsize,
     stopping: AtomicBool,
     poisoned: AtomicBool,
     poison_message: Mutex<String>,
@@ -132,6 +134,7 @@ impl Shared {
             metrics: Metrics::default(),
             logger,
             starved: AtomicBool::new(false),
+            jobs: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             poison_message: Mutex::new(String::new()),
@@ -253,6 +256,21 @@ impl Shared {
         if self.starved.load(Ordering::SeqCst) && self.starved.swap(false, Ordering::SeqCst) {
             self.wake_all();
         }
+    }
+
+    /// A lane began to work on an item.
+    pub fn job_begins(&self) {
+        self.jobs.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A lane is done with an item and whatever it held.
+    pub fn job_ends(&self) {
+        self.jobs.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// Whether any lane is working on an item, so that something will be given back.
+    pub fn has_jobs(&self) -> bool {
+        self.jobs.load(Ordering::SeqCst) > 0
     }
 
     /// Tells the lanes to end once nothing is under way.

@@ -6,7 +6,7 @@ use super::record::EffectiveKey;
 use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, invalid};
 use crate::error::{Error, Result, Status};
 use crate::memory::{MemoryKind, Segment};
-use crate::sync::{Arc, Ordering};
+use crate::sync::{Arc, Ordering, lock};
 use crate::transfer::batch::{Batch, Direction, Notice, Wish};
 use crate::transfer::completion::COMPLETIONS_MAX;
 use crate::transfer::ticket::{Reserved, TICKETS_MAX};
@@ -80,7 +80,7 @@ impl BatchBuilder<'_> {
         let ticket = reserved.ticket;
         let batch = self.batch()?;
         batch.deadline = deadline;
-        batch.notice = notice;
+        *lock(&batch.notice) = notice;
         batch.ticket = ticket;
         // `close` raises the flag, waits until nobody is in here, then waits for every batch in the table: either
         // it finds this one there, or this finds the flag up.

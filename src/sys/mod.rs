@@ -31,6 +31,14 @@ pub fn host_name() -> String {
         .unwrap_or_default()
 }
 
+/// How many descriptors this process may have open (the soft limit of `RLIMIT_NOFILE`).
+pub fn descriptor_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limit` is a valid rlimit that outlives the call; it stays zero if the call fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_cur
+}
+
 /// Random bytes from the kernel.
 ///
 /// # Errors

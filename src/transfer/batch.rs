@@ -99,8 +99,8 @@ pub struct Batch {
     pub deadline: Option<Instant>,
     /// Its number in the ticket table.
     pub ticket: u64,
-    /// Where its end is reported.
-    pub notice: Option<Notice>,
+    /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
+    pub notice: Mutex<Option<Notice>>,
     items: Vec<Item>,
     segments: Vec<Segment>,
     keys: Vec<u8>,
@@ -117,7 +117,7 @@ impl Batch {
         self.direction = direction;
         self.deadline = None;
         self.ticket = 0;
-        self.notice = None;
+        *lock(&self.notice) = None;
         self.items.clear();
         self.segments.clear();
         self.keys.clear();
@@ -287,7 +287,7 @@ impl Batch {
         item.object_length.store(result.object_length, Ordering::Relaxed);
         item.status.store(result.status.code(), Ordering::Release);
         if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            if let Some(notice) = &self.notice {
+            if let Some(notice) = lock(&self.notice).take() {
                 notice.queue.push(self.ticket, notice.user_data, self.summary());
             }
             *lock(&self.done) = true;

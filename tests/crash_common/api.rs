@@ -396,12 +396,18 @@ pub struct Submit {
 }
 
 /// An item with its memory, cut into as many pieces as `cuts` says.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Item {
     pub key: String,
     pub memory: Vec<u8>,
     pub range: Option<u64>,
     pub pieces: usize,
+}
+
+impl std::fmt::Debug for Item {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({} bytes)", self.key, self.memory.len())
+    }
 }
 
 impl Item {
@@ -448,6 +454,18 @@ impl Ticket<'_> {
         assert_ne!(status, NIXL_STORE_IN_PROGRESS, "an endless wait came back early");
         self.done = true;
         (status, std::mem::take(&mut self.items).into_iter().zip(results).collect())
+    }
+
+    /// Whether the batch ended within the time. The ticket is kept.
+    pub fn ended_within(&self, time: std::time::Duration) -> bool {
+        let deadline = std::time::Instant::now() + time;
+        while self.store.poll(self.number) == NIXL_STORE_IN_PROGRESS {
+            if std::time::Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::yield_now();
+        }
+        true
     }
 
     fn wait_for(&self, timeout_ms: u64, results: &mut [nixl_store_result_t]) -> nixl_store_status_t {

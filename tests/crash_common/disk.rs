@@ -3,9 +3,11 @@
 //! They need root, and some need loop devices. Where those are not to be had, the test says so in one line and ends.
 
 use std::ffi::CString;
+use std::fs::File;
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Scratch;
@@ -13,6 +15,46 @@ use super::sandbox::is_root;
 
 /// How long the kernel may take to close the files of a process that was killed.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(20);
+
+/// `_IOWR('X', 119, int)`, FIFREEZE.
+const FREEZE: libc::c_ulong = 0xc004_5877;
+/// `_IOWR('X', 120, int)`, FITHAW.
+const THAW: libc::c_ulong = 0xc004_5878;
+
+/// A file system that takes no writes for now.
+pub struct Frozen {
+    directory: Option<File>,
+    guard: Child,
+}
+
+impl Frozen {
+    pub fn thaw(mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        if let Some(directory) = self.directory.take() {
+            Frozen::set(&directory, THAW).expect("what is frozen can be thawed");
+            drop(self.guard.stdin.take());
+            let _ = self.guard.wait();
+        }
+    }
+
+    fn set(directory: &File, request: libc::c_ulong) -> std::io::Result<()> {
+        let ignored = 0;
+        // SAFETY: the number outlives the call.
+        match unsafe { libc::ioctl(directory.as_raw_fd(), request, &raw const ignored) } {
+            0 => Ok(()),
+            _ => Err(std::io::Error::last_os_error()),
+        }
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
 
 /// A mounted file system; unmounted when dropped.
 pub struct Disk {
@@ -54,7 +96,7 @@ impl Disk {
         }
         let scratch = Scratch::new(name);
         let image = scratch.join("image");
-        let file = std::fs::File::create(&image).unwrap();
+        let file = File::create(&image).unwrap();
         file.set_len(bytes).unwrap();
         if let Err(why) = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).args(made_with).arg(&image)) {
             return skipped(name, &format!("mkfs.ext4 cannot be run: {why}"));
@@ -113,6 +155,20 @@ impl Disk {
             std::thread::yield_now();
         }
         self.mount_image().unwrap();
+    }
+
+    /// Holds back every write to it until what this gives is dropped. Reads go on.
+    pub fn freeze(&self) -> Frozen {
+        let directory = File::open(&self.mount).unwrap();
+        // Should this process be killed while nothing can be written, that one thaws.
+        let guard = Command::new("sh")
+            .args(["-c", "cat >/dev/null; fsfreeze -u \"$1\" 2>/dev/null", "guard"])
+            .arg(&self.mount)
+            .stdin(Stdio::piped())
+            .spawn()
+            .expect("a shell");
+        Frozen::set(&directory, FREEZE).expect("ext4 can be frozen");
+        Frozen { directory: Some(directory), guard }
     }
 
     /// Bytes that are left on it.

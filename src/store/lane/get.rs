@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use super::job::{Get, Job, Piece, TAIL_BYTES, Work, blocks_in, direct_slices};
-use super::{Flight, Lane, Pushed, failed, failed_transfer, item_parts, not_found};
+use super::{Flight, Lane, Parked, Pushed, failed, failed_transfer, item_parts, not_found};
 use crate::backend::IoDirection;
 use crate::error::Status;
 use crate::memory::bytes;
@@ -23,6 +23,7 @@ impl<P: Placement> Lane<P> {
         match self.placement.open_get(&key) {
             Ok(Some(source)) => self.begin_get(guard, source),
             Ok(None) => self.finish(guard, not_found()),
+            Err(error) if self.passes(&error) => self.parked.push_back(Parked { guard, attempts: 0 }),
             Err(error) => {
                 let result = failed(&guard, &error);
                 self.finish(guard, result);
@@ -111,6 +112,7 @@ impl<P: Placement> Lane<P> {
             bytes_staged: 0,
         };
         let index = self.jobs.insert(job);
+        self.shared.job_begins();
         self.gets.push_back(index);
     }
 

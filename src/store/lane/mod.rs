@@ -359,7 +359,13 @@ impl<P: Placement> Lane<P> {
             Work::Get(_) => self.finish_get(job),
             Work::Put(_) => self.finish_put(job),
         }
+        self.shared.job_ends();
         self.shared.relieve();
+    }
+
+    /// Whether an error will pass: descriptors are short, and items under way will give some back.
+    fn passes(&self, error: &crate::error::Error) -> bool {
+        matches!(error.os_error(), libc::EMFILE | libc::ENFILE) && self.shared.has_jobs()
     }
 
     /// A buffer for tail block and trailer, from the spares or new.

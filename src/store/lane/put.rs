@@ -42,6 +42,7 @@ impl<P: Placement> Lane<P> {
         match self.placement.open_put(&key, length) {
             Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, length, attempts),
             Ok(PutPlace::Busy) => self.parked.push_back(Parked { guard, attempts }),
+            Err(error) if self.passes(&error) => self.parked.push_back(Parked { guard, attempts }),
             Err(error) => {
                 let result = failed(&guard, &error);
                 self.finish(guard, result);
@@ -91,6 +92,7 @@ impl<P: Placement> Lane<P> {
             bytes_staged: 0,
         };
         let index = self.jobs.insert(job);
+        self.shared.job_begins();
         self.puts.push_back(index);
     }
 

@@ -20,6 +20,7 @@ use crate::store::files::{Evicted, FileStore, ObjectName, Proof, Scanned, Tempor
 use crate::store::placement::Key;
 use crate::store::record::{self, Trailer};
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::sys::descriptor_limit;
 use crate::sys::file::DirectAlignment;
 
 /// Attempts to create a file on a full device, each after evicting.
@@ -48,7 +49,24 @@ pub struct Objects {
     damaged: Counter,
     bytes_since_scan: AtomicU64,
     last_scan: Mutex<Instant>,
+    open_files: Arc<AtomicU64>,
+    open_files_max: u64,
     logger: Logger,
+}
+
+/// One in this many of the process's descriptors may be an object's file of one store. An operation needs up to two.
+const DESCRIPTOR_PART: u64 = 8;
+/// Object files that one store has open at a time, whatever the process may have.
+const OPEN_FILES_RANGE: std::ops::RangeInclusive<u64> = 4..=256;
+
+/// The right to have one object's file open.
+#[derive(Debug)]
+pub struct Permit(Arc<AtomicU64>);
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 /// A file being read.
@@ -56,6 +74,7 @@ pub struct Objects {
 pub struct Reading {
     name: ObjectName,
     file: Arc<File>,
+    _permit: Permit,
 }
 
 /// A file being written.
@@ -65,6 +84,7 @@ pub struct Draft {
     reservation: FileReservation,
     name: ObjectName,
     bytes: u64,
+    _permit: Permit,
 }
 
 impl Objects {
@@ -96,6 +116,9 @@ impl Objects {
             damaged: Counter::default(),
             bytes_since_scan: AtomicU64::new(0),
             last_scan: Mutex::new(Instant::now()),
+            open_files: Arc::new(AtomicU64::new(0)),
+            open_files_max: (descriptor_limit() / DESCRIPTOR_PART)
+                .clamp(*OPEN_FILES_RANGE.start(), *OPEN_FILES_RANGE.end()),
             logger: logger.clone(),
         };
         objects.scan()?;
@@ -105,6 +128,18 @@ impl Objects {
     /// What O_DIRECT asks for; `None` if it is not in effect.
     pub fn alignment(&self) -> Option<DirectAlignment> {
         self.files.direct_io().then(|| self.files.direct_alignment())
+    }
+
+    /// Takes one of the files that may be open at a time.
+    ///
+    /// # Errors
+    /// As the system when it has no more: whoever asked tries again when another operation has ended.
+    fn permit(&self) -> Result<Permit> {
+        let add = |open: u64| (open < self.open_files_max).then_some(open + 1);
+        match self.open_files.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
+            Ok(_) => Ok(Permit(Arc::clone(&self.open_files))),
+            Err(_) => Err(Error::os("opening an object", &std::io::Error::from_raw_os_error(libc::EMFILE))),
+        }
     }
 
     /// Takes every object into the catalog, the oldest first.

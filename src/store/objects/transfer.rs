@@ -13,6 +13,7 @@ impl Placement for Objects {
     type PutClaim = Draft;
 
     fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Reading>>> {
+        let permit = self.permit()?;
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
         let Some((file, bytes)) = self.open_object(&name)? else {
@@ -39,7 +40,7 @@ impl Placement for Objects {
                     "object {}: {bytes} bytes are no record; treated as not found and removed",
                     name.file_name()
                 ));
-                self.close_get(key, Reading { name, file }, true);
+                self.close_get(key, Reading { name, file, _permit: permit }, true);
                 return Ok(None);
             }
         };
@@ -52,7 +53,13 @@ impl Placement for Objects {
             slot: record::NO_SLOT,
             alignment: self.alignment(),
         };
-        Ok(Some(Source { extent, payload_bytes, generation: None, foreign, claim: Reading { name, file } }))
+        Ok(Some(Source {
+            extent,
+            payload_bytes,
+            generation: None,
+            foreign,
+            claim: Reading { name, file, _permit: permit },
+        }))
     }
 
     fn close_get(&self, _key: &Key<'_>, claim: Reading, corrupt: bool) {
@@ -67,6 +74,7 @@ impl Placement for Objects {
     }
 
     fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
+        let permit = self.permit()?;
         let name = self.name(key)?;
         let sizes = record::padded(length).and_then(|padded| Some((padded, record::trailer_bytes(padded)?)));
         let sizes = sizes.and_then(|(padded, trailer)| Some((padded, trailer, padded.checked_add(trailer)?)));
@@ -107,12 +115,12 @@ impl Placement for Objects {
             alignment: self.alignment(),
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
-        let claim = Draft { temporary, reservation, name, bytes };
+        let claim = Draft { temporary, reservation, name, bytes, _permit: permit };
         Ok(PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim }))
     }
 
     fn commit_put(&self, _key: &Key<'_>, claim: Draft, _length: u64) -> Result<()> {
-        let Draft { temporary, reservation, name, bytes } = claim;
+        let Draft { temporary, reservation, name, bytes, _permit } = claim;
         match self.files.publish(temporary, &name) {
             Ok(()) => {
                 self.catalog.commit(reservation, self.files.id_of(&name), self.flat(&name).as_deref(), bytes);
