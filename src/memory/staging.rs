@@ -16,14 +16,18 @@ pub const SLICE_BYTES_MAX: usize = 1 << 20;
 pub const SLICE_BYTES_MIN: usize = 64 << 10;
 /// A buffer is cut into at least this many slices; together with [`SLICE_BYTES_MIN`] this is the smallest buffer.
 pub const SLICES_MIN: usize = 4;
-/// One in this many slices is kept back from the engine.
+/// One in this many slices, and at least two, is kept back from the engine: for the lanes.
 const LENDING_RESERVE: usize = 8;
+/// One in this many slices, and at least one, is kept back from puts: gets must not wait for writes to end. Less
+/// than what is kept back from the engine, so that puts have a slice even when the engine has borrowed all it can.
+const GET_RESERVE: usize = 16;
 
 /// The staging buffer.
 #[derive(Debug)]
 pub struct Staging {
     mapping: Mapping,
     slice_bytes: usize,
+    slices: usize,
     state: Mutex<State>,
 }
 
@@ -55,7 +59,7 @@ impl Staging {
         }
         let mapping = Mapping::new(slices * slice_bytes, huge_pages)?;
         let state = State { used: vec![false; slices], free: slices, hint: 0, lent: Vec::new() };
-        Ok(Staging { mapping, slice_bytes, state: Mutex::new(state) })
+        Ok(Staging { mapping, slice_bytes, slices, state: Mutex::new(state) })
     }
 
     /// Bytes of one slice.
@@ -73,10 +77,19 @@ impl Staging {
         self.mapping.host_slice()
     }
 
-    /// Takes a slice, if one is free.
+    /// Takes a slice for a get, if one is free.
     pub fn take(&self) -> Option<Slice> {
+        self.take_beyond(0)
+    }
+
+    /// Takes a slice for a put, if one is free beside those that are kept for gets.
+    pub fn take_for_put(&self) -> Option<Slice> {
+        self.take_beyond((self.slices / GET_RESERVE).max(1))
+    }
+
+    fn take_beyond(&self, kept: usize) -> Option<Slice> {
         let mut state = lock(&self.state);
-        if state.free == 0 {
+        if state.free <= kept {
             return None;
         }
         let hint = state.hint;
@@ -105,7 +118,7 @@ impl Staging {
     pub fn lend(&self, bytes: usize) -> Option<HostPtr> {
         let count = bytes.div_ceil(self.slice_bytes);
         let mut state = lock(&self.state);
-        let reserve = (state.used.len() / LENDING_RESERVE).max(1);
+        let reserve = (self.slices / LENDING_RESERVE).max(2);
         if count == 0 || state.free < count.checked_add(reserve)? {
             return None;
         }
@@ -168,6 +181,24 @@ mod tests {
         }
         let all: Vec<_> = std::iter::from_fn(|| staging.take()).collect();
         assert_eq!(all.len(), 16);
+    }
+
+    /// Writes that do not end leave slices to reads, in the smallest buffer and with all lent that can be lent;
+    /// and the engine's borrowing leaves one to writes.
+    #[test]
+    fn puts_leave_slices_to_gets() {
+        for bytes in [SLICES_MIN * SLICE_BYTES_MIN, 16 * SLICE_BYTES_MAX, 128 * SLICE_BYTES_MAX] {
+            let staging = Staging::new(bytes, false).expect("maps");
+            let put_slices = std::iter::from_fn(|| staging.take_for_put()).count();
+            let get_slices = std::iter::from_fn(|| staging.take()).count();
+            assert_eq!(put_slices + get_slices, bytes / staging.slice_bytes());
+            assert!(get_slices >= 1 && put_slices >= 2 * get_slices, "{put_slices} and {get_slices}");
+
+            let staging = Staging::new(bytes, false).expect("maps");
+            while staging.lend(1).is_some() {}
+            assert!(staging.take_for_put().is_some());
+            assert!(staging.take().is_some());
+        }
     }
 
     /// Every buffer from the smallest on is cut into whole slices; a smaller one is refused.

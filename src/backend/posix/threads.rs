@@ -3,6 +3,7 @@
 //! All lanes share the pool. A lane's queue is a sender of requests and a receiver of completions;
 //! the waker doubles as the completion signal.
 
+use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ use crate::sync::{Condvar, Mutex, lock};
 use crate::sys::event::Event;
 use crate::sys::file::to_off_t;
 
+/// One in this many threads does nothing but read.
+const READ_RESERVE: usize = 4;
 /// Requests that one lane may have in the pool, per thread of the pool.
 const REQUESTS_PER_THREAD: usize = 4;
 
@@ -32,8 +35,28 @@ struct Shared {
 }
 
 struct State {
-    requests: std::collections::VecDeque<Request>,
+    reads: VecDeque<Request>,
+    writes: VecDeque<Request>,
+    /// Threads that are writing.
+    writing: usize,
+    /// Most of them: some threads are kept for reads.
+    writing_max: usize,
     stopping: bool,
+}
+
+impl State {
+    /// The next request, reads first.
+    fn next(&mut self) -> Option<Request> {
+        if let Some(read) = self.reads.pop_front() {
+            return Some(read);
+        }
+        if self.writing == self.writing_max {
+            return None;
+        }
+        let write = self.writes.pop_front()?;
+        self.writing += 1;
+        Some(write)
+    }
 }
 
 struct Request {
@@ -56,7 +79,14 @@ impl Pool {
     /// # Errors
     /// What starting a thread answers.
     pub fn start(count: u32) -> io::Result<Arc<Pool>> {
-        let state = State { requests: std::collections::VecDeque::new(), stopping: false };
+        let writing_max = (count as usize - count as usize / READ_RESERVE).max(1);
+        let state = State {
+            reads: VecDeque::new(),
+            writes: VecDeque::new(),
+            writing: 0,
+            writing_max,
+            stopping: false,
+        };
         let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
         let depth = count as usize * REQUESTS_PER_THREAD;
         let pool = Arc::new(Pool { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), depth });
@@ -85,7 +115,7 @@ fn serve(shared: &Shared) {
     loop {
         let mut state = lock(&shared.state);
         let request = loop {
-            if let Some(request) = state.requests.pop_front() {
+            if let Some(request) = state.next() {
                 break request;
             }
             if state.stopping {
@@ -98,6 +128,10 @@ fn serve(shared: &Shared) {
         };
         drop(state);
         let result = transfer(request.direction, request.file, request.offset, &request.slices);
+        if request.direction == IoDirection::Write {
+            // This thread is the next to look; nobody need be woken for a write that had to wait.
+            lock(&shared.state).writing -= 1;
+        }
         request.done.queue.push((IoCompletion { token: request.token, result }, request.slices));
         request.done.waker.signal();
     }
@@ -164,7 +198,13 @@ impl IoQueue for ThreadQueue {
         slices.extend_from_slice(request.slices);
         let IoRequest { token, direction, file, offset, .. } = *request;
         let request = Request { token, direction, file, offset, slices, done: Arc::clone(&self.completions) };
-        lock(&self.pool.shared.state).requests.push_back(request);
+        {
+            let mut state = lock(&self.pool.shared.state);
+            match direction {
+                IoDirection::Read => state.reads.push_back(request),
+                IoDirection::Write => state.writes.push_back(request),
+            }
+        }
         self.pool.shared.work.notify_one();
         self.in_flight += 1;
         Ok(())

@@ -28,10 +28,10 @@ use crate::transfer::op::{Op, Progress};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
-/// Bytes that one lane keeps under way. Enough to cover a device's latency; more would only let one
+/// Bytes that one lane keeps under way in each direction. Enough to cover a device's latency; more would only let one
 /// lane take items that another could work on.
 const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
-/// One part in this many of the queue is kept for gets.
+/// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Unused buffers and lists that a lane keeps for the next item.
 const SPARES_MAX: usize = 64;
@@ -45,6 +45,22 @@ struct Flight {
     piece: job::Piece,
     slice: Option<Slice>,
     bytes: usize,
+}
+
+/// Bytes under way.
+#[derive(Default)]
+struct InFlight {
+    read: usize,
+    written: usize,
+}
+
+impl InFlight {
+    fn of(&mut self, direction: IoDirection) -> &mut usize {
+        match direction {
+            IoDirection::Read => &mut self.read,
+            IoDirection::Write => &mut self.written,
+        }
+    }
 }
 
 /// An item that waits for room.
@@ -66,7 +82,7 @@ pub(super) struct Lane<P: Placement> {
     gets: VecDeque<usize>,
     puts: VecDeque<usize>,
     parked: VecDeque<Parked>,
-    bytes_in_flight: usize,
+    bytes_in_flight: InFlight,
     regions: Vec<Region>,
     /// For checksum blocks that straddle segments.
     scratch: Vec<u8>,
@@ -143,7 +159,7 @@ impl<P: Placement> Lane<P> {
             gets: VecDeque::with_capacity(JOBS_MAX),
             puts: VecDeque::with_capacity(JOBS_MAX),
             parked: VecDeque::new(),
-            bytes_in_flight: 0,
+            bytes_in_flight: InFlight::default(),
             regions: Vec::new(),
             scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
             spare_buffers: Vec::new(),
@@ -218,11 +234,16 @@ impl<P: Placement> Lane<P> {
         self.gets.is_empty()
             && self.jobs.len() + self.parked.len() < JOBS_MAX
             && self.queue.room() > 0
-            && self.bytes_in_flight < BYTES_IN_FLIGHT_MAX
+            && self.bytes_in_flight.read < BYTES_IN_FLIGHT_MAX
     }
 
+    /// Whether that may be a put. Gets must find room whatever puts have under way.
     fn can_take_puts(&self) -> bool {
-        self.puts.is_empty() && self.parked.is_empty() && self.put_room() > 0
+        self.puts.is_empty()
+            && self.parked.is_empty()
+            && self.jobs.len() < JOBS_MAX - JOBS_MAX / GET_RESERVE
+            && self.put_room() > 0
+            && self.bytes_in_flight.written < BYTES_IN_FLIGHT_MAX
     }
 
     /// Requests that puts may push, leaving some of the queue to gets.
@@ -291,15 +312,16 @@ impl<P: Placement> Lane<P> {
     /// Pushes one request; the caller has checked for room.
     fn launch(&mut self, job: usize, piece: job::Piece, slice: Option<Slice>, op: Op) {
         let bytes = op.slices.iter().map(|slice| slice.length).sum();
+        let direction = op.direction;
         let token = self.flights.insert(Flight { op, job, piece, slice, bytes });
         self.jobs[job].in_flight += 1;
-        self.bytes_in_flight += bytes;
+        *self.bytes_in_flight.of(direction) += bytes;
         let flight = &self.flights[token];
         if let Err(error) = flight.op.push(token as u32, &self.jobs[job].extent.file, &mut *self.queue) {
             // Not possible while there is room. The job ends where it is next looked at, not here, because
             // the caller still holds its place in the line.
             let flight = self.flights.remove(token);
-            self.bytes_in_flight -= flight.bytes;
+            *self.bytes_in_flight.of(direction) -= flight.bytes;
             self.jobs[job].in_flight -= 1;
             self.jobs[job].fail_io(&error);
             flight.slice.into_iter().for_each(|slice| self.shared.staging.give_back(slice));
@@ -325,7 +347,7 @@ impl<P: Placement> Lane<P> {
     /// Takes in a request that is over: done up to `missing` bytes at the end of the file, or failed.
     fn land(&mut self, token: usize, outcome: std::io::Result<usize>) {
         let mut flight = self.flights.remove(token);
-        self.bytes_in_flight -= flight.bytes;
+        *self.bytes_in_flight.of(flight.op.direction) -= flight.bytes;
         let index = flight.job;
         self.jobs[index].in_flight -= 1;
         let is_get = matches!(self.jobs[index].work, Work::Get(_));
