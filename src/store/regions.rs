@@ -129,8 +129,8 @@ fn ask_all(
     loop {
         match answers.recv_timeout(ANSWER_POLL) {
             Ok(answer) => outcome = outcome.and(answer.map(drop)),
-            // A lane that ended in a panic answers nothing any more.
-            Err(mpsc::RecvTimeoutError::Timeout) if !shared.is_poisoned() => {}
+            // A lane that ended, in a panic or because the store closes, answers nothing any more.
+            Err(mpsc::RecvTimeoutError::Timeout) if !shared.is_poisoned() && !shared.is_stopping() => {}
             Err(_) => return outcome,
         }
     }

@@ -71,7 +71,12 @@ pub fn descriptors() -> usize {
 
 /// Threads of this process.
 pub fn threads() -> usize {
-    std::fs::read_dir("/proc/self/task").unwrap().count()
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    // The kernel's own helpers of a ring show up as tasks of the process, and come and go as the kernel likes.
+    let is_ours = |task: &std::path::Path| {
+        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| !name.starts_with("iou-"))
+    };
+    tasks.filter(|task| is_ours(&task.as_ref().unwrap().path())).count()
 }
 
 /// Resident memory of this process in bytes.

@@ -339,6 +339,7 @@ impl<P: Placement> Lane<P> {
                 }
             }
         }
+        drop(extent);
         self.placement.close_get(&key, claim, get.corrupt.is_some());
         if let Some(why) = get.corrupt {
             self.shared.metrics.corruptions.increment();

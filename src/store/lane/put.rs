@@ -247,8 +247,10 @@ impl<P: Placement> Lane<P> {
     }
 
     pub(super) fn finish_put(&mut self, job: Job<P>) {
-        let Job { guard, work, failure, buffer, sums, bytes_staged, .. } = job;
+        let Job { guard, work, failure, buffer, sums, bytes_staged, extent, .. } = job;
         self.recycle(buffer, sums);
+        // A file is closed before its item ends: whoever waits for the end may count descriptors.
+        drop(extent);
         let (Work::Put(mut put), Some((key, _))) = (work, item_parts(&guard)) else { return };
         let Some(claim) = put.claim.take() else { return };
         let length = put.payload_bytes;
@@ -258,6 +260,9 @@ impl<P: Placement> Lane<P> {
                     self.shared.metrics.bytes_staged.add(bytes_staged);
                     self.shared.metrics.bytes_direct.add(length - bytes_staged);
                     ItemResult { status: Status::Ok, os_error: 0, bytes: length, object_length: length }
+                }
+                Err(error) if self.passes(&error) => {
+                    return self.parked.push_back(Parked { guard, attempts: put.attempts });
                 }
                 Err(error) => failed(&guard, &error),
             },
