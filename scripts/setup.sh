@@ -60,6 +60,6 @@ for component in fmt clippy; do
 done
 
 if [ "$(cbindgen --version 2>/dev/null)" != "cbindgen $CBINDGEN_VERSION" ]; then
-    say "installing cbindgen $CBINDGEN_VERSION from crates.io into .venv"
+    say "installing cbindgen $CBINDGEN_VERSION with cargo into .venv"
     cargo install --quiet --locked --root .venv --version "=$CBINDGEN_VERSION" cbindgen
 fi
