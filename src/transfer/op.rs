@@ -28,6 +28,8 @@ pub struct Op {
     pub region: Option<u16>,
     left: usize,
     fruitless: u32,
+    /// Bytes of the block inside which the last read stopped; 0 if it stopped at a block's end.
+    part: usize,
 }
 
 /// What a completion means for its request.
@@ -47,7 +49,7 @@ impl Op {
     /// A request over `slices`, which come back empty in [`Op::into_slices`].
     pub fn new(direction: IoDirection, offset: u64, slices: Vec<HostSlice>, region: Option<u16>) -> Op {
         let left = slices.iter().map(|slice| slice.length).sum();
-        Op { direction, offset, slices, region, left, fruitless: 0 }
+        Op { direction, offset, slices, region, left, fruitless: 0, part: 0 }
     }
 
     /// Hands what is left to the queue.
@@ -74,12 +76,19 @@ impl Op {
             Ok(moved) => {
                 metrics.short_transfers.increment();
                 let whole = moved / GRANULE_BYTES * GRANULE_BYTES;
+                let part = moved - whole;
+                // Stopping twice at the same byte of a block is what the end of a file looks like.
+                let is_end = whole == 0 && part == self.part && self.direction == IoDirection::Read;
                 self.advance(whole);
-                self.again(whole > 0, || io::Error::from(io::ErrorKind::UnexpectedEof), moved)
+                self.part = part;
+                if is_end {
+                    return Progress::EndOfFile(self.left - part);
+                }
+                self.again(whole > 0, || io::Error::from(io::ErrorKind::UnexpectedEof))
             }
             Err(error) if matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN)) => {
                 metrics.retries.increment();
-                self.again(false, || error, 0)
+                self.again(false, || error)
             }
             Err(error) => Progress::Failed(error),
         }
@@ -91,14 +100,10 @@ impl Op {
         self.slices
     }
 
-    fn again(&mut self, advanced: bool, error: impl FnOnce() -> io::Error, moved: usize) -> Progress {
+    fn again(&mut self, advanced: bool, error: impl FnOnce() -> io::Error) -> Progress {
         self.fruitless = if advanced { 0 } else { self.fruitless + 1 };
         if self.fruitless < FRUITLESS_ATTEMPTS_MAX {
             return Progress::Again;
-        }
-        // Reading the same part of a block again and again is what the end of a file looks like.
-        if self.direction == IoDirection::Read && moved > 0 {
-            return Progress::EndOfFile(self.left - moved);
         }
         Progress::Failed(error())
     }
@@ -140,6 +145,20 @@ mod tests {
         assert_eq!(op.slices, vec![buffer.host_slice(8192 + 4096, 8192 + 4096 * 3)]);
         assert!(matches!(op.complete(Ok(4096 * 2), &metrics), Progress::Done));
         assert_eq!(metrics.snapshot().short_transfers, 1);
+    }
+
+    /// The end of a file that is no whole number of blocks is told by one more read, interrupted or not, and
+    /// does not take as many as an error is retried.
+    #[test]
+    fn the_end_of_a_file_inside_a_block_is_recognised() {
+        let buffer = AlignedBuffer::new(1 << 16).expect("memory");
+        let metrics = Metrics::default();
+        let mut op = op(IoDirection::Read, &buffer);
+        assert!(matches!(op.complete(Ok(4096 + 904), &metrics), Progress::Again));
+        let interrupted = Err(io::Error::from_raw_os_error(libc::EINTR));
+        assert!(matches!(op.complete(interrupted, &metrics), Progress::Again));
+        let missing = 8192 + 4096 * 3 - 4096 - 904;
+        assert!(matches!(op.complete(Ok(904), &metrics), Progress::EndOfFile(left) if left == missing));
     }
 
     /// EINTR and EAGAIN are retried, but not for ever; the end of a file and other errors are told apart.

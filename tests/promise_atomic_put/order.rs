@@ -18,7 +18,8 @@ fn a_get_overtakes_waiting_puts() {
         let object = payload(1, MIB);
         let wanted = payload(2, 300_000);
         assert_eq!((store.put(b"wanted", &wanted), store.pin(b"wanted")), (OK, OK));
-        // A machine so busy that the puts are done before the get is submitted shows nothing; then once more.
+        // On a machine so busy that most puts are done before the get is submitted, a round shows nothing. Were puts
+        // not overtaken, no round would.
         let is_shown = (0..20).any(|_| {
             let queue = store.queue();
             let mut buffer = vec![0; 300_000];
@@ -53,12 +54,8 @@ fn a_get_overtakes_waiting_puts() {
                 assert_eq!(pending.wait().0, OK, "{name}");
             }
             let waiting = PUTS - done_before;
-            if waiting < WAITING_MIN {
-                return false;
-            }
-            assert!(place < waiting / 2, "{name}: served as number {place} after {waiting} waiting puts");
-            true
+            waiting >= WAITING_MIN && place < waiting / 2
         });
-        assert!(is_shown, "{name}: the puts were never waiting");
+        assert!(is_shown, "{name}: behind most of the waiting puts, every time");
     }
 }

@@ -19,6 +19,7 @@ mod flips;
 mod forgeries;
 mod index;
 mod planted;
+mod unverified;
 
 use common::payload::assert_same;
 use common::status::{NOT_FOUND, OK};
