@@ -697,7 +697,7 @@ typedef struct {
      */
     char backend[16];
     /**
-     * How it moves bytes: "io_uring", "threads", ….
+     * How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs).
      */
     char io_path[32];
     /**

@@ -29,7 +29,7 @@ mod injecting {
     use std::sync::Arc;
 
     use super::{Backend, Config, PARAMETER, Result};
-    use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Wait};
+    use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Wait};
     use crate::error::{Error, Status};
     use crate::memory::HostSlice;
     use crate::sys::event::Event;
@@ -76,14 +76,14 @@ mod injecting {
         fn path(&self) -> IoPath {
             self.inner.path()
         }
-        fn lanes_default(&self) -> u32 {
-            self.inner.lanes_default()
+        fn lanes_default(&self, medium: Medium) -> u32 {
+            self.inner.lanes_default(medium)
         }
         fn supports_direct_io(&self) -> bool {
             self.inner.supports_direct_io()
         }
-        fn open_queue(&self, waker: Arc<Event>) -> io::Result<Box<dyn IoQueue>> {
-            let inner = self.inner.open_queue(Arc::clone(&waker))?;
+        fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>> {
+            let inner = self.inner.open_queue(Arc::clone(&waker), medium)?;
             let schedule = self.schedule.clone();
             Ok(Box::new(InjectingQueue { inner, waker, schedule, requests: 0, failed: Vec::new() }))
         }
@@ -102,10 +102,14 @@ mod injecting {
 
     impl IoQueue for InjectingQueue {
         fn room(&self) -> usize {
-            self.inner.room()
+            // What failed here may be pushed again while the inner queue is full of others.
+            self.inner.room().saturating_sub(self.failed.len())
         }
         fn in_flight(&self) -> usize {
             self.inner.in_flight() + self.failed.len()
+        }
+        fn has_completed(&mut self) -> bool {
+            !self.failed.is_empty() || self.inner.has_completed()
         }
         fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
             self.requests += 1;

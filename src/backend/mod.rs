@@ -5,6 +5,7 @@
 //! backends whose rings belong to one thread fit as they are.
 
 pub mod fault;
+pub mod inline;
 pub mod memory;
 pub mod posix;
 
@@ -85,6 +86,10 @@ pub trait IoQueue {
     /// The request was not taken.
     fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()>;
 
+    /// Whether [`wait`](IoQueue::wait) would hand back a completion without sleeping, as far as can be told without a
+    /// system call.
+    fn has_completed(&mut self) -> bool;
+
     /// Starts what was pushed and appends what has completed.
     ///
     /// # Errors
@@ -101,10 +106,19 @@ pub trait IoQueue {
     fn unregister(&mut self, index: u16);
 }
 
+/// What the files of a store lie on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Medium {
+    /// A device or a server: transfers take time of their own, and many go on at once.
+    Device,
+    /// This machine's memory (tmpfs): a transfer is a copy.
+    Memory,
+}
+
 /// The path that a backend found to work, for capabilities.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct IoPath {
-    /// `io_uring`, `threads`, ….
+    /// `io_uring`, `inline`, `threads`, ….
     pub name: &'static str,
     /// Why nothing better; empty if nothing is degraded.
     pub reason: String,
@@ -116,16 +130,16 @@ pub trait Backend: Send + Sync {
     fn path(&self) -> IoPath;
 
     /// Lanes to run unless the configuration says otherwise.
-    fn lanes_default(&self) -> u32;
+    fn lanes_default(&self, medium: Medium) -> u32;
 
     /// Whether O_DIRECT means anything here.
     fn supports_direct_io(&self) -> bool;
 
-    /// Opens the queue of one lane, on the thread that will use it; `waker` ends its sleep.
+    /// Opens the queue of one lane, on the thread that will use it, to files on `medium`; `waker` ends its sleep.
     ///
     /// # Errors
     /// What the system answers.
-    fn open_queue(&self, waker: Arc<Event>) -> io::Result<Box<dyn IoQueue>>;
+    fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>>;
 }
 
 type Constructor = fn(&Config, &Logger) -> Result<Box<dyn Backend>>;

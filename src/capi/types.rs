@@ -227,7 +227,7 @@ pub struct nixl_store_capabilities_t {
     pub reserved: u32,
     /// The backend: "POSIX", ….
     pub backend: [c_char; 16],
-    /// How it moves bytes: "io_uring", "threads", ….
+    /// How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs).
     pub io_path: [c_char; 32],
     /// Where bytes are: "static", "dynamic/sharded", "dynamic/lmcache".
     pub layout: [c_char; 32],

@@ -16,11 +16,12 @@ use super::record;
 use super::regions::Regions;
 use super::slots::Slots;
 use super::{Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store, lane};
-use crate::backend::{self, Backend, REGION_BYTES_MAX};
+use crate::backend::{self, Backend, Medium, REGION_BYTES_MAX};
 use crate::config::{BackendKind, BufferDevice, Config, Layout};
 use crate::error::{Error, Result, Status};
 use crate::memory::Staging;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
+use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
 use crate::sys::random_u128;
 use crate::transfer::ticket::TicketTable;
@@ -36,6 +37,7 @@ struct Placed {
     keys: Arc<dyn Keys>,
     spawn: Spawn,
     layout: &'static str,
+    medium: Medium,
     alignment: Option<DirectAlignment>,
     object_bytes_max: u64,
 }
@@ -66,7 +68,8 @@ impl Store {
                 "nixl_use_hugepages: no huge pages are free for the staging buffer; ordinary ones are used"
             ));
         }
-        let lanes = config.store.io_threads.unwrap_or_else(|| backend.lanes_default()).max(1) as usize;
+        let lanes =
+            config.store.io_threads.unwrap_or_else(|| backend.lanes_default(placed.medium)).max(1) as usize;
         let queue_items = config.store.queue_items as usize;
         let shared = Shared::new(lanes, queue_items, staging, logger.clone());
         let shared = Arc::new(shared.map_err(|error| Error::os("making the lanes' wake-ups", &error))?);
@@ -194,7 +197,7 @@ fn place(
     if config.backend == BackendKind::Memory {
         let chunk_bytes = chunk_bytes(config, options)?;
         let slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, logger)?;
-        return Ok(placed(slots, backend, "static", None, chunk_bytes));
+        return Ok(placed(slots, backend, "static", Medium::Memory, None, chunk_bytes));
     }
     let path = path(config, options)?;
     if config.pool_size == 0 {
@@ -205,7 +208,7 @@ fn place(
             Layout::Lmcache => "dynamic/lmcache",
         };
         let object_bytes_max = config.store.capacity_bytes.map_or(0, largest_object);
-        return Ok(placed(objects, backend, layout, alignment, object_bytes_max));
+        return Ok(placed(objects, backend, layout, medium(&path), alignment, object_bytes_max));
     }
     let name = match options.world_size {
         0 | 1 => POOL_NAME.to_owned(),
@@ -220,22 +223,31 @@ fn place(
     let (pool, recovered) = Pool::open(&path, &name, &parameters, logger)?;
     let slots = Slots::on_storage(pool, recovered, policy, logger);
     let alignment = slots.alignment();
-    Ok(placed(slots, backend, "static", alignment, parameters.chunk_bytes))
+    Ok(placed(slots, backend, "static", medium(&path), alignment, parameters.chunk_bytes))
 }
 
 fn placed<P: Placement>(
     placement: P,
     backend: &Arc<dyn Backend>,
     layout: &'static str,
+    medium: Medium,
     alignment: Option<DirectAlignment>,
     object_bytes_max: u64,
 ) -> Placed {
     let placement = Arc::new(placement);
     let (keys, backend) = (Arc::clone(&placement), Arc::clone(backend));
     let spawn = move |index, shared, opened| {
-        lane::spawn(index, shared, Arc::clone(&placement), Arc::clone(&backend), opened)
+        lane::spawn(index, shared, Arc::clone(&placement), Arc::clone(&backend), medium, opened)
     };
-    Placed { keys, spawn: Box::new(spawn), layout, alignment, object_bytes_max }
+    Placed { keys, spawn: Box::new(spawn), layout, medium, alignment, object_bytes_max }
+}
+
+/// What the files below `path` lie on. A path that does not say is taken for a device's.
+fn medium(path: &Path) -> Medium {
+    match Dir::open(path).and_then(|directory| directory.is_in_memory()) {
+        Ok(true) => Medium::Memory,
+        _ => Medium::Device,
+    }
 }
 
 /// Bytes of the largest object of a static pool.

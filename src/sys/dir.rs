@@ -166,6 +166,19 @@ impl Dir {
         retry_on_interrupt(|| check(unsafe { libc::syncfs(self.fd.as_raw_fd()) })).map(drop)
     }
 
+    /// Whether its file system keeps files in this machine's memory (`statfs(2)`: tmpfs, ramfs).
+    ///
+    /// # Errors
+    /// What `fstatfs(2)` answers.
+    pub fn is_in_memory(&self) -> io::Result<bool> {
+        const RAMFS_MAGIC: libc::c_long = 0x8584_58f6;
+        // SAFETY: statfs is plain old data, for which all zeros is valid.
+        let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
+        // SAFETY: the descriptor is open and `stat` is writable.
+        retry_on_interrupt(|| check(unsafe { libc::fstatfs(self.fd.as_raw_fd(), &mut stat) }))?;
+        Ok(stat.f_type == libc::TMPFS_MAGIC || stat.f_type == RAMFS_MAGIC)
+    }
+
     /// The names in this directory.
     ///
     /// # Errors

@@ -7,9 +7,10 @@ use std::io;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use super::{Backend, IoPath, IoQueue};
+use super::inline::{self, InlineQueue};
+use super::{Backend, IoPath, IoQueue, Medium};
 use crate::config::Config;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::log::Logger;
 use crate::sync::{Mutex, lock};
 use crate::sys::event::Event;
@@ -23,6 +24,8 @@ const QUEUE_DEPTH_RANGE: RangeInclusive<u32> = 4..=4096;
 const THREADS_DEFAULT: u32 = 16;
 /// Bounds for `ios_pool_size`.
 const THREADS_RANGE: RangeInclusive<u32> = 1..=256;
+/// NIXL's parameters that choose a queue.
+const QUEUES: [&str; 3] = ["use_uring", "use_aio", "use_posix_aio"];
 /// Lanes: two keep a device busy while one of them computes checksums.
 const LANES_DEFAULT: u32 = 2;
 
@@ -31,6 +34,8 @@ const LANES_DEFAULT: u32 = 2;
 struct Posix {
     queue_depth: u32,
     threads: u32,
+    /// Whether files in memory are copied by the lanes: unless the parameters name a queue.
+    inline: bool,
     state: Mutex<State>,
     logger: Logger,
 }
@@ -41,36 +46,24 @@ struct State {
     /// Why no ring is tried any more.
     no_ring: Option<String>,
     rings: u32,
+    /// No queue is needed: the files lie in memory.
+    inlined: bool,
     pool: Option<Arc<threads::Pool>>,
 }
 
-/// Opens the backend: tries a ring, falls back to threads, says so.
+/// Opens the backend. Which queues are to be had is found out by the lanes, which know what the files lie on.
 ///
 /// # Errors
-/// What starting threads answers, if not even they can be had.
+/// None; the signature is the table's.
 pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
-    let queue_depth = parameter(config, "kernel_queue_size", QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_RANGE);
-    let threads = parameter(config, "ios_pool_size", THREADS_DEFAULT, THREADS_RANGE);
-    let posix = Posix { queue_depth, threads, state: Mutex::default(), logger: logger.clone() };
-    {
-        let mut state = lock(&posix.state);
-        match unwanted(config) {
-            Some(parameter) => {
-                state.no_ring = Some(format!("nixl_backend_params.{parameter} asks for it"));
-            }
-            None => {
-                if let Err(error) = uring::probe(queue_depth) {
-                    posix.refused(&mut state, &error);
-                }
-            }
-        }
-        if state.no_ring.is_some() {
-            posix
-                .pool(&mut state)
-                .map_err(|error| Error::os(format_args!("starting {threads} I/O threads"), &error))?;
-        }
-    }
-    Ok(Box::new(posix))
+    let no_ring = unwanted(config).map(|parameter| format!("nixl_backend_params.{parameter} asks for it"));
+    Ok(Box::new(Posix {
+        queue_depth: parameter(config, "kernel_queue_size", QUEUE_DEPTH_DEFAULT, QUEUE_DEPTH_RANGE),
+        threads: parameter(config, "ios_pool_size", THREADS_DEFAULT, THREADS_RANGE),
+        inline: !QUEUES.iter().any(|queue| config.backend_params.flag(queue).is_some()),
+        state: Mutex::new(State { no_ring, ..State::default() }),
+        logger: logger.clone(),
+    }))
 }
 
 impl Posix {
@@ -104,6 +97,9 @@ impl Posix {
 impl Backend for Posix {
     fn path(&self) -> IoPath {
         let state = lock(&self.state);
+        if state.inlined {
+            return IoPath { name: "inline", reason: String::new() };
+        }
         let reason = state.no_ring.clone().unwrap_or_default();
         match state.rings {
             0 if state.pool.is_some() => IoPath { name: "threads", reason },
@@ -114,16 +110,23 @@ impl Backend for Posix {
         }
     }
 
-    fn lanes_default(&self) -> u32 {
-        LANES_DEFAULT
+    fn lanes_default(&self, medium: Medium) -> u32 {
+        match medium {
+            Medium::Memory if self.inline => inline::lanes_default(),
+            _ => LANES_DEFAULT,
+        }
     }
 
     fn supports_direct_io(&self) -> bool {
         true
     }
 
-    fn open_queue(&self, waker: Arc<Event>) -> io::Result<Box<dyn IoQueue>> {
+    fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>> {
         let mut state = lock(&self.state);
+        if medium == Medium::Memory && self.inline {
+            state.inlined = true;
+            return Ok(Box::new(InlineQueue::new(waker)));
+        }
         if state.no_ring.is_none() {
             match uring::UringQueue::new(self.queue_depth, Arc::clone(&waker)) {
                 Ok(queue) => {

@@ -193,6 +193,10 @@ impl IoQueue for ThreadQueue {
         self.in_flight
     }
 
+    fn has_completed(&mut self) -> bool {
+        !self.completions.queue.is_empty()
+    }
+
     fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
         let mut slices = self.spare.pop().unwrap_or_default();
         slices.extend_from_slice(request.slices);

@@ -42,15 +42,6 @@ pub struct UringQueue {
 /// failure is not kept, as it may be a limit that is lifted.
 static OPCODES: OnceCell<()> = OnceCell::new();
 
-/// Finds out whether a ring of this depth can be had and used.
-///
-/// # Errors
-/// What the system answers: `EPERM` or `ENOSYS` under seccomp, `ENOMEM` under a memory limit.
-pub fn probe(depth: u32) -> io::Result<()> {
-    let ring = build(depth)?;
-    OPCODES.get_or_try_init(|| check_opcodes(&ring)).copied()
-}
-
 fn check_opcodes(ring: &IoUring) -> io::Result<()> {
     let mut probe = io_uring::Probe::new();
     ring.submitter().register_probe(&mut probe)?;
@@ -77,6 +68,7 @@ impl UringQueue {
     /// What `io_uring_setup(2)` answers.
     pub fn new(depth: u32, waker: Arc<Event>) -> io::Result<UringQueue> {
         let ring = build(depth)?;
+        OPCODES.get_or_try_init(|| check_opcodes(&ring))?;
         if !ring.params().is_feature_submit_stable() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring before Linux 5.5"));
         }
@@ -192,6 +184,10 @@ impl IoQueue for UringQueue {
 
     fn in_flight(&self) -> usize {
         self.in_flight
+    }
+
+    fn has_completed(&mut self) -> bool {
+        !self.ring.completion().is_empty()
     }
 
     fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {

@@ -151,7 +151,10 @@ impl<P: Placement> Lane<P> {
             body.is_empty() || (wanted && direct_slices(segments, origin, &body, alignment, &mut slices));
         let mut slice = None;
         if !direct {
-            let Some(taken) = self.shared.staging.take() else { return Pushed::Blocked };
+            let Some(taken) = self.shared.staging.take() else {
+                self.wants_slice = true;
+                return Pushed::Blocked;
+            };
             let memory = self.shared.staging.memory(&taken);
             slices.push(HostSlice { length: (body.end - body.start) as usize, ..memory });
             slice = Some(taken);

@@ -18,7 +18,7 @@ use slab::Slab;
 use self::job::{Job, Work};
 use super::engine::{Command, Shared};
 use super::placement::{Key, Placement};
-use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, REGION_BYTES_MAX, Wait};
+use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, Medium, REGION_BYTES_MAX, Wait};
 use crate::error::Status;
 use crate::memory::staging::Slice;
 use crate::memory::{AlignedBuffer, HostSlice, Segment};
@@ -83,6 +83,8 @@ pub(super) struct Lane<P: Placement> {
     puts: VecDeque<usize>,
     parked: VecDeque<Parked>,
     bytes_in_flight: InFlight,
+    /// A piece could not be pushed for want of a staging slice.
+    wants_slice: bool,
     regions: Vec<Region>,
     /// For checksum blocks that straddle segments.
     scratch: Vec<u8>,
@@ -117,12 +119,13 @@ pub(super) fn spawn<P: Placement>(
     shared: Arc<Shared>,
     placement: Arc<P>,
     backend: Arc<dyn Backend>,
+    medium: Medium,
     opened: mpsc::Sender<std::io::Result<Registered>>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     std::thread::Builder::new().name(format!("nixl-lane-{index}")).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let waker = Arc::clone(&shared.lanes[index].waker);
-            match backend.open_queue(waker) {
+            match backend.open_queue(waker, medium) {
                 Err(error) => drop(opened.send(Err(error))),
                 Ok(queue) => {
                     let mut lane = Lane::new(index, queue, Arc::clone(&shared), placement);
@@ -160,6 +163,7 @@ impl<P: Placement> Lane<P> {
             puts: VecDeque::with_capacity(JOBS_MAX),
             parked: VecDeque::new(),
             bytes_in_flight: InFlight::default(),
+            wants_slice: false,
             regions: Vec::new(),
             scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
             spare_buffers: Vec::new(),
@@ -183,7 +187,8 @@ impl<P: Placement> Lane<P> {
             } else if idle && self.shared.is_stopping() && !self.shared.has_waiting(false) {
                 return;
             }
-            let wait = if self.fall_asleep() { Wait::Block } else { Wait::Poll };
+            let sleeps = !self.queue.has_completed() && self.fall_asleep();
+            let wait = if sleeps { Wait::Block } else { Wait::Poll };
             if let Err(error) = self.queue.wait(wait, &mut completions) {
                 self.shared.poison(&format!("the I/O queue of lane {} broke: {error}", self.index));
                 return;
@@ -197,8 +202,9 @@ impl<P: Placement> Lane<P> {
 
     /// Raises the sleeping flag and looks once more for work. False: there is some, stay awake.
     fn fall_asleep(&mut self) -> bool {
-        if !self.parked.is_empty() || !self.gets.is_empty() || !self.puts.is_empty() {
-            // Blocked on a slot, a staging slice or room in the queue: ask to be woken, then look again.
+        if !self.parked.is_empty() || self.wants_slice {
+            // Others hold what this lane waits for: ask to be woken, then look again. Room in its own queue comes back
+            // with its own completions.
             self.shared.starve();
             if self.advance() {
                 return false;
@@ -282,6 +288,7 @@ impl<P: Placement> Lane<P> {
 
     fn push_pieces(&mut self) -> bool {
         let mut advanced = false;
+        self.wants_slice = false;
         while let Some(&index) = self.gets.front() {
             match self.push_get_piece(index) {
                 Pushed::More => advanced = true,

@@ -161,7 +161,10 @@ impl<P: Placement> Lane<P> {
         let Some((_, segments)) = item_parts(&self.jobs[index].guard) else { return Pushed::Last };
         let mut slice = None;
         if !body.is_empty() && !direct_slices(segments, 0, &body, alignment, &mut slices) {
-            let Some(taken) = self.shared.staging.take_for_put() else { return Pushed::Blocked };
+            let Some(taken) = self.shared.staging.take_for_put() else {
+                self.wants_slice = true;
+                return Pushed::Blocked;
+            };
             let memory = self.shared.staging.memory(&taken);
             let memory = HostSlice { length: (body.end - body.start) as usize, ..memory };
             bytes::gather_into(segments, body.start as usize, memory);

@@ -1,0 +1,73 @@
+//! A queue for files that lie in memory: each request is a copy, done by the lane itself when it is pushed.
+//!
+//! No kernel queue helps a copy: io_uring hands those that may block to worker threads (tmpfs has no
+//! `IOCB_NOWAIT`, `io_uring(7)`), which costs two switches and finds the bytes in another core's cache when the
+//! checksum is due.
+
+use std::io;
+use std::sync::Arc;
+
+use super::posix::threads::transfer;
+use super::{IoCompletion, IoQueue, IoRequest, Wait};
+use crate::memory::HostSlice;
+use crate::sys::event::Event;
+
+/// Lanes unless the configuration says otherwise: the copies are the work, so half of the processors, the other half
+/// being the engine's; two at least, and no more than commonly fill the memory's bandwidth.
+pub fn lanes_default() -> u32 {
+    const LANES_MIN: usize = 2;
+    const LANES_MAX: usize = 8;
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    (processors / 2).clamp(LANES_MIN, LANES_MAX) as u32
+}
+
+/// The queue. It takes one request at a time, so that its bytes are still in this core's cache when they are looked at.
+pub struct InlineQueue {
+    waker: Arc<Event>,
+    done: Option<IoCompletion>,
+}
+
+impl InlineQueue {
+    /// A queue whose sleep `waker` ends.
+    pub fn new(waker: Arc<Event>) -> InlineQueue {
+        InlineQueue { waker, done: None }
+    }
+}
+
+impl IoQueue for InlineQueue {
+    fn room(&self) -> usize {
+        usize::from(self.done.is_none())
+    }
+
+    fn in_flight(&self) -> usize {
+        usize::from(self.done.is_some())
+    }
+
+    fn has_completed(&mut self) -> bool {
+        self.done.is_some()
+    }
+
+    fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
+        if self.done.is_some() {
+            return Err(io::ErrorKind::WouldBlock.into());
+        }
+        let result = transfer(request.direction, request.file, request.offset, request.slices);
+        self.done = Some(IoCompletion { token: request.token, result });
+        Ok(())
+    }
+
+    fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
+        if self.done.is_none() && wait == Wait::Block {
+            self.waker.wait(-1)?;
+            self.waker.clear();
+        }
+        completions.extend(self.done.take());
+        Ok(())
+    }
+
+    fn register(&mut self, _index: u16, _region: HostSlice) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    fn unregister(&mut self, _index: u16) {}
+}
