@@ -9,54 +9,71 @@
 //! Keys are told apart by their tag only. Two keys with one tag are as good as never haunted at the
 //! same time, and if they are, one stays a little longer than it must or a put of it is dropped.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
+
+use slab::Slab;
 
 /// Most tags that one slot can haunt: the evicted key's and that of the put that failed there.
 const TAGS_PER_SLOT_MAX: usize = 2;
+/// Ghosts for which there is memory from the start. Puts under way stay below this; a pool that is cleared, or
+/// whose readers hold many slots that were removed, may have more.
+const GHOSTS_EXPECTED: usize = 1024;
 
-/// A slot that may hold an outdated record of one tag.
-#[derive(Clone, Copy, Debug)]
+/// A slot that may hold an outdated record of one tag; with the others of that tag in a chain, in the order of
+/// their coming.
 struct Ghost {
     slot: u32,
+    tag: u32,
     generation: u64,
+    before: Option<usize>,
+    after: Option<usize>,
 }
 
 /// All ghosts of a pool; as many as there are slots being put into or cleaned.
-#[derive(Default)]
 pub(super) struct Ghosts {
-    /// By tag, and for one tag in the order of their coming.
-    ghosts: BTreeMap<(u32, u64), Ghost>,
+    ghosts: Slab<Ghost>,
+    /// The first and the last ghost of each tag.
+    by_tag: HashMap<u32, (usize, usize)>,
     /// The ghosts of each slot.
-    by_slot: HashMap<u32, [Option<(u32, u64)>; TAGS_PER_SLOT_MAX]>,
-    coming: u64,
+    by_slot: HashMap<u32, [Option<usize>; TAGS_PER_SLOT_MAX]>,
 }
 
 impl Ghosts {
+    pub(super) fn new() -> Ghosts {
+        Ghosts {
+            ghosts: Slab::with_capacity(GHOSTS_EXPECTED),
+            by_tag: HashMap::with_capacity(GHOSTS_EXPECTED),
+            by_slot: HashMap::with_capacity(GHOSTS_EXPECTED),
+        }
+    }
+
     /// From now on `slot` may hold an outdated record of this tag and generation.
     pub(super) fn add(&mut self, slot: u32, tag: u32, generation: u64) {
-        let id = (tag, self.coming);
-        self.coming += 1;
+        let before = self.by_tag.get(&tag).map(|&(_, last)| last);
+        let id = self.ghosts.insert(Ghost { slot, tag, generation, before, after: None });
+        if let Some(last) = before {
+            self.ghosts[last].after = Some(id);
+        }
+        self.by_tag.entry(tag).or_insert((id, id)).1 = id;
+
         let ids = self.by_slot.entry(slot).or_default();
         debug_assert!(ids.contains(&None), "slot {slot} haunts too many tags");
         if let Some(free) = ids.iter_mut().find(|id| id.is_none()) {
             *free = Some(id);
         }
-        self.ghosts.insert(id, Ghost { slot, generation });
     }
 
     /// The slot holds nothing outdated any more. Returns, for each tag it haunted, the slot that has
     /// haunted it longest of those that remain.
     pub(super) fn settle(&mut self, slot: u32) -> [Option<u32>; TAGS_PER_SLOT_MAX] {
         let Some(ids) = self.by_slot.remove(&slot) else { return [None; TAGS_PER_SLOT_MAX] };
-        for id in ids.into_iter().flatten() {
-            self.ghosts.remove(&id);
-        }
-        ids.map(|id| id.and_then(|(tag, _)| self.of(tag).next().map(|ghost| ghost.slot)))
+        let tags = ids.map(|id| id.map(|id| self.lay(id)));
+        tags.map(|tag| tag.and_then(|tag| self.of(tag).next().map(|ghost| ghost.slot)))
     }
 
     /// Whether any slot haunts the tag.
     pub(super) fn haunt(&self, tag: u32) -> bool {
-        self.of(tag).next().is_some()
+        self.by_tag.contains_key(&tag)
     }
 
     /// The highest generation that haunts the tag.
@@ -67,15 +84,15 @@ impl Ghosts {
     /// Slots that haunted one of the tags of `slot` before it did.
     pub(super) fn ahead_of(&self, slot: u32) -> impl Iterator<Item = u32> {
         self.ids(slot)
-            .flat_map(|(tag, since)| self.ghosts.range((tag, 0)..(tag, since)))
-            .map(|(_, ghost)| ghost.slot)
+            .flat_map(|id| self.chain(self.ghosts[id].before, |ghost| ghost.before))
+            .map(|ghost| ghost.slot)
     }
 
     /// Slots that have come to haunt one of the tags of `slot` after it did.
     pub(super) fn behind(&self, slot: u32) -> impl Iterator<Item = u32> {
         self.ids(slot)
-            .flat_map(|(tag, since)| self.ghosts.range((tag, since + 1)..=(tag, u64::MAX)))
-            .map(|(_, ghost)| ghost.slot)
+            .flat_map(|id| self.chain(self.ghosts[id].after, |ghost| ghost.after))
+            .map(|ghost| ghost.slot)
     }
 
     /// Slots that haunt anything.
@@ -84,11 +101,37 @@ impl Ghosts {
         self.by_slot.keys().copied()
     }
 
-    fn of(&self, tag: u32) -> impl Iterator<Item = &Ghost> {
-        self.ghosts.range((tag, 0)..=(tag, u64::MAX)).map(|(_, ghost)| ghost)
+    /// Takes a ghost out of its chain and tells the tag.
+    fn lay(&mut self, id: usize) -> u32 {
+        let Ghost { tag, before, after, .. } = self.ghosts.remove(id);
+        if let Some(before) = before {
+            self.ghosts[before].after = after;
+        }
+        if let Some(after) = after {
+            self.ghosts[after].before = before;
+        }
+        if let Some((first, last)) = self.by_tag.get_mut(&tag) {
+            match (before, after) {
+                (None, None) => drop(self.by_tag.remove(&tag)),
+                (None, Some(after)) => *first = after,
+                (Some(before), None) => *last = before,
+                (Some(_), Some(_)) => {}
+            }
+        }
+        tag
     }
 
-    fn ids(&self, slot: u32) -> impl Iterator<Item = (u32, u64)> {
+    /// The ghosts of a tag, the one that came first in front.
+    fn of(&self, tag: u32) -> impl Iterator<Item = &Ghost> {
+        self.chain(self.by_tag.get(&tag).map(|&(first, _)| first), |ghost| ghost.after)
+    }
+
+    fn chain(&self, from: Option<usize>, next: fn(&Ghost) -> Option<usize>) -> impl Iterator<Item = &Ghost> {
+        let at = move |id: usize| &self.ghosts[id];
+        std::iter::successors(from.map(at), move |ghost| next(ghost).map(at))
+    }
+
+    fn ids(&self, slot: u32) -> impl Iterator<Item = usize> {
         self.by_slot.get(&slot).into_iter().flatten().copied().flatten()
     }
 }
@@ -101,7 +144,7 @@ mod tests {
     /// a slot that haunts two tags lets go of both at once.
     #[test]
     fn ghosts_of_a_tag_keep_their_order() {
-        let mut ghosts = Ghosts::default();
+        let mut ghosts = Ghosts::new();
         ghosts.add(10, 7, 100);
         ghosts.add(11, 7, 300);
         ghosts.add(12, 8, 200);
@@ -110,7 +153,7 @@ mod tests {
 
         assert!(ghosts.haunt(7) && ghosts.haunt(8) && !ghosts.haunt(9));
         assert_eq!((ghosts.newest(7), ghosts.newest(8), ghosts.newest(9)), (Some(300), Some(400), None));
-        assert_eq!(ghosts.ahead_of(13).collect::<Vec<_>>(), [10, 11]);
+        assert_eq!(ghosts.ahead_of(13).collect::<Vec<_>>(), [11, 10]);
         assert_eq!(ghosts.ahead_of(10).collect::<Vec<_>>(), [12]);
         assert_eq!(ghosts.behind(10).collect::<Vec<_>>(), [11, 13]);
 
@@ -120,6 +163,6 @@ mod tests {
         assert_eq!(ghosts.settle(11), [Some(13), None]);
         assert_eq!(ghosts.settle(13), [None, None]);
         assert_eq!(ghosts.settle(13), [None, None]);
-        assert_eq!((ghosts.ghosts.len(), ghosts.by_slot.len()), (0, 0));
+        assert_eq!((ghosts.ghosts.len(), ghosts.by_tag.len(), ghosts.by_slot.len()), (0, 0, 0));
     }
 }

@@ -62,7 +62,7 @@ impl Ledger {
         counts[State::Free as usize] = slots;
         Ledger {
             order: Order::new(policy, slots as usize),
-            ghosts: Ghosts::default(),
+            ghosts: Ghosts::new(),
             next_generation: 1,
             bytes: 0,
             keys_pinned: 0,
