@@ -126,12 +126,12 @@ unsafe fn submit(
         // SAFETY: as this function's.
         let options = unsafe { options::submit(options, store_bits(store)) }?;
         let item_count = check::array("items", items, item_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?;
+        let mut batch = open.store.batch(direction, item_count)?;
         let mut overlaps = match direction {
-            Direction::Get => Some(OverlapCheck::new()),
+            Direction::Get => Some(OverlapCheck::new(batch.take_ranges()?)),
             // A put may read the same bytes twice.
             Direction::Put => None,
         };
-        let mut batch = open.store.batch(direction, item_count)?;
         for index in 0..item_count {
             // SAFETY: within the array; read once, so that what was checked is what is used.
             let item = unsafe { items.add(index).read() };
@@ -139,8 +139,9 @@ unsafe fn submit(
             unsafe { add_item(&mut batch, &item, direction, overlaps.as_mut()) }
                 .map_err(|error| Error::new(error.status(), format!("item {index}: {error}")))?;
         }
-        if let Some(overlaps) = &mut overlaps {
+        if let Some(mut overlaps) = overlaps {
             overlaps.finish()?;
+            batch.keep_ranges(overlaps.into_room())?;
         }
         ticket_out.write(batch.submit(options)?);
         Ok(Status::Ok)

@@ -1,7 +1,7 @@
 //! Refuses a get that would write the same byte twice.
 //!
 //! Segments that come in ascending order, as those of one buffer do, are proven apart on the fly.
-//! Others are sorted once at the end, in a buffer on the stack unless there are many. Above
+//! Others are sorted once at the end, in memory that the batch keeps for its next use. Above
 //! [`NIXL_STORE_OVERLAP_SEGMENTS_MAX`] segments in a batch, each item is checked by itself alone,
 //! so that a submit's time stays bounded.
 
@@ -9,18 +9,15 @@ use super::check::invalid;
 use super::constants::NIXL_STORE_OVERLAP_SEGMENTS_MAX;
 use crate::error::{Error, Result, Status};
 
-/// Segments that are checked without allocating: 16 KiB of stack, a batch of 16 chunks of 32 layers, K and V.
-const INLINE_SEGMENTS: usize = 1024;
+/// Segments for which there is room from the first one on: a batch of 16 chunks of 32 layers, K and V.
+const RANGES_MIN: usize = 1024;
 
 /// First byte and first byte behind.
 type Range = (usize, usize);
 
 /// Collects the segments of a batch.
 pub(super) struct OverlapCheck {
-    inline: [Range; INLINE_SEGMENTS],
-    inline_used: usize,
-    /// Everything, once it is more than `inline` takes.
-    spilled: Vec<Range>,
+    held: Vec<Range>,
     /// Index of the current item's first segment among those held.
     item_start: usize,
     /// Whether earlier items were let go because the batch has too many segments.
@@ -31,16 +28,10 @@ pub(super) struct OverlapCheck {
 }
 
 impl OverlapCheck {
-    pub(super) fn new() -> OverlapCheck {
-        OverlapCheck {
-            inline: [(0, 0); INLINE_SEGMENTS],
-            inline_used: 0,
-            spilled: Vec::new(),
-            item_start: 0,
-            per_item: false,
-            ascending: true,
-            end_last: 0,
-        }
+    /// Uses the memory of `room`, whatever is in it.
+    pub(super) fn new(mut room: Vec<Range>) -> OverlapCheck {
+        room.clear();
+        OverlapCheck { held: room, item_start: 0, per_item: false, ascending: true, end_last: 0 }
     }
 
     /// Adds a segment of the current item; `start + length` was checked not to wrap.
@@ -48,11 +39,11 @@ impl OverlapCheck {
     /// # Errors
     /// [`Status::OutOfMemory`]; [`Status::InvalidArgument`] if earlier items overlap.
     pub(super) fn segment(&mut self, start: usize, length: usize) -> Result<()> {
-        if self.held().len() - self.item_start >= NIXL_STORE_OVERLAP_SEGMENTS_MAX {
+        if self.held.len() - self.item_start >= NIXL_STORE_OVERLAP_SEGMENTS_MAX {
             // Unreachable: an item has no more segments than this.
             return Err(Error::new(Status::Internal, "too many segments in one item"));
         }
-        if self.held().len() >= NIXL_STORE_OVERLAP_SEGMENTS_MAX {
+        if self.held.len() >= NIXL_STORE_OVERLAP_SEGMENTS_MAX {
             self.finish_earlier_items()?;
         }
         let end = start.saturating_add(length);
@@ -70,7 +61,7 @@ impl OverlapCheck {
             self.finish()?;
             self.clear();
         }
-        self.item_start = self.held().len();
+        self.item_start = self.held.len();
         Ok(())
     }
 
@@ -82,67 +73,40 @@ impl OverlapCheck {
         if self.ascending {
             return Ok(());
         }
-        check_apart(self.held_mut())
+        check_apart(&mut self.held)
+    }
+
+    /// The memory, for another check.
+    pub(super) fn into_room(self) -> Vec<Range> {
+        self.held
     }
 
     /// Checks what came before the current item and lets it go.
     fn finish_earlier_items(&mut self) -> Result<()> {
         self.per_item = true;
-        // As many segments as lead here do not fit `inline`.
-        if let Some(earlier) = self.spilled.get_mut(..self.item_start) {
+        if let Some(earlier) = self.held.get_mut(..self.item_start) {
             check_apart(earlier)?;
         }
-        self.spilled.drain(..self.item_start);
+        self.held.drain(..self.item_start);
         self.item_start = 0;
         self.ascending = false;
         Ok(())
     }
 
     fn push(&mut self, range: Range) -> Result<()> {
-        if self.spilled.is_empty() {
-            if let Some(place) = self.inline.get_mut(self.inline_used) {
-                *place = range;
-                self.inline_used += 1;
-                return Ok(());
-            }
-            self.reserve(2 * INLINE_SEGMENTS)?;
-            self.spilled.extend_from_slice(&self.inline);
-            self.inline_used = 0;
+        if self.held.len() == self.held.capacity() {
+            self.held
+                .try_reserve(self.held.len().max(RANGES_MIN))
+                .map_err(|_| Error::new(Status::OutOfMemory, "no memory to check segments for overlap"))?;
         }
-        if self.spilled.len() == self.spilled.capacity() {
-            self.reserve(self.spilled.len())?;
-        }
-        self.spilled.push(range);
+        self.held.push(range);
         Ok(())
     }
 
-    fn reserve(&mut self, more: usize) -> Result<()> {
-        self.spilled
-            .try_reserve(more)
-            .map_err(|_| Error::new(Status::OutOfMemory, "no memory to check segments for overlap"))
-    }
-
     fn clear(&mut self) {
-        self.spilled.clear();
-        self.inline_used = 0;
+        self.held.clear();
         self.ascending = true;
         self.end_last = 0;
-    }
-
-    fn held(&self) -> &[Range] {
-        if self.spilled.is_empty() {
-            self.inline.get(..self.inline_used).unwrap_or(&[])
-        } else {
-            &self.spilled
-        }
-    }
-
-    fn held_mut(&mut self) -> &mut [Range] {
-        if self.spilled.is_empty() {
-            self.inline.get_mut(..self.inline_used).unwrap_or(&mut [])
-        } else {
-            &mut self.spilled
-        }
     }
 }
 
@@ -164,7 +128,7 @@ mod tests {
     use super::*;
 
     fn check(items: &[Vec<(usize, usize)>]) -> bool {
-        let mut check = OverlapCheck::new();
+        let mut check = OverlapCheck::new(Vec::new());
         for item in items {
             for (start, length) in item {
                 if check.segment(*start, *length).is_err() {
@@ -193,7 +157,7 @@ mod tests {
         assert!(!check(&[vec![(9, 10), (0, 10)]]));
         assert!(!check(&[vec![(0, 10)], vec![(5, 1)]]));
         assert!(!check(&[vec![(5, 1), (0, 100)]]));
-        for count in [INLINE_SEGMENTS - 1, INLINE_SEGMENTS, INLINE_SEGMENTS + 1, 5000] {
+        for count in [RANGES_MIN - 1, RANGES_MIN, RANGES_MIN + 1, 5000] {
             let mut item: Vec<(usize, usize)> = (0..count).rev().map(|i| (i * 64, 64)).collect();
             item.push((32 * 64 + 63, 1));
             assert!(!check(&[item]), "{count}");

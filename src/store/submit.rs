@@ -54,6 +54,23 @@ impl BatchBuilder<'_> {
         Ok(())
     }
 
+    /// Room for comparing segments, to be given back with [`BatchBuilder::keep_ranges`].
+    ///
+    /// # Errors
+    /// [`Status::Internal`]; never before the batch is submitted.
+    pub fn take_ranges(&mut self) -> Result<Vec<(usize, usize)>> {
+        Ok(std::mem::take(&mut self.batch()?.ranges))
+    }
+
+    /// Keeps that room with the batch, so that its next use need not allocate.
+    ///
+    /// # Errors
+    /// As for [`BatchBuilder::take_ranges`].
+    pub fn keep_ranges(&mut self, ranges: Vec<(usize, usize)>) -> Result<()> {
+        self.batch()?.ranges = ranges;
+        Ok(())
+    }
+
     /// Hands the batch to the I/O threads. From here to completion they own the memory.
     ///
     /// # Errors
@@ -113,17 +130,24 @@ impl Store {
         if item_count > BATCH_ITEMS_MAX {
             return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items, not {item_count}")));
         }
-        let mut batch = self.spare_batches.pop().unwrap_or_default();
-        match Arc::get_mut(&mut batch) {
-            Some(spare) => spare.reset(direction),
-            // A lane is a moment from letting go of it.
-            None => {
-                let mut fresh = Batch::default();
-                fresh.reset(direction);
-                batch = Arc::new(fresh);
-            }
+        let mut batch = self.spare_batch();
+        if let Some(batch) = Arc::get_mut(&mut batch) {
+            batch.reset(direction);
         }
         Ok(BatchBuilder { store: self, batch })
+    }
+
+    /// A batch that nobody else holds: one that was used before if there is one.
+    fn spare_batch(&self) -> Arc<Batch> {
+        for _ in 0..self.spare_batches.len() {
+            let Some(mut batch) = self.spare_batches.pop() else { break };
+            if Arc::get_mut(&mut batch).is_some() {
+                return batch;
+            }
+            // A lane is a moment from letting go of it. There is room again, or enough spares are kept.
+            drop(self.spare_batches.push(batch));
+        }
+        Arc::default()
     }
 
     /// Waits for room among the items under way and takes a ticket.

@@ -104,6 +104,8 @@ pub struct Batch {
     items: Vec<Item>,
     segments: Vec<Segment>,
     keys: Vec<u8>,
+    /// Room for whoever compares the segments before the batch is submitted; kept like the rest.
+    pub ranges: Vec<(usize, usize)>,
     cancelled: AtomicBool,
     remaining: AtomicU32,
     messages: Mutex<Vec<(u32, String)>>,
