@@ -189,6 +189,9 @@ pub trait Placement: Keys + 'static {
     /// What a put holds while it writes.
     type PutClaim: Send;
 
+    /// Payload of the largest object, where there is a bound.
+    fn payload_bytes_max(&self) -> Option<u64>;
+
     /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored.
     ///
     /// # Errors

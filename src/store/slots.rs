@@ -175,10 +175,17 @@ impl Slots {
 
     /// Tombstones a slot and hands it back, and whatever had to wait for that.
     fn clean(&self, kept: &Kept<'_>, dirty: DirtySlot) {
-        let mut pending = vec![dirty];
-        while let Some(dirty) = pending.pop() {
+        let mut next = Some(dirty);
+        // Only a slot that two others waited for leaves more than one to go on with.
+        let mut others = Vec::new();
+        while let Some(dirty) = next {
+            next = None;
             match self.tombstone(kept, dirty.slot()) {
-                Ok(()) => pending.extend(self.catalog.slot_cleaned(dirty)),
+                Ok(()) => {
+                    let mut waited = self.catalog.slot_cleaned(dirty).into_iter();
+                    next = waited.next();
+                    others.extend(waited);
+                }
                 Err(error) => {
                     self.logger.error(format_args!(
                         "slot {} cannot be cleaned ({error}); it is taken out of use",
@@ -187,6 +194,7 @@ impl Slots {
                     self.catalog.quarantine_slot(dirty);
                 }
             }
+            next = next.or_else(|| others.pop());
         }
         // Under the lock, so that nobody is between a look at the catalog and the wait.
         *lock(&self.cleaned) += 1;
@@ -326,6 +334,10 @@ impl Keys for Slots {
 impl Placement for Slots {
     type GetClaim = Lease;
     type PutClaim = Reservation;
+
+    fn payload_bytes_max(&self) -> Option<u64> {
+        Some(self.geometry.chunk_bytes())
+    }
 
     fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Lease>>> {
         let Some(lease) = self.catalog.acquire(key.digest, key.effective) else {

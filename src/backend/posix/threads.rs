@@ -9,7 +9,7 @@ use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use crossbeam_queue::SegQueue;
+use crossbeam_queue::ArrayQueue;
 
 use super::super::{IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
 use crate::memory::HostSlice;
@@ -45,6 +45,13 @@ struct State {
 }
 
 impl State {
+    /// Sets memory aside for a lane that may have `depth` requests waiting.
+    fn make_room(&mut self, depth: usize) {
+        for line in [&mut self.reads, &mut self.writes] {
+            line.reserve(line.capacity() + depth - line.len());
+        }
+    }
+
     /// The next request, reads first.
     fn next(&mut self) -> Option<Request> {
         if let Some(read) = self.reads.pop_front() {
@@ -69,7 +76,8 @@ struct Request {
 }
 
 struct Completions {
-    queue: SegQueue<(IoCompletion, Vec<HostSlice>)>,
+    /// As long as a lane may have requests in the pool.
+    queue: ArrayQueue<(IoCompletion, Vec<HostSlice>)>,
     waker: Arc<Event>,
 }
 
@@ -132,7 +140,8 @@ fn serve(shared: &Shared) {
             // This thread is the next to look; nobody need be woken for a write that had to wait.
             lock(&shared.state).writing -= 1;
         }
-        request.done.queue.push((IoCompletion { token: request.token, result }, request.slices));
+        // There is room for every request.
+        drop(request.done.queue.push((IoCompletion { token: request.token, result }, request.slices)));
         request.done.waker.signal();
     }
 }
@@ -163,15 +172,18 @@ pub struct ThreadQueue {
     pool: Arc<Pool>,
     completions: Arc<Completions>,
     in_flight: usize,
-    /// Emptied slice lists, to be filled again.
+    /// Emptied slice lists, to be filled again; set aside for all requests, so that none allocates.
     spare: Vec<Vec<HostSlice>>,
 }
 
 impl ThreadQueue {
     /// A queue into `pool`.
     pub fn new(pool: Arc<Pool>, waker: Arc<Event>) -> ThreadQueue {
-        let completions = Arc::new(Completions { queue: SegQueue::new(), waker });
-        ThreadQueue { pool, completions, in_flight: 0, spare: Vec::new() }
+        let depth = pool.depth;
+        lock(&pool.shared.state).make_room(depth);
+        let completions = Arc::new(Completions { queue: ArrayQueue::new(depth), waker });
+        let spare = (0..depth).map(|_| Vec::with_capacity(IO_SLICES_MAX)).collect();
+        ThreadQueue { pool, completions, in_flight: 0, spare }
     }
 
     fn reap(&mut self, completions: &mut Vec<IoCompletion>) {

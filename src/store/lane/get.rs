@@ -73,7 +73,7 @@ impl<P: Placement> Lane<P> {
         } else {
             want.start / block * block..want.end.next_multiple_of(block).min(padded)
         };
-        let buffer = match self.take_buffer(TAIL_BYTES + extent.trailer_bytes as usize) {
+        let buffer = match self.spares.buffer(TAIL_BYTES + extent.trailer_bytes as usize) {
             Ok(buffer) => buffer,
             Err(_) => {
                 let Some((key, _)) = item_parts(&guard) else { return };
@@ -81,9 +81,7 @@ impl<P: Placement> Lane<P> {
                 return self.finish(guard, ItemResult::of(Status::OutOfMemory));
             }
         };
-        let mut sums = self.spare_sums.pop().unwrap_or_default();
-        sums.clear();
-        sums.resize((span.end.div_ceil(block) - span.start / block) as usize, 0);
+        let sums = self.spares.sums((span.end.div_ceil(block) - span.start / block) as usize);
         let work = Work::Get(Get {
             claim: Some(claim),
             want,
@@ -132,7 +130,7 @@ impl<P: Placement> Lane<P> {
             }
             // The wanted range ends before the tail: the trailer comes by itself.
             let piece = Piece { body: padded..padded, with_trailer: true };
-            let slices = vec![job.buffer.host_slice(TAIL_BYTES, job.trailer_range().end)];
+            let slices = self.spares.one_slice(job.buffer.host_slice(TAIL_BYTES, job.trailer_range().end));
             let op = self.op(IoDirection::Read, job.trailer_offset(), slices);
             return self.launch_get(index, piece, None, op, padded);
         }
@@ -145,13 +143,14 @@ impl<P: Placement> Lane<P> {
         let wanted = get.want.start <= body.start && body.end <= get.want.end;
         let (origin, alignment) = (get.want.start, job.extent.alignment);
 
-        let mut slices = self.take_slices();
+        let mut slices = self.spares.slices();
         let Some((_, segments)) = item_parts(&self.jobs[index].guard) else { return Pushed::Last };
         let direct =
             body.is_empty() || (wanted && direct_slices(segments, origin, &body, alignment, &mut slices));
         let mut slice = None;
         if !direct {
             let Some(taken) = self.shared.staging.take() else {
+                self.spares.keep_slices(slices);
                 self.wants_slice = true;
                 return Pushed::Blocked;
             };
@@ -324,7 +323,7 @@ impl<P: Placement> Lane<P> {
             self.compare_checksums(&mut job);
         }
         let Job { guard, work, failure, buffer, sums, bytes_staged, extent, .. } = job;
-        self.recycle(buffer, sums);
+        self.spares.keep(buffer, sums);
         let (Work::Get(mut get), Some((key, _))) = (work, item_parts(&guard)) else { return };
         let Some(claim) = get.claim.take() else { return };
         // Names of the flat layout are not one to one: the file is another key's, and whole.

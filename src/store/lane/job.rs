@@ -139,14 +139,17 @@ pub(super) fn direct_slices(
     };
     let mut fits = true;
     for_each_slice(segments, from, to, |slice| {
-        fits &= alignment.is_none_or(|alignment| {
-            slice.pointer.addr() % alignment.memory as usize == 0
-                && slice.length % alignment.offset as usize == 0
-        });
-        slices.push(slice);
+        // One more stretch may follow: the tail block and trailer.
+        fits &= slices.len() + 1 < crate::backend::IO_SLICES_MAX
+            && alignment.is_none_or(|alignment| {
+                slice.pointer.addr() % alignment.memory as usize == 0
+                    && slice.length % alignment.offset as usize == 0
+            });
+        if fits {
+            slices.push(slice);
+        }
     });
-    // One more stretch may follow: the tail block and trailer.
-    if fits && slices.len() < crate::backend::IO_SLICES_MAX {
+    if fits {
         return true;
     }
     slices.clear();

@@ -8,6 +8,7 @@
 mod get;
 mod job;
 mod put;
+mod spares;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,12 +17,13 @@ use std::sync::mpsc;
 use slab::Slab;
 
 use self::job::{Job, Work};
+use self::spares::Spares;
 use super::engine::{Command, Shared};
 use super::placement::{Key, Placement};
 use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, Medium, REGION_BYTES_MAX, Wait};
 use crate::error::Status;
 use crate::memory::staging::Slice;
-use crate::memory::{AlignedBuffer, HostSlice, Segment};
+use crate::memory::{HostSlice, Segment};
 use crate::sync::Arc;
 use crate::transfer::batch::{Direction, ItemGuard, ItemResult};
 use crate::transfer::op::{Op, Progress};
@@ -33,8 +35,6 @@ const JOBS_MAX: usize = 256;
 const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
 /// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
-/// Unused buffers and lists that a lane keeps for the next item.
-const SPARES_MAX: usize = 64;
 /// Attempts of a put that meets a full device, each after an eviction.
 const PUT_ATTEMPTS_MAX: u32 = 3;
 
@@ -88,9 +88,7 @@ pub(super) struct Lane<P: Placement> {
     regions: Vec<Region>,
     /// For checksum blocks that straddle segments.
     scratch: Vec<u8>,
-    spare_buffers: Vec<AlignedBuffer>,
-    spare_sums: Vec<Vec<u64>>,
-    spare_slices: Vec<Vec<HostSlice>>,
+    spares: Spares,
 }
 
 /// Memory registered with this lane's queue.
@@ -125,10 +123,12 @@ pub(super) fn spawn<P: Placement>(
     std::thread::Builder::new().name(format!("nixl-lane-{index}")).spawn(move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let waker = Arc::clone(&shared.lanes[index].waker);
-            match backend.open_queue(waker, medium) {
+            let lane = backend
+                .open_queue(waker, medium)
+                .and_then(|queue| Lane::new(index, queue, Arc::clone(&shared), placement));
+            match lane {
                 Err(error) => drop(opened.send(Err(error))),
-                Ok(queue) => {
-                    let mut lane = Lane::new(index, queue, Arc::clone(&shared), placement);
+                Ok(mut lane) => {
                     let registered = lane.register_staging();
                     drop(opened.send(Ok(registered)));
                     lane.run();
@@ -151,29 +151,34 @@ pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
 }
 
 impl<P: Placement> Lane<P> {
-    fn new(index: usize, queue: Box<dyn IoQueue>, shared: Arc<Shared>, placement: Arc<P>) -> Lane<P> {
-        Lane {
+    /// A lane with all that its work needs set aside.
+    fn new(
+        index: usize,
+        queue: Box<dyn IoQueue>,
+        shared: Arc<Shared>,
+        placement: Arc<P>,
+    ) -> std::io::Result<Lane<P>> {
+        let depth = queue.room();
+        Ok(Lane {
             queue,
             index,
             shared,
-            placement,
             jobs: Slab::with_capacity(JOBS_MAX),
-            flights: Slab::new(),
+            flights: Slab::with_capacity(depth),
             gets: VecDeque::with_capacity(JOBS_MAX),
             puts: VecDeque::with_capacity(JOBS_MAX),
-            parked: VecDeque::new(),
+            parked: VecDeque::with_capacity(JOBS_MAX),
             bytes_in_flight: InFlight::default(),
             wants_slice: false,
             regions: Vec::new(),
             scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
-            spare_buffers: Vec::new(),
-            spare_sums: Vec::new(),
-            spare_slices: Vec::new(),
-        }
+            spares: Spares::new(depth, placement.payload_bytes_max())?,
+            placement,
+        })
     }
 
     fn run(&mut self) {
-        let mut completions: Vec<IoCompletion> = Vec::new();
+        let mut completions: Vec<IoCompletion> = Vec::with_capacity(self.queue.room());
         loop {
             self.take_commands();
             self.advance();
@@ -367,10 +372,7 @@ impl<P: Placement> Lane<P> {
             self.shared.staging.give_back(slice);
             self.shared.relieve();
         }
-        let slices = flight.op.into_slices();
-        if self.spare_slices.len() < SPARES_MAX {
-            self.spare_slices.push(slices);
-        }
+        self.spares.keep_slices(flight.op.into_slices());
         self.finish_if_done(index);
     }
 
@@ -397,23 +399,6 @@ impl<P: Placement> Lane<P> {
         matches!(error.os_error(), libc::EMFILE | libc::ENFILE) && self.shared.has_jobs()
     }
 
-    /// A buffer for tail block and trailer, from the spares or new.
-    fn take_buffer(&mut self, bytes: usize) -> std::io::Result<AlignedBuffer> {
-        match self.spare_buffers.iter().position(|buffer| buffer.len() >= bytes) {
-            Some(position) => Ok(self.spare_buffers.swap_remove(position)),
-            None => AlignedBuffer::new(bytes),
-        }
-    }
-
-    fn recycle(&mut self, buffer: AlignedBuffer, sums: Vec<u64>) {
-        if self.spare_buffers.len() < SPARES_MAX {
-            self.spare_buffers.push(buffer);
-        }
-        if self.spare_sums.len() < SPARES_MAX {
-            self.spare_sums.push(sums);
-        }
-    }
-
     fn op(&self, direction: IoDirection, offset: u64, slices: Vec<HostSlice>) -> Op {
         let region = match slices.as_slice() {
             [only] => {
@@ -426,10 +411,6 @@ impl<P: Placement> Lane<P> {
             _ => None,
         };
         Op::new(direction, offset, slices, region)
-    }
-
-    fn take_slices(&mut self) -> Vec<HostSlice> {
-        self.spare_slices.pop().unwrap_or_default()
     }
 
     /// Registers the staging buffer; without, transfers through it pin its pages each time.

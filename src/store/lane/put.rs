@@ -52,7 +52,7 @@ impl<P: Placement> Lane<P> {
 
     fn begin_put(&mut self, guard: ItemGuard, sink: Sink<P::PutClaim>, length: u64, attempts: u32) {
         let Sink { extent, generation, invalidate_first, hidden, claim } = sink;
-        let mut buffer = match self.take_buffer(TAIL_BYTES + extent.trailer_bytes as usize) {
+        let mut buffer = match self.spares.buffer(TAIL_BYTES + extent.trailer_bytes as usize) {
             Ok(buffer) => buffer,
             Err(_) => {
                 self.placement.abort_put(claim, false);
@@ -64,9 +64,7 @@ impl<P: Placement> Lane<P> {
         tail.fill(0);
         let Some((_, segments)) = item_parts(&guard) else { return };
         bytes::gather(segments, body_end as usize, &mut tail[..(length - body_end) as usize]);
-        let mut sums = self.spare_sums.pop().unwrap_or_default();
-        sums.clear();
-        sums.resize(record::block_count(length).unwrap_or(0), 0);
+        let sums = self.spares.sums(record::block_count(length).unwrap_or(0));
         let one_write = extent.padded_bytes <= PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64);
         let step = if invalidate_first && !one_write { Step::Invalidate } else { Step::Payload };
         let work = Work::Put(Put {
@@ -109,7 +107,8 @@ impl<P: Placement> Lane<P> {
         match put.step {
             Step::Invalidate => {
                 job.buffer.as_mut_slice()[TAIL_BYTES..TAIL_BYTES + TOMBSTONE_BYTES].fill(0);
-                let slices = vec![job.buffer.host_slice(TAIL_BYTES, TAIL_BYTES + TOMBSTONE_BYTES)];
+                let tombstone = job.buffer.host_slice(TAIL_BYTES, TAIL_BYTES + TOMBSTONE_BYTES);
+                let slices = self.spares.one_slice(tombstone);
                 let offset = job.trailer_offset();
                 let padded = job.extent.padded_bytes;
                 self.launch_put(
@@ -129,7 +128,8 @@ impl<P: Placement> Lane<P> {
                     return self.all_pushed(index);
                 }
                 let job = &mut self.jobs[index];
-                let slices = vec![job.buffer.host_slice(TAIL_BYTES, job.trailer_range().end)];
+                let trailer = job.buffer.host_slice(TAIL_BYTES, job.trailer_range().end);
+                let slices = self.spares.one_slice(trailer);
                 let (offset, padded) = (job.trailer_offset(), job.extent.padded_bytes);
                 job.all_pushed = true;
                 self.launch_put(
@@ -157,11 +157,12 @@ impl<P: Placement> Lane<P> {
         let (payload_bytes, offset) = (put.payload_bytes, job.extent.payload_offset + start);
         let alignment = job.extent.alignment;
 
-        let mut slices = self.take_slices();
+        let mut slices = self.spares.slices();
         let Some((_, segments)) = item_parts(&self.jobs[index].guard) else { return Pushed::Last };
         let mut slice = None;
         if !body.is_empty() && !direct_slices(segments, 0, &body, alignment, &mut slices) {
             let Some(taken) = self.shared.staging.take_for_put() else {
+                self.spares.keep_slices(slices);
                 self.wants_slice = true;
                 return Pushed::Blocked;
             };
@@ -251,7 +252,7 @@ impl<P: Placement> Lane<P> {
 
     pub(super) fn finish_put(&mut self, job: Job<P>) {
         let Job { guard, work, failure, buffer, sums, bytes_staged, extent, .. } = job;
-        self.recycle(buffer, sums);
+        self.spares.keep(buffer, sums);
         // A file is closed before its item ends: whoever waits for the end may count descriptors.
         drop(extent);
         let (Work::Put(mut put), Some((key, _))) = (work, item_parts(&guard)) else { return };

@@ -12,6 +12,10 @@ impl Placement for Objects {
     type GetClaim = Reading;
     type PutClaim = Draft;
 
+    fn payload_bytes_max(&self) -> Option<u64> {
+        None
+    }
+
     fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Reading>>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
