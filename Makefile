@@ -89,6 +89,10 @@ install: ## Install library, header, CMake package and pkg-config file to PREFIX
 	cmake --build $(BUILD_DIR) --target nixl_store_cargo
 	cmake --install $(BUILD_DIR) --prefix '$(PREFIX)'
 
+.PHONY: bench-trace
+bench-trace: ## Replay a production trace with every eviction policy and pool size; needs Python 3.9
+	@CARGO='$(CARGO)' bash scripts/bench-trace.sh
+
 .PHONY: clean
 clean: ## Remove everything that was built
 	$(CARGO) clean
