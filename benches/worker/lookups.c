@@ -42,7 +42,8 @@ int lookups_fill(session_t *session, const command_t *command)
         for (size_t i = 0; i < part.count; i++) {
             ids[i] = session->next_id++;
             session_key(ids[i], keys[i]);
-            content_stamp(session, i, ids[i], 0);
+            /* Nothing is noted down about these objects: what is measured next is the memory that they take. */
+            bytes_stamp(session->shape.memory + i * session->shape.object_stride, session->shape.object_bytes, ids[i], i);
         }
         status = session->ops->put(session->engine, &part);
     }
