@@ -10,7 +10,7 @@ Run by `make bench`, which builds what this needs. Variables:
     BENCH_QUICK   1: three rounds, no points of the picture, smaller pools
     BENCH_PEERS   Python environment with NIXL and LMCache (build/peers, made by `make bench-peers`)
 
-Results: the table on the terminal, and build/bench/report.md and result.json. The exit status is 1 if
+Results: the table on the terminal, and build/bench/report.md, result.json and throughput.svg. The exit status is 1 if
 an engine failed or delivered wrong bytes; a target that is missed is no failure, for the machine may be busy.
 """
 
@@ -51,7 +51,8 @@ def selected(options: Options) -> Tuple[Case, ...]:
     return tuple(case for case in CASES if not (options.quick and getattr(case, "is_point", False)))
 
 
-def run(options: Options, cases: Tuple[Case, ...]) -> List[Row]:
+def run(options: Options, cases: Tuple[Case, ...]) -> Tuple[List[Row], List[Path]]:
+    """Rows, and the files that tell of them."""
     peers = peers_module.find(options.peers)
     workers = WorkerPool(OUT / "workers.log")
     scratch = Scratch({DISK: options.disk, TMPFS: options.tmpfs})
@@ -70,8 +71,7 @@ def run(options: Options, cases: Tuple[Case, ...]) -> List[Row]:
         workers.kill_all()
         scratch.remove()
     facts["wall_s"] = round(time.monotonic() - started, 1)
-    report.write(OUT, context, facts)
-    return context.rows
+    return context.rows, report.write(OUT, context, facts, cases)
 
 
 def main() -> int:
@@ -86,12 +86,12 @@ def main() -> int:
         return 2
     OUT.mkdir(parents=True, exist_ok=True)
     try:
-        rows = run(options, cases)
+        rows, files = run(options, cases)
     except KeyboardInterrupt:
         print("bench: interrupted; its data is removed", file=sys.stderr)
         return 130
     print(text_table(rows))
-    print(f"\nWritten: {', '.join(str((OUT / name).relative_to(ROOT)) for name in report.FILES)}")
+    print(f"\nWritten: {', '.join(str(file.relative_to(ROOT)) for file in files)}")
     failed = [row for row in rows if row.note.startswith("FAILED")]
     for note in sorted({row.note for row in failed}):
         print(f"bench: {note}", file=sys.stderr)

@@ -104,9 +104,10 @@ class ThroughputRun:
 
     def _turn(self, operation: str, name: str, number: int, samples: Samples) -> None:
         if name == "fio":
-            done = self.fio[operation].run("read" if operation == "get" else "write", self._fio_setting(operation))
+            direction = "read" if operation == "get" else "write"
+            done, cpu_s_per_gb = self.fio[operation].run_with_cpu(direction, self._fio_setting(operation))
             samples.values.append(done.bytes_per_s / 1e9)
-            samples.cpu_s_per_gb.append(done.cpu_s_per_gb)
+            samples.cpu_s_per_gb.append(cpu_s_per_gb)
             return
         answer = self.sessions[name].ask(
             operation, batch=self.case.batch, threads=self.case.threads, repetitions=self.repetitions, seed=number + 2,
