@@ -20,7 +20,8 @@ help: ## Say what there is to make
 	@echo
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
-	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo.'
+	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo,'
+	@echo 'BENCH_DIR, BENCH_TMPFS, BENCH_ROUNDS, BENCH_CASES, BENCH_QUICK and BENCH_PEERS for bench (see benches/bench.py).'
 
 .PHONY: demo
 demo: ## Build, run the quickstart, replay a request trace; needs Rust, a C compiler and make
@@ -82,6 +83,14 @@ test-package: ## Install to a folder, build the examples from there, shared and 
 	cmake -S . -B $(BUILD_DIR) -DNIXL_STORE_TESTS=ON
 	cmake --build $(BUILD_DIR)
 	ctest --test-dir $(BUILD_DIR) --output-on-failure
+
+.PHONY: bench
+bench: ## Measure beside NIXL, LMCache and fio where they are installed; BENCH_DIR is the disk
+	@CARGO='$(CARGO)' bash scripts/bench.sh
+
+.PHONY: bench-peers
+bench-peers: ## Install what bench compares with into build/peers; some 7 GB
+	@bash scripts/bench-peers.sh
 
 .PHONY: install
 install: ## Install library, header, CMake package and pkg-config file to PREFIX; needs cmake

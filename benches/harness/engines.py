@@ -1,0 +1,113 @@
+"""The engines by name: how each worker is started and what it is told to open."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Dict, Optional
+
+from harness.peers import Peers
+from harness.workers import Worker, WorkerPool
+
+OURS = "ours"
+
+STORE_CONFIG = """\
+chunk_size: 256
+nixl_buffer_size: 134217728
+nixl_buffer_device: cpu
+cache_policy: FIFO
+extra_config:
+  enable_nixl_storage: true
+  nixl_backend: POSIX
+  nixl_pool_size: {slots}
+  use_direct_io: true
+  nixl_path:
+    - "{directory}"
+"""
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a worker has to hold, in objects."""
+
+    object_bytes: int
+    live_objects: int
+    memory_objects: int
+    dynamic: bool = False
+
+    @property
+    def slots(self) -> int:
+        """A batch more than is read: gets never race with an eviction, and every put finds a pool that is full."""
+        return 0 if self.dynamic else self.live_objects + self.memory_objects
+
+    def fields(self) -> Dict[str, int]:
+        return {
+            "object_bytes": self.object_bytes,
+            "live_objects": self.live_objects,
+            "memory_objects": self.memory_objects,
+        }
+
+
+class Engines:
+    """Opens engines below a directory; a worker serves one session at a time and is kept for the next."""
+
+    def __init__(self, binary: Path, lmcache_worker: Path, peers: Peers, workers: WorkerPool) -> None:
+        self._binary = binary
+        self._lmcache_worker = lmcache_worker
+        self._peers = peers
+        self._workers = workers
+
+    def missing(self, name: str) -> Optional[str]:
+        """Why an engine is not there."""
+        if name == "fio":
+            return self._peers.fio_missing
+        if name.startswith("nixl-"):
+            return self._peers.nixl_missing
+        if name == "lmcache":
+            return self._peers.lmcache_missing
+        return None
+
+    def open(self, name: str, directory: Path, shape: Shape, **more: Any) -> "Session":
+        directory.mkdir(parents=True, exist_ok=True)
+        if name == OURS:
+            worker = self._workers.get(name, [str(self._binary), "store"])
+            config = directory / "lmcache.yaml"
+            config.write_text(STORE_CONFIG.format(slots=shape.slots, directory=directory / "store"))
+            (directory / "store").mkdir(exist_ok=True)
+            facts = worker.ask("open", config=config, **shape.fields())
+        elif name in ("pread", "pwrite"):
+            worker = self._workers.get(name, [str(self._binary), "pread"])
+            where = {} if "paths" in more else {"directory": directory}
+            facts = worker.ask("open", **where, **more, **shape.fields())
+        elif name == "lmcache":
+            command = [str(self._peers.python), str(self._lmcache_worker)]
+            worker = self._workers.get(name, command, self._peers.environment)
+            mode = "dynamic" if shape.dynamic else "static"
+            facts = worker.ask("open", directory=directory, mode=mode, **shape.fields())
+        else:
+            worker = self._workers.get(name, [str(self._binary), "nixl"], self._peers.environment)
+            queue = {"nixl-uring": "use_uring", "nixl-aio": "use_aio"}[name]
+            # A file for each slot, as LMCache has it: on tmpfs and on ext4 at least as fast as one file with offsets.
+            facts = worker.ask(
+                "open", directory=directory, library=self._peers.nixl_library, queue=queue, files="slot",
+                **shape.fields(),
+            )
+        return Session(worker, facts)
+
+    def discard(self, name: str) -> None:
+        """For a worker that failed: the next session gets a fresh one."""
+        self._workers.discard(name)
+
+
+@dataclass
+class Session:
+    """An engine that is open."""
+
+    worker: Worker
+    facts: Dict[str, Any]
+
+    def ask(self, command: str, **fields: Any) -> Dict[str, Any]:
+        return self.worker.ask(command, **fields)
+
+    def close(self) -> None:
+        self.worker.ask("close")

@@ -1,0 +1,83 @@
+#include "session.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+#include "bytes.h"
+#include "fail.h"
+
+/* As long as LMCache's keys are: a model's name, world size and rank, and a hash in hex. */
+void session_key(uint64_t id, char key[KEY_BYTES])
+{
+    char text[64];
+
+    /* 26 + 16 + 14 characters */
+    snprintf(text, sizeof text, "llama-3.1-8b-instruct@1@0@%016llx%014llx",
+             (unsigned long long)(id * UINT64_C(0x9e3779b97f4a7c15)), (unsigned long long)id);
+    memcpy(key, text, KEY_BYTES);
+}
+
+int session_open(session_t *session, const engine_ops_t *ops, const command_t *command)
+{
+    shape_t *const shape = &session->shape;
+
+    memset(session, 0, sizeof *session);
+    if (command_number(command, "object_bytes", 0, &shape->object_bytes) != 0 ||
+        command_number(command, "live_objects", 0, &shape->live_objects) != 0 ||
+        command_number(command, "memory_objects", 1, &shape->memory_objects) != 0)
+        return -1;
+    if (shape->object_bytes < PAGE_BYTES || shape->object_bytes % PAGE_BYTES != 0)
+        return fail("object_bytes= has to be a multiple of %zu", PAGE_BYTES);
+    if (shape->live_objects == 0 || shape->memory_objects == 0)
+        return fail("live_objects= and memory_objects= have to be 1 or more");
+    shape->object_stride = shape->object_bytes;
+    shape->memory_bytes = shape->memory_objects * shape->object_stride;
+    session->contents = calloc(shape->live_objects, sizeof *session->contents);
+    if (session->contents == NULL)
+        return fail("out of memory");
+    shape->memory = mmap(NULL, shape->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (shape->memory == MAP_FAILED) {
+        free(session->contents);
+        return fail("no %zu bytes of memory", shape->memory_bytes);
+    }
+    bytes_poison(shape->memory, shape->memory_bytes);
+    if (ops->open(command, shape, &session->engine) != 0) {
+        munmap(shape->memory, shape->memory_bytes);
+        free(session->contents);
+        return -1;
+    }
+    session->ops = ops;
+    session->foreign = command_text(command, "paths", NULL) != NULL;
+    if (session->foreign)
+        session->next_id = shape->live_objects;
+    if (ops->describe != NULL)
+        ops->describe(session->engine);
+    return 0;
+}
+
+int session_remove(session_t *session)
+{
+    if (session->ops->remove == NULL)
+        return fail("this engine removes nothing");
+    for (uint64_t id = session->first_id; id < session->next_id; id++) {
+        char key[1][KEY_BYTES];
+        const batch_t batch = {1, &id, (const char (*)[KEY_BYTES])key, session->shape.memory, 0};
+        session_key(id, key[0]);
+        if (session->ops->remove(session->engine, &batch) != 0)
+            return -1;
+    }
+    session->first_id = session->next_id;
+    return 0;
+}
+
+int session_close(session_t *session)
+{
+    const int status = session->ops->close(session->engine);
+
+    munmap(session->shape.memory, session->shape.memory_bytes);
+    free(session->contents);
+    session->ops = NULL;
+    return status;
+}
