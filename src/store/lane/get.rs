@@ -3,7 +3,7 @@
 use std::io;
 use std::ops::Range;
 
-use super::job::{Get, Job, Piece, TAIL_BYTES, Work, blocks_in, direct_slices};
+use super::job::{Get, Job, Piece, TAIL_BYTES, Work, blocks_in, direct_slices, piece_bytes};
 use super::{Flight, Lane, Parked, Pushed, failed, failed_transfer, item_parts, not_found};
 use crate::backend::IoDirection;
 use crate::error::Status;
@@ -13,7 +13,7 @@ use crate::store::placement::{Extent, Foreign, Placement, Source};
 use crate::store::record::{self, CHECKSUM_BLOCK_BYTES, Invalid, RECORD_ALIGNMENT};
 use crate::transfer::batch::{ItemGuard, ItemResult};
 
-/// Bytes of one read. Small enough that the checksum of one piece is computed while the next ones are
+/// Least bytes of one read. Small enough that the checksum of one piece is computed while the next ones are
 /// on their way, large enough for a device's full speed. A multiple of the checksum block.
 const PIECE_BYTES: u64 = 256 << 10;
 
@@ -134,19 +134,25 @@ impl<P: Placement> Lane<P> {
             let op = self.op(IoDirection::Read, job.trailer_offset(), slices);
             return self.launch_get(index, piece, None, op, padded);
         }
-        let staged_bytes = self.shared.staging.slice_bytes() as u64;
         let start = job.cursor;
-        let end = (start + PIECE_BYTES.min(staged_bytes)).min(get.span.end);
-        let body = start.min(get.body_end)..end.min(get.body_end);
-        let with_trailer = end == padded;
+        let bounds = (get.span.end, get.body_end);
+        let ending = |end: u64| (end.min(bounds.0), start.min(bounds.1)..end.min(bounds.1));
+        let (mut end, mut body) = ending(start + piece_bytes(PIECE_BYTES, padded, self.medium));
         let (offset, body_end) = (job.extent.payload_offset + start, get.body_end);
-        let wanted = get.want.start <= body.start && body.end <= get.want.end;
-        let (origin, alignment) = (get.want.start, job.extent.alignment);
+        let (want, alignment) = (get.want.clone(), job.extent.alignment);
 
         let mut slices = self.spares.slices();
         let Some((_, segments)) = item_parts(&self.jobs[index].guard) else { return Pushed::Last };
-        let direct =
-            body.is_empty() || (wanted && direct_slices(segments, origin, &body, alignment, &mut slices));
+        let goes_direct = |body: &Range<u64>, slices: &mut Vec<HostSlice>| {
+            let wanted = want.start <= body.start && body.end <= want.end;
+            body.is_empty() || (wanted && direct_slices(segments, want.start, body, alignment, slices))
+        };
+        let mut direct = goes_direct(&body, &mut slices);
+        if !direct {
+            // The memory of a smaller piece may lie in few enough stretches.
+            (end, body) = ending(start + PIECE_BYTES);
+            direct = goes_direct(&body, &mut slices);
+        }
         let mut slice = None;
         if !direct {
             let Some(taken) = self.shared.staging.take() else {
@@ -154,10 +160,12 @@ impl<P: Placement> Lane<P> {
                 self.wants_slice = true;
                 return Pushed::Blocked;
             };
+            (end, body) = ending(start + PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64));
             let memory = self.shared.staging.memory(&taken);
             slices.push(HostSlice { length: (body.end - body.start) as usize, ..memory });
             slice = Some(taken);
         }
+        let with_trailer = end == padded;
         let job = &self.jobs[index];
         if with_trailer {
             slices.extend(job.trailer_slice(body_end));

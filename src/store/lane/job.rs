@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 
+use crate::backend::Medium;
 use crate::error::Status;
 use crate::memory::segment::for_each_slice;
 use crate::memory::{AlignedBuffer, HostSlice, Segment};
@@ -124,6 +125,20 @@ impl<P: Placement> Job<P> {
     }
 }
 
+/// Bytes of one transfer that goes direct, of a record of `padded_bytes`: `least`, or more for a large record, as a
+/// device serves few large requests faster than many small ones. Still so many pieces that they overlap.
+pub(super) fn piece_bytes(least: u64, padded_bytes: u64, medium: Medium) -> u64 {
+    /// A large record has at least this many.
+    const PIECES_MIN: u64 = 16;
+    /// Gains nothing above, and checksums would wait longer for the last one.
+    const PIECE_BYTES_MAX: u64 = 2 << 20;
+    match medium {
+        // The next reader of the bytes is this processor, from its cache.
+        Medium::Memory => least,
+        Medium::Device => (padded_bytes / PIECES_MIN / least * least).clamp(least, PIECE_BYTES_MAX),
+    }
+}
+
 /// Adds the caller's memory for the payload bytes `body` to `slices`, if a transfer may use it as it
 /// is: few enough stretches, aligned as the file asks. `origin` is the payload offset of the first segment.
 pub(super) fn direct_slices(
@@ -167,6 +182,21 @@ pub(super) fn blocks_in(range: Range<u64>, end: u64) -> impl Iterator<Item = (us
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Pieces begin at checksum blocks, whatever the record; small records and memory keep the smallest piece.
+    #[test]
+    fn pieces_are_whole_checksum_blocks() {
+        let least = 256 << 10;
+        for (padded_bytes, expected) in
+            [(4096, least), (4 << 20, least), (16 << 20, 1 << 20), (32 << 20, 2 << 20), (1 << 40, 2 << 20)]
+        {
+            assert_eq!(piece_bytes(least, padded_bytes, Medium::Device), expected);
+            assert_eq!(piece_bytes(least, padded_bytes, Medium::Memory), least);
+        }
+        for padded_bytes in (0..100 << 20).step_by(1_234_944) {
+            assert_eq!(piece_bytes(least, padded_bytes, Medium::Device) % CHECKSUM_BLOCK_BYTES as u64, 0);
+        }
+    }
 
     /// Checksum blocks tile the payload exactly, the last one cut at its end.
     #[test]

@@ -30,9 +30,11 @@ use crate::transfer::op::{Op, Progress};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
-/// Bytes that one lane keeps under way in each direction. Enough to cover a device's latency; more would only let one
-/// lane take items that another could work on.
-const BYTES_IN_FLIGHT_MAX: usize = 8 << 20;
+/// Bytes under way from which a lane takes no more gets. Enough for devices that need a deep queue.
+const READ_BYTES_MAX: usize = 32 << 20;
+/// Bytes under way from which a lane pushes no more of its puts. Enough to cover a device's latency; more would only
+/// queue up before the next get.
+const WRITTEN_BYTES_MAX: usize = 8 << 20;
 /// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Attempts of a put that meets a full device, each after an eviction.
@@ -73,6 +75,7 @@ struct Parked {
 /// to let go of the memory that the other fields and the callers own.
 pub(super) struct Lane<P: Placement> {
     queue: Box<dyn IoQueue>,
+    medium: Medium,
     index: usize,
     shared: Arc<Shared>,
     placement: Arc<P>,
@@ -125,7 +128,7 @@ pub(super) fn spawn<P: Placement>(
             let waker = Arc::clone(&shared.lanes[index].waker);
             let lane = backend
                 .open_queue(waker, medium)
-                .and_then(|queue| Lane::new(index, queue, Arc::clone(&shared), placement));
+                .and_then(|queue| Lane::new(index, queue, medium, Arc::clone(&shared), placement));
             match lane {
                 Err(error) => drop(opened.send(Err(error))),
                 Ok(mut lane) => {
@@ -155,12 +158,14 @@ impl<P: Placement> Lane<P> {
     fn new(
         index: usize,
         queue: Box<dyn IoQueue>,
+        medium: Medium,
         shared: Arc<Shared>,
         placement: Arc<P>,
     ) -> std::io::Result<Lane<P>> {
         let depth = queue.room();
         Ok(Lane {
             queue,
+            medium,
             index,
             shared,
             jobs: Slab::with_capacity(JOBS_MAX),
@@ -245,7 +250,7 @@ impl<P: Placement> Lane<P> {
         self.gets.is_empty()
             && self.jobs.len() + self.parked.len() < JOBS_MAX
             && self.queue.room() > 0
-            && self.bytes_in_flight.read < BYTES_IN_FLIGHT_MAX
+            && self.bytes_in_flight.read < READ_BYTES_MAX
     }
 
     /// Whether that may be a put. Gets must find room whatever puts have under way.
@@ -254,7 +259,7 @@ impl<P: Placement> Lane<P> {
             && self.parked.is_empty()
             && self.jobs.len() < JOBS_MAX - JOBS_MAX / GET_RESERVE
             && self.put_room() > 0
-            && self.bytes_in_flight.written < BYTES_IN_FLIGHT_MAX
+            && self.bytes_in_flight.written < WRITTEN_BYTES_MAX
     }
 
     /// Requests that puts may push, leaving some of the queue to gets.
@@ -306,6 +311,7 @@ impl<P: Placement> Lane<P> {
             }
         }
         while self.put_room() > 0
+            && self.bytes_in_flight.written < WRITTEN_BYTES_MAX
             && let Some(&index) = self.puts.front()
         {
             match self.push_put_piece(index) {

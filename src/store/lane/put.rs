@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work, blocks_in, direct_slices};
+use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work, blocks_in, direct_slices, piece_bytes};
 use super::{Lane, PUT_ATTEMPTS_MAX, Parked, Pushed, failed, failed_transfer, item_parts};
 use crate::backend::IoDirection;
 use crate::error::Status;
@@ -18,7 +18,7 @@ use crate::store::placement::{Placement, PutPlace, Sink};
 use crate::store::record::{self, RECORD_ALIGNMENT, TOMBSTONE_BYTES};
 use crate::transfer::batch::{ItemGuard, ItemResult};
 
-/// Bytes of one write, and the largest record that goes down in one.
+/// Least bytes of one write, and the largest record that goes down in one.
 const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
 
 impl<P: Placement> Lane<P> {
@@ -145,33 +145,43 @@ impl<P: Placement> Lane<P> {
     }
 
     fn push_payload(&mut self, index: usize) -> Pushed {
-        let staging = &self.shared.staging;
         let job = &self.jobs[index];
         let Work::Put(put) = &job.work else { return Pushed::Last };
         let padded = job.extent.padded_bytes;
         let (start, body_end) = (job.cursor, put.body_end);
-        let end = (start + PIECE_BYTES.min(staging.slice_bytes() as u64)).min(padded);
-        let body = start.min(body_end)..end.min(body_end);
-        let last = end == padded;
-        let with_trailer = last && put.trailer_with_payload;
+        let ending = |end: u64| (end.min(padded), start.min(body_end)..end.min(body_end));
+        let (mut end, mut body) = ending(start + piece_bytes(PIECE_BYTES, padded, self.medium));
+        let trailer_with_payload = put.trailer_with_payload;
         let (payload_bytes, offset) = (put.payload_bytes, job.extent.payload_offset + start);
         let alignment = job.extent.alignment;
 
         let mut slices = self.spares.slices();
         let Some((_, segments)) = item_parts(&self.jobs[index].guard) else { return Pushed::Last };
         let mut slice = None;
-        if !body.is_empty() && !direct_slices(segments, 0, &body, alignment, &mut slices) {
+        let goes_direct = |body: &Range<u64>, slices: &mut Vec<HostSlice>| {
+            body.is_empty() || direct_slices(segments, 0, body, alignment, slices)
+        };
+        let mut direct = goes_direct(&body, &mut slices);
+        if !direct {
+            // The memory of a smaller piece may lie in few enough stretches.
+            (end, body) = ending(start + PIECE_BYTES);
+            direct = goes_direct(&body, &mut slices);
+        }
+        if !direct {
             let Some(taken) = self.shared.staging.take_for_put() else {
                 self.spares.keep_slices(slices);
                 self.wants_slice = true;
                 return Pushed::Blocked;
             };
+            (end, body) = ending(start + PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64));
             let memory = self.shared.staging.memory(&taken);
             let memory = HostSlice { length: (body.end - body.start) as usize, ..memory };
             bytes::gather_into(segments, body.start as usize, memory);
             slices.push(memory);
             slice = Some(taken);
         }
+        let last = end == padded;
+        let with_trailer = last && trailer_with_payload;
         self.checksum_piece(index, start..end, payload_bytes);
         if with_trailer && let Err(failure) = self.encode_trailer(index) {
             if let Some(slice) = slice {
