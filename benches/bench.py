@@ -75,7 +75,9 @@ def run(options: Options, cases: Tuple[Case, ...]) -> Tuple[List[Row], List[Path
 
 
 def main() -> int:
-    # So that an end asked for from outside cleans up as Ctrl-C does.
+    # So that an end asked for from outside cleans up as Ctrl-C does, also for a shell's background job, which is
+    # started with Ctrl-C ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         options = read_options(os.environ, ROOT)

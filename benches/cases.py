@@ -129,7 +129,10 @@ def _measured() -> Tuple[Case, ...]:
         Throughput("tmpfs-4m", "tmpfs, static, 64 x 4 MiB", TMPFS, 4 * MIB, 64, FILES),
         Throughput("tmpfs-32m", "tmpfs, static, 8 x 32 MiB", TMPFS, 32 * MIB, 8, ALL),
         Throughput("tmpfs-256k", "tmpfs, static, 256 x 256 KiB", TMPFS, 256 * KIB, 256, ALL),
-        Latency("tmpfs-latency", "tmpfs, static, single 1 MiB", TMPFS, 1 * MIB, {"pread": None, **NIXL, "lmcache": None}),
+        Latency(
+            "tmpfs-latency", "tmpfs, static, single 1 MiB", TMPFS, 1 * MIB,
+            {"pread": None, **NIXL, "lmcache": None},
+        ),
         Throughput(
             "tmpfs-dynamic", "tmpfs, dynamic, 256 x 1 MiB", TMPFS, 1 * MIB, 256, {"lmcache": None}, dynamic=True,
         ),

@@ -39,6 +39,8 @@ PAGE_BYTES = 4096
 TOKENS = 256
 HEAD_BYTES = 128
 LAYER_BYTES = 2 * TOKENS * HEAD_BYTES
+HUGE_PAGE_BYTES = 2 << 20
+MADV_HUGEPAGE, MADV_COLLAPSE = 14, 25
 
 
 class Span(NamedTuple):
@@ -73,6 +75,16 @@ def fill(pages: numpy.ndarray, source: numpy.ndarray, identity: int, seed: int) 
     pages[:, 1] = identity
     pages[:, 2] = seed
     pages[:, 3] = numpy.arange(len(pages))
+
+
+def use_huge_pages(address: int, length: int) -> None:
+    """Puts memory on huge pages where the system has them, as benches/worker/memory.c does for the other engines."""
+    first = -(-address // HUGE_PAGE_BYTES) * HUGE_PAGE_BYTES
+    whole = (address + length - first) // HUGE_PAGE_BYTES * HUGE_PAGE_BYTES
+    library = ctypes.CDLL(None)
+    if whole > 0:
+        library.madvise(ctypes.c_void_p(first), ctypes.c_size_t(whole), MADV_HUGEPAGE)
+        library.madvise(ctypes.c_void_p(first), ctypes.c_size_t(whole), MADV_COLLAPSE)
 
 
 class Session:
@@ -116,6 +128,9 @@ class Session:
         self.thread.start()
         self.memory = LocalCPUBackend(config, metadata, "cpu")
         self.backend = NixlStorageBackend.CreateNixlStorageBackend(config, self.loop, metadata, self.memory)
+        allocator = self.backend.memory_allocator
+        ctypes.memset(allocator.buffer_ptr, 0, allocator.buffer_size)
+        use_huge_pages(allocator.buffer_ptr, allocator.buffer_size)
 
     def key(self, identity: int) -> CacheEngineKey:
         return CacheEngineKey("llama-3.1-8b-instruct", 1, 0, identity * 0x9E3779B97F4A7C15 % (1 << 64), torch.bfloat16)

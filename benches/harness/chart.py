@@ -124,7 +124,8 @@ def draw_legend(styles: Sequence[Style], left: float, y: float) -> str:
     for style in styles:
         dashes = f" stroke-dasharray=\"{style.dashes}\"" if style.dashes else ""
         parts.append(stroke(left, y, left + 28, y, style.colour, style.width, dashes))
-        parts.append(f"<circle cx=\"{left + 14:.1f}\" cy=\"{y:.1f}\" r=\"{2 + style.width / 2:.1f}\" fill=\"{style.colour}\"/>")
+        radius = 2 + style.width / 2
+        parts.append(f"<circle cx=\"{left + 14:.1f}\" cy=\"{y:.1f}\" r=\"{radius:.1f}\" fill=\"{style.colour}\"/>")
         parts.append(text(left + 36, y + 4, style.label, 12, "start"))
         left += 36 + 7.2 * len(style.label) + 26
     return "\n".join(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ RUNTIME_MS = 600
 SWEEP_RUNTIME_MS = 500
 DEPTHS = (4, 16, 32, 64)
 BLOCK_BYTES = (256 << 10, 1 << 20)
+# Its buffers on huge pages, as the memory of all the engines; see worker/memory.h.
+HUGE_PAGES = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
 # fio's own way to be fast; an ordinary user may not be allowed to register that much memory.
 REGISTERED = ("--fixedbufs=1", "--registerfiles=1")
 
@@ -100,7 +103,10 @@ class Fio:
             "--nonvectored=1", "--scramble_buffers=0", "--fallocate=none", "--output-format=json", *more,
             *(REGISTERED if setting.registered else ()), *(("--readonly",) if operation == "read" else ()),
         ]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False)
+        done = subprocess.run(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False,
+            env={**os.environ, **HUGE_PAGES},
+        )
         if done.returncode != 0:
             raise FioError(f"fio: {(done.stderr or done.stdout).strip()[-400:]}")
         return done.stdout

@@ -44,8 +44,9 @@ class LatencyRun:
             for name in self.turns.names:
                 self.turns.attempt(name, lambda name=name: self._open(name))
             for number in range(self.context.rounds):
-                self.turns.round("put", number, self._turn("put"), [name for name in self.turns.names if name != "pread"])
-                self.turns.round("get", number, self._turn("get"), [name for name in self.turns.names if name != PWRITE])
+                for operation, idle in (("put", "pread"), ("get", PWRITE)):
+                    names = [name for name in self.turns.names if name != idle]
+                    self.turns.round(operation, number, self._turn(operation), names)
         finally:
             self._close()
         rows = [self._row(operation, peer) for operation in ("get", "put") for peer in self.case.peers]

@@ -43,4 +43,5 @@ def read_options(environment: Mapping[str, str], root: Path) -> Options:
     if not tmpfs.is_dir():
         raise OptionError(f"BENCH_TMPFS is \"{tmpfs}\", which is no directory; set it to one on a tmpfs")
     names = tuple(name.strip() for name in text("BENCH_CASES", "").split(",") if name.strip())
-    return Options(disk, tmpfs, int(rounds_text), names, quick, Path(text("BENCH_PEERS", str(root / "build" / "peers"))))
+    peers = Path(text("BENCH_PEERS", str(root / "build" / "peers"))).absolute()
+    return Options(disk, tmpfs, int(rounds_text), names, quick, peers)

@@ -18,6 +18,7 @@ STYLES = {
 }
 OPERATION_STYLES = {"put": Style("nixl-store, put", "#D55E00", 3.0), "get": Style("nixl-store, get", "#CC79A7", 3.0)}
 
+SUBTITLE = "static pool, O_DIRECT, 128 MiB in each batch; medians, bars from the slowest to the fastest round"
 WIDTH = 980
 PANEL_WIDTH, PANEL_HEIGHT = 400.0, 210.0
 LEFT, TOP = 62.0, 108.0
@@ -85,15 +86,15 @@ def draw(cases: Sequence[Case], rows: Sequence[Row]) -> Optional[str]:
     if not panels:
         return None
 
-    shown = [style for style in STYLES.values() if any(style is one for row in panels for p in row for one, _ in p.lines)]
+    drawn = [style for row in panels for panel in row for style, _ in panel.lines]
+    shown = [style for style in STYLES.values() if style in drawn]
     height = TOP + ROW * len(panels) - 18
     parts = [
         f"<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height:.0f}\" width=\"{WIDTH}\" "
         f"height=\"{height:.0f}\">",
         f"<rect width=\"{WIDTH}\" height=\"{height:.0f}\" fill=\"#ffffff\"/>",
         text(LEFT - 34, 30, "Throughput of whole batches, side by side", 18, "start", "bold"),
-        text(LEFT - 34, 50, "static pool, O_DIRECT, 128 MiB in each batch; medians, bars from the slowest to the fastest "
-             "round", 12, "start"),
+        text(LEFT - 34, 50, SUBTITLE, 12, "start"),
         draw_legend(shown, LEFT - 34, 70),
     ]
     for down, row in enumerate(panels):

@@ -18,7 +18,8 @@ def facts_text(facts: Dict[str, Any]) -> str:
     peers = ", ".join(f"{name} {version}" for name, version in facts["peers"].items()) or "none"
     return (
         f"nixl-store {facts['nixl_store']}, {facts['date']}, {facts['rounds']} rounds, {facts['wall_s']:.0f} s\n\n"
-        f"- {facts['cpus']} CPUs, {facts['cpu']}, {facts['memory_bytes'] / (1 << 30):.0f} GiB, Linux {facts['kernel']}\n"
+        f"- {facts['cpus']} CPUs, {facts['cpu']}, {facts['memory_bytes'] / (1 << 30):.0f} GiB\n"
+        f"- Linux {facts['kernel']}\n"
         f"- disk: {facts['disk']}; tmpfs: {facts['tmpfs']}\n"
         f"- peers: {peers}\n"
     )

@@ -43,7 +43,7 @@ int lookups_fill(session_t *session, const command_t *command)
             ids[i] = session->next_id++;
             session_key(ids[i], keys[i]);
             /* Nothing is noted down about these objects: what is measured next is the memory that they take. */
-            bytes_stamp(session->shape.memory + i * session->shape.object_stride, session->shape.object_bytes, ids[i], i);
+            bytes_stamp(part.memory + i * session->shape.object_stride, session->shape.object_bytes, ids[i], i);
         }
         status = session->ops->put(session->engine, &part);
     }

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 
 #include "bytes.h"
 #include "fail.h"
@@ -37,14 +36,13 @@ int session_open(session_t *session, const engine_ops_t *ops, const command_t *c
     session->contents = calloc(shape->live_objects, sizeof *session->contents);
     if (session->contents == NULL)
         return fail("out of memory");
-    shape->memory = mmap(NULL, shape->memory_bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (shape->memory == MAP_FAILED) {
+    if (memory_allocate(&session->memory, shape->memory_bytes) != 0) {
         free(session->contents);
-        return fail("no %zu bytes of memory", shape->memory_bytes);
+        return -1;
     }
-    bytes_poison(shape->memory, shape->memory_bytes);
+    shape->memory = session->memory.start;
     if (ops->open(command, shape, &session->engine) != 0) {
-        munmap(shape->memory, shape->memory_bytes);
+        memory_free(&session->memory);
         free(session->contents);
         return -1;
     }
@@ -52,6 +50,7 @@ int session_open(session_t *session, const engine_ops_t *ops, const command_t *c
     session->foreign = command_text(command, "paths", NULL) != NULL;
     if (session->foreign)
         session->next_id = shape->live_objects;
+    printf(",\"memory_huge_share\":%.3f", (double)memory_huge_bytes(&session->memory) / (double)shape->memory_bytes);
     if (ops->describe != NULL)
         ops->describe(session->engine);
     return 0;
@@ -76,7 +75,7 @@ int session_close(session_t *session)
 {
     const int status = session->ops->close(session->engine);
 
-    munmap(session->shape.memory, session->shape.memory_bytes);
+    memory_free(&session->memory);
     free(session->contents);
     session->ops = NULL;
     return status;

@@ -4,6 +4,7 @@
 
 #include "command.h"
 #include "engine.h"
+#include "memory.h"
 
 typedef struct {
     uint64_t id;
@@ -14,6 +15,7 @@ typedef struct {
     const engine_ops_t *ops;
     void *engine;
     shape_t shape;
+    memory_t memory;
     uint64_t first_id, next_id; /* the objects that are on storage */
     content_t *contents;        /* what was put last into each place */
     bool foreign;               /* another program wrote the objects: only their own bytes tell which they are */
