@@ -143,6 +143,9 @@ mod injecting {
                 None => self.inner.push(request),
             }
         }
+        fn submit(&mut self) -> io::Result<()> {
+            self.inner.submit()
+        }
         fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
             let wait = if self.failed.is_empty() { wait } else { Wait::Poll };
             completions.append(&mut self.failed);

@@ -56,6 +56,10 @@ impl IoQueue for InlineQueue {
         Ok(())
     }
 
+    fn submit(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
         if self.done.is_none() && wait == Wait::Block {
             self.waker.wait(-1)?;

@@ -90,6 +90,12 @@ pub trait IoQueue {
     /// system call.
     fn has_completed(&mut self) -> bool;
 
+    /// Starts what was pushed. [`wait`](IoQueue::wait) does so too; this is for whoever has more to prepare first.
+    ///
+    /// # Errors
+    /// As for [`wait`](IoQueue::wait).
+    fn submit(&mut self) -> io::Result<()>;
+
     /// Starts what was pushed and appends what has completed.
     ///
     /// # Errors

@@ -204,6 +204,10 @@ impl IoQueue for UringQueue {
         Ok(())
     }
 
+    fn submit(&mut self) -> io::Result<()> {
+        self.enter(0)
+    }
+
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
         self.arm_wake()?;
         let before = completions.len();

@@ -70,6 +70,8 @@ pub(super) struct Put<C> {
     pub body_end: u64,
     pub generation: u64,
     pub step: Step,
+    /// All of the payload has been pushed.
+    pub payload_pushed: bool,
     /// The trailer goes down with the last piece.
     pub trailer_with_payload: bool,
     pub touched: bool,

@@ -31,10 +31,15 @@ use crate::transfer::op::{Op, Progress};
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
 /// Bytes under way from which a lane takes no more gets. Enough for devices that need a deep queue.
-const READ_BYTES_MAX: usize = 32 << 20;
+const READ_BYTES_MAX: usize = 64 << 20;
 /// Bytes under way from which a lane pushes no more of its puts. Enough to cover a device's latency; more would only
 /// queue up before the next get.
 const WRITTEN_BYTES_MAX: usize = 8 << 20;
+/// Puts with payload to push that a lane has at a time: while one is being written, the next can destroy its slot's
+/// old trailer, which has to be down before its payload begins.
+const PUTS_AHEAD: usize = 2;
+/// Bytes that are pushed before the device is told: few, so that it works while the next checksums are computed.
+const SUBMIT_BYTES: usize = 1 << 20;
 /// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Attempts of a put that meets a full device, each after an eviction.
@@ -86,6 +91,10 @@ pub(super) struct Lane<P: Placement> {
     puts: VecDeque<usize>,
     parked: VecDeque<Parked>,
     bytes_in_flight: InFlight,
+    /// Bytes pushed since the queue was last told to start.
+    bytes_pushed: usize,
+    /// Puts that have payload to push.
+    puts_ahead: usize,
     /// A piece could not be pushed for want of a staging slice.
     wants_slice: bool,
     regions: Vec<Region>,
@@ -174,6 +183,8 @@ impl<P: Placement> Lane<P> {
             puts: VecDeque::with_capacity(JOBS_MAX),
             parked: VecDeque::with_capacity(JOBS_MAX),
             bytes_in_flight: InFlight::default(),
+            bytes_pushed: 0,
+            puts_ahead: 0,
             wants_slice: false,
             regions: Vec::new(),
             scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
@@ -197,6 +208,7 @@ impl<P: Placement> Lane<P> {
             } else if idle && self.shared.is_stopping() && !self.shared.has_waiting(false) {
                 return;
             }
+            self.bytes_pushed = 0;
             let sleeps = !self.queue.has_completed() && self.fall_asleep();
             let wait = if sleeps { Wait::Block } else { Wait::Poll };
             if let Err(error) = self.queue.wait(wait, &mut completions) {
@@ -255,11 +267,10 @@ impl<P: Placement> Lane<P> {
 
     /// Whether that may be a put. Gets must find room whatever puts have under way.
     fn can_take_puts(&self) -> bool {
-        self.puts.is_empty()
+        self.puts_ahead < PUTS_AHEAD
             && self.parked.is_empty()
             && self.jobs.len() < JOBS_MAX - JOBS_MAX / GET_RESERVE
             && self.put_room() > 0
-            && self.bytes_in_flight.written < WRITTEN_BYTES_MAX
     }
 
     /// Requests that puts may push, leaving some of the queue to gets.
@@ -343,6 +354,12 @@ impl<P: Placement> Lane<P> {
             self.jobs[job].in_flight -= 1;
             self.jobs[job].fail_io(&error);
             flight.slice.into_iter().for_each(|slice| self.shared.staging.give_back(slice));
+        }
+        self.bytes_pushed += bytes;
+        if self.bytes_pushed >= SUBMIT_BYTES {
+            self.bytes_pushed = 0;
+            // A queue that is broken says so again at the next wait.
+            drop(self.queue.submit());
         }
     }
 

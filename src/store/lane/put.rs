@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work, blocks_in, direct_slices, piece_bytes};
 use super::{Lane, PUT_ATTEMPTS_MAX, Parked, Pushed, failed, failed_transfer, item_parts};
-use crate::backend::IoDirection;
+use crate::backend::{IoDirection, Medium};
 use crate::error::Status;
 use crate::memory::HostSlice;
 use crate::memory::bytes;
@@ -73,6 +73,7 @@ impl<P: Placement> Lane<P> {
             body_end,
             generation,
             step,
+            payload_pushed: false,
             trailer_with_payload: one_write || hidden,
             touched: false,
             attempts,
@@ -91,7 +92,14 @@ impl<P: Placement> Lane<P> {
         };
         let index = self.jobs.insert(job);
         self.shared.job_begins();
-        self.puts.push_back(index);
+        self.puts_ahead += 1;
+        if step == Step::Invalidate && self.put_room() > 0 {
+            // Ahead of others' payload: this job's own waits for it.
+            self.push_put_piece(index);
+            self.finish_if_done(index);
+        } else {
+            self.puts.push_back(index);
+        }
     }
 
     pub(super) fn push_put_piece(&mut self, index: usize) -> Pushed {
@@ -182,7 +190,12 @@ impl<P: Placement> Lane<P> {
         }
         let last = end == padded;
         let with_trailer = last && trailer_with_payload;
-        self.checksum_piece(index, start..end, payload_bytes);
+        // The trailer needs the checksums. Without it the device can start first; in memory the checksum comes first all
+        // the same, as it brings the bytes into the cache faster than the kernel's copy does.
+        let checksum_first = with_trailer || self.medium == Medium::Memory;
+        if checksum_first {
+            self.checksum_piece(index, start..end, payload_bytes);
+        }
         if with_trailer && let Err(failure) = self.encode_trailer(index) {
             if let Some(slice) = slice {
                 self.shared.staging.give_back(slice);
@@ -201,7 +214,14 @@ impl<P: Placement> Lane<P> {
         }
         job.cursor = end;
         job.all_pushed = with_trailer;
+        if last && let Work::Put(put) = &mut job.work {
+            put.payload_pushed = true;
+            self.puts_ahead -= 1;
+        }
         self.launch_put(index, Piece { body, with_trailer }, slice, offset, slices);
+        if !checksum_first {
+            self.checksum_piece(index, start..end, payload_bytes);
+        }
         if last { Pushed::Last } else { Pushed::More }
     }
 
@@ -252,12 +272,17 @@ impl<P: Placement> Lane<P> {
             return;
         }
         match put.step {
-            Step::Invalidate => put.step = Step::Payload,
-            Step::Payload if job.cursor == job.extent.padded_bytes => put.step = Step::Trailer,
+            Step::Invalidate => {
+                put.step = Step::Payload;
+                self.puts.push_back(index);
+            }
+            Step::Payload if job.cursor == job.extent.padded_bytes => {
+                put.step = Step::Trailer;
+                self.puts.push_front(index);
+            }
             // Still in the line, with payload to push.
-            Step::Payload | Step::Trailer => return,
+            Step::Payload | Step::Trailer => {}
         }
-        self.puts.push_front(index);
     }
 
     pub(super) fn finish_put(&mut self, job: Job<P>) {
@@ -266,6 +291,9 @@ impl<P: Placement> Lane<P> {
         // A file is closed before its item ends: whoever waits for the end may count descriptors.
         drop(extent);
         let (Work::Put(mut put), Some((key, _))) = (work, item_parts(&guard)) else { return };
+        if !put.payload_pushed {
+            self.puts_ahead -= 1;
+        }
         let Some(claim) = put.claim.take() else { return };
         let length = put.payload_bytes;
         let result = match failure {
