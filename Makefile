@@ -18,7 +18,7 @@ TEST_FEATURES := fault-injection
 help: ## Say what there is to make
 	@echo 'nixl-store: KV-cache chunks on storage for C and C++ inference engines'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo,'
 	@echo 'BENCH_DIR, BENCH_TMPFS, BENCH_ROUNDS, BENCH_CASES, BENCH_QUICK and BENCH_PEERS for bench (see benches/bench.py).'
@@ -39,10 +39,11 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-rust
 	@$(MAKE) --no-print-directory test-shuttle
 	@$(MAKE) --no-print-directory test-asan
+	@$(MAKE) --no-print-directory bench-instructions
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, clang, valgrind and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check
@@ -77,6 +78,10 @@ test-shuttle: ## Model-checked tests of the shared state
 .PHONY: test-asan
 test-asan: ## Stress test under AddressSanitizer
 	@CARGO='$(CARGO)' bash scripts/test-asan.sh $(CARGO_FLAGS)
+
+.PHONY: bench-instructions
+bench-instructions: ## Count the instructions of each operation and compare them with their budgets
+	@CARGO='$(CARGO)' bash scripts/bench-instructions.sh
 
 .PHONY: test-package
 test-package: ## Install to a folder, build the examples from there, shared and static, and run them

@@ -20,6 +20,12 @@ has_cmake() {
     [ "$(printf '%s\n' "$CMAKE_VERSION_MIN" "$version" | sort -V | head -n 1)" = "$CMAKE_VERSION_MIN" ]
 }
 
+# Instructions are counted on x86-64 only.
+has_valgrind() {
+    [ "$(uname -m)" = x86_64 ] || return 0
+    have valgrind && echo '#include <valgrind/callgrind.h>' | cc -E -x c - >/dev/null 2>&1
+}
+
 install_from_debian() {
     say "installing from Debian: $*"
     export DEBIAN_FRONTEND=noninteractive
@@ -33,6 +39,7 @@ have c++ || packages+=(g++)
 have clang || packages+=(clang)
 have pkg-config || packages+=(pkg-config)
 has_cmake || packages+=(cmake)
+has_valgrind || packages+=(valgrind)
 
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && have apt-get; then
@@ -48,6 +55,7 @@ if [ ${#packages[@]} -gt 0 ]; then
         for tool in cc c++ pkg-config; do
             have "$tool" || fail "$tool is missing; install it with the system's package manager"
         done
+        has_valgrind || fail "valgrind or its header is missing; install it with the system's package manager"
         have clang || say "clang is missing: the header is checked with the other compiler only"
     fi
 fi

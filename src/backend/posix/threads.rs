@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem::MaybeUninit;
 use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -151,17 +152,19 @@ fn serve(shared: &Shared) {
 /// # Errors
 /// What `preadv(2)` or `pwritev(2)` answers.
 pub fn transfer(direction: IoDirection, file: RawFd, offset: u64, slices: &[HostSlice]) -> io::Result<usize> {
-    let mut vector = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; IO_SLICES_MAX];
+    // Not initialised as a whole: that would cost more than most requests.
+    let mut vector = [const { MaybeUninit::<libc::iovec>::uninit() }; IO_SLICES_MAX];
     for (entry, slice) in vector.iter_mut().zip(slices) {
-        *entry = libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length };
+        entry.write(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length });
     }
+    let vector = vector.as_ptr().cast::<libc::iovec>();
     let (count, offset) = (slices.len().min(IO_SLICES_MAX) as libc::c_int, to_off_t(offset)?);
-    // SAFETY: the vector's entries describe memory that is valid until the request completes, which is
-    // after this call (HostPtr's contract, and jobs keep their own buffers).
+    // SAFETY: the vector's first `count` entries are written, and describe memory that is valid until the request
+    // completes, which is after this call (HostPtr's contract, and jobs keep their own buffers).
     let moved = unsafe {
         match direction {
-            IoDirection::Read => libc::preadv(file, vector.as_ptr(), count, offset),
-            IoDirection::Write => libc::pwritev(file, vector.as_ptr(), count, offset),
+            IoDirection::Read => libc::preadv(file, vector, count, offset),
+            IoDirection::Write => libc::pwritev(file, vector, count, offset),
         }
     };
     usize::try_from(moved).map_err(|_| io::Error::last_os_error())
