@@ -2,7 +2,7 @@
 //!
 //! Built only with feature `fault-injection`; without it [`wrap`] hands the backend through. The
 //! schedule is `nixl_backend_params.fault`: entries `kind:n`, comma-separated, where every n-th request of
-//! a queue meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`.
+//! the store meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`.
 
 use super::Backend;
 use crate::config::Config;
@@ -27,6 +27,7 @@ pub use injecting::wrap;
 mod injecting {
     use std::io;
     use std::sync::Arc;
+    use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::{Backend, Config, PARAMETER, Result};
     use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Wait};
@@ -43,6 +44,8 @@ mod injecting {
     struct Injecting {
         inner: Box<dyn Backend>,
         schedule: Vec<(Fault, u64)>,
+        /// Of all queues.
+        requests: Arc<AtomicU64>,
     }
 
     /// Wraps the backend if the configuration has a schedule.
@@ -69,7 +72,14 @@ mod injecting {
             };
             schedule.push((fault, every.parse::<u64>().ok().filter(|&n| n > 0).ok_or_else(unreadable)?));
         }
-        Ok(Box::new(Injecting { inner: backend, schedule }))
+        Ok(Box::new(Injecting { inner: backend, schedule, requests: Arc::default() }))
+    }
+
+    impl Injecting {
+        fn queue(&self, inner: Box<dyn IoQueue>, waker: Arc<Event>) -> InjectingQueue {
+            let (schedule, requests) = (self.schedule.clone(), Arc::clone(&self.requests));
+            InjectingQueue { inner, waker, schedule, requests, failed: Vec::new() }
+        }
     }
 
     impl Backend for Injecting {
@@ -84,8 +94,11 @@ mod injecting {
         }
         fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>> {
             let inner = self.inner.open_queue(Arc::clone(&waker), medium)?;
-            let schedule = self.schedule.clone();
-            Ok(Box::new(InjectingQueue { inner, waker, schedule, requests: 0, failed: Vec::new() }))
+            Ok(Box::new(self.queue(inner, waker)))
+        }
+        fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>> {
+            let Some(inner) = self.inner.open_blocking_queue()? else { return Ok(None) };
+            Ok(Some(Box::new(self.queue(inner, Arc::new(Event::new()?)))))
         }
     }
 
@@ -93,7 +106,7 @@ mod injecting {
         inner: Box<dyn IoQueue>,
         waker: Arc<Event>,
         schedule: Vec<(Fault, u64)>,
-        requests: u64,
+        requests: Arc<AtomicU64>,
         failed: Vec<IoCompletion>,
     }
 
@@ -112,9 +125,9 @@ mod injecting {
             !self.failed.is_empty() || self.inner.has_completed()
         }
         fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
-            self.requests += 1;
+            let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
             let due = self.schedule.iter().find(|(fault, every)| {
-                self.requests.is_multiple_of(*every)
+                number.is_multiple_of(*every)
                     && !matches!(fault, Fault::Errno(_, Some(only)) if *only != request.direction)
             });
             match due {

@@ -39,4 +39,8 @@ impl Backend for Memory {
     fn open_queue(&self, waker: Arc<Event>, _medium: Medium) -> io::Result<Box<dyn IoQueue>> {
         Ok(Box::new(InlineQueue::new(waker)))
     }
+
+    fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>> {
+        Ok(Some(Box::new(InlineQueue::new(Arc::new(Event::new()?)))))
+    }
 }

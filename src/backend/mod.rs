@@ -72,8 +72,8 @@ pub enum Wait {
     Block,
 }
 
-/// A queue of requests, used by one thread. Dropping it waits for the requests under way.
-pub trait IoQueue {
+/// A queue of requests, used by one thread at a time. Dropping it waits for the requests under way.
+pub trait IoQueue: Send {
     /// Requests that may be pushed now.
     fn room(&self) -> usize;
 
@@ -146,6 +146,13 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// What the system answers.
     fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>>;
+
+    /// A queue that does each request while it is pushed, for whoever calls from a thread of his own. `None`: this
+    /// backend has no such calls.
+    ///
+    /// # Errors
+    /// What the system answers.
+    fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>>;
 }
 
 type Constructor = fn(&Config, &Logger) -> Result<Box<dyn Backend>>;

@@ -236,7 +236,7 @@ fn transfer_one(
     // SAFETY: the header asks the caller to keep the memory valid during the call, which ends after the item has.
     let pointer = unsafe { HostPtr::new(address.cast()) };
     batch.segment(Segment { pointer, length, kind: MemoryKind::Host })?;
-    let ticket = batch.submit(SubmitOptions::default())?;
+    let ticket = batch.run(SubmitOptions::default())?;
     let mut outcome = None;
     // Without a deadline of its own: the memory is the caller's again only when the item has ended,
     // and the item's own deadline makes it end.

@@ -206,6 +206,18 @@ impl Shared {
         }
     }
 
+    /// Queues an admitted item whose work was begun elsewhere and could not go on there.
+    pub fn resubmit(&self, guard: ItemGuard) {
+        let Some((batch, _, _)) = guard.parts() else { return };
+        let line = self.line(batch.direction);
+        // Its admission still stands, so there is room.
+        drop(line.waiting.push(guard));
+        self.wake(1);
+        if self.poisoned.load(Ordering::SeqCst) {
+            self.drop_waiting();
+        }
+    }
+
     /// Ends an item and makes room for another.
     pub fn finish(&self, guard: ItemGuard, result: ItemResult) {
         let Some((batch, item, _)) = guard.parts() else { return };

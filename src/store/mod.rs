@@ -31,6 +31,7 @@ use crate::transfer::ticket::TicketTable;
 
 use self::engine::Shared;
 use self::gate::Gate;
+use self::lane::caller::Carrier;
 use self::placement::{Key, Keys};
 use self::record::EffectiveKey;
 use self::regions::Regions;
@@ -59,6 +60,8 @@ pub type QueueId = u64;
 const SPARE_BATCHES_MAX: usize = 64;
 /// Items and segments of the largest batch that is kept; larger ones would hold on to their memory.
 const SPARE_BATCH_ITEMS_MAX: usize = 4096;
+/// Blocking calls that one store carries on the callers' own threads at a time.
+const CARRIERS: usize = 8;
 /// Completion queues that one store may have.
 const QUEUES_MAX: usize = 1024;
 
@@ -74,6 +77,9 @@ pub struct Store {
     namespace: Vec<u8>,
     timeout_default: Option<Duration>,
     capabilities: Capabilities,
+    /// Lanes for blocking calls on one small object; whoever finds none uses the I/O threads.
+    carriers: ArrayQueue<Box<dyn Carrier>>,
+    carried_bytes_max: u64,
     spare_batches: ArrayQueue<Arc<Batch>>,
     closing: AtomicBool,
     gate: Gate,

@@ -9,13 +9,14 @@ use crossbeam_queue::ArrayQueue;
 
 use super::engine::Shared;
 use super::gate::Gate;
+use super::lane::caller::Carrier;
 use super::objects::Objects;
 use super::placement::{Keys, Placement};
 use super::pool::{Pool, PoolParameters};
 use super::record;
 use super::regions::Regions;
 use super::slots::Slots;
-use super::{Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store, lane};
+use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store, lane};
 use crate::backend::{self, Backend, Medium, REGION_BYTES_MAX};
 use crate::config::{BackendKind, BufferDevice, Config, Layout};
 use crate::error::{Error, Result, Status};
@@ -36,6 +37,7 @@ const POOL_NAME: &str = "nixl_store_pool";
 struct Placed {
     keys: Arc<dyn Keys>,
     spawn: Spawn,
+    carrier: NewCarrier,
     layout: &'static str,
     medium: Medium,
     alignment: Option<DirectAlignment>,
@@ -46,6 +48,8 @@ struct Placed {
 type Opened = mpsc::Sender<std::io::Result<lane::Registered>>;
 /// Starts the lane of that number.
 type Spawn = Box<dyn Fn(usize, Arc<Shared>, Opened) -> std::io::Result<std::thread::JoinHandle<()>>>;
+/// Makes a lane for callers, if the backend has one.
+type NewCarrier = Box<dyn Fn(Arc<Shared>) -> std::io::Result<Option<Box<dyn Carrier>>>>;
 
 impl Store {
     /// Opens the store that the configuration describes.
@@ -73,6 +77,15 @@ impl Store {
         let queue_items = config.store.queue_items as usize;
         let shared = Shared::new(lanes, queue_items, staging, logger.clone());
         let shared = Arc::new(shared.map_err(|error| Error::os("making the lanes' wake-ups", &error))?);
+        let carriers = ArrayQueue::new(CARRIERS);
+        for _ in 0..carriers.capacity() {
+            let carrier = (placed.carrier)(Arc::clone(&shared));
+            let carrier = carrier.map_err(|error| Error::os("making the callers' lanes", &error));
+            if let Some(carrier) = carrier? {
+                // There is room for each.
+                drop(carriers.push(carrier));
+            }
+        }
         let (handles, registered) = start_lanes(&placed, &shared, lanes)?;
 
         let path = backend.path();
@@ -112,6 +125,8 @@ impl Store {
                 milliseconds => Some(Duration::from_millis(milliseconds)),
             },
             capabilities,
+            carriers,
+            carried_bytes_max: lane::caller::bytes_max(placed.medium),
             spare_batches: ArrayQueue::new(SPARE_BATCHES_MAX),
             closing: AtomicBool::new(false),
             gate: Gate::default(),
@@ -236,10 +251,24 @@ fn placed<P: Placement>(
 ) -> Placed {
     let placement = Arc::new(placement);
     let (keys, backend) = (Arc::clone(&placement), Arc::clone(backend));
+    let carried = (Arc::clone(&placement), Arc::clone(&backend));
     let spawn = move |index, shared, opened| {
         lane::spawn(index, shared, Arc::clone(&placement), Arc::clone(&backend), medium, opened)
     };
-    Placed { keys, spawn: Box::new(spawn), layout, medium, alignment, object_bytes_max }
+    let (placement, backend) = carried;
+    let carrier = move |shared| {
+        let Some(queue) = backend.open_blocking_queue()? else { return Ok(None) };
+        lane::caller::new(queue, medium, shared, Arc::clone(&placement)).map(Some)
+    };
+    Placed {
+        keys,
+        spawn: Box::new(spawn),
+        carrier: Box::new(carrier),
+        layout,
+        medium,
+        alignment,
+        object_bytes_max,
+    }
 }
 
 /// What the files below `path` lie on. A path that does not say is taken for a device's.

@@ -7,7 +7,7 @@ use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, inv
 use crate::error::{Error, Result, Status};
 use crate::memory::{MemoryKind, Segment};
 use crate::sync::{Arc, Ordering, lock};
-use crate::transfer::batch::{Batch, Direction, Notice, Wish};
+use crate::transfer::batch::{Batch, Direction, ItemGuard, Notice, Wish};
 use crate::transfer::completion::COMPLETIONS_MAX;
 use crate::transfer::ticket::{Reserved, TICKETS_MAX};
 
@@ -76,7 +76,28 @@ impl BatchBuilder<'_> {
     /// # Errors
     /// [`Status::InvalidArgument`] for an item without segments or a queue that is none; [`Status::Busy`] if
     /// a table or queue is full, past the deadline; [`Status::Closing`], [`Status::Poisoned`].
-    pub fn submit(mut self, options: SubmitOptions) -> Result<Ticket> {
+    pub fn submit(self, options: SubmitOptions) -> Result<Ticket> {
+        self.start(options, false)
+    }
+
+    /// As [`BatchBuilder::submit`], for a caller who does nothing but wait: if its one object is small and its memory
+    /// fit for direct transfer, the calling thread does the work and the ticket is done when this returns.
+    ///
+    /// # Errors
+    /// As for [`BatchBuilder::submit`].
+    pub fn run(self, options: SubmitOptions) -> Result<Ticket> {
+        let carried = self.is_carried();
+        self.start(options, carried)
+    }
+
+    fn is_carried(&self) -> bool {
+        let [item] = self.batch.items() else { return false };
+        let [segment] = self.batch.segments(item) else { return false };
+        segment.length as u64 <= self.store.carried_bytes_max
+            && (segment.pointer.addr() as u64).is_multiple_of(self.store.capabilities.direct_alignment)
+    }
+
+    fn start(mut self, options: SubmitOptions, carried: bool) -> Result<Ticket> {
         let store = self.store;
         store.check_open()?;
         if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
@@ -101,7 +122,7 @@ impl BatchBuilder<'_> {
         batch.ticket = ticket;
         // `close` raises the flag, waits until nobody is in here, then waits for every batch in the table: either
         // it finds this one there, or this finds the flag up.
-        let _entered = store.gate.enter();
+        let entered = store.gate.enter();
         if store.closing.load(Ordering::SeqCst) {
             store.tickets.cancel(reserved);
             store.shared.readmit(self.batch.direction, self.batch.len());
@@ -109,7 +130,19 @@ impl BatchBuilder<'_> {
             return Err(closing());
         }
         store.tickets.insert(reserved, Arc::clone(&self.batch));
-        store.shared.submit(&self.batch);
+        match if carried { store.carriers.pop() } else { None } {
+            None => store.shared.submit(&self.batch),
+            Some(mut carrier) => {
+                // The table has the batch: closing waits for it there.
+                drop(entered);
+                let unfinished = carrier.carry(ItemGuard::new(Arc::clone(&self.batch), 0));
+                // It came out of there, so there is room. After a panic it does not go back.
+                drop(store.carriers.push(carrier));
+                if let Some(guard) = unfinished {
+                    store.shared.resubmit(guard);
+                }
+            }
+        }
         Ok(ticket)
     }
 

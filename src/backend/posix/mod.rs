@@ -139,6 +139,10 @@ impl Backend for Posix {
         let pool = self.pool(&mut state)?;
         Ok(Box::new(threads::ThreadQueue::new(pool, waker)))
     }
+
+    fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>> {
+        Ok(Some(Box::new(InlineQueue::new(Arc::new(Event::new()?)))))
+    }
 }
 
 /// The parameter that asks for something other than io_uring. NIXL's `use_aio` does not: it names a

@@ -20,6 +20,14 @@ use crate::sys::event::Event;
 /// Token of the eventfd read; requests carry 32-bit tokens, so it cannot collide.
 const WAKE: u64 = u64::MAX;
 
+/// One entry of an I/O vector.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct IoVec(libc::iovec);
+
+// SAFETY: an address and a length; the memory behind is vouched for by whoever pushed (see `HostPtr`).
+unsafe impl Send for IoVec {}
+
 /// A ring and the requests in it.
 pub struct UringQueue {
     ring: IoUring,
@@ -31,7 +39,7 @@ pub struct UringQueue {
     in_flight: usize,
     /// I/O vectors of requests that are pushed but not submitted: the kernel copies them during
     /// submission (`IORING_FEAT_SUBMIT_STABLE`) and not later.
-    vectors: Vec<Box<[libc::iovec]>>,
+    vectors: Vec<Box<[IoVec]>>,
     vectors_used: usize,
     /// Whether the sparse buffer table could be registered.
     has_buffer_table: bool,
@@ -76,7 +84,8 @@ impl UringQueue {
         // One entry is the eventfd read's.
         let depth = (ring.params().sq_entries() as usize).saturating_sub(1).max(1);
         let vector = || {
-            vec![libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; IO_SLICES_MAX].into_boxed_slice()
+            vec![IoVec(libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }); IO_SLICES_MAX]
+                .into_boxed_slice()
         };
         Ok(UringQueue {
             ring,
@@ -117,9 +126,9 @@ impl UringQueue {
         let vector = &mut self.vectors[self.vectors_used];
         self.vectors_used += 1;
         for (entry, slice) in vector.iter_mut().zip(request.slices) {
-            *entry = libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length };
+            *entry = IoVec(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length });
         }
-        let (address, count) = (vector.as_ptr(), request.slices.len().min(IO_SLICES_MAX) as u32);
+        let (address, count) = (vector.as_ptr().cast(), request.slices.len().min(IO_SLICES_MAX) as u32);
         match request.direction {
             IoDirection::Read => opcode::Readv::new(fd, address, count).offset(request.offset).build(),
             IoDirection::Write => opcode::Writev::new(fd, address, count).offset(request.offset).build(),

@@ -15,7 +15,7 @@ use crate::transfer::batch::{ItemGuard, ItemResult};
 
 /// Least bytes of one read. Small enough that the checksum of one piece is computed while the next ones are
 /// on their way, large enough for a device's full speed. A multiple of the checksum block.
-const PIECE_BYTES: u64 = 256 << 10;
+pub(super) const PIECE_BYTES: u64 = 256 << 10;
 
 impl<P: Placement> Lane<P> {
     pub(super) fn start_get(&mut self, guard: ItemGuard) {
@@ -137,7 +137,7 @@ impl<P: Placement> Lane<P> {
         let start = job.cursor;
         let bounds = (get.span.end, get.body_end);
         let ending = |end: u64| (end.min(bounds.0), start.min(bounds.1)..end.min(bounds.1));
-        let (mut end, mut body) = ending(start + piece_bytes(PIECE_BYTES, padded, self.medium));
+        let (mut end, mut body) = ending(start + piece_bytes(self.read_bytes_min, padded, self.medium));
         let (offset, body_end) = (job.extent.payload_offset + start, get.body_end);
         let (want, alignment) = (get.want.clone(), job.extent.alignment);
 

@@ -5,6 +5,7 @@
 //! stays on one lane, so its state needs no locks. A lane never waits for anything but its queue: what
 //! finds a shared resource taken is parked and tried again when somebody gives one back.
 
+pub(super) mod caller;
 mod get;
 mod job;
 mod put;
@@ -95,6 +96,8 @@ pub(super) struct Lane<P: Placement> {
     bytes_pushed: usize,
     /// Puts that have payload to push.
     puts_ahead: usize,
+    /// Least bytes of one read.
+    read_bytes_min: u64,
     /// A piece could not be pushed for want of a staging slice.
     wants_slice: bool,
     regions: Vec<Region>,
@@ -185,6 +188,7 @@ impl<P: Placement> Lane<P> {
             bytes_in_flight: InFlight::default(),
             bytes_pushed: 0,
             puts_ahead: 0,
+            read_bytes_min: get::PIECE_BYTES,
             wants_slice: false,
             regions: Vec::new(),
             scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
