@@ -12,6 +12,7 @@
 mod common;
 
 mod batches;
+mod callers;
 mod capacities;
 mod keys;
 mod model;
@@ -113,6 +114,7 @@ macro_rules! store {
             promise!(batches, hits_and_misses_of_a_batch_are_told_apart);
             promise!(batches, one_key_twice_in_a_batch_is_one_of_both);
             promise!(batches, errors_land_on_their_items);
+            promise!(callers, callers_at_once_get_their_own_bytes);
             promise!(keys, keys_are_any_bytes);
             promise!(keys, a_put_that_keeps_leaves_what_is_stored);
             promise!(keys, an_exact_get_takes_no_other_length);
