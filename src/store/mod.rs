@@ -384,10 +384,12 @@ impl Store {
         });
     }
 
+    #[inline]
     fn with_key<T>(&self, key: &[u8], act: impl FnOnce(&Key<'_>) -> Result<T>) -> Result<T> {
         self.check_open()?;
-        let key = EffectiveKey::new(&self.namespace, key)?;
-        act(&Key { effective: key.bytes(), digest: key.digest() })
+        EffectiveKey::lend(&self.namespace, key, |effective| {
+            act(&Key { effective, digest: record::digest(effective) })
+        })?
     }
 
     fn check_open(&self) -> Result<()> {
