@@ -49,6 +49,10 @@ pub const BATCH_ITEMS_MAX: usize = 65536;
 /// Most segments of one item.
 pub const SEGMENTS_PER_ITEM_MAX: usize = 65536;
 
+/// Keys of a chain that are looked up at a time: enough to have a memory access under way for each while the first comes
+/// back, few enough that a chain which ends early costs little.
+pub const PREFIX_GROUP_KEYS: usize = 16;
+
 /// A handle on a submitted batch; the number in the C API, never 0.
 pub type Ticket = u64;
 
@@ -279,6 +283,30 @@ impl Store {
     /// As [`EffectiveKey::new`] and the file system answer.
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         self.with_key(key, |key| self.keys.contains(key))
+    }
+
+    /// How many of at most [`PREFIX_GROUP_KEYS`] keys are stored before the first that is not.
+    ///
+    /// All digests are computed before the first is looked up, so that the memory that lookups wait for is fetched for
+    /// all of them at a time.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn prefix(&self, keys: &[&[u8]]) -> Result<usize> {
+        self.check_open()?;
+        let mut digests = [0; PREFIX_GROUP_KEYS];
+        for (key, digest) in keys.iter().zip(&mut digests) {
+            *digest = EffectiveKey::lend(&self.namespace, key, record::digest)?;
+            self.keys.expect(*digest);
+        }
+        for (index, (key, &digest)) in keys.iter().zip(&digests).enumerate() {
+            if !EffectiveKey::lend(&self.namespace, key, |effective| {
+                self.keys.contains(&Key { effective, digest })
+            })?? {
+                return Ok(index);
+            }
+        }
+        Ok(keys.len().min(PREFIX_GROUP_KEYS))
     }
 
     /// Length of the stored object, if there is one.
