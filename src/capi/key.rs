@@ -8,6 +8,7 @@ use super::handle::OpenStore;
 use super::panic::with_store;
 use super::types::{nixl_store_key_t, nixl_store_status_t, nixl_store_t};
 use crate::error::{Result, Status};
+use crate::store::PREFIX_GROUP_KEYS;
 
 /// ======== Full layer: keys ========
 ///
@@ -105,16 +106,20 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
             _ => check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?,
         };
         let mut matched = 0;
-        for index in 0..count {
-            // SAFETY: within the array.
-            let raw = unsafe { keys.add(index).read() };
-            // SAFETY: the header asks for `key_length` readable bytes.
-            let key = unsafe { check::key(raw.key, raw.key_length) }
-                .map_err(|error| invalid(format!("key {index}: {error}")))?;
+        for first in (0..count).step_by(PREFIX_GROUP_KEYS) {
+            let mut group: [&[u8]; PREFIX_GROUP_KEYS] = [&[]; PREFIX_GROUP_KEYS];
+            let group = &mut group[..PREFIX_GROUP_KEYS.min(count - first)];
+            for (index, place) in (first..).zip(&mut *group) {
+                // SAFETY: within the array.
+                let raw = unsafe { keys.add(index).read() };
+                // SAFETY: the header asks for `key_length` readable bytes.
+                *place = unsafe { check::key(raw.key, raw.key_length) }
+                    .map_err(|error| invalid(format!("key {index}: {error}")))?;
+            }
             // Past the end of the prefix, keys are only checked, so that a wrong one does not come
             // to light on the day when those before it are stored.
-            if matched == index && open.store.contains(key)? {
-                matched += 1;
+            if matched == first {
+                matched += open.store.prefix(group)?;
             }
         }
         matched_out.write(matched);

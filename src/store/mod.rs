@@ -50,6 +50,10 @@ pub const BATCH_ITEMS_MAX: usize = 65536;
 /// Most segments of one item.
 pub const SEGMENTS_PER_ITEM_MAX: usize = 65536;
 
+/// Keys of a chain that are looked up at a time: enough to have a memory access under way for each while the first comes
+/// back, few enough that a chain which ends early costs little.
+pub const PREFIX_GROUP_KEYS: usize = 16;
+
 /// A handle on a submitted batch; the number in the C API, never 0.
 pub type Ticket = u64;
 
@@ -287,6 +291,30 @@ impl Store {
         self.with_key(key, |key| self.keys.contains(key))
     }
 
+    /// How many of at most [`PREFIX_GROUP_KEYS`] keys are stored before the first that is not.
+    ///
+    /// All digests are computed before the first is looked up, so that the memory that lookups wait for is fetched for
+    /// all of them at a time.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn prefix(&self, keys: &[&[u8]]) -> Result<usize> {
+        self.check_open()?;
+        let mut digests = [0; PREFIX_GROUP_KEYS];
+        for (key, digest) in keys.iter().zip(&mut digests) {
+            *digest = EffectiveKey::lend(&self.namespace, key, record::digest)?;
+            self.keys.expect(*digest);
+        }
+        for (index, (key, &digest)) in keys.iter().zip(&digests).enumerate() {
+            if !EffectiveKey::lend(&self.namespace, key, |effective| {
+                self.keys.contains(&Key { effective, digest })
+            })?? {
+                return Ok(index);
+            }
+        }
+        Ok(keys.len().min(PREFIX_GROUP_KEYS))
+    }
+
     /// Length of the stored object, if there is one.
     ///
     /// # Errors
@@ -390,10 +418,12 @@ impl Store {
         });
     }
 
+    #[inline]
     fn with_key<T>(&self, key: &[u8], act: impl FnOnce(&Key<'_>) -> Result<T>) -> Result<T> {
         self.check_open()?;
-        let key = EffectiveKey::new(&self.namespace, key)?;
-        act(&Key { effective: key.bytes(), digest: key.digest() })
+        EffectiveKey::lend(&self.namespace, key, |effective| {
+            act(&Key { effective, digest: record::digest(effective) })
+        })?
     }
 
     fn check_open(&self) -> Result<()> {

@@ -133,6 +133,9 @@ pub trait Keys: Send + Sync {
     /// What the file system answers.
     fn contains(&self, key: &Key<'_>) -> Result<bool>;
 
+    /// A hint that [`Keys::contains`] is asked soon about the key with this digest.
+    fn expect(&self, _digest: u128) {}
+
     /// Length of the stored object.
     ///
     /// # Errors

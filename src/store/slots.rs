@@ -237,6 +237,10 @@ impl Keys for Slots {
         Ok(self.catalog.contains(key.digest, key.effective))
     }
 
+    fn expect(&self, digest: u128) {
+        self.catalog.prefetch(digest);
+    }
+
     fn length(&self, key: &Key<'_>) -> Result<Option<u64>> {
         Ok(self.catalog.length(key.digest, key.effective))
     }

@@ -6,6 +6,7 @@ pub mod event;
 pub mod file;
 pub mod lock;
 pub mod memory_file;
+pub mod prefetch;
 
 use std::io;
 

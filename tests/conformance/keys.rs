@@ -78,6 +78,15 @@ pub fn questions_about_keys_agree_with_gets(case: &Case) {
     assert_eq!(store.put(chain[6], b"x"), OK);
     assert_eq!(store.prefix_match(&chain), 10);
 
+    // Chains longer than what is looked up at a time, which is 16 keys, and gaps around its borders.
+    let long: Vec<&[u8]> = chain.iter().copied().cycle().take(40).collect();
+    assert_eq!(store.prefix_match(&long), 40);
+    for gap in [0, 1, 15, 16, 17, 31, 32, 39] {
+        let mut broken = long.clone();
+        broken[gap] = b"nowhere";
+        assert_eq!(store.prefix_match(&broken), gap);
+    }
+
     assert_eq!(store.remove(chain[0]), OK);
     assert_absent(store, chain[0]);
     assert_eq!(store.prefix_match(&chain), 0);

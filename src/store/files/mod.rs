@@ -225,6 +225,14 @@ impl FileStore {
         present(found)?.map(|size| size.ok_or_else(planted)).transpose()
     }
 
+    /// Whether an object is not there, as far as one system call tells; false says nothing.
+    pub fn is_absent(&self, name: &ObjectName) -> bool {
+        // This way follows symlinks between the store's directory and the file. What is not there even so is not there
+        // without.
+        let found = at::file_size(&self.root, name.path().whole());
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// Tells `sink` every object there is. What changes meanwhile may be told or not.
     ///
     /// # Errors

@@ -10,10 +10,15 @@ impl Keys for Objects {
     fn contains(&self, key: &Key<'_>) -> Result<bool> {
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
-        if self.presence_cache && self.catalog.contains(id) {
+        let known = self.catalog.contains(id);
+        if self.presence_cache && known {
             return Ok(true);
         }
         if self.presence_cache_only {
+            return Ok(false);
+        }
+        // What this process never met is mostly not there, and that costs one system call to learn.
+        if !known && self.files.is_absent(&name) {
             return Ok(false);
         }
         // In the flat layout a name alone does not tell whether the object may be served.

@@ -10,6 +10,9 @@ use crate::store::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
 /// Bytes of the longest effective key.
 pub const EFFECTIVE_KEY_BYTES_MAX: usize = 1 + NAMESPACE_BYTES_MAX + KEY_BYTES_MAX;
 
+/// Bytes of an effective key that need not care for the longest there may be: a hash in hexadecimal and a model's name.
+const SHORT_KEY_BYTES_MAX: usize = 128;
+
 // The namespace's length is stored in one byte.
 const _: () = assert!(NAMESPACE_BYTES_MAX == u8::MAX as usize);
 
@@ -29,22 +32,25 @@ impl EffectiveKey {
     /// # Errors
     /// [`Status::InvalidArgument`] for an empty key, or a key or namespace that is too long.
     pub fn new(namespace: &[u8], key: &[u8]) -> Result<EffectiveKey> {
-        let refuse = |message: String| Err(Error::new(Status::InvalidArgument, message));
-        let Ok(namespace_bytes) = u8::try_from(namespace.len()) else {
-            return refuse(format!(
-                "namespace of {} bytes; at most {NAMESPACE_BYTES_MAX} are allowed",
-                namespace.len()
-            ));
-        };
-        if key.is_empty() || key.len() > KEY_BYTES_MAX {
-            return refuse(format!("key of {} bytes; 1 to {KEY_BYTES_MAX} are allowed", key.len()));
-        }
+        check(namespace, key)?;
         let mut buffer = [0; EFFECTIVE_KEY_BYTES_MAX];
-        let length = 1 + namespace.len() + key.len();
-        buffer[0] = namespace_bytes;
-        buffer[1..1 + namespace.len()].copy_from_slice(namespace);
-        buffer[1 + namespace.len()..length].copy_from_slice(key);
+        let length = join(namespace, key, &mut buffer).len();
         Ok(EffectiveKey { digest: digest(&buffer[..length]), length, buffer })
+    }
+
+    /// Lends the joined bytes to `act` without making a value of them: clearing and moving the longest key's bytes
+    /// would take longer than all the rest of a lookup.
+    ///
+    /// # Errors
+    /// As [`EffectiveKey::new`].
+    #[inline]
+    pub fn lend<T>(namespace: &[u8], key: &[u8], act: impl FnOnce(&[u8]) -> T) -> Result<T> {
+        check(namespace, key)?;
+        Ok(if 1 + namespace.len() + key.len() <= SHORT_KEY_BYTES_MAX {
+            act(join(namespace, key, &mut [0; SHORT_KEY_BYTES_MAX]))
+        } else {
+            act(join(namespace, key, &mut [0; EFFECTIVE_KEY_BYTES_MAX]))
+        })
     }
 
     /// The effective key as it is stored and compared.
@@ -65,7 +71,37 @@ impl fmt::Debug for EffectiveKey {
     }
 }
 
+#[inline]
+fn check(namespace: &[u8], key: &[u8]) -> Result<()> {
+    if namespace.len() <= NAMESPACE_BYTES_MAX && (1..=KEY_BYTES_MAX).contains(&key.len()) {
+        return Ok(());
+    }
+    Err(refusal(namespace.len(), key.len()))
+}
+
+#[cold]
+fn refusal(namespace_bytes: usize, key_bytes: usize) -> Error {
+    let message = if namespace_bytes > NAMESPACE_BYTES_MAX {
+        format!("namespace of {namespace_bytes} bytes; at most {NAMESPACE_BYTES_MAX} are allowed")
+    } else {
+        format!("key of {key_bytes} bytes; 1 to {KEY_BYTES_MAX} are allowed")
+    };
+    Error::new(Status::InvalidArgument, message)
+}
+
+/// Writes an effective key to the front of `buffer`, which has room for it; both parts were checked.
+#[inline]
+fn join<'a>(namespace: &[u8], key: &[u8], buffer: &'a mut [u8]) -> &'a [u8] {
+    let key_at = 1 + namespace.len();
+    let length = key_at + key.len();
+    buffer[0] = namespace.len() as u8;
+    buffer[1..key_at].copy_from_slice(namespace);
+    buffer[key_at..length].copy_from_slice(key);
+    &buffer[..length]
+}
+
 /// The digest of an effective key: XXH3-128.
+#[inline]
 pub fn digest(effective_key: &[u8]) -> u128 {
     XxHash3_128::oneshot(effective_key)
 }

@@ -193,7 +193,7 @@ impl FileCatalog {
         if name.is_some() && entry::name(table.at(found)) != name {
             let renamed = Entry { bytes, named: true, ..old };
             table.remove(found);
-            table.insert(tag, &renamed.head(), name.unwrap_or_default().as_bytes());
+            table.insert(tag, id as u64, &renamed.head(), name.unwrap_or_default().as_bytes());
         } else {
             entry::rewrite(table.at_mut(found), &Entry { bytes, ..old });
         }
@@ -215,7 +215,7 @@ impl FileCatalog {
         let tag = tag_of(id);
         let name = storable(name);
         let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0, named: name.is_some() };
-        self.index.shard(tag).insert(tag, &entry.head(), name.unwrap_or_default().as_bytes());
+        self.index.shard(tag).insert(tag, id as u64, &entry.head(), name.unwrap_or_default().as_bytes());
         books.insert(entry, held);
     }
 }

@@ -101,7 +101,7 @@ impl SlotCatalog {
         let entry = Entry { generation, length, slot, pins };
         match found {
             Some(found) => entry::rewrite(table.at_mut(found), &entry),
-            None => table.insert(tag, key, &entry.fields()),
+            None => table.insert(tag, self.check_of(key), key, &entry.fields()),
         }
         if let Some(old) = old {
             ledger.order.remove(old.slot);

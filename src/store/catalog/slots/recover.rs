@@ -33,7 +33,8 @@ impl SlotCatalog {
         if !fits || !ledger.claim_fresh(slot, State::Live) {
             return false;
         }
-        table.insert(tag, key, &Entry { generation, length, slot, pins: 0 }.fields());
+        let fields = Entry { generation, length, slot, pins: 0 }.fields();
+        table.insert(tag, self.check_of(key), key, &fields);
         ledger.set_tag(slot, tag);
         ledger.order.insert_known(slot, frequency);
         ledger.bytes += u128::from(length);
