@@ -34,7 +34,7 @@ class ThroughputRun:
     def __init__(self, case: Throughput, context: Context) -> None:
         self.case = case
         self.context = context
-        self.directory = context.directory(case.place, case.name)
+        self.directory = context.places[case.place] / case.name
         missing = {name: context.engines.missing(name) for name in case.peers}
         self.missing = {name: why for name, why in missing.items() if why is not None}
         self.turns = Turns([OURS, *(name for name in case.peers if name not in self.missing)])
@@ -43,12 +43,15 @@ class ThroughputRun:
         self.repetitions = 1
 
     def run(self) -> List[Row]:
-        try:
-            self._open()
-            for number in range(self.context.rounds_of(self.case.is_point)):
-                self._round(number)
-        finally:
-            self._close()
+        rounds = range(self.context.rounds_of(self.case.is_point))
+        for life in [[number] for number in rounds] if self.case.is_restarted else [rounds]:
+            self.directory = self.context.directory(self.case.place, self.case.name)
+            try:
+                self._open()
+                for number in life:
+                    self._round(number)
+            finally:
+                self._close()
         return [self._row(operation, peer) for operation in OPERATIONS for peer in self.case.peers or [""]]
 
     def _open(self) -> None:
@@ -131,5 +134,6 @@ class ThroughputRun:
     def _close(self) -> None:
         for name, session in self.sessions.items():
             self.turns.attempt(name, session.close)
-        for name in self.turns.failed:
+        self.sessions.clear()
+        for name in self.turns.names if self.case.is_restarted else self.turns.failed:
             self.context.engines.discard(name)
