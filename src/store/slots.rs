@@ -55,14 +55,15 @@ impl Slots {
             catalog.withhold(slot);
         }
         for entry in &recovered.entries {
+            let key = recovered.keys.get(entry.key);
             let stored = StoredEntry {
-                key: &entry.key,
+                key,
                 slot: entry.slot,
                 length: entry.payload_bytes,
                 generation: entry.generation,
                 frequency: entry.frequency,
             };
-            catalog.restore(record::digest(&entry.key), stored);
+            catalog.restore(record::digest(key), stored);
         }
         catalog.raise_generation(recovered.generation_next);
         Slots {

@@ -36,7 +36,7 @@ use manifest::Manifest;
 use owner::Owned;
 
 pub use geometry::{FILE_BYTES_MAX, FILE_COUNT, Geometry, Place};
-pub use recovery::{GENERATION_MAX, Recovered, RecoveredEntry, Source};
+pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
 
 /// What a pool is made with. All but `direct_io` is fixed for its lifetime.
@@ -215,8 +215,8 @@ impl Pool {
         let found = snapshot::read(directory, self.pool_id, &self.geometry)
             .map_err(|error| foreign_or_os(directory, snapshot::NAME, &error))?;
         let recovered = match found {
-            snapshot::Found::Valid { entries, generation_next } if !was_repaired => {
-                Recovered { entries, generation_next, source: Source::Snapshot, unreadable: Vec::new() }
+            snapshot::Found::Valid { entries, keys, generation_next } if !was_repaired => {
+                Recovered { entries, keys, generation_next, source: Source::Snapshot, unreadable: Vec::new() }
             }
             snapshot::Found::Valid { .. } | snapshot::Found::Absent => self.scan(logger)?,
             snapshot::Found::Invalid(why) => {
@@ -266,6 +266,7 @@ impl Pool {
         self.erase_outdated(&mut seen, logger);
         Ok(Recovered {
             entries: seen.entries,
+            keys: seen.keys,
             generation_next: seen.generation_max.saturating_add(1).saturating_add(leap),
             source: Source::Scan,
             unreadable: seen.unreadable,
@@ -325,7 +326,13 @@ fn is_absent(file: &File, trailer_offset: u64) -> bool {
 }
 
 fn nothing_yet() -> Recovered {
-    Recovered { entries: Vec::new(), generation_next: 1, source: Source::New, unreadable: Vec::new() }
+    Recovered {
+        entries: Vec::new(),
+        keys: RecoveredKeys::default(),
+        generation_next: 1,
+        source: Source::New,
+        unreadable: Vec::new(),
+    }
 }
 
 fn wanted_geometry(parameters: &PoolParameters) -> Result<Geometry> {

@@ -25,6 +25,33 @@ pub const GENERATION_LEAP: u64 = 1 << 40;
 /// The frequency of an entry whose count of uses was lost.
 const FREQUENCY_AFTER_SCAN: u32 = 1;
 
+/// The effective keys of many entries, one after the other.
+///
+/// Together, because they are freed when the catalog has copies: a million small pieces of the heap, with the catalog's
+/// own memory behind them, would stay with the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecoveredKeys(Vec<u8>);
+
+/// Where an entry's key is in its [`RecoveredKeys`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyPlace {
+    start: usize,
+    length: usize,
+}
+
+impl RecoveredKeys {
+    /// The key at a place of these keys.
+    pub fn get(&self, place: KeyPlace) -> &[u8] {
+        &self.0[place.start..place.start + place.length]
+    }
+
+    pub(super) fn add(&mut self, key: &[u8]) -> KeyPlace {
+        let place = KeyPlace { start: self.0.len(), length: key.len() };
+        self.0.extend_from_slice(key);
+        place
+    }
+}
+
 /// A key that survived.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RecoveredEntry {
@@ -36,8 +63,8 @@ pub struct RecoveredEntry {
     pub payload_bytes: u64,
     /// How often it was used, as the eviction policy counts; 1 after a scan.
     pub frequency: u32,
-    /// The effective key.
-    pub key: Box<[u8]>,
+    /// The effective key, in the keys that come with the entry.
+    pub key: KeyPlace,
 }
 
 /// How the index came back.
@@ -57,6 +84,8 @@ pub struct Recovered {
     /// Each key once and each slot at most once, first the one to be evicted first: in the order
     /// of the snapshot, after a scan in the order of the puts.
     pub entries: Vec<RecoveredEntry>,
+    /// Their keys.
+    pub keys: RecoveredKeys,
     /// Above every generation on storage; at least 1.
     pub generation_next: u64,
     /// Where the entries come from.
@@ -70,6 +99,8 @@ pub struct Recovered {
 pub(super) struct Scan {
     /// Newest record of each key, oldest first.
     pub(super) entries: Vec<RecoveredEntry>,
+    /// The keys of all records.
+    pub(super) keys: RecoveredKeys,
     /// Slots whose record is valid but outdated.
     pub(super) outdated: Vec<u32>,
     /// Slots that could not be read.
@@ -130,7 +161,7 @@ pub(super) fn scan(
         Ok(all)
     })?;
     all.unreadable.sort_unstable();
-    (all.entries, all.outdated) = newest_of_each_key(all.entries);
+    (all.entries, all.outdated) = newest_of_each_key(all.entries, &all.keys);
     Ok(all)
 }
 
@@ -152,7 +183,7 @@ impl Scan {
                     generation: identity.generation,
                     payload_bytes: identity.payload_bytes,
                     frequency: FREQUENCY_AFTER_SCAN,
-                    key: identity.key.into(),
+                    key: self.keys.add(identity.key),
                 });
             }
             Err(Invalid::Absent) => {}
@@ -164,7 +195,12 @@ impl Scan {
     }
 
     fn merge(&mut self, other: Scan) {
-        self.entries.extend(other.entries);
+        let start = self.keys.0.len();
+        self.keys.0.extend_from_slice(&other.keys.0);
+        self.entries.extend(other.entries.into_iter().map(|mut entry| {
+            entry.key.start += start;
+            entry
+        }));
         self.unreadable.extend(other.unreadable);
         self.first_error = self.first_error.take().or(other.first_error);
         self.damaged += other.damaged;
@@ -196,12 +232,19 @@ fn belongs(
 }
 
 /// Splits into the newest record of each key, oldest first, and the slots of the others.
-fn newest_of_each_key(mut entries: Vec<RecoveredEntry>) -> (Vec<RecoveredEntry>, Vec<u32>) {
+fn newest_of_each_key(
+    mut entries: Vec<RecoveredEntry>,
+    all_keys: &RecoveredKeys,
+) -> (Vec<RecoveredEntry>, Vec<u32>) {
     // The slot makes the order the same in every run, should a generation have been forged.
     entries.sort_unstable_by_key(|entry| (entry.generation, entry.slot));
     let mut keys = HashSet::with_capacity(entries.len());
-    let outdated: HashSet<u32> =
-        entries.iter().rev().filter(|entry| !keys.insert(&*entry.key)).map(|entry| entry.slot).collect();
+    let outdated: HashSet<u32> = entries
+        .iter()
+        .rev()
+        .filter(|entry| !keys.insert(all_keys.get(entry.key)))
+        .map(|entry| entry.slot)
+        .collect();
     drop(keys);
     entries.retain(|entry| !outdated.contains(&entry.slot));
     let mut outdated: Vec<u32> = outdated.into_iter().collect();

@@ -13,7 +13,7 @@ use std::os::unix::fs::FileExt;
 use twox_hash::XxHash3_64;
 
 use super::geometry::Geometry;
-use super::recovery::{GENERATION_MAX, RecoveredEntry};
+use super::recovery::{GENERATION_MAX, RecoveredEntry, RecoveredKeys};
 use super::replace::replace;
 use crate::store::record::wire::{Fields, FieldsMut};
 use crate::store::record::{EFFECTIVE_KEY_BYTES_MAX, is_effective};
@@ -52,6 +52,7 @@ pub(super) enum Found {
     Absent,
     Valid {
         entries: Vec<RecoveredEntry>,
+        keys: RecoveredKeys,
         generation_next: u64,
     },
     /// Not to be believed, and why.
@@ -98,12 +99,14 @@ pub(super) fn read(directory: &Dir, pool_id: u128, geometry: &Geometry) -> io::R
         other => other?,
     };
     Ok(match parse(&file, pool_id, geometry) {
-        Ok((entries, generation_next)) => Found::Valid { entries, generation_next },
+        Ok((Entries { list: entries, keys, .. }, generation_next)) => {
+            Found::Valid { entries, keys, generation_next }
+        }
         Err(error) => Found::Invalid(error.to_string()),
     })
 }
 
-fn parse(file: &File, pool_id: u128, geometry: &Geometry) -> io::Result<(Vec<RecoveredEntry>, u64)> {
+fn parse<'a>(file: &File, pool_id: u128, geometry: &'a Geometry) -> io::Result<(Entries<'a>, u64)> {
     let file_bytes = file.metadata()?.len();
     let fixed = (HEADER_BYTES + FOOTER_BYTES) as u64;
     let longest = u64::from(geometry.slot_count()) * (ENTRY_BYTES + EFFECTIVE_KEY_BYTES_MAX) as u64 + fixed;
@@ -134,10 +137,11 @@ fn parse(file: &File, pool_id: u128, geometry: &Geometry) -> io::Result<(Vec<Rec
         return Err(refused("it does not have the number of entries it names"));
     }
     let mut keys = HashSet::with_capacity(entries.list.len());
-    if !entries.list.iter().all(|entry| keys.insert(&*entry.key)) {
+    if !entries.list.iter().all(|entry| keys.insert(entries.keys.get(entry.key))) {
         return Err(refused("it lists a key twice"));
     }
-    Ok((entries.list, generation_next))
+    drop(keys);
+    Ok((entries, generation_next))
 }
 
 fn header(pool_id: u128, generation_next: u64) -> Option<[u8; HEADER_BYTES]> {
@@ -202,6 +206,7 @@ struct Entries<'a> {
     generation_next: u64,
     seen: Vec<bool>,
     list: Vec<RecoveredEntry>,
+    keys: RecoveredKeys,
 }
 
 impl<'a> Entries<'a> {
@@ -211,6 +216,7 @@ impl<'a> Entries<'a> {
             generation_next,
             seen: vec![false; geometry.slot_count() as usize],
             list: Vec::new(),
+            keys: RecoveredKeys::default(),
         }
     }
 
@@ -227,14 +233,16 @@ impl<'a> Entries<'a> {
         if key_bytes > EFFECTIVE_KEY_BYTES_MAX {
             return Err(refused("a key is too long"));
         }
-        let mut key = vec![0; key_bytes].into_boxed_slice();
-        reader.read_exact(&mut key)?;
-        let entry = SnapshotEntry { slot, generation, payload_bytes, frequency, key: &key };
+        let mut key = [0; EFFECTIVE_KEY_BYTES_MAX];
+        let key = &mut key[..key_bytes];
+        reader.read_exact(key)?;
+        let entry = SnapshotEntry { slot, generation, payload_bytes, frequency, key };
         check(&entry, self.geometry, self.generation_next).map_err(refused)?;
         match self.seen.get_mut(slot as usize) {
             Some(seen) if !*seen => *seen = true,
             _ => return Err(refused("it lists a slot twice")),
         }
+        let key = self.keys.add(entry.key);
         self.list.push(RecoveredEntry { slot, generation, payload_bytes, frequency, key });
         Ok((ENTRY_BYTES + key_bytes) as u64)
     }

@@ -123,7 +123,9 @@ fn held(recovered: &Recovered) -> Held {
     let mut list: Held = recovered
         .entries
         .iter()
-        .map(|entry| (entry.key.clone(), entry.slot, entry.generation, entry.payload_bytes))
+        .map(|entry| {
+            (recovered.keys.get(entry.key).into(), entry.slot, entry.generation, entry.payload_bytes)
+        })
         .collect();
     list.sort();
     list

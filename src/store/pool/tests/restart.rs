@@ -34,7 +34,9 @@ fn a_snapshot_keeps_order_and_frequency() {
     let order: Held = recovered
         .entries
         .iter()
-        .map(|entry| (entry.key.clone(), entry.slot, entry.generation, entry.payload_bytes))
+        .map(|entry| {
+            (recovered.keys.get(entry.key).into(), entry.slot, entry.generation, entry.payload_bytes)
+        })
         .collect();
     assert_eq!(order, expected);
     assert!(recovered.entries.iter().all(|entry| entry.frequency == entry.slot + 1));
@@ -56,7 +58,8 @@ fn a_snapshot_is_believed_once() {
     drop(pool);
     let (_, recovered) = open(&scratch);
     assert_eq!(recovered.source, Source::Scan);
-    let keys: Vec<_> = recovered.entries.iter().map(|entry| entry.key.clone()).collect();
+    let keys: Vec<_> =
+        recovered.entries.iter().map(|entry| Box::from(recovered.keys.get(entry.key))).collect();
     assert!(keys.contains(&effective("another")) && !keys.contains(&expected[0].0));
 }
 
