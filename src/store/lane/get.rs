@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::job::{Get, Job, Piece, TAIL_BYTES, Work, blocks_in, direct_slices, piece_bytes};
 use super::{Flight, Lane, Parked, Pushed, failed, failed_transfer, item_parts, not_found};
-use crate::backend::IoDirection;
+use crate::backend::{IoDirection, Medium};
 use crate::error::Status;
 use crate::memory::bytes;
 use crate::memory::segment::HostSlice;
@@ -15,7 +15,17 @@ use crate::transfer::batch::{ItemGuard, ItemResult};
 
 /// Least bytes of one read. Small enough that the checksum of one piece is computed while the next ones are
 /// on their way, large enough for a device's full speed. A multiple of the checksum block.
-pub(super) const PIECE_BYTES: u64 = 256 << 10;
+const PIECE_BYTES: u64 = 256 << 10;
+/// The same where the files lie in memory: the copy and its checksum share a core's cache.
+const MEMORY_PIECE_BYTES: u64 = 128 << 10;
+
+/// Least bytes of one read from that medium.
+pub(super) fn piece_bytes_min(medium: Medium) -> u64 {
+    match medium {
+        Medium::Device => PIECE_BYTES,
+        Medium::Memory => MEMORY_PIECE_BYTES,
+    }
+}
 
 impl<P: Placement> Lane<P> {
     pub(super) fn start_get(&mut self, guard: ItemGuard) {
@@ -150,7 +160,7 @@ impl<P: Placement> Lane<P> {
         let mut direct = goes_direct(&body, &mut slices);
         if !direct {
             // The memory of a smaller piece may lie in few enough stretches.
-            (end, body) = ending(start + PIECE_BYTES);
+            (end, body) = ending(start + PIECE_BYTES.min(self.read_bytes_min));
             direct = goes_direct(&body, &mut slices);
         }
         let mut slice = None;

@@ -188,7 +188,7 @@ impl<P: Placement> Lane<P> {
             bytes_in_flight: InFlight::default(),
             bytes_pushed: 0,
             puts_ahead: 0,
-            read_bytes_min: get::PIECE_BYTES,
+            read_bytes_min: get::piece_bytes_min(medium),
             wants_slice: false,
             regions: Vec::new(),
             scratch: vec![0; super::record::CHECKSUM_BLOCK_BYTES],
