@@ -6,9 +6,11 @@
 //! finds a shared resource taken is parked and tried again when somebody gives one back.
 
 pub(super) mod caller;
+mod flight;
 mod get;
 mod job;
 mod put;
+mod registration;
 mod spares;
 
 use std::collections::VecDeque;
@@ -17,7 +19,10 @@ use std::sync::mpsc;
 
 use slab::Slab;
 
-use self::job::{Job, Work};
+use self::flight::{Flight, InFlight};
+use self::job::Job;
+pub(super) use self::registration::Registered;
+use self::registration::Region;
 use self::spares::Spares;
 use super::engine::{Command, Shared};
 use super::placement::{Key, Placement};
@@ -39,37 +44,10 @@ const WRITTEN_BYTES_MAX: usize = 8 << 20;
 /// Puts with payload to push that a lane has at a time: while one is being written, the next can destroy its slot's
 /// old trailer, which has to be down before its payload begins.
 const PUTS_AHEAD: usize = 2;
-/// Bytes that are pushed before the device is told: few, so that it works while the next checksums are computed.
-const SUBMIT_BYTES: usize = 1 << 20;
 /// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Attempts of a put that meets a full device, each after an eviction.
 const PUT_ATTEMPTS_MAX: u32 = 3;
-
-/// What one request is for.
-struct Flight {
-    op: Op,
-    job: usize,
-    piece: job::Piece,
-    slice: Option<Slice>,
-    bytes: usize,
-}
-
-/// Bytes under way.
-#[derive(Default)]
-struct InFlight {
-    read: usize,
-    written: usize,
-}
-
-impl InFlight {
-    fn of(&mut self, direction: IoDirection) -> &mut usize {
-        match direction {
-            IoDirection::Read => &mut self.read,
-            IoDirection::Write => &mut self.written,
-        }
-    }
-}
 
 /// An item that waits for room.
 struct Parked {
@@ -104,22 +82,6 @@ pub(super) struct Lane<P: Placement> {
     /// For checksum blocks that straddle segments.
     scratch: Vec<u8>,
     spares: Spares,
-}
-
-/// Memory registered with this lane's queue.
-#[derive(Clone, Copy, Debug)]
-struct Region {
-    start: usize,
-    end: usize,
-    index: u16,
-}
-
-/// Whether a lane's queue took the staging buffer.
-pub(super) struct Registered {
-    /// All of it, and transfers gain by it.
-    pub(super) all: bool,
-    /// Why not, if the system refused.
-    pub(super) refused: Option<std::io::Error>,
 }
 
 /// Starts the thread of lane `index`. What its queue answered at open arrives through `opened`: whether
@@ -342,143 +304,9 @@ impl<P: Placement> Lane<P> {
         advanced
     }
 
-    /// Pushes one request; the caller has checked for room.
-    fn launch(&mut self, job: usize, piece: job::Piece, slice: Option<Slice>, op: Op) {
-        let bytes = op.slices.iter().map(|slice| slice.length).sum();
-        let direction = op.direction;
-        let token = self.flights.insert(Flight { op, job, piece, slice, bytes });
-        self.jobs[job].in_flight += 1;
-        *self.bytes_in_flight.of(direction) += bytes;
-        let flight = &self.flights[token];
-        if let Err(error) = flight.op.push(token as u32, &self.jobs[job].extent.file, &mut *self.queue) {
-            // Not possible while there is room. The job ends where it is next looked at, not here, because
-            // the caller still holds its place in the line.
-            let flight = self.flights.remove(token);
-            *self.bytes_in_flight.of(direction) -= flight.bytes;
-            self.jobs[job].in_flight -= 1;
-            self.jobs[job].fail_io(&error);
-            flight.slice.into_iter().for_each(|slice| self.shared.staging.give_back(slice));
-        }
-        self.bytes_pushed += bytes;
-        if self.bytes_pushed >= SUBMIT_BYTES {
-            self.bytes_pushed = 0;
-            // A queue that is broken says so again at the next wait.
-            drop(self.queue.submit());
-        }
-    }
-
-    fn complete(&mut self, completion: IoCompletion) {
-        let token = completion.token as usize;
-        let Some(flight) = self.flights.get_mut(token) else { return };
-        match flight.op.complete(completion.result, &self.shared.metrics) {
-            Progress::Done => self.land(token, Ok(0)),
-            Progress::EndOfFile(missing) => self.land(token, Ok(missing)),
-            Progress::Failed(error) => self.land(token, Err(error)),
-            Progress::Again => {
-                let file = &self.jobs[flight.job].extent.file;
-                if let Err(error) = flight.op.push(completion.token, file, &mut *self.queue) {
-                    self.land(token, Err(error));
-                }
-            }
-        }
-    }
-
-    /// Takes in a request that is over: done up to `missing` bytes at the end of the file, or failed.
-    fn land(&mut self, token: usize, outcome: std::io::Result<usize>) {
-        let mut flight = self.flights.remove(token);
-        *self.bytes_in_flight.of(flight.op.direction) -= flight.bytes;
-        let index = flight.job;
-        self.jobs[index].in_flight -= 1;
-        let is_get = matches!(self.jobs[index].work, Work::Get(_));
-        match outcome {
-            outcome if is_get => self.land_get(index, &flight, outcome),
-            Ok(_) => self.land_put(index),
-            Err(error) => self.jobs[index].fail_io(&error),
-        }
-        if let Some(slice) = flight.slice.take() {
-            self.shared.staging.give_back(slice);
-            self.shared.relieve();
-        }
-        self.spares.keep_slices(flight.op.into_slices());
-        self.finish_if_done(index);
-    }
-
-    fn finish_if_done(&mut self, index: usize) {
-        let Some(job) = self.jobs.get(index) else { return };
-        if job.in_flight > 0 || !(job.all_pushed || job.failure.is_some()) {
-            return;
-        }
-        if job.failure.is_some() && !job.all_pushed {
-            self.gets.retain(|&other| other != index);
-            self.puts.retain(|&other| other != index);
-        }
-        let job = self.jobs.remove(index);
-        match job.work {
-            Work::Get(_) => self.finish_get(job),
-            Work::Put(_) => self.finish_put(job),
-        }
-        self.shared.job_ends();
-        self.shared.relieve();
-    }
-
     /// Whether an error will pass: descriptors are short, and items under way will give some back.
     fn passes(&self, error: &crate::error::Error) -> bool {
         matches!(error.os_error(), libc::EMFILE | libc::ENFILE) && self.shared.has_jobs()
-    }
-
-    fn op(&self, direction: IoDirection, offset: u64, slices: Vec<HostSlice>) -> Op {
-        let region = match slices.as_slice() {
-            [only] => {
-                let (start, end) = (only.pointer.addr(), only.pointer.addr() + only.length);
-                self.regions
-                    .iter()
-                    .find(|region| region.start <= start && end <= region.end)
-                    .map(|region| region.index)
-            }
-            _ => None,
-        };
-        Op::new(direction, offset, slices, region)
-    }
-
-    /// Registers the staging buffer; without, transfers through it pin its pages each time.
-    fn register_staging(&mut self) -> Registered {
-        let region = self.shared.staging.region();
-        let mut all = true;
-        for (index, start) in (0..region.length).step_by(REGION_BYTES_MAX).enumerate() {
-            let length = (region.length - start).min(REGION_BYTES_MAX);
-            let part = HostSlice { pointer: region.pointer.offset(start), length };
-            let Ok(index) = u16::try_from(index) else { return Registered { all: false, refused: None } };
-            match self.register(index, part) {
-                Ok(gained) => all &= gained,
-                Err(error) => return Registered { all: false, refused: Some(error) },
-            }
-        }
-        Registered { all, refused: None }
-    }
-
-    fn register(&mut self, index: u16, region: HostSlice) -> std::io::Result<bool> {
-        let gained = self.queue.register(index, region)?;
-        if gained {
-            let start = region.pointer.addr();
-            self.regions.push(Region { start, end: start + region.length, index });
-        }
-        Ok(gained)
-    }
-
-    fn take_commands(&mut self) {
-        while let Some(command) = self.shared.lanes[self.index].commands.pop() {
-            match command {
-                Command::Register { index, region, reply } => {
-                    // A caller that no longer waits has given up on the answer, not on the effect.
-                    drop(reply.send(self.register(index, region)));
-                }
-                Command::Unregister { index, reply } => {
-                    self.regions.retain(|region| region.index != index);
-                    self.queue.unregister(index);
-                    drop(reply.send(Ok(true)));
-                }
-            }
-        }
     }
 
     /// Ends an item. Whatever it held was given back before, so lanes that wait for such look again.
