@@ -40,9 +40,6 @@ class Throughput:
     peers: Peers
     dynamic: bool = False
     threads: int = 1
-    # Fresh processes and files for every round. How fast memory is copied depends on which physical pages a process and
-    # a file happen to have, by up to 1.7 between two lives of one program; a ratio of two lives would only tell of that.
-    is_restarted: bool = False
     # For the picture: fewer rounds, because its points are many.
     is_point: bool = False
 
@@ -127,9 +124,9 @@ def _measured() -> Tuple[Case, ...]:
         Throughput(
             "disk-dynamic", "disk, dynamic, 256 x 1 MiB", DISK, 1 * MIB, 256, {"lmcache": at_least(2.0)}, dynamic=True,
         ),
-        Throughput("tmpfs-64k", "tmpfs, static, 1024 x 64 KiB", TMPFS, 64 * KIB, 1024, FILES, is_restarted=True),
-        Throughput("tmpfs-1m", "tmpfs, static, 128 x 1 MiB", TMPFS, 1 * MIB, 128, FILES, is_restarted=True),
-        Throughput("tmpfs-4m", "tmpfs, static, 64 x 4 MiB", TMPFS, 4 * MIB, 64, FILES, is_restarted=True),
+        Throughput("tmpfs-64k", "tmpfs, static, 1024 x 64 KiB", TMPFS, 64 * KIB, 1024, FILES),
+        Throughput("tmpfs-1m", "tmpfs, static, 128 x 1 MiB", TMPFS, 1 * MIB, 128, FILES),
+        Throughput("tmpfs-4m", "tmpfs, static, 64 x 4 MiB", TMPFS, 4 * MIB, 64, FILES),
         Throughput("tmpfs-32m", "tmpfs, static, 8 x 32 MiB", TMPFS, 32 * MIB, 8, ALL),
         Throughput("tmpfs-256k", "tmpfs, static, 256 x 256 KiB", TMPFS, 256 * KIB, 256, ALL),
         Latency(

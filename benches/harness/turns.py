@@ -28,11 +28,15 @@ class Turns:
         except (WorkerError, RuntimeError) as error:
             self.failed[name] = str(error)
 
-    def round(self, operation: str, number: int, turn: Turn, participants: Sequence[str] = ()) -> None:
-        """One round of one operation; each round another engine begins."""
+    def order(self, number: int, participants: Sequence[str] = ()) -> List[str]:
+        """Who still takes part, beginning with another one each time."""
         names = [name for name in (participants or self.names) if name not in self.failed]
         first = number % max(1, len(names))
-        for name in names[first:] + names[:first]:
+        return names[first:] + names[:first]
+
+    def round(self, operation: str, number: int, turn: Turn, participants: Sequence[str] = ()) -> None:
+        """One round of one operation; each round another engine begins."""
+        for name in self.order(number, participants):
             samples = self.samples.setdefault(operation, {}).setdefault(name, Samples())
             self.attempt(name, lambda name=name, samples=samples: turn(name, number, samples))
 

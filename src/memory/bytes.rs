@@ -1,8 +1,7 @@
 //! Copies and checksums over memory that is known only by address.
 
-use twox_hash::xxhash3_64::Hasher;
-
 use super::segment::{HostSlice, Segment, for_each_slice};
+use super::xxh3;
 
 /// XXH3 (64 bit) of one checksum block that lies in `segments` from `from` to `to`.
 ///
@@ -20,19 +19,19 @@ pub fn checksum(segments: &[Segment], from: usize, to: usize, scratch: &mut [u8]
     }
     let gathered = &mut scratch[..to - from];
     gather(segments, from, gathered);
-    Hasher::oneshot(gathered)
+    xxh3::checksum(gathered)
 }
 
 /// XXH3 (64 bit) of one stretch of memory.
 pub fn checksum_slice(slice: HostSlice) -> u64 {
     // SAFETY: the maker of the HostPtr vouched for these bytes until the operation completes, and it
     // has not completed yet; nobody writes them meanwhile.
-    Hasher::oneshot(unsafe { std::slice::from_raw_parts(slice.pointer.as_ptr(), slice.length) })
+    xxh3::checksum(unsafe { std::slice::from_raw_parts(slice.pointer.as_ptr(), slice.length) })
 }
 
 /// XXH3 (64 bit) of bytes of our own.
 pub fn checksum_bytes(bytes: &[u8]) -> u64 {
-    Hasher::oneshot(bytes)
+    xxh3::checksum(bytes)
 }
 
 /// Copies the stretch `source` into `target`, which is as long.
@@ -118,7 +117,7 @@ mod tests {
         assert_eq!(back, text[150..850]);
         let mut scratch = vec![0; 1000];
         for (from, to) in [(0, 1000), (1, 500), (200, 300), (499, 504)] {
-            assert_eq!(checksum(&view, from, to, &mut scratch), Hasher::oneshot(&text[from..to]));
+            assert_eq!(checksum(&view, from, to, &mut scratch), xxh3::checksum(&text[from..to]));
         }
         assert_eq!(parts.concat(), text);
     }

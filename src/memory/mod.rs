@@ -4,6 +4,7 @@ pub mod aligned;
 pub mod bytes;
 pub mod segment;
 pub mod staging;
+mod xxh3;
 
 pub use aligned::AlignedBuffer;
 pub use segment::{HostPtr, HostSlice, MemoryKind, Segment};

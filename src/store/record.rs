@@ -160,6 +160,14 @@ pub fn decode(bytes: &[u8]) -> std::result::Result<Trailer<'_>, Invalid> {
     read_fields(bytes)
 }
 
+/// Reads again a trailer that [`decode`] found right in the same bytes, without computing their checksum once more.
+///
+/// # Errors
+/// As for [`decode`], but for the checksum.
+pub fn decode_again(bytes: &[u8]) -> std::result::Result<Trailer<'_>, Invalid> {
+    read_fields(bytes)
+}
+
 fn write_fields(out: &mut [u8], identity: &Identity<'_>, block_checksums: &[u64]) -> Option<()> {
     let trailer_bytes = u32::try_from(out.len()).ok()?;
     let mut fields = FieldsMut::new(out);

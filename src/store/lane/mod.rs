@@ -21,18 +21,16 @@ use slab::Slab;
 
 use self::flight::{Flight, InFlight};
 use self::job::Job;
-pub(super) use self::registration::Registered;
 use self::registration::Region;
+pub(super) use self::registration::Registered;
 use self::spares::Spares;
-use super::engine::{Command, Shared};
+use super::engine::Shared;
 use super::placement::{Key, Placement};
-use crate::backend::{Backend, IoCompletion, IoDirection, IoQueue, Medium, REGION_BYTES_MAX, Wait};
+use crate::backend::{Backend, IoCompletion, IoQueue, Medium, Wait};
 use crate::error::Status;
-use crate::memory::staging::Slice;
-use crate::memory::{HostSlice, Segment};
+use crate::memory::Segment;
 use crate::sync::Arc;
 use crate::transfer::batch::{Direction, ItemGuard, ItemResult};
-use crate::transfer::op::{Op, Progress};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
