@@ -204,7 +204,12 @@ fn crash_in_a_loop(config: &Path, keys: usize, lengths: &str, rounds: u64, evict
         let present = model.check(&mut remote, evicting);
         let stats = remote.stats();
         assert_eq!(stats["keys"], present, "round {round}: {stats:?}");
-        assert_eq!((stats["corruptions"], stats["quarantined"]), (0, 0), "round {round}: {stats:?}");
+        assert_eq!(
+            (stats["corruptions"], stats["quarantined"]),
+            (0, 0),
+            "{}, round {round}: {stats:?}",
+            config.display()
+        );
         assert_eq!(stats["slots"], if stats["slots"] == 0 { 0 } else { stats["keys"] + stats["slots_free"] });
         // What comes next finds a snapshot in one round and has to scan in the other.
         if round % 2 == 0 {
@@ -255,7 +260,7 @@ fn a_pool_that_evicts_keeps_the_latest_through_crashes() {
         settings.direct = direct;
         // Reads do not change the order of leaving, so that this process knows it.
         settings.policy = "FIFO";
-        let config = settings.write(&scratch.join("lmcache.yaml"));
+        let config = settings.write(&scratch.join(&format!("{name}.yaml")));
         let evicting = u64::from(slots) - 2 * under_way - 1;
         crash_in_a_loop(&config, 150, "300,4096,70000,1200000", 10, Some(evicting));
         fill_whole_pool(&config, slots.into(), 1_200_000);

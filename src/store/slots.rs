@@ -400,7 +400,8 @@ impl Placement for Slots {
             Ok(extent) => Ok(PutPlace::Ready(Sink {
                 extent,
                 generation: reservation.generation(),
-                invalidate_first: reservation.evicted(),
+                // In memory nothing outlives the process that could find the old one.
+                invalidate_first: reservation.evicted() && matches!(self.backing, Backing::Pool(_)),
                 hidden: false,
                 claim: reservation,
             })),

@@ -39,9 +39,9 @@ const READ_BYTES_MAX: usize = 64 << 20;
 /// Bytes under way from which a lane pushes no more of its puts. Enough to cover a device's latency; more would only
 /// queue up before the next get.
 const WRITTEN_BYTES_MAX: usize = 8 << 20;
-/// Puts with payload to push that a lane has at a time: while one is being written, the next can destroy its slot's
-/// old trailer, which has to be down before its payload begins.
-const PUTS_AHEAD: usize = 2;
+/// Puts with payload to push that a lane has at a time: while one is being written, the next ones can destroy their
+/// slots' old trailers, which have to be down before their payload begins.
+const PUTS_AHEAD: usize = 8;
 /// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Attempts of a put that meets a full device, each after an eviction.
