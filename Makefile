@@ -39,6 +39,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-rust
 	@$(MAKE) --no-print-directory test-shuttle
 	@$(MAKE) --no-print-directory test-asan
+	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory bench-instructions
 	@$(MAKE) --no-print-directory test-package
 
@@ -78,6 +79,11 @@ test-shuttle: ## Model-checked tests of the shared state
 .PHONY: test-asan
 test-asan: ## Stress test under AddressSanitizer
 	@CARGO='$(CARGO)' bash scripts/test-asan.sh $(CARGO_FLAGS)
+
+.PHONY: test-bench
+test-bench: ## Unit tests of what the benchmarks compute and draw
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches/tests -t benches
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches/trace/tests
 
 .PHONY: bench-instructions
 bench-instructions: ## Count the instructions of each operation and compare them with their budgets

@@ -40,6 +40,7 @@ have clang || packages+=(clang)
 have pkg-config || packages+=(pkg-config)
 has_cmake || packages+=(cmake)
 has_valgrind || packages+=(valgrind)
+have python3 || packages+=(python3)
 
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && have apt-get; then
@@ -52,7 +53,7 @@ if [ ${#packages[@]} -gt 0 ]; then
             .venv/bin/pip install --quiet cmake
             export PATH="$PWD/.venv/bin:$PATH"
         fi
-        for tool in cc c++ pkg-config; do
+        for tool in cc c++ pkg-config python3; do
             have "$tool" || fail "$tool is missing; install it with the system's package manager"
         done
         has_valgrind || fail "valgrind or its header is missing; install it with the system's package manager"
