@@ -112,8 +112,12 @@ fn a_full_queue_is_busy_after_the_deadline() {
                 puts.put(&key(index), &object);
             }
             let first = store.submit_puts(&puts, Submit::default()).unwrap();
+            // As many again, so that there is room only when all of the first have ended.
+            let refused: Vec<_> = (0..QUEUE).map(|index| format!("refused {index}").into_bytes()).collect();
             let mut more = Batch::new();
-            more.put(b"refused", &object);
+            for key in &refused {
+                more.put(key, &object);
+            }
             let second = store.submit_puts(&more, Submit { timeout_ms: 1, ..Submit::default() });
             let why = message();
             assert_eq!(
@@ -130,14 +134,18 @@ fn a_full_queue_is_busy_after_the_deadline() {
                 Err(status) => {
                     assert_eq!(status, BUSY, "{name}");
                     assert!(why.contains("nixl_store_queue_items"), "{name}: {why}");
-                    assert_eq!(store.contains(b"refused"), NOT_FOUND, "{name}");
+                    for key in &refused {
+                        assert_eq!(store.contains(key), NOT_FOUND, "{name}");
+                    }
                     busy += 1;
                 }
             }
             // With time to wait it is taken when there is room.
             let third = store.submit_puts(&more, Submit::default()).unwrap();
             assert_eq!((first.wait().0, third.wait().0), (OK, OK), "{name}");
-            store.remove(b"refused");
+            for key in &refused {
+                store.remove(key);
+            }
             if busy > 0 && round > 1 {
                 break;
             }
