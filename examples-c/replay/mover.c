@@ -1,3 +1,6 @@
+/* madvise() */
+#define _DEFAULT_SOURCE
+
 #include "mover.h"
 
 #include "../common/pattern.h"
@@ -6,9 +9,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-/* What O_DIRECT asks of memory on any file system in use. */
-#define BUFFER_ALIGNMENT_BYTES ((size_t)4096)
+/* A huge page, which is more than O_DIRECT asks of memory on any file system in use. */
+#define BUFFER_ALIGNMENT_BYTES ((size_t)2 << 20)
 
 size_t mover_write_key(mover_key_t key, uint64_t id)
 {
@@ -43,6 +47,8 @@ int mover_create(mover_t *mover, nixl_store_t *store, size_t block_bytes)
         fprintf(stderr, "trace_replay: out of memory\n");
         return -1;
     }
+    /* Faster, not necessary: a device serves memory in few physical pieces best, and not every kernel has huge pages. */
+    (void)madvise(mover->buffer, buffer_bytes, MADV_HUGEPAGE);
     /* Faster, not necessary: an ordinary user may lock little memory, and transfers then work all the same. */
     if (nixl_store_memory_register(store, mover->buffer, buffer_bytes) != NIXL_STORE_OK)
         fprintf(stderr, "trace_replay: goes on with unregistered memory: %s\n", nixl_store_error_message());

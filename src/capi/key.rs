@@ -14,6 +14,9 @@ use crate::store::PREFIX_GROUP_KEYS;
 ///
 /// Says whether a key is stored. It may be gone a moment later, unless it is pinned.
 ///
+/// On a static pool this looks at a keyed 64-bit hash of the key, not at the key: a key that is not stored can pass for
+/// one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A get compares keys.
+///
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
 ///
