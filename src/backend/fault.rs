@@ -76,7 +76,7 @@ mod injecting {
     }
 
     impl Injecting {
-        fn queue(&self, inner: Box<dyn IoQueue>, waker: Arc<Event>) -> InjectingQueue {
+        fn queue(&self, inner: Box<dyn IoQueue>, waker: Option<Arc<Event>>) -> InjectingQueue {
             let (schedule, requests) = (self.schedule.clone(), Arc::clone(&self.requests));
             InjectingQueue { inner, waker, schedule, requests, failed: Vec::new() }
         }
@@ -94,17 +94,17 @@ mod injecting {
         }
         fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>> {
             let inner = self.inner.open_queue(Arc::clone(&waker), medium)?;
-            Ok(Box::new(self.queue(inner, waker)))
+            Ok(Box::new(self.queue(inner, Some(waker))))
         }
-        fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>> {
-            let Some(inner) = self.inner.open_blocking_queue()? else { return Ok(None) };
-            Ok(Some(Box::new(self.queue(inner, Arc::new(Event::new()?)))))
+        fn blocking_queue(&self) -> Option<Box<dyn IoQueue>> {
+            let inner = self.inner.blocking_queue()?;
+            Some(Box::new(self.queue(inner, None)))
         }
     }
 
     struct InjectingQueue {
         inner: Box<dyn IoQueue>,
-        waker: Arc<Event>,
+        waker: Option<Arc<Event>>,
         schedule: Vec<(Fault, u64)>,
         requests: Arc<AtomicU64>,
         failed: Vec<IoCompletion>,
@@ -134,7 +134,7 @@ mod injecting {
                 Some((Fault::Errno(errno, _), _)) => {
                     let result = Err(io::Error::from_raw_os_error(*errno));
                     self.failed.push(IoCompletion { token: request.token, result });
-                    self.waker.signal();
+                    self.waker.iter().for_each(|waker| waker.signal());
                     Ok(())
                 }
                 Some((Fault::Short, _)) => {

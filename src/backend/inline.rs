@@ -23,14 +23,20 @@ pub fn lanes_default() -> u32 {
 
 /// The queue. It takes one request at a time, so that its bytes are still in this core's cache when they are looked at.
 pub struct InlineQueue {
-    waker: Arc<Event>,
+    /// Ends a sleep; who never sleeps in it has none.
+    waker: Option<Arc<Event>>,
     done: Option<IoCompletion>,
 }
 
 impl InlineQueue {
     /// A queue whose sleep `waker` ends.
     pub fn new(waker: Arc<Event>) -> InlineQueue {
-        InlineQueue { waker, done: None }
+        InlineQueue { waker: Some(waker), done: None }
+    }
+
+    /// A queue that is only polled, for whoever calls from a thread of his own.
+    pub fn polled() -> InlineQueue {
+        InlineQueue { waker: None, done: None }
     }
 }
 
@@ -61,9 +67,9 @@ impl IoQueue for InlineQueue {
     }
 
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
-        if self.done.is_none() && wait == Wait::Block {
-            self.waker.wait(-1)?;
-            self.waker.clear();
+        if let (None, Wait::Block, Some(waker)) = (&self.done, wait, &self.waker) {
+            waker.wait(-1)?;
+            waker.clear();
         }
         completions.extend(self.done.take());
         Ok(())

@@ -40,7 +40,7 @@ impl Backend for Memory {
         Ok(Box::new(InlineQueue::new(waker)))
     }
 
-    fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>> {
-        Ok(Some(Box::new(InlineQueue::new(Arc::new(Event::new()?)))))
+    fn blocking_queue(&self) -> Option<Box<dyn IoQueue>> {
+        Some(Box::new(InlineQueue::polled()))
     }
 }

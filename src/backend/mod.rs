@@ -147,12 +147,9 @@ pub trait Backend: Send + Sync {
     /// What the system answers.
     fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>>;
 
-    /// A queue that does each request while it is pushed, for whoever calls from a thread of his own. `None`: this
-    /// backend has no such calls.
-    ///
-    /// # Errors
-    /// What the system answers.
-    fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>>;
+    /// A queue that does each request while it is pushed and is only polled, for whoever calls from a thread of his own.
+    /// `None`: this backend has no such calls.
+    fn blocking_queue(&self) -> Option<Box<dyn IoQueue>>;
 }
 
 type Constructor = fn(&Config, &Logger) -> Result<Box<dyn Backend>>;

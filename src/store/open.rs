@@ -257,7 +257,7 @@ fn placed<P: Placement>(
     };
     let (placement, backend) = carried;
     let carrier = move |shared| {
-        let Some(queue) = backend.open_blocking_queue()? else { return Ok(None) };
+        let Some(queue) = backend.blocking_queue() else { return Ok(None) };
         lane::caller::new(queue, medium, shared, Arc::clone(&placement)).map(Some)
     };
     Placed {

@@ -140,8 +140,8 @@ impl Backend for Posix {
         Ok(Box::new(threads::ThreadQueue::new(pool, waker)))
     }
 
-    fn open_blocking_queue(&self) -> io::Result<Option<Box<dyn IoQueue>>> {
-        Ok(Some(Box::new(InlineQueue::new(Arc::new(Event::new()?)))))
+    fn blocking_queue(&self) -> Option<Box<dyn IoQueue>> {
+        Some(Box::new(InlineQueue::polled()))
     }
 }
 

@@ -158,9 +158,10 @@ impl<P: Placement> Lane<P> {
             body.is_empty() || (wanted && direct_slices(segments, want.start, body, alignment, slices))
         };
         let mut direct = goes_direct(&body, &mut slices);
-        if !direct {
-            // The memory of a smaller piece may lie in few enough stretches.
-            (end, body) = ending(start + PIECE_BYTES.min(self.read_bytes_min));
+        let smaller = ending(start + PIECE_BYTES.min(self.read_bytes_min));
+        if !direct && smaller.0 < end {
+            // Its memory may lie in few enough stretches.
+            (end, body) = smaller;
             direct = goes_direct(&body, &mut slices);
         }
         let mut slice = None;

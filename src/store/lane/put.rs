@@ -173,9 +173,10 @@ impl<P: Placement> Lane<P> {
             body.is_empty() || direct_slices(segments, 0, body, alignment, slices)
         };
         let mut direct = goes_direct(&body, &mut slices);
-        if !direct {
-            // The memory of a smaller piece may lie in few enough stretches.
-            (end, body) = ending(start + PIECE_BYTES);
+        let smaller = ending(start + PIECE_BYTES);
+        if !direct && smaller.0 < end {
+            // Its memory may lie in few enough stretches.
+            (end, body) = smaller;
             direct = goes_direct(&body, &mut slices);
         }
         if !direct {
