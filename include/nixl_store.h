@@ -69,7 +69,9 @@
  * fork(). A store belongs to the process that opened it. In a child, every call on it but nixl_store_close() returns
  *   NIXL_STORE_ERROR_FORKED. A child that goes on to exec needs to do nothing.
  * Signals and errors of the system. Interrupted system calls are repeated. errno is not part of the interface: results
- *   carry the number in os_error.
+ *   carry the number in os_error. SIGBUS alone has a handler, from the first open of a static pool on tmpfs that is read
+ *   through mappings (nixl_store_map_files in docs/CONFIGURATION.md): it survives files that others cut, and passes
+ *   all else on to the handler that was there.
  *
  *
  * CONTENTS

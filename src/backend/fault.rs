@@ -96,6 +96,9 @@ mod injecting {
             let inner = self.inner.open_queue(Arc::clone(&waker), medium)?;
             Ok(Box::new(self.queue(inner, Some(waker))))
         }
+        fn reads_mappings(&self, medium: Medium) -> bool {
+            self.inner.reads_mappings(medium)
+        }
         fn blocking_queue(&self) -> Option<Box<dyn IoQueue>> {
             let inner = self.inner.blocking_queue()?;
             Some(Box::new(self.queue(inner, None)))

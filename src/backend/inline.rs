@@ -8,8 +8,9 @@ use std::io;
 use std::sync::Arc;
 
 use super::posix::threads::transfer;
-use super::{IoCompletion, IoQueue, IoRequest, Wait};
+use super::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
 use crate::memory::HostSlice;
+use crate::sys::bus_error::Unblocked;
 use crate::sys::event::Event;
 
 /// Lanes unless the configuration says otherwise: the copies are the work, so half of the processors, the other half
@@ -29,14 +30,22 @@ pub struct InlineQueue {
 }
 
 impl InlineQueue {
-    /// A queue whose sleep `waker` ends.
+    /// A queue whose sleep `waker` ends, for the calling thread, which does nothing else.
     pub fn new(waker: Arc<Event>) -> InlineQueue {
+        Unblocked::for_good();
         InlineQueue { waker: Some(waker), done: None }
     }
 
     /// A queue that is only polled, for whoever calls from a thread of his own.
     pub fn polled() -> InlineQueue {
         InlineQueue { waker: None, done: None }
+    }
+
+    /// Reads from the file's mapping. `None`: there is none, or this is not to be had from it.
+    fn read_mapping(&self, request: &IoRequest<'_>) -> Option<usize> {
+        let mapping = request.mapping.filter(|_| request.direction == IoDirection::Read)?;
+        // The lane's own thread does not block SIGBUS; a caller's, whose queue is only polled, may.
+        mapping.read(request.offset, request.slices, self.waker.is_none())
     }
 }
 
@@ -57,7 +66,10 @@ impl IoQueue for InlineQueue {
         if self.done.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let result = transfer(request.direction, request.file, request.offset, request.slices);
+        let result = match self.read_mapping(request) {
+            Some(bytes) => Ok(bytes),
+            None => transfer(request.direction, request.file, request.offset, request.slices),
+        };
         self.done = Some(IoCompletion { token: request.token, result });
         Ok(())
     }

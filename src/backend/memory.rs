@@ -40,6 +40,10 @@ impl Backend for Memory {
         Ok(Box::new(InlineQueue::new(waker)))
     }
 
+    fn reads_mappings(&self, _medium: Medium) -> bool {
+        true
+    }
+
     fn blocking_queue(&self) -> Option<Box<dyn IoQueue>> {
         Some(Box::new(InlineQueue::polled()))
     }

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::config::{BackendKind, Config};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
-use crate::memory::HostSlice;
+use crate::memory::{HostSlice, Mapping};
 use crate::sys::event::Event;
 
 /// Which way the bytes of a request go.
@@ -46,6 +46,8 @@ pub struct IoRequest<'a> {
     pub direction: IoDirection,
     /// The file. Whoever pushes keeps it open until the completion.
     pub file: RawFd,
+    /// The file's mapping, where it lies in memory and has one. Queues that copy read from it.
+    pub mapping: Option<&'a Mapping>,
     /// First byte in the file.
     pub offset: u64,
     /// The memory, at most [`IO_SLICES_MAX`] stretches, none empty.
@@ -146,6 +148,9 @@ pub trait Backend: Send + Sync {
     /// # Errors
     /// What the system answers.
     fn open_queue(&self, waker: Arc<Event>, medium: Medium) -> io::Result<Box<dyn IoQueue>>;
+
+    /// Whether queues for files on that medium read from [`IoRequest::mapping`], so that mapping them is worth it.
+    fn reads_mappings(&self, medium: Medium) -> bool;
 
     /// A queue that does each request while it is pushed and is only polled, for whoever calls from a thread of his own.
     /// `None`: this backend has no such calls.

@@ -83,6 +83,9 @@ pub(super) fn read(
     if let Some(setting) = extra.find("nixl_store_io_threads")? {
         store.io_threads = Some(setting.whole_u32(1..=IO_THREADS_MAX, "threads")?);
     }
+    if let Some(setting) = extra.find("nixl_store_map_files")? {
+        store.map_files = setting.boolean()?;
+    }
     if let Some(setting) = extra.find("nixl_store_timeout_ms")? {
         store.timeout_ms = setting.whole(0..=TIMEOUT_MS_MAX, "milliseconds")?;
     }

@@ -113,6 +113,8 @@ pub struct StoreSettings {
     pub serve_unverified: bool,
     /// `nixl_store_io_threads`: I/O threads (lanes); `None` lets the backend choose.
     pub io_threads: Option<u32>,
+    /// `nixl_store_map_files`: read slot files that lie in memory through a mapping.
+    pub map_files: bool,
     /// `nixl_store_timeout_ms`: deadline of an operation that names none; 0 is none.
     pub timeout_ms: u64,
     /// `nixl_store_queue_items`: items that may wait or be under way, per direction.
@@ -128,6 +130,7 @@ impl Default for StoreSettings {
             prefix: String::new(),
             serve_unverified: false,
             io_threads: None,
+            map_files: true,
             timeout_ms: TIMEOUT_MS_DEFAULT,
             queue_items: QUEUE_ITEMS_DEFAULT,
         }

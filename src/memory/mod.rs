@@ -2,10 +2,12 @@
 
 pub mod aligned;
 pub mod bytes;
+pub mod mapping;
 pub mod segment;
 pub mod staging;
 mod xxh3;
 
 pub use aligned::AlignedBuffer;
+pub use mapping::Mapping;
 pub use segment::{HostPtr, HostSlice, MemoryKind, Segment};
 pub use staging::Staging;

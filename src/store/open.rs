@@ -209,9 +209,13 @@ fn place(
 ) -> Result<Placed> {
     let logger = &options.logger;
     let policy = config.cache_policy;
+    let maps_files = |medium| config.store.map_files && backend.reads_mappings(medium);
     if config.backend == BackendKind::Memory {
         let chunk_bytes = chunk_bytes(config, options)?;
-        let slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, logger)?;
+        let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, logger)?;
+        if maps_files(Medium::Memory) {
+            slots.map_files();
+        }
         return Ok(placed(slots, backend, "static", Medium::Memory, None, chunk_bytes));
     }
     let path = path(config, options)?;
@@ -236,7 +240,10 @@ fn place(
         direct_io: config.use_direct_io && backend.supports_direct_io(),
     };
     let (pool, recovered) = Pool::open(&path, &name, &parameters, logger)?;
-    let slots = Slots::on_storage(pool, recovered, policy, logger);
+    let mut slots = Slots::on_storage(pool, recovered, policy, logger);
+    if maps_files(medium(&path)) {
+        slots.map_files();
+    }
     let alignment = slots.alignment();
     Ok(placed(slots, backend, "static", medium(&path), alignment, parameters.chunk_bytes))
 }

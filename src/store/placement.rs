@@ -5,6 +5,7 @@ use std::fs::File;
 use std::sync::Arc;
 
 use crate::error::{Result, Status};
+use crate::memory::Mapping;
 use crate::sys::file::DirectAlignment;
 
 /// A key as the store uses it: effective bytes and their digest.
@@ -35,6 +36,8 @@ impl Key<'_> {
 pub struct Extent {
     /// The file; held open while a transfer is under way.
     pub file: Arc<File>,
+    /// Its mapping, where it lies in memory and is kept open between transfers.
+    pub mapping: Option<Arc<Mapping>>,
     /// First payload byte.
     pub payload_offset: u64,
     /// Payload with its padding.

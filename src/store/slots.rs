@@ -12,9 +12,11 @@ use super::record;
 use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
+use crate::memory::Mapping;
 use crate::metrics::Counter;
 use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, lock};
 use crate::sys::file::DirectAlignment;
+use crate::sys::memory_file;
 
 /// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
 const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -31,10 +33,16 @@ enum Backing {
 /// The backing, kept from being closed while this lives.
 struct Kept<'a>(Option<RwLockReadGuard<'a, Option<Pool>>>);
 
+/// One of the files that the slots lie in.
+struct SlotFile {
+    file: Arc<File>,
+    mapping: Option<Arc<Mapping>>,
+}
+
 /// A static pool and its catalog.
 pub struct Slots {
     catalog: SlotCatalog,
-    files: Vec<Arc<File>>,
+    files: Vec<SlotFile>,
     geometry: Geometry,
     pool_id: u128,
     alignment: Option<DirectAlignment>,
@@ -68,7 +76,11 @@ impl Slots {
         catalog.raise_generation(recovered.generation_next);
         Slots {
             catalog,
-            files: pool.files().to_vec(),
+            files: pool
+                .files()
+                .iter()
+                .map(|file| SlotFile { file: Arc::clone(file), mapping: None })
+                .collect(),
             geometry,
             pool_id: pool.pool_id(),
             alignment: pool.direct_alignment(),
@@ -96,17 +108,12 @@ impl Slots {
                 format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"),
             )
         })?;
-        let make = || {
-            let file = crate::sys::memory_file::anonymous(c"nixl_store")?;
-            file.set_len(geometry.total_bytes())?;
-            Ok(file)
-        };
-        let file = make().map_err(|error: io::Error| {
-            Error::os(format_args!("making a pool of {} bytes in memory", geometry.total_bytes()), &error)
-        })?;
+        let bytes = geometry.total_bytes();
+        let file = memory_file::sealed(c"nixl_store", bytes)
+            .map_err(|error| Error::os(format_args!("making a pool of {bytes} bytes in memory"), &error))?;
         Ok(Slots {
             catalog: SlotCatalog::new(slot_count, policy),
-            files: vec![Arc::new(file)],
+            files: vec![SlotFile { file: Arc::new(file), mapping: None }],
             geometry,
             pool_id: record::NO_POOL,
             alignment: None,
@@ -116,6 +123,20 @@ impl Slots {
             cleaned_changed: Condvar::new(),
             logger: logger.clone(),
         })
+    }
+
+    /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files.
+    pub fn map_files(&mut self) {
+        for SlotFile { file, mapping } in &mut self.files {
+            *mapping = match Mapping::new(file) {
+                Ok(mapped) => mapped.map(Arc::new),
+                Err(error) => {
+                    self.logger
+                        .warn(format_args!("a slot file in memory cannot be mapped ({error}); it is read"));
+                    None
+                }
+            };
+        }
     }
 
     /// The largest object.
@@ -135,7 +156,7 @@ impl Slots {
             .get(place.file_index as usize)
             .zip(self.geometry.payload_offset(place, payload_bytes))
             .zip(record::padded(payload_bytes));
-        let Some(((file, payload_offset), padded_bytes)) = parts else {
+        let Some(((SlotFile { file, mapping }, payload_offset), padded_bytes)) = parts else {
             return Err(Error::new(
                 Status::Internal,
                 format!("slot {slot} cannot hold {payload_bytes} bytes"),
@@ -143,6 +164,7 @@ impl Slots {
         };
         Ok(Extent {
             file: Arc::clone(file),
+            mapping: mapping.clone(),
             payload_offset,
             padded_bytes,
             trailer_bytes: self.geometry.trailer_bytes(),
@@ -221,7 +243,7 @@ impl Slots {
             return pool.tombstone(slot);
         }
         let place = self.geometry.place(slot);
-        let file = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
+        let SlotFile { file, .. } = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
         file.write_all_at(&[0; record::TOMBSTONE_BYTES], self.geometry.trailer_offset(place))
     }
 }

@@ -1,6 +1,7 @@
 //! System calls that std does not wrap, as safe functions over file descriptors.
 
 pub mod at;
+pub mod bus_error;
 pub mod dir;
 pub mod event;
 pub mod file;

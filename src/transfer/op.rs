@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 
 use crate::backend::{IoDirection, IoQueue, IoRequest};
-use crate::memory::HostSlice;
+use crate::memory::{HostSlice, Mapping};
 use crate::metrics::Metrics;
 
 /// Attempts in a row that may move nothing (EINTR, EAGAIN, a short transfer of less than a block)
@@ -56,11 +56,18 @@ impl Op {
     ///
     /// # Errors
     /// The queue did not take it.
-    pub fn push(&self, token: u32, file: &File, queue: &mut dyn IoQueue) -> io::Result<()> {
+    pub fn push(
+        &self,
+        token: u32,
+        file: &File,
+        mapping: Option<&Mapping>,
+        queue: &mut dyn IoQueue,
+    ) -> io::Result<()> {
         queue.push(&IoRequest {
             token,
             direction: self.direction,
             file: file.as_raw_fd(),
+            mapping,
             offset: self.offset,
             slices: &self.slices,
             region: self.region,

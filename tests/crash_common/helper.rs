@@ -5,7 +5,7 @@
 //! the end of the pipe.
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 
 /// Names the role that the hidden test plays.
 const ROLE: &str = "NIXL_STORE_TEST_ROLE";
@@ -128,12 +128,17 @@ impl Helper {
     }
 
     /// Closes its input and waits for its end, which must be a success.
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        let (status, rest) = self.end();
+        assert!(status.success(), "the helper failed: {status}\n{rest}");
+    }
+
+    /// Closes its input and waits for its end: how it ended, and what it had said and nobody had read.
+    pub fn end(mut self) -> (ExitStatus, String) {
         self.input = None;
         let mut rest = String::new();
         self.output.read_to_string(&mut rest).expect("the helper's pipe");
-        let status = self.child.wait().expect("a helper ends");
-        assert!(status.success(), "the helper failed: {status}\n{rest}");
+        (self.child.wait().expect("a helper ends"), rest)
     }
 }
 

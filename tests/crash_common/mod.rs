@@ -21,9 +21,18 @@ pub struct Scratch {
 
 impl Scratch {
     pub fn new(name: &str) -> Scratch {
+        Scratch::below(&std::env::temp_dir(), name)
+    }
+
+    /// One whose files lie in memory, on the tmpfs that every Linux has.
+    pub fn in_memory(name: &str) -> Scratch {
+        Scratch::below(Path::new("/dev/shm"), name)
+    }
+
+    fn below(parent: &Path, name: &str) -> Scratch {
         static SERIAL: AtomicU32 = AtomicU32::new(0);
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("nixl_store_{name}_{}_{serial}", std::process::id()));
+        let path = parent.join(format!("nixl_store_{name}_{}_{serial}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
         Scratch { path }
     }

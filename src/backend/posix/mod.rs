@@ -140,6 +140,10 @@ impl Backend for Posix {
         Ok(Box::new(threads::ThreadQueue::new(pool, waker)))
     }
 
+    fn reads_mappings(&self, medium: Medium) -> bool {
+        medium == Medium::Memory && self.inline
+    }
+
     fn blocking_queue(&self) -> Option<Box<dyn IoQueue>> {
         Some(Box::new(InlineQueue::polled()))
     }

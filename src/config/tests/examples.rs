@@ -36,6 +36,7 @@ fn the_posix_example_loads_unchanged() {
     assert_eq!((config.store.chunk_bytes, config.store.capacity_bytes), (None, None));
     assert_eq!((config.store.io_threads, config.store.prefix.as_str()), (None, ""));
     assert!(!config.store.serve_unverified);
+    assert!(config.store.map_files);
     assert!(config.notices.is_empty(), "{:?}", config.notices);
 }
 

@@ -230,13 +230,14 @@ fn store_settings_have_defaults_and_ranges() {
     let store = loaded(&dynamic(
         "nixl_store_chunk_bytes: 32MiB\nnixl_store_layout: lmcache\nnixl_store_capacity_bytes: 100GiB\n\
          nixl_store_serve_unverified: true\nnixl_store_io_threads: 8\nnixl_store_timeout_ms: 0\n\
-         nixl_store_queue_items: 100",
+         nixl_store_queue_items: 100\nnixl_store_map_files: false",
     ))
     .store;
     assert_eq!(store.chunk_bytes, Some(32 << 20));
     assert_eq!(store.layout, Layout::Lmcache);
     assert_eq!(store.capacity_bytes, Some(100 << 30));
     assert!(store.serve_unverified);
+    assert!(!store.map_files);
     assert_eq!((store.io_threads, store.timeout_ms, store.queue_items), (Some(8), 0, 100));
     assert_eq!(loaded(&dynamic("nixl_store_capacity_bytes: 0")).store.capacity_bytes, None);
 
@@ -249,6 +250,7 @@ fn store_settings_have_defaults_and_ranges() {
         ("nixl_store_prefix: /lead", "not starting with /"),
         ("nixl_store_prefix: \"a\\nb\"", "without control characters"),
         ("nixl_store_serve_unverified: sometimes", "true, false"),
+        ("nixl_store_map_files: 2", "true, false"),
         ("nixl_store_io_threads: 0", "from 1 to 64"),
         ("nixl_store_io_threads: 65", "from 1 to 64"),
         ("nixl_store_timeout_ms: 86400001", "from 0 to 86400000"),

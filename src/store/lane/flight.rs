@@ -5,7 +5,7 @@ use super::job::{Piece, Work};
 use crate::backend::{IoCompletion, IoDirection};
 use crate::memory::HostSlice;
 use crate::memory::staging::Slice;
-use crate::store::placement::Placement;
+use crate::store::placement::{Extent, Placement};
 use crate::transfer::op::{Op, Progress};
 
 /// Bytes that are pushed before the device is told: few, so that it works while the next checksums are computed.
@@ -45,7 +45,8 @@ impl<P: Placement> Lane<P> {
         self.jobs[job].in_flight += 1;
         *self.bytes_in_flight.of(direction) += bytes;
         let flight = &self.flights[token];
-        if let Err(error) = flight.op.push(token as u32, &self.jobs[job].extent.file, &mut *self.queue) {
+        let Extent { file, mapping, .. } = &self.jobs[job].extent;
+        if let Err(error) = flight.op.push(token as u32, file, mapping.as_deref(), &mut *self.queue) {
             // Not possible while there is room. The job ends where it is next looked at, not here, because
             // the caller still holds its place in the line.
             let flight = self.flights.remove(token);
@@ -70,8 +71,9 @@ impl<P: Placement> Lane<P> {
             Progress::EndOfFile(missing) => self.land(token, Ok(missing)),
             Progress::Failed(error) => self.land(token, Err(error)),
             Progress::Again => {
-                let file = &self.jobs[flight.job].extent.file;
-                if let Err(error) = flight.op.push(completion.token, file, &mut *self.queue) {
+                let Extent { file, mapping, .. } = &self.jobs[flight.job].extent;
+                let again = flight.op.push(completion.token, file, mapping.as_deref(), &mut *self.queue);
+                if let Err(error) = again {
                     self.land(token, Err(error));
                 }
             }

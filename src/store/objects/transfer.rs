@@ -50,6 +50,7 @@ impl Placement for Objects {
         };
         let extent = Extent {
             file: Arc::clone(&file),
+            mapping: None,
             payload_offset: 0,
             padded_bytes,
             trailer_bytes,
@@ -111,6 +112,7 @@ impl Placement for Objects {
         };
         let extent = Extent {
             file: temporary.share(),
+            mapping: None,
             payload_offset: 0,
             padded_bytes,
             trailer_bytes,

@@ -1,0 +1,111 @@
+//! A file in memory, read without the kernel.
+//!
+//! `pread` from tmpfs copies page by page and reaches half of what one long copy does (see docs/PERFORMANCE.md), and costs a
+//! system call. A mapping is for reading only, so that no stray write of the process can reach a stored byte through it.
+
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::ptr::NonNull;
+use std::sync::atomic::{Ordering, fence};
+
+use super::HostSlice;
+use crate::sys::bus_error::{Guarded, Unblocked};
+use crate::sys::memory_file;
+
+/// All of a file, as long as it was when it was mapped.
+pub struct Mapping {
+    start: NonNull<u8>,
+    length: usize,
+    /// `None`: the file cannot be cut.
+    guarded: Option<Guarded>,
+}
+
+// SAFETY: the memory is owned by this value, and everybody only reads it.
+unsafe impl Send for Mapping {}
+// SAFETY: as above.
+unsafe impl Sync for Mapping {}
+
+impl std::fmt::Debug for Mapping {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Mapping").field("length", &self.length).finish_non_exhaustive()
+    }
+}
+
+impl Mapping {
+    /// Maps `file`. `None`: it is empty, or too many files are mapped already.
+    ///
+    /// # Errors
+    /// What `fstat(2)`, `mmap(2)` or `sigaction(2)` answers.
+    pub fn new(file: &File) -> io::Result<Option<Mapping>> {
+        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        if length == 0 {
+            return Ok(None);
+        }
+        let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
+        // SAFETY: a mapping at an address that the kernel picks touches nothing that is there.
+        let start =
+            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, file.as_raw_fd(), 0) };
+        let Some(start) = NonNull::new(start.cast::<u8>()).filter(|_| start != libc::MAP_FAILED) else {
+            return Err(io::Error::last_os_error());
+        };
+        let mut mapping = Mapping { start, length, guarded: None };
+        if !memory_file::cannot_shrink(file) {
+            // SAFETY: the mapping is this value's own, read only, and unmapped by its drop after the guard is gone.
+            let Some(guarded) = (unsafe { Guarded::new(start.as_ptr() as usize, length)? }) else {
+                return Ok(None);
+            };
+            mapping.guarded = Some(guarded);
+        }
+        // A core dump of the engine is no place for its cache. Without it the dump is larger and nothing else.
+        // SAFETY: the range is this mapping.
+        unsafe { libc::madvise(start.as_ptr().cast(), length, libc::MADV_DONTDUMP) };
+        Ok(Some(mapping))
+    }
+
+    /// Copies what the file holds from `offset` on into `slices`, one after the other, and returns the bytes. `None`:
+    /// they are not all to be had here, now or ever, and what the slices hold is undefined; the file itself has to say.
+    ///
+    /// `may_block`: the calling thread may block SIGBUS, so that this has to see to it.
+    pub fn read(&self, offset: u64, slices: &[HostSlice], may_block: bool) -> Option<usize> {
+        if self.is_cut() {
+            return None;
+        }
+        let _unblocked = (may_block && self.guarded.is_some()).then(Unblocked::here);
+        let total = slices.iter().map(|slice| slice.length).sum::<usize>();
+        let mut from = usize::try_from(offset).ok()?;
+        if from.checked_add(total)? > self.length {
+            return None;
+        }
+        for slice in slices {
+            // SAFETY: `from` and what follows lie inside the mapping, whose missing pages the guard replaces; the slice is
+            // memory that is valid for writing until the request ends (HostPtr's contract) and that nobody has
+            // as part of a read-only mapping of a file. Another process that writes there all the same changes which bytes
+            // arrive, and the checksum, computed over what arrived, tells.
+            unsafe {
+                std::ptr::copy_nonoverlapping(
+                    self.start.as_ptr().add(from),
+                    slice.pointer.as_ptr(),
+                    slice.length,
+                );
+            }
+            from += slice.length;
+        }
+        // The bytes are read before the question is asked.
+        fence(Ordering::Acquire);
+        (!self.is_cut()).then_some(total)
+    }
+
+    fn is_cut(&self) -> bool {
+        self.guarded.as_ref().is_some_and(Guarded::is_cut)
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        // First: once unmapped, the addresses may be anybody's.
+        self.guarded = None;
+        // SAFETY: the mapping is this value's own, and no read is under way while it is dropped.
+        unsafe { libc::munmap(self.start.as_ptr().cast(), self.length) };
+    }
+}
