@@ -36,8 +36,7 @@ const POOL_NAME: &str = "nixl_store_pool";
 /// What became of the placement: where bytes are, and what there is to say about it.
 struct Placed {
     keys: Arc<dyn Keys>,
-    spawn: Spawn,
-    carrier: NewCarrier,
+    lanes: Box<dyn LaneFactory>,
     layout: &'static str,
     medium: Medium,
     alignment: Option<DirectAlignment>,
@@ -46,10 +45,6 @@ struct Placed {
 
 /// Where a lane answers whether its queue could be opened, and registered the staging buffer.
 type Opened = mpsc::Sender<std::io::Result<lane::Registered>>;
-/// Starts the lane of that number.
-type Spawn = Box<dyn Fn(usize, Arc<Shared>, Opened) -> std::io::Result<std::thread::JoinHandle<()>>>;
-/// Makes a lane for callers, if the backend has one.
-type NewCarrier = Box<dyn Fn(Arc<Shared>) -> std::io::Result<Option<Box<dyn Carrier>>>>;
 
 impl Store {
     /// Opens the store that the configuration describes.
@@ -79,7 +74,7 @@ impl Store {
         let shared = Arc::new(shared.map_err(|error| Error::os("making the lanes' wake-ups", &error))?);
         let carriers = ArrayQueue::new(CARRIERS);
         for _ in 0..carriers.capacity() {
-            let carrier = (placed.carrier)(Arc::clone(&shared));
+            let carrier = placed.lanes.carrier(Arc::clone(&shared));
             let carrier = carrier.map_err(|error| Error::os("making the callers' lanes", &error));
             if let Some(carrier) = carrier? {
                 // There is room for each.
@@ -143,7 +138,7 @@ fn start_lanes(
     let mut handles = Vec::with_capacity(lanes);
     let mut failure = None;
     for index in 0..lanes {
-        match (placed.spawn)(index, Arc::clone(shared), opened.clone()) {
+        match placed.lanes.spawn(index, Arc::clone(shared), opened.clone()) {
             Ok(handle) => handles.push(handle),
             Err(error) => failure = Some(error),
         }
@@ -248,6 +243,43 @@ fn place(
     Ok(placed(slots, backend, "static", medium(&path), alignment, parameters.chunk_bytes))
 }
 
+/// What lanes are made of. The trait hides which kind of placement it is.
+struct Lanes<P> {
+    placement: Arc<P>,
+    backend: Arc<dyn Backend>,
+    medium: Medium,
+}
+
+trait LaneFactory {
+    /// Starts the lane of that number.
+    fn spawn(
+        &self,
+        index: usize,
+        shared: Arc<Shared>,
+        opened: Opened,
+    ) -> std::io::Result<std::thread::JoinHandle<()>>;
+
+    /// Makes a lane for callers, if the backend has one.
+    fn carrier(&self, shared: Arc<Shared>) -> std::io::Result<Option<Box<dyn Carrier>>>;
+}
+
+impl<P: Placement> LaneFactory for Lanes<P> {
+    fn spawn(
+        &self,
+        index: usize,
+        shared: Arc<Shared>,
+        opened: Opened,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        let (placement, backend) = (Arc::clone(&self.placement), Arc::clone(&self.backend));
+        lane::spawn(index, shared, placement, backend, self.medium, opened)
+    }
+
+    fn carrier(&self, shared: Arc<Shared>) -> std::io::Result<Option<Box<dyn Carrier>>> {
+        let Some(queue) = self.backend.blocking_queue() else { return Ok(None) };
+        lane::caller::new(queue, self.medium, shared, Arc::clone(&self.placement)).map(Some)
+    }
+}
+
 fn placed<P: Placement>(
     placement: P,
     backend: &Arc<dyn Backend>,
@@ -257,25 +289,9 @@ fn placed<P: Placement>(
     object_bytes_max: u64,
 ) -> Placed {
     let placement = Arc::new(placement);
-    let (keys, backend) = (Arc::clone(&placement), Arc::clone(backend));
-    let carried = (Arc::clone(&placement), Arc::clone(&backend));
-    let spawn = move |index, shared, opened| {
-        lane::spawn(index, shared, Arc::clone(&placement), Arc::clone(&backend), medium, opened)
-    };
-    let (placement, backend) = carried;
-    let carrier = move |shared| {
-        let Some(queue) = backend.blocking_queue() else { return Ok(None) };
-        lane::caller::new(queue, medium, shared, Arc::clone(&placement)).map(Some)
-    };
-    Placed {
-        keys,
-        spawn: Box::new(spawn),
-        carrier: Box::new(carrier),
-        layout,
-        medium,
-        alignment,
-        object_bytes_max,
-    }
+    let keys = Arc::clone(&placement);
+    let lanes = Lanes { placement, backend: Arc::clone(backend), medium };
+    Placed { keys, lanes: Box::new(lanes), layout, medium, alignment, object_bytes_max }
 }
 
 /// What the files below `path` lie on. A path that does not say is taken for a device's.
