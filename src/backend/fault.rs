@@ -2,7 +2,9 @@
 //!
 //! Built only with feature `fault-injection`; without it [`wrap`] hands the backend through. The
 //! schedule is `nixl_backend_params.fault`: entries `kind:n`, comma-separated, where every n-th request of
-//! the store meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`.
+//! the store meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`. With
+//! `torn`, `torn_end` and `torn_after` the process dies at it, if it is a write: half of its pages are written, all but the
+//! last, or all, and of earlier requests what the queue had passed on.
 
 use super::Backend;
 use crate::config::Config;
@@ -30,6 +32,7 @@ mod injecting {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::{Backend, Config, PARAMETER, Result};
+    use crate::backend::posix::threads::transfer;
     use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Wait};
     use crate::error::{Error, Status};
     use crate::memory::HostSlice;
@@ -38,7 +41,45 @@ mod injecting {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Fault {
         Short,
+        Torn(Part),
         Errno(i32, Option<IoDirection>),
+    }
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Part {
+        Half,
+        AllButLastPage,
+        All,
+    }
+
+    impl Fault {
+        fn only(self) -> Option<IoDirection> {
+            match self {
+                Fault::Short => None,
+                Fault::Torn(_) => Some(IoDirection::Write),
+                Fault::Errno(_, only) => only,
+            }
+        }
+    }
+
+    /// The first bytes of a request that a fault lets through.
+    fn cut(slices: &[HostSlice], part: Part) -> Vec<HostSlice> {
+        let pages = slices.iter().map(|slice| slice.length).sum::<usize>() / SHORT_GRANULE_BYTES;
+        let mut left = SHORT_GRANULE_BYTES
+            * match part {
+                Part::Half => pages / 2,
+                Part::AllButLastPage => pages.saturating_sub(1),
+                Part::All => pages,
+            };
+        let mut shorter = Vec::new();
+        for slice in slices {
+            let length = slice.length.min(left);
+            if length > 0 {
+                shorter.push(HostSlice { pointer: slice.pointer, length });
+            }
+            left -= length;
+        }
+        shorter
     }
 
     struct Injecting {
@@ -62,6 +103,9 @@ mod injecting {
             let (kind, every) = entry.trim().split_once(':').ok_or_else(unreadable)?;
             let fault = match kind {
                 "short" => Fault::Short,
+                "torn" => Fault::Torn(Part::Half),
+                "torn_end" => Fault::Torn(Part::AllButLastPage),
+                "torn_after" => Fault::Torn(Part::All),
                 "eintr" => Fault::Errno(libc::EINTR, None),
                 "eagain" => Fault::Errno(libc::EAGAIN, None),
                 "eio" => Fault::Errno(libc::EIO, None),
@@ -130,8 +174,7 @@ mod injecting {
         fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
             let number = self.requests.fetch_add(1, Ordering::Relaxed) + 1;
             let due = self.schedule.iter().find(|(fault, every)| {
-                number.is_multiple_of(*every)
-                    && !matches!(fault, Fault::Errno(_, Some(only)) if *only != request.direction)
+                number.is_multiple_of(*every) && fault.only().is_none_or(|only| only == request.direction)
             });
             match due {
                 Some((Fault::Errno(errno, _), _)) => {
@@ -141,20 +184,19 @@ mod injecting {
                     Ok(())
                 }
                 Some((Fault::Short, _)) => {
-                    let total: usize = request.slices.iter().map(|slice| slice.length).sum();
-                    let mut left = total / 2 / SHORT_GRANULE_BYTES * SHORT_GRANULE_BYTES;
-                    if left == 0 {
+                    let shorter = cut(request.slices, Part::Half);
+                    if shorter.is_empty() {
                         return self.inner.push(request);
                     }
-                    let mut shorter = Vec::new();
-                    for slice in request.slices {
-                        let length = slice.length.min(left);
-                        if length > 0 {
-                            shorter.push(HostSlice { pointer: slice.pointer, length });
-                        }
-                        left -= length;
-                    }
                     self.inner.push(&IoRequest { slices: &shorter, ..*request })
+                }
+                Some((Fault::Torn(part), _)) => {
+                    let written = cut(request.slices, *part);
+                    if !written.is_empty() {
+                        transfer(request.direction, request.file, request.offset, &written)?;
+                    }
+                    // As a kill: nothing is unwound, nothing is closed.
+                    std::process::abort()
                 }
                 None => self.inner.push(request),
             }
