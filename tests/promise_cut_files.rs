@@ -43,6 +43,7 @@ fn helper_process() {
         ("no_handler", nobody_handles_it),
         ("sent", one_that_is_sent_arrives),
         ("disposition", disposition),
+        ("many", more_files_than_are_mapped),
     ]);
 }
 
@@ -299,6 +300,38 @@ fn disposition(peer: &mut Peer) {
     }
 }
 
+/// Files beyond the table of mappings are read.
+fn more_files_than_are_mapped(peer: &mut Peer) {
+    const MAPPINGS_MAX: usize = 1024;
+    const FILES_OF_A_POOL: usize = 8;
+    const DESCRIPTORS: libc::rlim_t = 4096;
+    let root = PathBuf::from(peer.line().unwrap());
+    // SAFETY: getrlimit writes the struct, setrlimit reads it.
+    unsafe {
+        let mut limit = std::mem::zeroed();
+        assert_eq!(libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit), 0);
+        assert!(limit.rlim_max >= DESCRIPTORS, "this opens many pools: raise ulimit -Hn to {DESCRIPTORS}");
+        limit.rlim_cur = limit.rlim_max;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+    let open = |index: usize| {
+        let pool = Settings::pool(&root.join(format!("pool-{index}")), FILES_OF_A_POOL as u32, 4096);
+        let small = Settings { buffer_bytes: 1 << 20, ..pool.with("nixl_store_io_threads", 1) };
+        Store::open(&small.write(&root.join("lmcache.yaml"))).unwrap()
+    };
+    let mut stores: Vec<Store> = (0..MAPPINGS_MAX / FILES_OF_A_POOL + 2).map(open).collect();
+    assert_eq!(mappings().len(), MAPPINGS_MAX);
+    for store in &stores {
+        store.put("key", &chunk::fill("key", 1, 4096)).unwrap();
+        assert_eq!(chunk::read("key", &store.get("key", 4096).unwrap().unwrap()), Ok(1));
+    }
+    // What one gives up the next may have.
+    drop(stores.remove(0));
+    assert_eq!(mappings().len(), MAPPINGS_MAX - FILES_OF_A_POOL);
+    stores.push(open(stores.len() + 1));
+    assert_eq!(mappings().len(), MAPPINGS_MAX);
+}
+
 /// Plays a role in a directory in memory, and says how it ended.
 fn play(role: &str) -> (std::process::ExitStatus, String) {
     let scratch = Scratch::in_memory(role);
@@ -347,6 +380,11 @@ fn a_bus_error_of_others_ends_the_process_as_ever() {
         assert_eq!(status.signal(), Some(libc::SIGBUS), "{role}: {status}\n{said}");
         assert!(!said.contains("survived"), "{said}");
     }
+}
+
+#[test]
+fn files_beyond_the_most_that_are_mapped_are_read() {
+    play_well("many");
 }
 
 /// Only who maps files that others can cut needs a handler, and whoever wants none can say so.

@@ -79,9 +79,9 @@ impl Mapping {
         }
         for slice in slices {
             // SAFETY: `from` and what follows lie inside the mapping, whose missing pages the guard replaces; the slice is
-            // memory that is valid for writing until the request ends (HostPtr's contract) and that nobody has
-            // as part of a read-only mapping of a file. Another process that writes there all the same changes which bytes
-            // arrive, and the checksum, computed over what arrived, tells.
+            // memory that is valid for writing until the request ends (HostPtr's contract), so it is no part of this
+            // mapping, which cannot be written. This process writes no slot that is read (the catalog's leases); if
+            // another one does, other bytes arrive, and the checksum, computed over what arrived, tells.
             unsafe {
                 std::ptr::copy_nonoverlapping(
                     self.start.as_ptr().add(from),

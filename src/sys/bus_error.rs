@@ -161,10 +161,8 @@ fn replace_missing(address: usize, page_bytes: usize) -> bool {
         let start = range.start.load(Ordering::Acquire);
         let length = range.length.load(Ordering::Acquire);
         // Asked twice, so that the length is this start's.
-        if start <= TAKEN
-            || !(start..start + length).contains(&address)
-            || range.start.load(Ordering::Relaxed) != start
-        {
+        let is_whole = start > TAKEN && range.start.load(Ordering::Relaxed) == start;
+        if !is_whole || address.wrapping_sub(start) >= length {
             continue;
         }
         // Before any thread can read one of the zeros.
