@@ -1226,7 +1226,8 @@ nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, 
  * store: an open store.
  * key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
  *
- * May be called from any thread.
+ * May be called from any thread. In a dynamic store it waits for another process that evicts the key at that moment, at
+ * most 10 s.
  *
  * Returns:
  * - NIXL_STORE_OK: pinned.

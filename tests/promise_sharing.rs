@@ -203,10 +203,10 @@ fn a_key_replaced_by_two_processes_is_always_whole() {
                 seen
             };
             let readers: Vec<_> = (0..3).map(|_| scope.spawn(read)).collect();
-            for writer in &mut writers {
-                assert_eq!(writer.line().as_deref(), Some("done"));
-            }
+            let said: Vec<_> = writers.iter_mut().map(Helper::line).collect();
+            // Before anything can fail, or the readers read for ever.
             done.store(true, Ordering::Relaxed);
+            assert!(said.iter().all(|line| line.as_deref() == Some("done")), "{said:?}");
             readers.into_iter().flat_map(|reader| reader.join().unwrap()).collect::<HashSet<_>>()
         });
         assert!(seen.iter().any(|version| (1000..2000).contains(version)), "{reads:?} reads saw {seen:?}");

@@ -160,7 +160,8 @@ pub unsafe extern "C" fn nixl_store_key_remove(
 /// store: an open store.
 /// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
 ///
-/// May be called from any thread.
+/// May be called from any thread. In a dynamic store it waits for another process that evicts the key at that moment, at
+/// most 10 s.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: pinned.

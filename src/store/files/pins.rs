@@ -9,7 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::log::Logger;
 use crate::sync::{Mutex, thread};
@@ -25,9 +25,10 @@ const PROBE_OFFSET: u64 = 1 << OFFSET_BITS;
 /// Evictions of one process that may be under way at a time.
 const EVICTION_LANES: usize = 16;
 
-/// How often a pin tries to get past an eviction, which lasts as long as an unlink.
-const PIN_ATTEMPTS_MAX: u32 = 100;
-/// The pause between those.
+/// How long a pin tries to get past evictions. One lasts as long as an unlink, which on a busy disk that discards takes a
+/// large part of a second; this is for a device that hangs.
+const PIN_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The pause between attempts.
 const PIN_PAUSE: Duration = Duration::from_millis(1);
 
 /// What became of an eviction.
@@ -78,11 +79,13 @@ impl Pins {
         if !self.supported {
             return Err(io::ErrorKind::Unsupported.into());
         }
-        let mut attempts = 1;
+        let mut since = None;
         loop {
             match try_lock_byte(&self.pinning, offset(id), ByteLock::Read) {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && attempts < PIN_ATTEMPTS_MAX => {
-                    attempts += 1;
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if since.get_or_insert_with(Instant::now).elapsed() >= PIN_WAIT_MAX {
+                        return Err(error);
+                    }
                     thread::sleep(PIN_PAUSE);
                 }
                 other => return other,

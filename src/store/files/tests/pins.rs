@@ -1,6 +1,8 @@
 //! A pin holds against every process and dies with its own.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use super::super::Evicted;
 use super::*;
@@ -117,6 +119,8 @@ fn no_eviction_slips_past_a_pin() {
                 }
             });
         }
+        // Also where this panics, or the scope waits for ever.
+        let _done = SetOnDrop(&done);
         let mut lost = 0;
         for _ in 0..ROUNDS {
             pinner.pin(id).unwrap();
@@ -125,10 +129,39 @@ fn no_eviction_slips_past_a_pin() {
             lost += (0..20).filter(|_| pinner.stat(&name).unwrap().is_none()).count();
             pinner.unpin(id).unwrap();
         }
-        done.store(true, Ordering::Relaxed);
         lost
     });
     assert_eq!(lost, 0, "a pinned object was evicted");
+}
+
+struct SetOnDrop<'a>(&'a AtomicBool);
+
+impl Drop for SetOnDrop<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// An unlink may take long, on a disk that discards what was freed. A pin that meets it waits and fails not.
+#[test]
+fn a_pin_outwaits_a_slow_eviction() {
+    const SLOW: Duration = Duration::from_millis(400);
+    let dir = TestDir::new();
+    let (store, pinner) = (open(dir.path()), open(dir.path()));
+    let (evicting, evicts) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let evicted = scope.spawn(|| {
+            store.pins.evict(7, move || {
+                evicting.send(()).unwrap();
+                std::thread::sleep(SLOW);
+                Ok(true)
+            })
+        });
+        evicts.recv().unwrap();
+        pinner.pin(7).unwrap();
+        assert_eq!(evicted.join().unwrap().unwrap(), Evicted::Removed);
+    });
+    assert_eq!(store.pins.evict(7, || Ok(true)).unwrap(), Evicted::PinnedElsewhere);
 }
 
 /// Byte locks of one open file do not exclude each other. Were two threads to evict one object at
