@@ -279,7 +279,20 @@ fn one_that_is_sent_arrives(peer: &mut Peer) {
     peer.say("survived");
 }
 
-/// Each line names a configuration; the answer says whether opening it changed what becomes of SIGBUS.
+/// Whether all I/O threads of this process block SIGBUS.
+fn io_threads_block_it() -> bool {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+    let lanes =
+        tasks.filter(|task| std::fs::read_to_string(task.join("comm")).unwrap().starts_with("nixl-lane"));
+    let mut masks = lanes.map(|task| {
+        let status = std::fs::read_to_string(task.join("status")).unwrap();
+        let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:")).unwrap().trim().to_owned();
+        u64::from_str_radix(&mask, 16).unwrap()
+    });
+    masks.all(|mask| mask & 1 << (libc::SIGBUS - 1) != 0)
+}
+
+/// Each line names a configuration; the answer says whether using it changed what becomes of SIGBUS.
 fn disposition(peer: &mut Peer) {
     let handler = || {
         // SAFETY: sigaction writes the struct before it is used.
@@ -289,14 +302,21 @@ fn disposition(peer: &mut Peer) {
             action.sa_sigaction
         }
     };
+    block_all_signals();
     while let Some(config) = peer.line() {
         let before = handler();
         let store = Store::open(Path::new(&config)).unwrap();
         store.put("key", &chunk::fill("key", 1, CHUNK_BYTES)).unwrap();
         let found = store.get("key", CHUNK_BYTES).unwrap().unwrap();
         assert_eq!(chunk::read("key", &found), Ok(1));
+        // On an I/O thread too.
+        let items = vec![Item::new("key", vec![0; CHUNK_BYTES]), Item::new("none", vec![0; CHUNK_BYTES])];
+        let (_, results) = store.submit(Direction::Get, items, Submit::default()).unwrap().wait();
+        assert_eq!(results[0].1.status, NIXL_STORE_OK);
+        let is_same = handler() == before && io_threads_block_it();
+        assert!(is_blocked(libc::SIGBUS));
         store.close().unwrap();
-        peer.say(if handler() == before { "same" } else { "changed" });
+        peer.say(if is_same { "same" } else { "changed" });
     }
 }
 
@@ -325,6 +345,10 @@ fn more_files_than_are_mapped(peer: &mut Peer) {
         store.put("key", &chunk::fill("key", 1, 4096)).unwrap();
         assert_eq!(chunk::read("key", &store.get("key", 4096).unwrap().unwrap()), Ok(1));
     }
+    // Whoever gets no mapping, or not all, is told.
+    let told = |store: &Store| store.log.matching(NIXL_STORE_LOG_WARN, "not mapped").len();
+    let (mapped, read) = stores.split_at(MAPPINGS_MAX / FILES_OF_A_POOL);
+    assert!(mapped.iter().all(|store| told(store) == 0) && read.iter().all(|store| told(store) == 1));
     // What one gives up the next may have.
     drop(stores.remove(0));
     assert_eq!(mappings().len(), MAPPINGS_MAX - FILES_OF_A_POOL);

@@ -27,25 +27,32 @@ pub struct InlineQueue {
     /// Ends a sleep; who never sleeps in it has none.
     waker: Option<Arc<Event>>,
     done: Option<IoCompletion>,
+    /// The thread is known not to block SIGBUS any more.
+    is_unblocked: bool,
 }
 
 impl InlineQueue {
     /// A queue whose sleep `waker` ends, for the calling thread, which does nothing else.
     pub fn new(waker: Arc<Event>) -> InlineQueue {
-        Unblocked::for_good();
-        InlineQueue { waker: Some(waker), done: None }
+        InlineQueue { waker: Some(waker), done: None, is_unblocked: false }
     }
 
     /// A queue that is only polled, for whoever calls from a thread of his own.
     pub fn polled() -> InlineQueue {
-        InlineQueue { waker: None, done: None }
+        InlineQueue { waker: None, done: None, is_unblocked: false }
     }
 
     /// Reads from the file's mapping. `None`: there is none, or this is not to be had from it.
-    fn read_mapping(&self, request: &IoRequest<'_>) -> Option<usize> {
+    fn read_mapping(&mut self, request: &IoRequest<'_>) -> Option<usize> {
         let mapping = request.mapping.filter(|_| request.direction == IoDirection::Read)?;
-        // The lane's own thread does not block SIGBUS; a caller's, whose queue is only polled, may.
-        mapping.read(request.offset, request.slices, self.waker.is_none())
+        let unblocked = (mapping.can_be_cut() && !self.is_unblocked).then(Unblocked::here);
+        let read = mapping.read(request.offset, request.slices);
+        // A caller's own thread, whose queue is only polled, gets its mask back; a lane's needs none.
+        if let (Some(unblocked), Some(_)) = (unblocked, &self.waker) {
+            unblocked.for_good();
+            self.is_unblocked = true;
+        }
+        read
     }
 }
 

@@ -10,7 +10,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence};
 
 use super::HostSlice;
-use crate::sys::bus_error::{Guarded, Unblocked};
+use crate::sys::bus_error::Guarded;
 use crate::sys::memory_file;
 
 /// All of a file, as long as it was when it was mapped.
@@ -33,7 +33,7 @@ impl std::fmt::Debug for Mapping {
 }
 
 impl Mapping {
-    /// Maps `file`. `None`: it is empty, or too many files are mapped already.
+    /// Maps `file`. `None`: it is empty, or [`GUARDED_MAX`](crate::sys::bus_error::GUARDED_MAX) are mapped already.
     ///
     /// # Errors
     /// What `fstat(2)`, `mmap(2)` or `sigaction(2)` answers.
@@ -66,12 +66,11 @@ impl Mapping {
     /// Copies what the file holds from `offset` on into `slices`, one after the other, and returns the bytes. `None`:
     /// they are not all to be had here, now or ever, and what the slices hold is undefined; the file itself has to say.
     ///
-    /// `may_block`: the calling thread may block SIGBUS, so that this has to see to it.
-    pub fn read(&self, offset: u64, slices: &[HostSlice], may_block: bool) -> Option<usize> {
+    /// Where the file [can be cut](Mapping::can_be_cut) the calling thread must not block SIGBUS.
+    pub fn read(&self, offset: u64, slices: &[HostSlice]) -> Option<usize> {
         if self.is_cut() {
             return None;
         }
-        let _unblocked = (may_block && self.guarded.is_some()).then(Unblocked::here);
         let total = slices.iter().map(|slice| slice.length).sum::<usize>();
         let mut from = usize::try_from(offset).ok()?;
         if from.checked_add(total)? > self.length {
@@ -94,6 +93,11 @@ impl Mapping {
         // The bytes are read before the question is asked.
         fence(Ordering::Acquire);
         (!self.is_cut()).then_some(total)
+    }
+
+    /// Whether somebody could cut the file, so that reading it may raise SIGBUS.
+    pub fn can_be_cut(&self) -> bool {
+        self.guarded.is_some()
     }
 
     fn is_cut(&self) -> bool {

@@ -1,8 +1,8 @@
 //! XXH3 (64 bit, seed 0) of payload blocks: twox-hash's, and an AVX-512 form of the same function.
 //!
 //! Every payload byte passes here twice in its life, so on a fast medium this is the largest cost of the library's own.
-//! twox-hash uses AVX2 at most; 512-bit registers go through a block in the cache 1.7 times as fast (89 beside 53 GB/s). The function is the same to the
-//! last bit (the specification: xxHash, `doc/xxhash_spec.md`), which the tests compare.
+//! twox-hash uses AVX2 at most; 512-bit registers go through a block in the cache 1.7 times as fast (89 beside 53 GB/s).
+//! The function is the same to the last bit (the specification: xxHash, `doc/xxhash_spec.md`), which the tests compare.
 
 use twox_hash::xxhash3_64::Hasher;
 

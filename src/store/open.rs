@@ -209,7 +209,7 @@ fn place(
         let chunk_bytes = chunk_bytes(config, options)?;
         let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, logger)?;
         if maps_files(Medium::Memory) {
-            slots.map_files();
+            slots.map_files(&"the slots in memory");
         }
         return Ok(placed(slots, backend, "static", Medium::Memory, None, chunk_bytes));
     }
@@ -236,11 +236,13 @@ fn place(
     };
     let (pool, recovered) = Pool::open(&path, &name, &parameters, logger)?;
     let mut slots = Slots::on_storage(pool, recovered, policy, logger);
-    if maps_files(medium(&path)) {
-        slots.map_files();
+    // Not before: opening the pool may have made the directory.
+    let medium = medium(&path);
+    if maps_files(medium) {
+        slots.map_files(&path.join(&name).display());
     }
     let alignment = slots.alignment();
-    Ok(placed(slots, backend, "static", medium(&path), alignment, parameters.chunk_bytes))
+    Ok(placed(slots, backend, "static", medium, alignment, parameters.chunk_bytes))
 }
 
 /// What lanes are made of. The trait hides which kind of placement it is.

@@ -15,6 +15,7 @@ use crate::log::Logger;
 use crate::memory::Mapping;
 use crate::metrics::Counter;
 use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, lock};
+use crate::sys::bus_error::GUARDED_MAX;
 use crate::sys::file::DirectAlignment;
 use crate::sys::memory_file;
 
@@ -125,17 +126,21 @@ impl Slots {
         })
     }
 
-    /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files.
-    pub fn map_files(&mut self) {
+    /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files, and a warning says
+    /// why; `place` is how it names them.
+    pub fn map_files(&mut self, place: &dyn std::fmt::Display) {
         for SlotFile { file, mapping } in &mut self.files {
-            *mapping = match Mapping::new(file) {
-                Ok(mapped) => mapped.map(Arc::new),
-                Err(error) => {
-                    self.logger
-                        .warn(format_args!("a slot file in memory cannot be mapped ({error}); it is read"));
-                    None
+            let why = match Mapping::new(file) {
+                Ok(Some(mapped)) => {
+                    *mapping = Some(Arc::new(mapped));
+                    continue;
                 }
+                Ok(None) => format!("{GUARDED_MAX} files are mapped in this process, the most there can be"),
+                Err(error) => error.to_string(),
             };
+            self.logger
+                .warn(format_args!("{place}: not mapped, so gets read the files, which is slower ({why})"));
+            return;
         }
     }
 

@@ -101,9 +101,9 @@ impl Unblocked {
         Unblocked { before: was_blocked.then_some(before) }
     }
 
-    /// The calling thread, for good.
-    pub fn for_good() {
-        std::mem::forget(Unblocked::here());
+    /// Leaves it so.
+    pub fn for_good(mut self) {
+        self.before = None;
     }
 }
 
@@ -118,6 +118,7 @@ impl Drop for Unblocked {
 
 /// Installs the handler, once in a process: a second time might chain it to itself.
 fn install() -> io::Result<()> {
+    // In two steps, because the handler may run as soon as it is there, and has to know who was there before.
     INSTALLED.get_or_try_init(|| {
         let mut previous = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: sigaction writes the struct that it is given, or fails.

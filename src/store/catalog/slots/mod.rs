@@ -183,11 +183,11 @@ impl SlotCatalog {
     }
 
     /// Whether the key is stored. `digest` is that of `key`, here and below.
-    #[inline]
     ///
     /// Answers by a 64-bit hash with a key that is this catalog's secret, so nobody can make up keys that are mistaken for
     /// one another. It errs with a chance of 2^-64 for each stored key in the run of cells that is looked at; a run has a
     /// few, more only where somebody makes up keys of one digest. A read compares the keys themselves.
+    #[inline]
     pub fn contains(&self, digest: u128, key: &[u8]) -> bool {
         let (tag, check) = (tag_of(digest), self.check_of(key));
         self.index.shard(tag).has_check(tag, check)
