@@ -7,13 +7,25 @@
 
 /// cbindgen:ignore
 pub mod backend;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
+pub mod batch;
 pub mod capi;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
+pub mod catalog;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod config;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod error;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
+pub mod lane;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
+pub mod layout;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod log;
@@ -24,12 +36,12 @@ pub mod memory;
 pub mod metrics;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
+pub mod placement;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
 pub mod store;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod sync;
 /// cbindgen:ignore
 pub mod sys;
-/// cbindgen:ignore
-#[forbid(unsafe_code)]
-pub mod transfer;

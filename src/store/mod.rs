@@ -1,20 +1,9 @@
 //! The store: keys in, bytes out. What is where, who may see it, and who moves it.
 
-pub mod catalog;
-pub mod engine;
-pub mod files;
 mod gate;
-pub mod lane;
-#[cfg(all(test, feature = "shuttle"))]
-mod model_tests;
-pub mod objects;
 mod open;
 mod options;
-pub mod placement;
-pub mod pool;
-pub mod record;
 mod regions;
-pub mod slots;
 mod submit;
 
 use std::collections::HashMap;
@@ -22,31 +11,27 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
+use crate::batch::Batch;
+use crate::batch::completion::CompletionQueue;
+use crate::batch::ticket::TicketTable;
 use crate::error::{Error, Result, Status};
 use crate::memory::HostPtr;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
-use crate::transfer::batch::Batch;
-use crate::transfer::completion::CompletionQueue;
-use crate::transfer::ticket::TicketTable;
 
-use self::engine::Shared;
 use self::gate::Gate;
-use self::lane::caller::Carrier;
-use self::placement::{Key, Keys};
-use self::record::EffectiveKey;
 use self::regions::Regions;
+use crate::lane::caller::Carrier;
+use crate::lane::shared::Shared;
+use crate::layout::record::{self, EffectiveKey};
+use crate::placement::{Key, Keys};
 
 pub use self::options::{Capabilities, OpenOptions, Stats, SubmitOptions};
 pub use self::submit::BatchBuilder;
-pub use crate::transfer::batch::{Direction, ItemResult, Wish};
-pub use crate::transfer::completion::Completion;
+pub use crate::batch::BATCH_ITEMS_MAX;
+pub use crate::batch::completion::Completion;
+pub use crate::batch::{Direction, ItemResult, Wish};
+pub use crate::layout::record::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
 
-/// Longest key in bytes.
-pub const KEY_BYTES_MAX: usize = 1024;
-/// Longest namespace in bytes.
-pub const NAMESPACE_BYTES_MAX: usize = 255;
-/// Most items of one batch.
-pub const BATCH_ITEMS_MAX: usize = 65536;
 /// Most segments of one item.
 pub const SEGMENTS_PER_ITEM_MAX: usize = 65536;
 

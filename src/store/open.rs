@@ -7,25 +7,25 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
-use super::engine::Shared;
 use super::gate::Gate;
-use super::lane::caller::Carrier;
-use super::objects::Objects;
-use super::placement::{Keys, Placement};
-use super::pool::{Pool, PoolParameters};
-use super::record;
 use super::regions::Regions;
-use super::slots::Slots;
-use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store, lane};
+use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store};
 use crate::backend::{self, Backend, Medium, REGION_BYTES_MAX};
+use crate::batch::ticket::TicketTable;
 use crate::config::{BackendKind, BufferDevice, Config, Layout};
 use crate::error::{Error, Result, Status};
+use crate::lane::shared::Shared;
+use crate::lane::{self, caller::Carrier};
+use crate::layout::pool::{Pool, PoolParameters};
+use crate::layout::record;
 use crate::memory::Staging;
+use crate::placement::objects::Objects;
+use crate::placement::slots::Slots;
+use crate::placement::{Keys, Placement};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
 use crate::sys::random_u128;
-use crate::transfer::ticket::TicketTable;
 
 /// Bytes of the staging buffer where the configuration names none (LMCache 0.5 forbids
 /// `nixl_buffer_size` with a buffer on the CPU).

@@ -2,9 +2,9 @@
 
 use std::sync::mpsc;
 
-use super::engine::{Command, Shared};
 use crate::backend::{REGION_BYTES_MAX, REGIONS_MAX};
 use crate::error::{Error, Result, Status};
+use crate::lane::shared::{Command, Shared};
 use crate::memory::{HostPtr, HostSlice};
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 

@@ -2,14 +2,14 @@
 
 use std::time::Instant;
 
-use super::record::EffectiveKey;
 use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, invalid};
+use crate::batch::completion::COMPLETIONS_MAX;
+use crate::batch::ticket::{Reserved, TICKETS_MAX};
+use crate::batch::{Batch, Direction, ItemGuard, Notice, Wish};
 use crate::error::{Error, Result, Status};
+use crate::layout::record::EffectiveKey;
 use crate::memory::{MemoryKind, Segment};
 use crate::sync::{Arc, Ordering, lock};
-use crate::transfer::batch::{Batch, Direction, ItemGuard, Notice, Wish};
-use crate::transfer::completion::COMPLETIONS_MAX;
-use crate::transfer::ticket::{Reserved, TICKETS_MAX};
 
 /// Collects the items of a batch before it is submitted.
 pub struct BatchBuilder<'a> {

@@ -17,8 +17,8 @@ use std::process::{Command, Output};
 
 use nixl_store::config::Layout;
 use nixl_store::error::Status;
+use nixl_store::layout::files::{FileStore, ObjectName, Proof};
 use nixl_store::log::Logger;
-use nixl_store::store::files::{FileStore, ObjectName, Proof};
 
 const GOLDEN: &str = include_str!("names.tsv");
 /// What the script ends with when there is no package to ask.

@@ -1,0 +1,351 @@
+//! A batch of puts or gets: what was asked, how each item ended, and the wait for the last one.
+//!
+//! The submitter fills a batch while it is alone with it; then it is shared, read-only but for
+//! the items' results and the count of those not done. Each unfinished item is represented by one
+//! [`ItemGuard`]; however a guard goes, its item ends, so no panic or early return can leave a
+//! waiter behind.
+
+use std::ops::Range;
+use std::time::{Duration, Instant};
+
+use super::completion::CompletionQueue;
+use crate::error::Status;
+use crate::memory::Segment;
+use crate::sync::{
+    Arc, AtomicBool, AtomicI32, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock,
+};
+
+/// Most items of one batch.
+pub const BATCH_ITEMS_MAX: usize = 65536;
+/// Messages that one batch keeps; whoever reads more than a few reads the statuses.
+pub const MESSAGES_MAX: usize = 8;
+
+/// Which way the bytes of a batch go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Direction {
+    /// Storage to memory.
+    #[default]
+    Get,
+    /// Memory to storage.
+    Put,
+}
+
+/// How one item ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ItemResult {
+    /// Its status.
+    pub status: Status,
+    /// The OS error number behind it, else 0.
+    pub os_error: i32,
+    /// Payload bytes moved.
+    pub bytes: u64,
+    /// Length of the stored object where it is known, else 0.
+    pub object_length: u64,
+}
+
+impl ItemResult {
+    /// An end that moved nothing.
+    pub fn of(status: Status) -> ItemResult {
+        ItemResult { status, os_error: 0, bytes: 0, object_length: 0 }
+    }
+
+    /// A failure with the OS error behind it.
+    pub fn failed(status: Status, os_error: i32) -> ItemResult {
+        ItemResult { status, os_error, bytes: 0, object_length: 0 }
+    }
+}
+
+/// What an item asks for beside the plain transfer of a whole object.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wish {
+    /// A get of a range: its first byte in the object.
+    pub range_offset: Option<u64>,
+    /// A get that takes an object of any other length than its memory's for not found.
+    pub exact: bool,
+    /// A put that leaves a stored object as it is and moves nothing.
+    pub keep: bool,
+}
+
+/// What was asked for one key.
+#[derive(Debug)]
+pub struct Item {
+    /// Digest of the effective key.
+    pub digest: u128,
+    /// What was asked for beside the plain transfer.
+    pub wish: Wish,
+    /// Bytes of all segments.
+    pub length: usize,
+    key: Range<usize>,
+    segments: Range<usize>,
+    status: AtomicI32,
+    os_error: AtomicI32,
+    bytes: AtomicU64,
+    object_length: AtomicU64,
+}
+
+/// Where a batch reports its end, beside waking those who wait for it.
+#[derive(Debug, Clone)]
+pub struct Notice {
+    /// The queue.
+    pub queue: Arc<CompletionQueue>,
+    /// The submitter's word.
+    pub user_data: u64,
+}
+
+/// A batch. See the module.
+#[derive(Debug, Default)]
+pub struct Batch {
+    /// Which way.
+    pub direction: Direction,
+    /// When items not yet started are given up.
+    pub deadline: Option<Instant>,
+    /// Its number in the ticket table.
+    pub ticket: u64,
+    /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
+    pub notice: Mutex<Option<Notice>>,
+    items: Vec<Item>,
+    segments: Vec<Segment>,
+    keys: Vec<u8>,
+    /// Room for whoever compares the segments before the batch is submitted; kept like the rest.
+    pub ranges: Vec<(usize, usize)>,
+    cancelled: AtomicBool,
+    remaining: AtomicU32,
+    messages: Mutex<Vec<(u32, String)>>,
+    done: Mutex<bool>,
+    done_changed: Condvar,
+}
+
+impl Batch {
+    /// Empties it for another use, keeping its memory.
+    pub fn reset(&mut self, direction: Direction) {
+        self.direction = direction;
+        self.deadline = None;
+        self.ticket = 0;
+        *lock(&self.notice) = None;
+        self.items.clear();
+        self.segments.clear();
+        self.keys.clear();
+        lock(&self.messages).clear();
+        self.cancelled = AtomicBool::new(false);
+        self.remaining = AtomicU32::new(0);
+        *lock(&self.done) = false;
+    }
+
+    /// Starts an item.
+    pub fn push_item(&mut self, digest: u128, effective_key: &[u8], wish: Wish) {
+        let key = self.keys.len()..self.keys.len() + effective_key.len();
+        self.keys.extend_from_slice(effective_key);
+        self.items.push(Item {
+            digest,
+            wish,
+            length: 0,
+            key,
+            segments: self.segments.len()..self.segments.len(),
+            status: AtomicI32::new(Status::InProgress.code()),
+            os_error: AtomicI32::new(0),
+            bytes: AtomicU64::new(0),
+            object_length: AtomicU64::new(0),
+        });
+        *self.remaining.get_mut() += 1;
+    }
+
+    /// Adds a segment to the item started last. False if there is none or its length overflows.
+    #[must_use]
+    pub fn push_segment(&mut self, segment: Segment) -> bool {
+        let Some(item) = self.items.last_mut() else {
+            return false;
+        };
+        let Some(length) = item.length.checked_add(segment.length) else {
+            return false;
+        };
+        item.length = length;
+        self.segments.push(segment);
+        item.segments.end = self.segments.len();
+        true
+    }
+
+    /// Items.
+    pub fn len(&self) -> usize {
+        self.items.len()
+    }
+
+    /// Segments of all items.
+    pub fn segment_count(&self) -> usize {
+        self.segments.len()
+    }
+
+    /// Whether it has no items.
+    pub fn is_empty(&self) -> bool {
+        self.items.is_empty()
+    }
+
+    /// One item.
+    pub fn item(&self, index: u32) -> &Item {
+        &self.items[index as usize]
+    }
+
+    /// All items.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// The effective key of an item.
+    pub fn key(&self, item: &Item) -> &[u8] {
+        &self.keys[item.key.clone()]
+    }
+
+    /// The memory of an item.
+    pub fn segments(&self, item: &Item) -> &[Segment] {
+        &self.segments[item.segments.clone()]
+    }
+
+    /// Asks that items not yet started end.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Relaxed);
+    }
+
+    /// Why an item should not be started any more, if so.
+    pub fn stopped(&self) -> Option<Status> {
+        if self.cancelled.load(Ordering::Relaxed) {
+            return Some(Status::Cancelled);
+        }
+        let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
+        late.then_some(Status::TimedOut)
+    }
+
+    /// Whether all items have ended.
+    pub fn is_done(&self) -> bool {
+        self.remaining.load(Ordering::Acquire) == 0
+    }
+
+    /// Waits until all items have ended, or the time is up. True if they have.
+    pub fn wait(&self, timeout: Option<Duration>) -> bool {
+        if self.is_done() {
+            return true;
+        }
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let mut done = lock(&self.done);
+        while !*done {
+            done = match deadline {
+                None => self.done_changed.wait(done).unwrap_or_else(std::sync::PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return self.is_done();
+                    }
+                    let waited = self.done_changed.wait_timeout(done, left);
+                    waited.unwrap_or_else(std::sync::PoisonError::into_inner).0
+                }
+            };
+        }
+        true
+    }
+
+    /// How an item ended; `InProgress` while it has not.
+    pub fn result(&self, item: &Item) -> ItemResult {
+        let status = status_from_code(item.status.load(Ordering::Acquire));
+        ItemResult {
+            status,
+            os_error: item.os_error.load(Ordering::Relaxed),
+            bytes: item.bytes.load(Ordering::Relaxed),
+            object_length: item.object_length.load(Ordering::Relaxed),
+        }
+    }
+
+    /// What there is to say about items that failed: number and text, at most [`MESSAGES_MAX`] of them.
+    pub fn messages(&self) -> MutexGuard<'_, Vec<(u32, String)>> {
+        lock(&self.messages)
+    }
+
+    /// Whether an item's memory lies in this range of addresses.
+    pub fn uses(&self, range: &Range<usize>) -> bool {
+        let overlaps = |segment: &Segment| {
+            let start = segment.pointer.addr();
+            start < range.end && range.start < start.saturating_add(segment.length)
+        };
+        self.segments.iter().any(overlaps)
+    }
+
+    /// The status of the whole: the first error, else `NotFound` if any item was not found, else `Ok`.
+    pub fn summary(&self) -> Status {
+        if !self.is_done() {
+            return Status::InProgress;
+        }
+        let mut summary = Status::Ok;
+        for item in &self.items {
+            let status = status_from_code(item.status.load(Ordering::Acquire));
+            if status.is_error() {
+                return status;
+            }
+            if status != Status::Ok {
+                summary = status;
+            }
+        }
+        summary
+    }
+
+    fn finish(&self, index: u32, result: ItemResult) {
+        let item = self.item(index);
+        item.os_error.store(result.os_error, Ordering::Relaxed);
+        item.bytes.store(result.bytes, Ordering::Relaxed);
+        item.object_length.store(result.object_length, Ordering::Relaxed);
+        item.status.store(result.status.code(), Ordering::Release);
+        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+            if let Some(notice) = lock(&self.notice).take() {
+                notice.queue.push(self.ticket, notice.user_data, self.summary());
+            }
+            *lock(&self.done) = true;
+            self.done_changed.notify_all();
+        }
+    }
+}
+
+/// The right and duty to end one item.
+#[derive(Debug)]
+pub struct ItemGuard {
+    batch: Option<Arc<Batch>>,
+    index: u32,
+}
+
+impl ItemGuard {
+    /// Guards item `index`; there must be one guard for each item.
+    pub fn new(batch: Arc<Batch>, index: u32) -> ItemGuard {
+        ItemGuard { batch: Some(batch), index }
+    }
+
+    /// The batch and the item's number in it; `None` only after `finish`, which consumes the guard.
+    pub fn parts(&self) -> Option<(&Batch, &Item, u32)> {
+        self.batch.as_deref().map(|batch| (batch, batch.item(self.index), self.index))
+    }
+
+    /// Keeps the text that says why the item fails, if there is room.
+    pub fn explain(&self, text: impl FnOnce() -> String) {
+        if let Some(batch) = &self.batch {
+            let mut messages = batch.messages();
+            if messages.len() < MESSAGES_MAX {
+                messages.push((self.index, text()));
+            }
+        }
+    }
+
+    /// Ends the item.
+    pub fn finish(mut self, result: ItemResult) {
+        if let Some(batch) = self.batch.take() {
+            batch.finish(self.index, result);
+        }
+    }
+}
+
+impl Drop for ItemGuard {
+    /// A guard that goes without `finish` goes in a panic's unwinding or with a poisoned store.
+    fn drop(&mut self) {
+        if let Some(batch) = self.batch.take() {
+            batch.finish(self.index, ItemResult::of(Status::Poisoned));
+        }
+    }
+}
+
+/// The status with this number; a number that is none is a bug here, not in the caller.
+fn status_from_code(code: i32) -> Status {
+    Status::from_code(code).unwrap_or(Status::Internal)
+}

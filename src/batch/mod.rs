@@ -1,0 +1,9 @@
+//! What was asked for: the items of a batch, the ticket that stands for it, and how its end is made known.
+
+pub mod completion;
+mod items;
+#[cfg(all(test, feature = "shuttle"))]
+mod model_tests;
+pub mod ticket;
+
+pub use items::{BATCH_ITEMS_MAX, Batch, Direction, Item, ItemGuard, ItemResult, Notice, Wish};

@@ -1,0 +1,20 @@
+//! What is stored, and what leaves when room is needed. Pure memory; no I/O is done here.
+//!
+//! Two catalogs share the eviction order, the record of uses and the sharded index:
+//! [`SlotCatalog`] is the truth about a static pool that this process owns; [`FileCatalog`] is what
+//! this process knows of files that others share.
+
+mod arena;
+mod index;
+mod objects;
+mod order;
+mod slots;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod testing;
+mod touches;
+
+pub use objects::{FILES_MAX, FileCatalog, FileGauges, FileReservation, RoomRefused, Victim};
+pub use slots::{
+    Cleanups, Cleared, DirtySlot, Gauges, Lease, Published, Release, Remove, Reservation, Reserve, SLOTS_MAX,
+    SlotCatalog, StoredEntry,
+};

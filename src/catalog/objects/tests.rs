@@ -1,0 +1,340 @@
+#![cfg(not(feature = "shuttle"))]
+
+use super::*;
+use crate::catalog::testing::{Lcg, NaiveOrder, POLICIES};
+use crate::catalog::touches::PENDING_MAX;
+
+/// Ids spread like digests, from a small number.
+fn id(n: u64) -> u128 {
+    twox_hash::XxHash3_128::oneshot(&n.to_le_bytes())
+}
+
+fn ids(victims: &[Victim]) -> Vec<u128> {
+    victims.iter().map(|victim| victim.id).collect()
+}
+
+/// Checks the sums against what the index holds.
+fn audit(catalog: &FileCatalog) {
+    let books = catalog.books();
+    let (mut keys, mut bytes, mut evictable, mut pinned) = (0, 0, 0, 0);
+    for (node, _) in books.order.oldest_first() {
+        let tag = books.tag(node);
+        let table = catalog.index.shard(tag);
+        let entry =
+            Entry::unpack(table.get(tag, entry::is_node(node)).expect("a file in the order is known"));
+        let stays = entry.pins > 0 || books.is_held(node);
+        assert_eq!(books.order.is_parked(node), stays);
+        keys += 1;
+        bytes += u128::from(entry.bytes);
+        pinned += u64::from(entry.pins > 0);
+        evictable += if stays { 0 } else { u128::from(entry.bytes) };
+    }
+    assert_eq!(
+        (books.keys, books.bytes, books.bytes_evictable, books.keys_pinned),
+        (keys, bytes, evictable, pinned)
+    );
+    assert_eq!(catalog.index.len(), keys as usize);
+}
+
+/// Files are put, seen, used, pinned and forgotten at random. Which leaves first must be what a list
+/// kept by hand says, under each policy, and the sums must stay right.
+#[test]
+fn files_leave_in_the_order_of_the_naive_model() {
+    for policy in POLICIES {
+        for seed in 0..20 {
+            let mut random = Lcg::new(seed);
+            let catalog = FileCatalog::new(policy, None);
+            let mut model = NaiveOrder::new(policy);
+            let mut pins = [None::<u32>; 10];
+            for step in 0..500 {
+                let n = random.below(10);
+                let known = &mut pins[n as usize];
+                let bytes = random.below(1000);
+                let place = format!("{policy:?} seed {seed} step {step}");
+                match random.below(9) {
+                    0 => {
+                        catalog.observe(id(n), None, bytes);
+                        if known.is_none() {
+                            *known = Some(0);
+                            model.put(n);
+                        }
+                    }
+                    1 => {
+                        let (reservation, victims) = catalog.reserve(bytes).expect("there is no limit");
+                        assert!(victims.is_empty());
+                        catalog.commit(reservation, id(n), None, bytes);
+                        model.remove(n);
+                        match *known.get_or_insert(0) {
+                            0 => model.put(n),
+                            _ => model.put_parked(n),
+                        }
+                    }
+                    2 => {
+                        assert_eq!(catalog.forget(id(n)), known.take().is_some(), "{place}");
+                        model.remove(n);
+                    }
+                    3 => {
+                        assert_eq!(catalog.pin(id(n)), known.is_some(), "{place}");
+                        if let Some(pins) = known {
+                            *pins += 1;
+                            model.park(n);
+                        }
+                    }
+                    4 => {
+                        assert_eq!(catalog.unpin(id(n)), known.is_some_and(|pins| pins > 0), "{place}");
+                        if let Some(pins @ 1..) = known {
+                            *pins -= 1;
+                            if *pins == 0 {
+                                model.unpark(n);
+                            }
+                        }
+                    }
+                    5 if step % 5 == 0 => {
+                        let victims = catalog.evict_at_least(1);
+                        let expected = model.victims();
+                        for (victim, n) in victims.iter().zip(&expected) {
+                            assert_eq!(victim.id, id(*n), "{place}");
+                            model.remove(*n);
+                            pins[*n as usize] = None;
+                        }
+                        assert_eq!(victims.is_empty(), expected.is_empty(), "{place}");
+                    }
+                    _ => {
+                        assert_eq!(catalog.touch(id(n)), known.is_some(), "{place}");
+                        model.touch(n);
+                    }
+                }
+                for (n, known) in (0..).zip(&pins) {
+                    assert_eq!(catalog.contains(id(n)), known.is_some(), "{place} file {n}");
+                }
+            }
+            audit(&catalog);
+        }
+    }
+}
+
+/// Puts of random sizes begin, complete and fail in a store with a capacity. What is stored and under
+/// way must never exceed it, and a refusal must not cost anyone a file.
+#[test]
+fn the_capacity_is_never_exceeded() {
+    for seed in 0..40 {
+        let mut random = Lcg::new(seed);
+        let capacity = 1000;
+        let catalog = FileCatalog::new(POLICIES[seed as usize % 4], Some(capacity));
+        let mut open = Vec::new();
+        for _ in 0..800 {
+            let n = random.below(12);
+            match random.below(8) {
+                0..=2 => {
+                    let bytes = random.below(capacity + 50);
+                    let before = catalog.gauges();
+                    match catalog.reserve(bytes) {
+                        Ok((reservation, _)) => open.push((reservation, bytes)),
+                        Err(refused) => {
+                            assert_eq!(refused == RoomRefused::TooLarge, bytes > capacity);
+                            assert_eq!(catalog.gauges(), before);
+                        }
+                    }
+                }
+                3 | 4 if !open.is_empty() => {
+                    let (reservation, bytes) = open.swap_remove(random.below(open.len() as u64) as usize);
+                    catalog.commit(reservation, id(n), None, bytes);
+                }
+                5 if !open.is_empty() => {
+                    let (reservation, _) = open.swap_remove(random.below(open.len() as u64) as usize);
+                    catalog.cancel(reservation);
+                }
+                6 => drop(catalog.pin(id(n))),
+                _ => drop(catalog.unpin(id(n))),
+            }
+            let gauges = catalog.gauges();
+            assert!(gauges.bytes + gauges.bytes_in_flight <= capacity, "seed {seed}: {gauges:?}");
+            assert_eq!(catalog.excess_bytes(), 0);
+            audit(&catalog);
+        }
+    }
+}
+
+/// Three different answers for three different things to do: give up, try again later, unpin.
+#[test]
+fn a_refusal_says_why() {
+    let catalog = FileCatalog::new(CachePolicy::Lru, Some(100));
+    assert_eq!(catalog.reserve(101).expect_err("it cannot fit"), RoomRefused::TooLarge);
+    let (under_way, _) = catalog.reserve(60).expect("the store is empty");
+    assert_eq!(catalog.reserve(60).expect_err("the other put is there"), RoomRefused::Busy);
+    catalog.commit(under_way, id(1), None, 60);
+    assert!(catalog.pin(id(1)));
+    assert_eq!(catalog.reserve(60).expect_err("it is pinned"), RoomRefused::Full);
+    assert!(catalog.unpin(id(1)));
+    let (reservation, victims) = catalog.reserve(60).expect("it may go now");
+    assert_eq!(ids(&victims), [id(1)]);
+    catalog.cancel(reservation);
+    assert_eq!(catalog.gauges(), FileGauges::default());
+}
+
+/// A victim pinned by another process comes back. The search goes on to others, ends when there are
+/// none, and later searches try the victim again: the other process may have let go of it. Under
+/// MRU, what came back last would be the first to be named again.
+#[test]
+fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
+    for policy in POLICIES {
+        let catalog = FileCatalog::new(policy, Some(30));
+        for n in 0..3 {
+            catalog.observe(id(n), Some("name"), 10);
+        }
+        let (reservation, mut victims) = catalog.reserve(10).expect("all may go");
+        let mut seen = Vec::new();
+        let refused = loop {
+            for victim in victims.drain(..) {
+                assert!(!seen.contains(&victim.id), "{policy:?}: named twice");
+                assert_eq!(victim.name.as_deref(), Some("name"));
+                seen.push(victim.id);
+                catalog.put_back(victim);
+                audit(&catalog);
+            }
+            match catalog.make_room(&reservation) {
+                Ok(more) if more.is_empty() => panic!("{policy:?}: there is no room yet"),
+                Ok(more) => victims = more,
+                Err(refused) => break refused,
+            }
+        };
+        assert_eq!((refused, seen.len()), (RoomRefused::Full, 3), "{policy:?}");
+        catalog.cancel(reservation);
+        assert_eq!(catalog.gauges().bytes, 30);
+
+        let (reservation, victims) = catalog.reserve(10).expect("they are tried again");
+        assert_eq!(victims.len(), 1);
+        catalog.commit(reservation, id(7), None, 10);
+        audit(&catalog);
+    }
+}
+
+/// A file that is held elsewhere and pinned here stays after either ends.
+#[test]
+fn held_and_pinned_files_stay_until_both_end() {
+    let catalog = FileCatalog::new(CachePolicy::Lru, Some(10));
+    catalog.observe(id(1), None, 10);
+    let (reservation, mut victims) = catalog.reserve(10).expect("it may go");
+    catalog.put_back(victims.pop().expect("one had to go"));
+    assert!(catalog.pin(id(1)) && catalog.unpin(id(1)));
+    audit(&catalog);
+    assert!(catalog.pin(id(1)));
+    assert_eq!(catalog.make_room(&reservation).expect_err("it is held"), RoomRefused::Full);
+    assert_eq!(catalog.make_room(&reservation).expect_err("it is pinned"), RoomRefused::Full);
+    audit(&catalog);
+    assert!(catalog.unpin(id(1)));
+    assert_eq!(ids(&catalog.make_room(&reservation).expect("it may go")), [id(1)]);
+    audit(&catalog);
+}
+
+/// A scan sees files that are known: that is no use of them. A put of one is.
+#[test]
+fn seeing_a_file_again_is_no_use_of_it() {
+    let catalog = FileCatalog::new(CachePolicy::Lru, None);
+    for n in 0..3 {
+        catalog.observe(id(n), None, 10);
+    }
+    catalog.observe(id(0), None, 15);
+    let (reservation, _) = catalog.reserve(20).expect("there is no limit");
+    catalog.commit(reservation, id(1), None, 20);
+    assert_eq!(
+        (catalog.length(id(0)), catalog.length(id(1)), catalog.length(id(9))),
+        (Some(15), Some(20), None)
+    );
+    assert_eq!(catalog.gauges().bytes, 45);
+    let victims = catalog.evict_at_least(u64::MAX);
+    assert_eq!(ids(&victims), [id(0), id(2), id(1)]);
+    assert_eq!(catalog.gauges(), FileGauges::default());
+}
+
+/// In the layout where names are not made from digests, the victim's name is all that tells its file.
+#[test]
+fn names_stay_with_their_files() {
+    let catalog = FileCatalog::new(CachePolicy::Fifo, None);
+    catalog.observe(id(1), Some("first"), 1);
+    catalog.observe(id(2), None, 1);
+    catalog.observe(id(3), Some("third"), 1);
+    catalog.observe(id(2), Some("second"), 1);
+    catalog.observe(id(3), Some("renamed to something longer"), 1);
+    catalog.observe(id(1), None, 2);
+    catalog.observe(id(4), Some(&"x".repeat(10_000)), 1);
+    audit(&catalog);
+    let victims = catalog.evict_at_least(u64::MAX);
+    let names: Vec<_> = victims.iter().map(|victim| victim.name.as_deref()).collect();
+    assert_eq!(names, [Some("first"), Some("second"), Some("renamed to something longer"), None]);
+}
+
+/// Memory is bounded: beyond the limit the oldest file is forgotten, which shows. A put into a store
+/// with a capacity has it evicted instead, so that nothing stays on storage uncounted.
+#[test]
+fn no_more_files_are_remembered_than_allowed() {
+    let catalog = FileCatalog::with_files_max(CachePolicy::Lru, Some(1000), 3);
+    for n in 0..5 {
+        catalog.observe(id(n), None, 1);
+        audit(&catalog);
+    }
+    assert!(!catalog.contains(id(1)) && catalog.contains(id(2)) && catalog.contains(id(4)));
+    assert_eq!((catalog.gauges().keys, catalog.gauges().forgotten), (3, 2));
+
+    let (reservation, victims) = catalog.reserve(1).expect("there is room");
+    assert_eq!(ids(&victims), [id(2)]);
+    catalog.commit(reservation, id(5), None, 1);
+    assert_eq!((catalog.gauges().keys, catalog.gauges().forgotten), (3, 2));
+
+    for n in 3..6 {
+        assert!(catalog.pin(id(n)));
+    }
+    catalog.observe(id(6), None, 1);
+    assert!(!catalog.contains(id(6)), "all that is remembered is pinned");
+    assert_eq!((catalog.gauges().keys, catalog.gauges().forgotten), (3, 3));
+    audit(&catalog);
+}
+
+/// Uses are noted by the place in the order. A use of a file that has left must not count for the
+/// file that got its place, and none may be dropped.
+#[test]
+fn uses_count_for_their_file_only() {
+    let catalog = FileCatalog::new(CachePolicy::Lfu, None);
+    catalog.observe(id(1), None, 1);
+    (0..5).for_each(|_| assert!(catalog.touch(id(1))));
+    assert!(catalog.forget(id(1)));
+    catalog.observe(id(2), None, 1);
+    catalog.observe(id(3), None, 1);
+    (0..PENDING_MAX + 3).for_each(|_| assert!(catalog.touch(id(3))));
+    (0..PENDING_MAX + 2).for_each(|_| assert!(catalog.touch(id(2))));
+    assert_eq!(ids(&catalog.evict_at_least(1)), [id(2)]);
+    assert_eq!(ids(&catalog.evict_at_least(1)), [id(3)]);
+    assert!(catalog.evict_at_least(1).is_empty());
+}
+
+/// Many threads work on the same few files; afterwards the sums must still be those of the files.
+#[test]
+fn sums_hold_under_concurrency() {
+    let catalog = FileCatalog::new(CachePolicy::Lru, Some(500));
+    std::thread::scope(|scope| {
+        for seed in 0..4 {
+            let catalog = &catalog;
+            scope.spawn(move || {
+                let mut random = Lcg::new(seed);
+                for _ in 0..5000 {
+                    let n = random.below(20);
+                    match random.below(6) {
+                        0 | 1 => {
+                            if let Ok((reservation, victims)) = catalog.reserve(100) {
+                                if random.below(4) == 0 {
+                                    victims.into_iter().for_each(|victim| catalog.put_back(victim));
+                                }
+                                catalog.commit(reservation, id(n), None, random.below(100));
+                            }
+                        }
+                        2 => drop(catalog.forget(id(n))),
+                        3 => drop(catalog.pin(id(n)) && catalog.unpin(id(n))),
+                        _ => drop(catalog.touch(id(n))),
+                    }
+                }
+            });
+        }
+    });
+    audit(&catalog);
+    assert_eq!(catalog.gauges().bytes_in_flight, 0);
+}

@@ -1,0 +1,235 @@
+//! The books of a static pool: what state each slot is in, which slots are free, in which order keys
+//! leave, and which outdated records may still be on storage. All of it is behind one mutex that is
+//! never held across I/O; the catalog's methods move slots from state to state.
+
+use std::collections::HashSet;
+
+use crate::catalog::order::Order;
+use crate::config::CachePolicy;
+
+use super::ghosts::Ghosts;
+use super::{Cleanups, DirtySlot, Gauges};
+
+/// End of the free list.
+const NIL: u32 = u32::MAX;
+
+/// Where a slot is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(super) enum State {
+    /// May be handed to a put. Holds no valid record on storage.
+    Free,
+    /// A put is writing it.
+    Reserved,
+    /// Holds the current bytes of a key.
+    Live,
+    /// Its key was removed; readers remain.
+    Removed,
+    /// Its key was published elsewhere; readers remain.
+    Replaced,
+    /// Its key was removed, and an older record of that key must be cleaned first.
+    Waiting,
+    /// Handed out as a [`DirtySlot`].
+    Cleaning,
+    /// Out of service.
+    Quarantined,
+}
+
+const STATES: usize = State::Quarantined as usize + 1;
+
+pub(super) struct Ledger {
+    pub(super) order: Order,
+    pub(super) ghosts: Ghosts,
+    pub(super) next_generation: u64,
+    /// Payload bytes of live slots. Wide enough for any sum of lengths read from storage.
+    pub(super) bytes: u128,
+    pub(super) keys_pinned: u64,
+    states: Box<[State]>,
+    counts: [u32; STATES],
+    /// The tag of a slot's key; of a free slot, the next on the free list.
+    words: Box<[u32]>,
+    /// Slots returned to the free list, last in first out.
+    free_head: u32,
+    /// Free slots from here on were never handed out and are not on the free list.
+    fresh: u32,
+    /// Slots whose bytes proved wrong: not to be used again once they are clean.
+    doomed: HashSet<u32>,
+}
+
+impl Ledger {
+    pub(super) fn new(slots: u32, policy: CachePolicy) -> Ledger {
+        let mut counts = [0; STATES];
+        counts[State::Free as usize] = slots;
+        Ledger {
+            order: Order::new(policy, slots as usize),
+            ghosts: Ghosts::new(),
+            next_generation: 1,
+            bytes: 0,
+            keys_pinned: 0,
+            states: vec![State::Free; slots as usize].into_boxed_slice(),
+            counts,
+            words: vec![0; slots as usize].into_boxed_slice(),
+            free_head: NIL,
+            fresh: 0,
+            doomed: HashSet::new(),
+        }
+    }
+
+    /// Takes a free slot for a put.
+    pub(super) fn take_free(&mut self) -> Option<u32> {
+        let slot = if self.free_head != NIL {
+            let slot = self.free_head;
+            self.free_head = self.words[slot as usize];
+            slot
+        } else {
+            // Slots that recovery filled or withheld lie among the fresh ones.
+            let ahead =
+                self.states.get(self.fresh as usize..)?.iter().position(|&state| state == State::Free);
+            let slot = self.fresh + ahead? as u32;
+            self.fresh = slot + 1;
+            slot
+        };
+        self.set(slot, State::Reserved);
+        Some(slot)
+    }
+
+    /// Puts a slot without a valid record on the free list.
+    pub(super) fn give_free(&mut self, slot: u32) {
+        self.set(slot, State::Free);
+        self.words[slot as usize] = self.free_head;
+        self.free_head = slot;
+    }
+
+    /// Takes a slot that was never handed out, for recovery. False if it is not such a slot.
+    pub(super) fn claim_fresh(&mut self, slot: u32, state: State) -> bool {
+        let fresh = slot >= self.fresh && self.states.get(slot as usize) == Some(&State::Free);
+        if fresh {
+            self.set(slot, state);
+        }
+        fresh
+    }
+
+    pub(super) fn state(&self, slot: u32) -> State {
+        self.states[slot as usize]
+    }
+
+    pub(super) fn set(&mut self, slot: u32, state: State) {
+        let old = std::mem::replace(&mut self.states[slot as usize], state);
+        self.counts[old as usize] -= 1;
+        self.counts[state as usize] += 1;
+    }
+
+    /// The tag of the key that is, or was last, in a slot that is not free.
+    pub(super) fn tag(&self, slot: u32) -> u32 {
+        self.words[slot as usize]
+    }
+
+    pub(super) fn set_tag(&mut self, slot: u32, tag: u32) {
+        self.words[slot as usize] = tag;
+    }
+
+    /// The slot must not be used again once it is clean.
+    pub(super) fn doom(&mut self, slot: u32) {
+        self.doomed.insert(slot);
+    }
+
+    /// Whether slots are on their way to being free or evictable without anyone's further call.
+    pub(super) fn in_motion(&self) -> bool {
+        [State::Reserved, State::Removed, State::Replaced, State::Waiting, State::Cleaning]
+            .into_iter()
+            .any(|state| self.counts[state as usize] > 0)
+    }
+
+    /// Hands out a slot for cleaning.
+    pub(super) fn send_to_cleaning(&mut self, slot: u32) -> DirtySlot {
+        self.set(slot, State::Cleaning);
+        DirtySlot(slot)
+    }
+
+    /// A slot whose key is gone has no reader any more. Hands it out for cleaning, unless an older
+    /// record of its key must be cleaned first: then the slot waits, and comes out of
+    /// [`Ledger::settle`]. If that older record can never be cleaned, neither may this one: it stays
+    /// on storage as the key's newest, out of service.
+    pub(super) fn last_reader_gone(&mut self, slot: u32) -> Option<DirtySlot> {
+        if self.state(slot) == State::Removed && self.ghosts.ahead_of(slot).next().is_some() {
+            let never = self.ghosts.ahead_of(slot).any(|other| self.state(other) == State::Quarantined);
+            if never {
+                self.withdraw(slot);
+            } else {
+                self.set(slot, State::Waiting);
+            }
+            return None;
+        }
+        Some(self.send_to_cleaning(slot))
+    }
+
+    /// The slot holds no outdated record any more. Returns slots that waited for that.
+    pub(super) fn settle(&mut self, slot: u32) -> Cleanups {
+        // The first in a tag's queue has nothing more to wait for, and every other still has.
+        Cleanups(self.ghosts.settle(slot).map(|next| {
+            let next = next.filter(|&next| self.state(next) == State::Waiting)?;
+            Some(self.send_to_cleaning(next))
+        }))
+    }
+
+    /// Puts a cleaned slot back into service, unless it is doomed.
+    pub(super) fn cleaned(&mut self, slot: u32) -> Cleanups {
+        if self.doomed.remove(&slot) {
+            self.set(slot, State::Quarantined);
+        } else {
+            self.give_free(slot);
+        }
+        self.settle(slot)
+    }
+
+    /// Gives up a slot that cannot be cleaned, and those that waited for it.
+    pub(super) fn give_up(&mut self, slot: u32) {
+        self.withdraw(slot);
+        let waiting: Vec<u32> =
+            self.ghosts.behind(slot).filter(|&other| self.state(other) == State::Waiting).collect();
+        for other in waiting {
+            self.withdraw(other);
+        }
+    }
+
+    /// Takes a slot out of service for good.
+    fn withdraw(&mut self, slot: u32) {
+        self.doomed.remove(&slot);
+        self.set(slot, State::Quarantined);
+    }
+
+    pub(super) fn gauges(&self) -> Gauges {
+        let count = |state: State| self.counts[state as usize];
+        Gauges {
+            keys: count(State::Live),
+            bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),
+            keys_pinned: self.keys_pinned,
+            slots_free: count(State::Free),
+            slots_reserved: count(State::Reserved),
+            slots_leaving: count(State::Removed)
+                + count(State::Replaced)
+                + count(State::Waiting)
+                + count(State::Cleaning),
+            slots_quarantined: count(State::Quarantined),
+        }
+    }
+
+    /// Length of the free list, never-used slots included, and whether every slot on it is free.
+    #[cfg(test)]
+    pub(super) fn audit_free(&self) -> (u32, bool) {
+        let mut length = 0;
+        let mut sound = true;
+        let mut slot = self.free_head;
+        while slot != NIL && length <= self.states.len() as u32 {
+            sound &= self.state(slot) == State::Free && slot < self.fresh;
+            length += 1;
+            slot = self.words[slot as usize];
+        }
+        let fresh = self.states[self.fresh as usize..].iter().filter(|&&state| state == State::Free).count();
+        (length + fresh as u32, sound)
+    }
+}
+
+/// Memory for each slot, for the catalog's estimate.
+#[cfg(all(test, not(feature = "shuttle")))]
+pub(super) const SLOT_BYTES: usize = size_of::<State>() + size_of::<u32>();

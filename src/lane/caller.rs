@@ -1,0 +1,80 @@
+//! A lane that the calling thread drives itself, for a blocking call on one small object.
+//!
+//! Handing such an item to an I/O thread and back costs two wake-ups, more than all else that the library does for
+//! it. Here the caller's own thread walks the same path with system calls that block. Large objects are better off
+//! with the I/O threads, which keep several requests under way.
+
+use super::Lane;
+use crate::backend::{IoCompletion, IoQueue, Medium, Wait};
+use crate::batch::ItemGuard;
+use crate::lane::shared::Shared;
+use crate::placement::Placement;
+use crate::sync::{Arc, thread};
+
+/// Largest object carried to and from a device, in bytes: one request.
+const DEVICE_BYTES_MAX: u64 = 1 << 20;
+
+/// Something that does an item's work on the thread that asks.
+pub(crate) trait Carrier: Send {
+    /// Carries one item to its end. Gives it back if it has to wait for what others hold.
+    fn carry(&mut self, guard: ItemGuard) -> Option<ItemGuard>;
+}
+
+/// Bytes of the largest object that is carried.
+pub(crate) fn bytes_max(medium: Medium) -> u64 {
+    match medium {
+        // A copy is a copy, whoever does it.
+        Medium::Memory => u64::MAX,
+        Medium::Device => DEVICE_BYTES_MAX,
+    }
+}
+
+struct CallerLane<P: Placement> {
+    lane: Lane<P>,
+    completions: Vec<IoCompletion>,
+}
+
+/// A lane to be driven by callers, around a queue that completes what is pushed before it is waited for.
+///
+/// # Errors
+/// `OutOfMemory`.
+pub(crate) fn new<P: Placement>(
+    queue: Box<dyn IoQueue>,
+    medium: Medium,
+    shared: Arc<Shared>,
+    placement: Arc<P>,
+) -> std::io::Result<Box<dyn Carrier>> {
+    let completions = Vec::with_capacity(queue.room());
+    let mut lane = Lane::new(usize::MAX, queue, medium, shared, placement)?;
+    if medium == Medium::Device {
+        lane.read_bytes_min = DEVICE_BYTES_MAX;
+    }
+    Ok(Box::new(CallerLane { lane, completions }))
+}
+
+impl<P: Placement> Carrier for CallerLane<P> {
+    fn carry(&mut self, guard: ItemGuard) -> Option<ItemGuard> {
+        let lane = &mut self.lane;
+        lane.start(guard, 0);
+        loop {
+            if let Some(parked) = lane.parked.pop_front() {
+                return Some(parked.guard);
+            }
+            if lane.jobs.is_empty() {
+                return None;
+            }
+            lane.push_pieces();
+            if let Err(error) = lane.queue.wait(Wait::Poll, &mut self.completions) {
+                lane.shared.poison(&format!("the I/O queue of a caller broke: {error}"));
+                lane.jobs.clear();
+            }
+            if self.completions.is_empty() && lane.wants_slice {
+                // Only memory that goes direct is carried, so this is rare; a transfer of another lane gives it back.
+                thread::yield_now();
+            }
+            for completion in self.completions.drain(..) {
+                lane.complete(completion);
+            }
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! What jobs and requests need and give back. It is set aside when the lane starts, so that moving an item
+//! allocates nothing; what turns out too small is replaced once by something larger.
+
+use std::io;
+
+use super::JOBS_MAX;
+use super::job::TAIL_BYTES;
+use crate::backend::IO_SLICES_MAX;
+use crate::layout::record;
+use crate::memory::{AlignedBuffer, HostSlice};
+
+/// Payload whose trailer and checksums fit what is set aside, where the placement does not know its largest, and
+/// at most: a lane must not take gigabytes for objects that may never come.
+const PAYLOAD_BYTES_DEFAULT: u64 = 16 << 20;
+const PAYLOAD_BYTES_MAX: u64 = 64 << 20;
+
+/// The lists of one lane. Whoever takes something gives it back when its transfer has landed.
+pub(super) struct Spares {
+    /// For tail block and trailer, one for each job.
+    buffers: Vec<AlignedBuffer>,
+    /// For the checksums of a job.
+    sums: Vec<Vec<u64>>,
+    /// For the memory of a request. Mostly address space: few requests have as many stretches as may be.
+    slices: Vec<Vec<HostSlice>>,
+}
+
+impl Spares {
+    /// For a lane whose queue takes `depth` requests, and for payloads of up to `payload_bytes`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn new(depth: usize, payload_bytes: Option<u64>) -> io::Result<Spares> {
+        let payload_bytes = payload_bytes.unwrap_or(PAYLOAD_BYTES_DEFAULT).clamp(1, PAYLOAD_BYTES_MAX);
+        let trailer_bytes = record::padded(payload_bytes).and_then(record::trailer_bytes).unwrap_or_default();
+        let blocks = record::block_count(payload_bytes).unwrap_or_default();
+        // Gets and puts each have no more jobs than requests, and one that found no room for its first.
+        let jobs = JOBS_MAX.min(2 * (depth + 1));
+        let buffer = |_| AlignedBuffer::new(TAIL_BYTES + trailer_bytes as usize);
+        Ok(Spares {
+            buffers: (0..jobs).map(buffer).collect::<io::Result<_>>()?,
+            sums: (0..jobs).map(|_| Vec::with_capacity(blocks)).collect(),
+            // One more is being filled while all others are under way.
+            slices: (0..=depth).map(|_| Vec::with_capacity(IO_SLICES_MAX)).collect(),
+        })
+    }
+
+    /// A buffer of at least `bytes`.
+    ///
+    /// # Errors
+    /// `OutOfMemory`.
+    pub(super) fn buffer(&mut self, bytes: usize) -> io::Result<AlignedBuffer> {
+        match self.buffers.iter().rposition(|buffer| buffer.len() >= bytes) {
+            Some(position) => Ok(self.buffers.swap_remove(position)),
+            None => {
+                // The new one will come back in the place of a small one.
+                drop(self.buffers.pop());
+                AlignedBuffer::new(bytes)
+            }
+        }
+    }
+
+    /// Zeroed room for the checksums of `blocks` blocks.
+    pub(super) fn sums(&mut self, blocks: usize) -> Vec<u64> {
+        let mut sums = self.sums.pop().unwrap_or_default();
+        sums.clear();
+        sums.resize(blocks, 0);
+        sums
+    }
+
+    /// An empty list of memory.
+    pub(super) fn slices(&mut self) -> Vec<HostSlice> {
+        self.slices.pop().unwrap_or_default()
+    }
+
+    /// A list of this one stretch.
+    pub(super) fn one_slice(&mut self, slice: HostSlice) -> Vec<HostSlice> {
+        let mut slices = self.slices();
+        slices.push(slice);
+        slices
+    }
+
+    /// Takes back what a job had.
+    pub(super) fn keep(&mut self, buffer: AlignedBuffer, sums: Vec<u64>) {
+        keep(&mut self.buffers, buffer);
+        keep(&mut self.sums, sums);
+    }
+
+    /// Takes back a list of memory.
+    pub(super) fn keep_slices(&mut self, mut slices: Vec<HostSlice>) {
+        slices.clear();
+        keep(&mut self.slices, slices);
+    }
+}
+
+/// Keeps a thing for another use unless there are enough.
+fn keep<T>(spares: &mut Vec<T>, spare: T) {
+    if spares.len() < spares.capacity() {
+        spares.push(spare);
+    }
+}

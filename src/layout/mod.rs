@@ -1,0 +1,5 @@
+//! How it lies on storage: the record, the same everywhere, and where records are put.
+
+pub mod files;
+pub mod pool;
+pub mod record;

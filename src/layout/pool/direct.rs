@@ -1,0 +1,166 @@
+//! Opens the slot files for transfers: with O_DIRECT where it is wanted and can be had, else buffered.
+//!
+//! Each is locked through the very descriptor that transfers use. The kernel goes on with a killed process's
+//! transfers after the process is gone and its other locks with it; as each transfer holds the open file, this
+//! lock is free only when the last of them has landed. Whoever opens the pool next waits for that.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::aligned::AlignedBuffer;
+use super::files::slot_file_name;
+use super::foreign_or_os;
+use super::geometry::Geometry;
+use crate::error::{Error, Result, Status};
+use crate::layout::record::RECORD_ALIGNMENT;
+use crate::log::Logger;
+use crate::sync::thread;
+use crate::sys::dir::{Dir, OpenMode};
+use crate::sys::file::{DirectAlignment, direct_alignment};
+use crate::sys::lock;
+
+/// How long a dead owner's transfers may take to land; far longer than a device works on what a queue holds.
+const LANDING_TIME_MAX: Duration = Duration::from_secs(30);
+/// The pause between two looks.
+const LANDING_PAUSE: Duration = Duration::from_millis(1);
+
+/// The slot files, open.
+pub(super) struct Opened {
+    pub(super) files: Vec<Arc<File>>,
+    /// What O_DIRECT asks for; `None` where it is not in effect.
+    pub(super) direct_alignment: Option<DirectAlignment>,
+}
+
+/// Why a file is not open with O_DIRECT.
+enum Unavailable {
+    /// The file system does not do it: buffered transfers still work.
+    Refused(String),
+    /// Nothing works.
+    Failed(Error),
+}
+
+/// Opens all slot files; buffered, with one warning, where O_DIRECT is wanted and cannot be had.
+///
+/// # Errors
+/// What the system answers.
+pub(super) fn open(directory: &Dir, geometry: &Geometry, direct_io: bool, logger: &Logger) -> Result<Opened> {
+    if direct_io {
+        match open_direct(directory, geometry) {
+            Ok(opened) => return lock_all(directory, opened),
+            Err(Unavailable::Failed(error)) => return Err(error),
+            Err(Unavailable::Refused(why)) => logger.warn(format_args!(
+                "use_direct_io has no effect in {}: {why}; transfers go through the page cache",
+                directory.path().display()
+            )),
+        }
+    }
+    let files = (0..geometry.file_count())
+        .map(|index| open_one(directory, index, false).map_err(|error| open_failed(directory, index, &error)))
+        .collect::<Result<_>>()?;
+    lock_all(directory, Opened { files, direct_alignment: None })
+}
+
+/// Waits until nobody's transfers are under way in the files.
+///
+/// # Errors
+/// [`Status::Locked`] if they do not end; what else `flock(2)` answers.
+fn lock_all(directory: &Dir, opened: Opened) -> Result<Opened> {
+    let deadline = Instant::now() + LANDING_TIME_MAX;
+    for (index, file) in (0..).zip(&opened.files) {
+        let path = || directory.path().join(slot_file_name(index));
+        while let Err(error) = lock::try_lock_exclusive(file) {
+            if error.kind() != io::ErrorKind::WouldBlock {
+                return Err(Error::os(format_args!("locking {}", path().display()), &error));
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::new(
+                    Status::Locked,
+                    format!(
+                        "{} is still in use {} s after its owner died: by transfers that do not end, or by a child \
+                         that the owner forked. End what has the file open",
+                        path().display(),
+                        LANDING_TIME_MAX.as_secs()
+                    ),
+                ));
+            }
+            thread::sleep(LANDING_PAUSE);
+        }
+    }
+    Ok(opened)
+}
+
+fn open_direct(directory: &Dir, geometry: &Geometry) -> std::result::Result<Opened, Unavailable> {
+    let mut files = Vec::new();
+    let mut alignment = DirectAlignment { memory: 1, offset: 1 };
+    for index in 0..geometry.file_count() {
+        let file = open_one(directory, index, true).map_err(|error| {
+            if is_refusal(&error) {
+                Unavailable::Refused(format!("the file system refuses it ({error})"))
+            } else {
+                Unavailable::Failed(open_failed(directory, index, &error))
+            }
+        })?;
+        let asked = direct_alignment(&file)
+            .ok_or_else(|| Unavailable::Refused("the file system does not have it".to_owned()))?;
+        alignment.memory = alignment.memory.max(asked.memory);
+        alignment.offset = alignment.offset.max(asked.offset);
+        check_alignment(alignment)?;
+        probe(&file)?;
+        files.push(file);
+    }
+    Ok(Opened { files, direct_alignment: Some(alignment) })
+}
+
+/// Records start at multiples of [`RECORD_ALIGNMENT`]; a file system that asks for more cannot be served.
+fn check_alignment(alignment: DirectAlignment) -> std::result::Result<(), Unavailable> {
+    let needed = alignment.memory.max(alignment.offset);
+    if RECORD_ALIGNMENT.is_multiple_of(u64::from(needed)) {
+        return Ok(());
+    }
+    Err(Unavailable::Refused(format!(
+        "it needs an alignment of {needed} bytes here, records have {RECORD_ALIGNMENT}"
+    )))
+}
+
+/// Some file systems accept the flag and refuse the transfer. Any other error is for recovery to meet.
+fn probe(file: &File) -> std::result::Result<(), Unavailable> {
+    let mut page = AlignedBuffer::new(RECORD_ALIGNMENT as usize).map_err(Unavailable::Failed)?;
+    match file.read_at(page.bytes_mut(), 0) {
+        Err(error) if is_refusal(&error) => {
+            Err(Unavailable::Refused(format!("the file system refuses to read with it ({error})")))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
+}
+
+fn open_one(directory: &Dir, index: u32, direct: bool) -> io::Result<Arc<File>> {
+    let mode = OpenMode { write: true, direct, ..OpenMode::default() };
+    directory.open_file(OsStr::new(&slot_file_name(index)), mode).map(Arc::new)
+}
+
+fn open_failed(directory: &Dir, index: u32, error: &io::Error) -> Error {
+    foreign_or_os(directory, &slot_file_name(index), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Records are laid out for 4096 bytes; a device with larger blocks must be noticed at open, not at the first put.
+    #[test]
+    fn alignments_above_a_page_are_refused() {
+        for (memory, offset, fits) in
+            [(4, 512, true), (4096, 4096, true), (4, 8192, false), (65_536, 512, false)]
+        {
+            assert_eq!(check_alignment(DirectAlignment { memory, offset }).is_ok(), fits);
+        }
+    }
+}

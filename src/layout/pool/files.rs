@@ -1,0 +1,201 @@
+//! The slot files: made with their space reserved, made whole again where they were cut.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+
+use super::geometry::Geometry;
+use super::{foreign_or_os, manifest, owner, steps};
+use crate::error::{Error, Result};
+use crate::layout::record::RECORD_ALIGNMENT;
+use crate::log::Logger;
+use crate::sys::dir::{Dir, OpenMode};
+use crate::sys::file::{allocate, available_bytes};
+
+/// Name of slot file `index`.
+pub(super) fn slot_file_name(index: u32) -> String {
+    format!("slots-{index:03}.bin")
+}
+
+/// Whether a pool could have a slot file of this name.
+pub(super) fn is_slot_file_name(name: &str) -> bool {
+    name.strip_prefix("slots-")
+        .and_then(|rest| rest.strip_suffix(".bin"))
+        .is_some_and(|digits| digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Makes all slot files of a new pool, replacing those that an unfinished creation left.
+///
+/// # Errors
+/// `NoSpace` with the bytes needed; what else the system answers.
+pub(super) fn create(directory: &Dir, geometry: &Geometry, logger: &Logger) -> Result<()> {
+    remove_slot_files(directory)?;
+    let mut reserving = Reserving::default();
+    let mut needed = geometry.total_bytes();
+    for index in 0..geometry.file_count() {
+        make(directory, index, geometry, needed, &mut reserving, logger)?;
+        needed = needed.saturating_sub(geometry.file_bytes(index));
+    }
+    Ok(())
+}
+
+/// Makes missing slot files anew and extends short ones. Returns whether any was.
+///
+/// Their records are gone or cut and do not prove right any more; all others stay usable.
+///
+/// # Errors
+/// `Format` for what is no regular file; what else the system answers.
+pub(super) fn repair(directory: &Dir, geometry: &Geometry, logger: &Logger) -> Result<bool> {
+    let mut repaired = false;
+    let mut reserving = Reserving::default();
+    for index in 0..geometry.file_count() {
+        let name = slot_file_name(index);
+        let expected = geometry.file_bytes(index);
+        let mode = OpenMode { write: true, ..OpenMode::default() };
+        match directory.open_file(OsStr::new(&name), mode) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                let path = directory.path().join(&name);
+                logger
+                    .warn(format_args!("{} is missing; it is made anew, without its chunks", path.display()));
+                make(directory, index, geometry, expected, &mut reserving, logger)?;
+            }
+            Err(error) => return Err(foreign_or_os(directory, &name, &error)),
+            Ok(file) => {
+                let path = directory.path().join(&name);
+                let length = file
+                    .metadata()
+                    .map_err(|error| {
+                        Error::os(format_args!("reading the length of {}", path.display()), &error)
+                    })?
+                    .len();
+                if length >= expected {
+                    continue;
+                }
+                logger.warn(format_args!(
+                    "{} has {length} bytes instead of {expected}; it is extended, without the chunks that were cut off",
+                    path.display()
+                ));
+                reserving.reserve((directory, &name), &file, expected, expected - length, logger)?;
+                file.sync_all()
+                    .map_err(|error| Error::os(format_args!("syncing {}", path.display()), &error))?;
+            }
+        }
+        repaired = true;
+    }
+    if repaired {
+        directory.sync().map_err(|error| {
+            Error::os(format_args!("syncing directory {}", directory.path().display()), &error)
+        })?;
+    }
+    Ok(repaired)
+}
+
+/// Takes back everything that a failed creation made. The manifest goes first: without it, whatever
+/// a crash leaves here is an unfinished pool again. Errors are of no consequence for the same reason.
+pub(super) fn remove_all(directory: &Dir) {
+    let _ = directory.unlink(OsStr::new(manifest::NAME));
+    let _ = directory.unlink(OsStr::new(manifest::TEMPORARY_NAME));
+    let _ = remove_slot_files(directory);
+    let _ = directory.unlink(OsStr::new(owner::LOCK_NAME));
+}
+
+fn remove_slot_files(directory: &Dir) -> Result<()> {
+    let failed = |error: io::Error| {
+        Error::os(format_args!("removing the unfinished pool in {}", directory.path().display()), &error)
+    };
+    for entry in directory.entries().map_err(failed)? {
+        let name = entry.map_err(failed)?.file_name();
+        if name.to_str().is_some_and(is_slot_file_name) {
+            directory.unlink(&name).map_err(failed)?;
+            done_in(directory)?;
+        }
+    }
+    Ok(())
+}
+
+fn make(
+    directory: &Dir,
+    index: u32,
+    geometry: &Geometry,
+    needed: u64,
+    reserving: &mut Reserving,
+    logger: &Logger,
+) -> Result<()> {
+    let name = slot_file_name(index);
+    let path = directory.path().join(&name);
+    let mode = OpenMode { write: true, exclusive: true, ..OpenMode::default() };
+    let file = directory
+        .open_file(OsStr::new(&name), mode)
+        .map_err(|error| Error::os(format_args!("creating {}", path.display()), &error))?;
+    done_in(directory)?;
+    reserving.reserve((directory, &name), &file, geometry.file_bytes(index), needed, logger)?;
+    done_in(directory)?;
+    file.sync_all().map_err(|error| Error::os(format_args!("syncing {}", path.display()), &error))?;
+    done_in(directory)
+}
+
+/// Reserves space, looking before it leaps: filling the disk to find out that it is too small would
+/// hurt every other process meanwhile.
+#[derive(Default)]
+struct Reserving {
+    /// Whether the file system has been asked what it can do.
+    asked: bool,
+    /// Whether it cannot reserve space.
+    sparse: bool,
+}
+
+impl Reserving {
+    /// Gives `file` its `length`; the pool as a whole still needs `needed` bytes.
+    fn reserve(
+        &mut self,
+        (directory, name): (&Dir, &str),
+        file: &File,
+        length: u64,
+        needed: u64,
+        logger: &Logger,
+    ) -> Result<()> {
+        self.grow(directory, file, length, needed, logger).map_err(|error| {
+            let left = available_bytes(file).map_or_else(|| "?".to_owned(), |bytes| bytes.to_string());
+            Error::os(
+                format_args!(
+                    "reserving {length} bytes for {} (the pool needs {needed} more bytes, the file system has {left})",
+                    directory.path().join(name).display()
+                ),
+                &error,
+            )
+        })
+    }
+
+    fn grow(
+        &mut self,
+        directory: &Dir,
+        file: &File,
+        length: u64,
+        needed: u64,
+        logger: &Logger,
+    ) -> io::Result<()> {
+        if !self.asked {
+            match allocate(file, 0, RECORD_ALIGNMENT) {
+                Err(error) if matches!(error.raw_os_error(), Some(libc::EOPNOTSUPP | libc::ENOSYS)) => {
+                    self.sparse = true;
+                    logger.warn(format_args!(
+                        "the file system of {} cannot reserve space: the pool's files are sparse, and puts can meet a \
+                         full disk",
+                        directory.path().display()
+                    ));
+                }
+                other => other?,
+            }
+            self.asked = true;
+            if !self.sparse && available_bytes(file).is_some_and(|available| available < needed) {
+                return Err(io::Error::from_raw_os_error(libc::ENOSPC));
+            }
+        }
+        if self.sparse { file.set_len(length) } else { allocate(file, 0, length) }
+    }
+}
+
+fn done_in(directory: &Dir) -> Result<()> {
+    steps::done()
+        .map_err(|error| Error::os(format_args!("making the pool in {}", directory.path().display()), &error))
+}

@@ -1,0 +1,289 @@
+//! The snapshot: the index as it was at a clean close, which open trusts instead of reading every slot.
+//!
+//! It is believed as a whole or not at all, and is removed before the pool is used again, so that a
+//! snapshot never outlives the state it describes.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::hash::Hasher;
+use std::io::{self, BufReader, BufWriter, Read, Write};
+use std::os::unix::fs::FileExt;
+
+use twox_hash::XxHash3_64;
+
+use super::geometry::Geometry;
+use super::recovery::{GENERATION_MAX, RecoveredEntry, RecoveredKeys};
+use super::replace::replace;
+use crate::layout::record::wire::{Fields, FieldsMut};
+use crate::layout::record::{EFFECTIVE_KEY_BYTES_MAX, is_effective};
+use crate::sys::dir::{Dir, OpenMode};
+
+pub(super) const NAME: &str = "snapshot";
+pub(super) const TEMPORARY_NAME: &str = "snapshot.tmp";
+
+const MAGIC: [u8; 8] = *b"NXLSSNP1";
+const FORMAT_VERSION: u32 = 1;
+const HEADER_BYTES: usize = 64;
+const ENTRY_BYTES: usize = 32;
+/// Number of entries, then the checksum of everything before the checksum.
+const FOOTER_BYTES: usize = 16;
+const CHECKSUM_BYTES: u64 = 8;
+/// Bytes that are read or written at a time.
+const BUFFER_BYTES: usize = 1 << 20;
+
+/// One key of the index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SnapshotEntry<'a> {
+    /// Where it is.
+    pub slot: u32,
+    /// Of its put.
+    pub generation: u64,
+    /// Length of its payload.
+    pub payload_bytes: u64,
+    /// How often it was used, as the eviction policy counts.
+    pub frequency: u32,
+    /// The effective key.
+    pub key: &'a [u8],
+}
+
+/// What was found under the snapshot's name.
+pub(super) enum Found {
+    Absent,
+    Valid {
+        entries: Vec<RecoveredEntry>,
+        keys: RecoveredKeys,
+        generation_next: u64,
+    },
+    /// Not to be believed, and why.
+    Invalid(String),
+}
+
+/// Writes the snapshot. The slots it lists must be durable already.
+///
+/// # Errors
+/// What the system answers; `InvalidInput` for an entry that could not be read back.
+pub(super) fn write(
+    directory: &Dir,
+    pool_id: u128,
+    geometry: &Geometry,
+    generation_next: u64,
+    entries: &mut dyn Iterator<Item = SnapshotEntry<'_>>,
+) -> io::Result<()> {
+    replace(directory, TEMPORARY_NAME, NAME, |file| {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(file));
+        out.write_all(&header(pool_id, generation_next).ok_or_else(invalid)?)?;
+        let mut count = 0u64;
+        for entry in entries {
+            check(&entry, geometry, generation_next).map_err(|why| {
+                io::Error::new(io::ErrorKind::InvalidInput, format!("entry of slot {}: {why}", entry.slot))
+            })?;
+            out.write_all(&encode_entry(&entry).ok_or_else(invalid)?)?;
+            out.write_all(entry.key)?;
+            count += 1;
+        }
+        out.write_all(&count.to_le_bytes())?;
+        let mut hashing = out.into_inner().map_err(io::IntoInnerError::into_error)?;
+        let checksum = hashing.hasher.finish();
+        hashing.write_all(&checksum.to_le_bytes())
+    })
+}
+
+/// Reads the snapshot, if there is one and it is whole.
+///
+/// # Errors
+/// What opening it answers; errors while reading make it merely invalid.
+pub(super) fn read(directory: &Dir, pool_id: u128, geometry: &Geometry) -> io::Result<Found> {
+    let file = match directory.open_file(OsStr::new(NAME), OpenMode::default()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Absent),
+        other => other?,
+    };
+    Ok(match parse(&file, pool_id, geometry) {
+        Ok((Entries { list: entries, keys, .. }, generation_next)) => {
+            Found::Valid { entries, keys, generation_next }
+        }
+        Err(error) => Found::Invalid(error.to_string()),
+    })
+}
+
+fn parse<'a>(file: &File, pool_id: u128, geometry: &'a Geometry) -> io::Result<(Entries<'a>, u64)> {
+    let file_bytes = file.metadata()?.len();
+    let fixed = (HEADER_BYTES + FOOTER_BYTES) as u64;
+    let longest = u64::from(geometry.slot_count()) * (ENTRY_BYTES + EFFECTIVE_KEY_BYTES_MAX) as u64 + fixed;
+    if file_bytes < fixed || file_bytes > longest {
+        return Err(refused("it has an impossible length"));
+    }
+    let mut footer = [0; FOOTER_BYTES];
+    file.read_exact_at(&mut footer, file_bytes - FOOTER_BYTES as u64)?;
+    let mut fields = Fields::new(&footer);
+    let (count, checksum) = (fields.u64().ok_or_else(invalid)?, fields.u64().ok_or_else(invalid)?);
+
+    let hashing = Hashing::new(file.take(file_bytes - CHECKSUM_BYTES));
+    let mut reader = BufReader::with_capacity(BUFFER_BYTES, hashing);
+    let generation_next = read_header(&mut reader, pool_id)?;
+    let mut body_bytes = file_bytes - fixed;
+    let mut entries = Entries::new(geometry, generation_next);
+    while body_bytes > 0 {
+        body_bytes = body_bytes
+            .checked_sub(entries.read_one(&mut reader)?)
+            .ok_or_else(|| refused("its last entry is cut"))?;
+    }
+    // The number of entries is still to be read, so that everything before the checksum was hashed.
+    reader.read_exact(&mut [0; FOOTER_BYTES - CHECKSUM_BYTES as usize])?;
+    if reader.get_ref().hasher.finish() != checksum {
+        return Err(refused("its checksum does not match"));
+    }
+    if entries.list.len() as u64 != count {
+        return Err(refused("it does not have the number of entries it names"));
+    }
+    let mut keys = HashSet::with_capacity(entries.list.len());
+    if !entries.list.iter().all(|entry| keys.insert(entries.keys.get(entry.key))) {
+        return Err(refused("it lists a key twice"));
+    }
+    drop(keys);
+    Ok((entries, generation_next))
+}
+
+fn header(pool_id: u128, generation_next: u64) -> Option<[u8; HEADER_BYTES]> {
+    let mut bytes = [0; HEADER_BYTES];
+    let mut fields = FieldsMut::new(&mut bytes);
+    fields.bytes(&MAGIC)?;
+    fields.u32(FORMAT_VERSION)?;
+    fields.u32(0)?;
+    fields.u128(pool_id)?;
+    fields.u64(generation_next)?;
+    Some(bytes)
+}
+
+fn read_header(reader: &mut impl Read, pool_id: u128) -> io::Result<u64> {
+    let mut bytes = [0; HEADER_BYTES];
+    reader.read_exact(&mut bytes)?;
+    let rest = bytes.strip_prefix(&MAGIC).ok_or_else(|| refused("it is not a snapshot"))?;
+    let mut fields = Fields::new(rest);
+    if fields.u32() != Some(FORMAT_VERSION) {
+        return Err(refused("it is of another format version"));
+    }
+    fields.u32().ok_or_else(invalid)?;
+    if fields.u128() != Some(pool_id) {
+        return Err(refused("it is another pool's"));
+    }
+    fields
+        .u64()
+        .filter(|next| (1..=GENERATION_MAX).contains(next))
+        .ok_or_else(|| refused("its generation is out of bounds"))
+}
+
+fn encode_entry(entry: &SnapshotEntry<'_>) -> Option<[u8; ENTRY_BYTES]> {
+    let mut bytes = [0; ENTRY_BYTES];
+    let mut fields = FieldsMut::new(&mut bytes);
+    fields.u32(entry.slot)?;
+    fields.u32(u32::try_from(entry.key.len()).ok()?)?;
+    fields.u64(entry.generation)?;
+    fields.u64(entry.payload_bytes)?;
+    fields.u32(entry.frequency)?;
+    Some(bytes)
+}
+
+fn check(entry: &SnapshotEntry<'_>, geometry: &Geometry, generation_next: u64) -> Result<(), &'static str> {
+    if entry.slot >= geometry.slot_count() {
+        return Err("no such slot");
+    }
+    if entry.payload_bytes == 0 || entry.payload_bytes > geometry.chunk_bytes() {
+        return Err("its length is out of bounds");
+    }
+    if entry.generation >= generation_next || generation_next > GENERATION_MAX {
+        return Err("its generation is out of bounds");
+    }
+    if !is_effective(entry.key) {
+        return Err("not an effective key");
+    }
+    Ok(())
+}
+
+/// The entries read so far, each slot once.
+struct Entries<'a> {
+    geometry: &'a Geometry,
+    generation_next: u64,
+    seen: Vec<bool>,
+    list: Vec<RecoveredEntry>,
+    keys: RecoveredKeys,
+}
+
+impl<'a> Entries<'a> {
+    fn new(geometry: &'a Geometry, generation_next: u64) -> Entries<'a> {
+        Entries {
+            geometry,
+            generation_next,
+            seen: vec![false; geometry.slot_count() as usize],
+            list: Vec::new(),
+            keys: RecoveredKeys::default(),
+        }
+    }
+
+    /// Reads one entry; returns its bytes.
+    fn read_one(&mut self, reader: &mut impl Read) -> io::Result<u64> {
+        let mut bytes = [0; ENTRY_BYTES];
+        reader.read_exact(&mut bytes)?;
+        let mut fields = Fields::new(&bytes);
+        let slot = fields.u32().ok_or_else(invalid)?;
+        let key_bytes = fields.u32().ok_or_else(invalid)? as usize;
+        let generation = fields.u64().ok_or_else(invalid)?;
+        let payload_bytes = fields.u64().ok_or_else(invalid)?;
+        let frequency = fields.u32().ok_or_else(invalid)?;
+        if key_bytes > EFFECTIVE_KEY_BYTES_MAX {
+            return Err(refused("a key is too long"));
+        }
+        let mut key = [0; EFFECTIVE_KEY_BYTES_MAX];
+        let key = &mut key[..key_bytes];
+        reader.read_exact(key)?;
+        let entry = SnapshotEntry { slot, generation, payload_bytes, frequency, key };
+        check(&entry, self.geometry, self.generation_next).map_err(refused)?;
+        match self.seen.get_mut(slot as usize) {
+            Some(seen) if !*seen => *seen = true,
+            _ => return Err(refused("it lists a slot twice")),
+        }
+        let key = self.keys.add(entry.key);
+        self.list.push(RecoveredEntry { slot, generation, payload_bytes, frequency, key });
+        Ok((ENTRY_BYTES + key_bytes) as u64)
+    }
+}
+
+/// Passes bytes through and keeps their XXH3-64.
+struct Hashing<T> {
+    inner: T,
+    hasher: XxHash3_64,
+}
+
+impl<T> Hashing<T> {
+    fn new(inner: T) -> Hashing<T> {
+        Hashing { inner, hasher: XxHash3_64::new() }
+    }
+}
+
+impl<T: Read> Read for Hashing<T> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = self.inner.read(buffer)?;
+        self.hasher.write(buffer.get(..length).unwrap_or_default());
+        Ok(length)
+    }
+}
+
+impl<T: Write> Write for Hashing<T> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let length = self.inner.write(buffer)?;
+        self.hasher.write(buffer.get(..length).unwrap_or_default());
+        Ok(length)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+fn refused(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+fn invalid() -> io::Error {
+    refused("a field is missing")
+}

@@ -1,0 +1,81 @@
+//! Marks the moments between two steps on disk, at which the process may die or a step may fail.
+//!
+//! In a release these marks are nothing. Tests stop at each in turn and look at what is left.
+
+/// A step on disk is done.
+#[cfg(not(test))]
+pub(super) fn done() -> std::io::Result<()> {
+    Ok(())
+}
+
+/// The lock file is open and about to be locked.
+#[cfg(not(test))]
+pub(super) fn before_lock() {}
+
+#[cfg(test)]
+pub(super) use under_test::{before_lock, done};
+
+#[cfg(test)]
+pub(super) mod under_test {
+    use std::cell::Cell;
+    use std::io;
+
+    /// What happens at the chosen step.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub enum Event {
+        /// The process dies: nothing after it runs. A panic unwinds to the test; no code of the pool
+        /// tidies up while unwinding, and the kernel's part (closing files, dropping locks) happens.
+        Crash,
+        /// The step reports this OS error number.
+        Error(i32),
+    }
+
+    thread_local! {
+        static PLAN: Cell<Option<(u32, Event)>> = const { Cell::new(None) };
+        static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+    }
+
+    /// Lets `event` happen at the step number `at`, counted from 0, while `run` runs.
+    /// Returns `None` if it crashed.
+    pub fn with<T>(at: u32, event: Event, run: impl FnOnce() -> T) -> Option<T> {
+        PLAN.set(Some((at, event)));
+        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        PLAN.set(None);
+        match outcome {
+            Ok(value) => Some(value),
+            Err(payload) if payload.is::<Crashed>() => None,
+            Err(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+    /// Lets `other` happen between this thread's next opening of a lock file and its locking.
+    pub fn meanwhile(other: impl FnOnce() + 'static) {
+        MEANWHILE.set(Some(Box::new(other)));
+    }
+
+    pub(in crate::layout::pool) fn before_lock() {
+        if let Some(other) = MEANWHILE.take() {
+            other();
+        }
+    }
+
+    /// What a simulated crash unwinds with.
+    struct Crashed;
+
+    pub(in crate::layout::pool) fn done() -> io::Result<()> {
+        match PLAN.get() {
+            Some((0, event)) => {
+                PLAN.set(None);
+                match event {
+                    Event::Crash => std::panic::resume_unwind(Box::new(Crashed)),
+                    Event::Error(number) => Err(io::Error::from_raw_os_error(number)),
+                }
+            }
+            Some((left, event)) => {
+                PLAN.set(Some((left - 1, event)));
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Where bytes are, apart from how they move: what lanes and callers ask of a static pool or of a
+//! directory of files alike.
+
+pub mod objects;
+pub mod slots;
+
+use std::fs::File;
+use std::sync::Arc;
+
+use crate::error::{Result, Status};
+use crate::memory::Mapping;
+use crate::sys::file::DirectAlignment;
+
+/// A key as the store uses it: effective bytes and their digest.
+#[derive(Clone, Copy, Debug)]
+pub struct Key<'a> {
+    /// Namespace and key, see the record format.
+    pub effective: &'a [u8],
+    /// XXH3 (128 bit) of them.
+    pub digest: u128,
+}
+
+/// Bytes of a key that a message shows.
+const SHOWN_BYTES_MAX: usize = 48;
+
+impl Key<'_> {
+    /// The key as messages show it: its digest, and the beginning of what the engine called it.
+    pub fn shown(&self) -> String {
+        let namespace = self.effective.first().map_or(0, |length| usize::from(*length));
+        let name = self.effective.get(1 + namespace..).unwrap_or_default();
+        let more = if name.len() > SHOWN_BYTES_MAX { "…" } else { "" };
+        let name = name[..name.len().min(SHOWN_BYTES_MAX)].escape_ascii();
+        format!("{:032x} (\"{name}{more}\")", self.digest)
+    }
+}
+
+/// The geometry of one record in a file: payload, padding, trailer, without gaps.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    /// The file; held open while a transfer is under way.
+    pub file: Arc<File>,
+    /// Its mapping, where it lies in memory and is kept open between transfers.
+    pub mapping: Option<Arc<Mapping>>,
+    /// First payload byte.
+    pub payload_offset: u64,
+    /// Payload with its padding.
+    pub padded_bytes: u64,
+    /// Trailer behind it; 0 for a file that another program wrote and that has none.
+    pub trailer_bytes: u64,
+    /// Pool identity in the trailer.
+    pub pool_id: u128,
+    /// Slot number in the trailer.
+    pub slot: u64,
+    /// What the file asks of direct transfers; `None`: it is buffered, anything goes.
+    pub alignment: Option<DirectAlignment>,
+}
+
+/// What a file without a trailer of ours is taken for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Foreign {
+    /// A record that is damaged.
+    Damaged,
+    /// Another program's file, not to be served and not to be touched.
+    Ignored,
+    /// Another program's file of this size, served as it is (`nixl_store_serve_unverified`).
+    Served {
+        /// Bytes of the file.
+        bytes: u64,
+    },
+}
+
+/// A record to read.
+#[derive(Debug)]
+pub struct Source<C> {
+    /// Where it lies.
+    pub extent: Extent,
+    /// Its payload length, where that is known before the trailer is read.
+    pub payload_bytes: Option<u64>,
+    /// Its generation, where that is known.
+    pub generation: Option<u64>,
+    /// What it means if there is no trailer where one should be.
+    pub foreign: Foreign,
+    /// To be handed back with [`Placement::close_get`].
+    pub claim: C,
+}
+
+/// Room for a record to write.
+#[derive(Debug)]
+pub struct Sink<C> {
+    /// Where it goes.
+    pub extent: Extent,
+    /// Generation for the trailer.
+    pub generation: u64,
+    /// Whether an older trailer there must be destroyed before anything else is written.
+    pub invalidate_first: bool,
+    /// Whether the record becomes visible by `commit_put` alone, so that the order of its writes does not matter.
+    pub hidden: bool,
+    /// To be handed back with [`Placement::commit_put`] or [`Placement::abort_put`].
+    pub claim: C,
+}
+
+/// The answer to a wish to write.
+#[derive(Debug)]
+pub enum PutPlace<C> {
+    /// Go ahead.
+    Ready(Sink<C>),
+    /// Nothing free now, but something is under way that will free it.
+    Busy,
+}
+
+/// Totals for statistics.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Keys known.
+    pub keys: u64,
+    /// Payload bytes of them (file bytes in a dynamic store).
+    pub bytes: u64,
+    /// Slots, 0 if dynamic.
+    pub slots: u64,
+    /// Slots free.
+    pub slots_free: u64,
+    /// Slots out of use.
+    pub slots_quarantined: u64,
+    /// Entries evicted since open.
+    pub evictions: u64,
+    /// Gets since open that met a file which cannot be a record, 0 if static.
+    pub files_damaged: u64,
+    /// Capacity in bytes, 0 for none.
+    pub capacity_bytes: u64,
+    /// Keys pinned by this process.
+    pub keys_pinned: u64,
+}
+
+/// The part that needs no transfer. Callable from any thread.
+pub trait Keys: Send + Sync {
+    /// Whether the key is stored.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn contains(&self, key: &Key<'_>) -> Result<bool>;
+
+    /// A hint that [`Keys::contains`] is asked soon about the key with this digest.
+    fn expect(&self, _digest: u128) {}
+
+    /// Length of the stored object.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn length(&self, key: &Key<'_>) -> Result<Option<u64>>;
+
+    /// Removes the key: `Ok`, `NotFound` or `Pinned`. It stays removed after a crash.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn remove(&self, key: &Key<'_>) -> Result<Status>;
+
+    /// Protects the key from eviction; false if it is not stored.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn pin(&self, key: &Key<'_>) -> Result<bool>;
+
+    /// Takes one pin back; false if there is none.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn unpin(&self, key: &Key<'_>) -> Result<bool>;
+
+    /// Removes every key that is not pinned; returns how many.
+    ///
+    /// # Errors
+    /// What the file system answers; some keys may be removed.
+    fn clear(&self) -> Result<u64>;
+
+    /// Makes completed puts durable.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn sync(&self) -> Result<()>;
+
+    /// Writes down what lets the next open be quick. No transfer is under way any more.
+    ///
+    /// # Errors
+    /// What the file system answers; the next open scans instead.
+    fn close(&self) -> Result<()>;
+
+    /// In a forked child: lets go of what else would outlive the parent. Nothing else may be called afterwards.
+    fn abandon_after_fork(&self);
+
+    /// Totals now.
+    fn gauges(&self) -> Gauges;
+}
+
+/// The part that lanes use around a transfer.
+pub trait Placement: Keys + 'static {
+    /// What a get holds while it reads.
+    type GetClaim: Send;
+    /// What a put holds while it writes.
+    type PutClaim: Send;
+
+    /// Payload of the largest object, where there is a bound.
+    fn payload_bytes_max(&self) -> Option<u64>;
+
+    /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Self::GetClaim>>>;
+
+    /// Ends a get. `corrupt`: the record did not prove right and must not be served again.
+    fn close_get(&self, key: &Key<'_>, claim: Self::GetClaim, corrupt: bool);
+
+    /// Finds room, evicting if need be.
+    ///
+    /// # Errors
+    /// `PoolFull`, `NoSpace`, `TooLarge`, or what the file system answers.
+    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Self::PutClaim>>;
+
+    /// Publishes what was written.
+    ///
+    /// # Errors
+    /// What the file system answers; then nothing is visible and nothing is held.
+    fn commit_put(&self, key: &Key<'_>, claim: Self::PutClaim, length: u64) -> Result<()>;
+
+    /// Gives the room back. `touched`: writes were started there.
+    fn abort_put(&self, claim: Self::PutClaim, touched: bool);
+
+    /// The device is full: frees at least `bytes` if that can be done. False: nothing can be evicted.
+    fn make_room(&self, bytes: u64) -> bool;
+}

@@ -1,0 +1,154 @@
+//! Questions about keys of a dynamic store, and their removal and pinning: the file system answers.
+
+use super::Objects;
+use crate::config::Layout;
+use crate::error::{Error, Result, Status};
+use crate::layout::files::{Evicted, is_planted};
+use crate::placement::{Gauges, Key, Keys};
+
+impl Keys for Objects {
+    fn contains(&self, key: &Key<'_>) -> Result<bool> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        let known = self.catalog.contains(id);
+        if self.presence_cache && known {
+            return Ok(true);
+        }
+        if self.presence_cache_only {
+            return Ok(false);
+        }
+        // What this process never met is mostly not there, and that costs one system call to learn.
+        if !known && self.files.is_absent(&name) {
+            return Ok(false);
+        }
+        // In the flat layout a name alone does not tell whether the object may be served.
+        if self.layout == Layout::Lmcache && !self.serve_unverified {
+            return Ok(self.length(key)?.is_some());
+        }
+        let found = match self.files.stat(&name) {
+            Ok(found) => found,
+            // A link or a directory in its place is no object, and must not end a whole prefix match.
+            Err(error) if is_planted(&error) => None,
+            Err(error) => {
+                return Err(Error::os(format_args!("looking for object {}", name.file_name()), &error));
+            }
+        };
+        match found {
+            Some(bytes) if bytes > 0 => Ok(true),
+            _ => {
+                self.catalog.forget(id);
+                Ok(false)
+            }
+        }
+    }
+
+    fn length(&self, key: &Key<'_>) -> Result<Option<u64>> {
+        let name = self.name(key)?;
+        let Some((file, bytes)) = self.open_object(&name)? else { return Ok(None) };
+        let ours = self.with_trailer(&file, bytes, |trailer| {
+            let identity = trailer.identity();
+            (identity.key == key.effective).then_some(identity.payload_bytes)
+        });
+        Ok(match ours {
+            Some(length) => length,
+            None if self.layout == Layout::Lmcache && self.serve_unverified => Some(bytes),
+            None => None,
+        })
+    }
+
+    fn remove(&self, key: &Key<'_>) -> Result<Status> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        let evicted = self
+            .files
+            .evict(&name)
+            .map_err(|error| Error::os(format_args!("removing object {}", name.file_name()), &error))?;
+        if evicted == Evicted::PinnedElsewhere {
+            return Ok(Status::Pinned);
+        }
+        self.catalog.forget(id);
+        Ok(if evicted == Evicted::Removed { Status::Ok } else { Status::NotFound })
+    }
+
+    fn pin(&self, key: &Key<'_>) -> Result<bool> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        self.files
+            .pin(id)
+            .map_err(|error| Error::os(format_args!("pinning object {}", name.file_name()), &error))?;
+        // Only now is the file safe from others; it may have gone before.
+        match self.open_object(&name)? {
+            Some((_, bytes)) => {
+                self.observe(&name, bytes);
+                Ok(self.catalog.pin(id))
+            }
+            None => {
+                self.catalog.forget(id);
+                drop(self.files.unpin(id));
+                Ok(false)
+            }
+        }
+    }
+
+    fn unpin(&self, key: &Key<'_>) -> Result<bool> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        if !self.catalog.unpin(id) {
+            return Ok(false);
+        }
+        if !self.catalog.is_pinned(id) {
+            // A pin made the catalog know it; another program's file must not become one to evict.
+            if self.layout == Layout::Lmcache && !self.has_trailer(&name) {
+                self.catalog.forget(id);
+            }
+            self.files
+                .unpin(id)
+                .map_err(|error| Error::os(format_args!("unpinning object {}", name.file_name()), &error))?;
+        }
+        Ok(true)
+    }
+
+    fn clear(&self) -> Result<u64> {
+        let mut found = Vec::new();
+        self.files.scan(&mut |scanned| found.push(scanned))?;
+        let mut removed = 0;
+        for scanned in found {
+            if !self.is_ours(&scanned) {
+                continue;
+            }
+            let evicted = self.files.evict(&scanned.name).map_err(|error| {
+                Error::os(format_args!("removing object {}", scanned.name.file_name()), &error)
+            })?;
+            if evicted != Evicted::PinnedElsewhere {
+                self.catalog.forget(self.files.id_of(&scanned.name));
+                removed += u64::from(evicted == Evicted::Removed);
+            }
+        }
+        Ok(removed)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.files.sync().map_err(|error| Error::os("syncing the file system of nixl_path", &error))
+    }
+
+    fn close(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn abandon_after_fork(&self) {
+        self.files.abandon_after_fork();
+    }
+
+    fn gauges(&self) -> Gauges {
+        let gauges = self.catalog.gauges();
+        Gauges {
+            keys: u64::from(gauges.keys),
+            bytes: gauges.bytes,
+            evictions: self.evictions.get(),
+            files_damaged: self.damaged.get(),
+            capacity_bytes: self.capacity_bytes.unwrap_or(0),
+            keys_pinned: gauges.keys_pinned,
+            ..Gauges::default()
+        }
+    }
+}
