@@ -1,15 +1,18 @@
 //! The static pool as lanes see it: the catalog says which slot, the pool says where that is.
 
+mod keys;
+mod transfer;
+
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
-use super::{Extent, Foreign, Gauges, Key, Keys, Placement, PutPlace, Sink, Source};
-use crate::catalog::{DirtySlot, Lease, Release, Remove, Reservation, Reserve, SlotCatalog, StoredEntry};
+use super::Extent;
+use crate::catalog::{DirtySlot, SlotCatalog, StoredEntry};
 use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
-use crate::layout::pool::{Geometry, Pool, Recovered, SnapshotEntry};
+use crate::layout::pool::{Geometry, Pool, Recovered};
 use crate::layout::record;
 use crate::log::Logger;
 use crate::memory::Mapping;
@@ -257,202 +260,5 @@ impl Kept<'_> {
     /// The pool; `None` for slots in memory.
     fn pool(&self) -> Option<&Pool> {
         self.0.as_ref().and_then(|pool| pool.as_ref())
-    }
-}
-
-impl Keys for Slots {
-    fn contains(&self, key: &Key<'_>) -> Result<bool> {
-        Ok(self.catalog.contains(key.digest, key.effective))
-    }
-
-    fn expect(&self, digest: u128) {
-        self.catalog.prefetch(digest);
-    }
-
-    fn length(&self, key: &Key<'_>) -> Result<Option<u64>> {
-        Ok(self.catalog.length(key.digest, key.effective))
-    }
-
-    fn remove(&self, key: &Key<'_>) -> Result<Status> {
-        let kept = self.keep()?;
-        Ok(match self.catalog.remove(key.digest, key.effective) {
-            Remove::Absent => Status::NotFound,
-            Remove::Pinned => Status::Pinned,
-            Remove::Deferred => {
-                self.wait_until_clean(key.digest);
-                Status::Ok
-            }
-            Remove::Clean(dirty) => {
-                self.clean(&kept, dirty);
-                Status::Ok
-            }
-        })
-    }
-
-    fn pin(&self, key: &Key<'_>) -> Result<bool> {
-        Ok(self.catalog.pin(key.digest, key.effective))
-    }
-
-    fn unpin(&self, key: &Key<'_>) -> Result<bool> {
-        Ok(self.catalog.unpin(key.digest, key.effective))
-    }
-
-    fn clear(&self) -> Result<u64> {
-        let kept = self.keep()?;
-        let cleared = self.catalog.clear();
-        cleared.clean.into_iter().for_each(|dirty| self.clean(&kept, dirty));
-        Ok(cleared.removed)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.keep()?.pool().map_or(Ok(()), Pool::sync)
-    }
-
-    fn close(&self) -> Result<()> {
-        let Backing::Pool(pool) = &self.backing else { return Ok(()) };
-        let pool = pool.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(pool) = pool else { return Ok(()) };
-        let gauges = self.catalog.gauges();
-        if gauges.slots_quarantined > 0 || gauges.slots_leaving > 0 {
-            // A snapshot would call these slots free, while a record may still be in them.
-            self.logger.info(format_args!(
-                "{} slots are out of use; the next open scans the pool",
-                gauges.slots_quarantined + gauges.slots_leaving
-            ));
-            pool.release();
-            return Ok(());
-        }
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let mut entries = Vec::new();
-        self.catalog.export(&mut |entry| {
-            keys.push(entry.key.into());
-            entries.push((entry.slot, entry.generation, entry.length, entry.frequency));
-        });
-        let mut snapshot = keys.iter().zip(entries).map(|(key, entry)| {
-            let (slot, generation, payload_bytes, frequency) = entry;
-            SnapshotEntry { slot, generation, payload_bytes, frequency, key }
-        });
-        let written = pool.write_snapshot(self.catalog.generation_next(), &mut snapshot);
-        pool.release();
-        written
-    }
-
-    fn abandon_after_fork(&self) {
-        // A parent that was closing the pool at the fork is about to give it up anyway.
-        if let Backing::Pool(pool) = &self.backing
-            && let Ok(pool) = pool.try_read()
-            && let Some(pool) = pool.as_ref()
-        {
-            pool.abandon_after_fork();
-        }
-    }
-
-    fn gauges(&self) -> Gauges {
-        let gauges = self.catalog.gauges();
-        Gauges {
-            keys: u64::from(gauges.keys),
-            bytes: gauges.bytes,
-            slots: u64::from(self.geometry.slot_count()),
-            slots_free: u64::from(gauges.slots_free),
-            slots_quarantined: u64::from(gauges.slots_quarantined),
-            evictions: self.evictions.get(),
-            files_damaged: 0,
-            capacity_bytes: u64::from(self.geometry.slot_count()).saturating_mul(self.geometry.chunk_bytes()),
-            keys_pinned: gauges.keys_pinned,
-        }
-    }
-}
-
-impl Placement for Slots {
-    type GetClaim = Lease;
-    type PutClaim = Reservation;
-
-    fn payload_bytes_max(&self) -> Option<u64> {
-        Some(self.geometry.chunk_bytes())
-    }
-
-    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Lease>>> {
-        let Some(lease) = self.catalog.acquire(key.digest, key.effective) else {
-            return Ok(None);
-        };
-        match self.extent(lease.slot(), lease.length()) {
-            Ok(extent) => Ok(Some(Source {
-                extent,
-                payload_bytes: Some(lease.length()),
-                generation: Some(lease.generation()),
-                foreign: Foreign::Damaged,
-                claim: lease,
-            })),
-            Err(error) => {
-                self.close_get(key, lease, true);
-                Err(error)
-            }
-        }
-    }
-
-    fn close_get(&self, key: &Key<'_>, claim: Lease, corrupt: bool) {
-        if corrupt {
-            self.catalog.quarantine(key.digest, key.effective, &claim);
-        }
-        if let Release::Clean(dirty) = self.catalog.release(claim) {
-            self.clean_now(dirty);
-        }
-    }
-
-    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Reservation>> {
-        if length > self.geometry.chunk_bytes() {
-            return Err(Error::new(
-                Status::TooLarge,
-                format!(
-                    "object of {length} bytes; a slot of this pool holds {} (chunk_bytes in the open options, else \
-                     nixl_store_chunk_bytes, else nixl_buffer_size / nixl_pool_size)",
-                    self.geometry.chunk_bytes()
-                ),
-            ));
-        }
-        let reservation = match self.catalog.reserve(key.digest) {
-            Reserve::Slot(reservation) => reservation,
-            Reserve::Busy => return Ok(PutPlace::Busy),
-            Reserve::Full => {
-                return Err(Error::new(
-                    Status::PoolFull,
-                    "every slot is pinned or out of use; unpin keys or use a larger pool",
-                ));
-            }
-        };
-        if reservation.evicted() {
-            self.evictions.increment();
-        }
-        match self.extent(reservation.slot(), length) {
-            Ok(extent) => Ok(PutPlace::Ready(Sink {
-                extent,
-                generation: reservation.generation(),
-                // In memory nothing outlives the process that could find the old one.
-                invalidate_first: reservation.evicted() && matches!(self.backing, Backing::Pool(_)),
-                hidden: false,
-                claim: reservation,
-            })),
-            Err(error) => {
-                self.abort_put(reservation, false);
-                Err(error)
-            }
-        }
-    }
-
-    fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
-        let published = self.catalog.publish(claim, key.effective, length);
-        published.clean.into_iter().for_each(|dirty| self.clean_now(dirty));
-        Ok(())
-    }
-
-    fn abort_put(&self, claim: Reservation, touched: bool) {
-        let dirty =
-            if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
-        dirty.into_iter().for_each(|dirty| self.clean_now(dirty));
-    }
-
-    fn make_room(&self, _bytes: u64) -> bool {
-        // Slots are preallocated; a full device is not for want of evictions.
-        false
     }
 }
