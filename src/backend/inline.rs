@@ -7,8 +7,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::posix::threads::transfer;
-use super::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use super::positioned::transfer;
+use super::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use super::target::Target;
 use crate::memory::HostSlice;
 use crate::sys::bus_error::Unblocked;
 use crate::sys::event::Event;
@@ -44,7 +45,11 @@ impl InlineQueue {
 
     /// Reads from the file's mapping. `None`: there is none, or this is not to be had from it.
     fn read_mapping(&mut self, request: &IoRequest<'_>) -> Option<usize> {
-        let mapping = request.mapping.filter(|_| request.direction == IoDirection::Read)?;
+        if request.direction == IoDirection::Write {
+            return None;
+        }
+        let Target::File(file) = request.target;
+        let mapping = file.mapping()?;
         let unblocked = (mapping.can_be_cut() && !self.is_unblocked).then(Unblocked::here);
         let read = mapping.read(request.offset, request.slices);
         // A caller's own thread, whose queue is only polled, gets its mask back; a lane's needs none.
@@ -75,7 +80,7 @@ impl IoQueue for InlineQueue {
         }
         let result = match self.read_mapping(request) {
             Some(bytes) => Ok(bytes),
-            None => transfer(request.direction, request.file, request.offset, request.slices),
+            None => transfer(request.direction, request.target, request.offset, request.slices),
         };
         self.done = Some(IoCompletion { token: request.token, result });
         Ok(())
@@ -86,8 +91,8 @@ impl IoQueue for InlineQueue {
     }
 
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
-        if let (None, Wait::Block, Some(waker)) = (&self.done, wait, &self.waker) {
-            waker.wait(-1)?;
+        if let (None, Wait::Until(moment), Some(waker)) = (&self.done, wait, &self.waker) {
+            waker.wait_until(moment)?;
             waker.clear();
         }
         completions.extend(self.done.take());

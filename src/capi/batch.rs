@@ -15,7 +15,7 @@ use super::types::{
     nixl_store_ticket_t,
 };
 use crate::error::{Error, Result, Status};
-use crate::memory::{HostPtr, MemoryKind, Segment};
+use crate::memory::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};
 use crate::store::{BatchBuilder, Direction, Wish};
 
 /// ======== Full layer: batches ========
@@ -167,13 +167,13 @@ unsafe fn add_item(
         let raw = unsafe { item.segments.add(index).read() };
         let segment = segment(&raw).map_err(|error| invalid(format!("segment {index}: {error}")))?;
         bytes_total = bytes_total
-            .checked_add(segment.length as u64)
+            .checked_add(segment.length() as u64)
             .and_then(|total| item.object_offset.checked_add(total).map(|_| total))
             .ok_or_else(|| invalid("the lengths of the segments add up past the end of any object"))?;
         if let Some(overlaps) = &mut overlaps {
-            overlaps.segment(segment.pointer.addr(), segment.length)?;
+            overlaps.segment(segment.addr(), segment.length())?;
         }
-        batch.segment(segment)?;
+        batch.stretch(segment)?;
     }
     match overlaps {
         Some(overlaps) => overlaps.item_ends(),
@@ -204,18 +204,22 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
     }
 }
 
-fn segment(raw: &nixl_store_segment_t) -> Result<Segment> {
-    let kind = match raw.memory_kind {
+fn segment(raw: &nixl_store_segment_t) -> Result<Stretch> {
+    let is_device = match raw.memory_kind {
         // Without a backend that knows device memory, there is nothing to find out.
-        NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => MemoryKind::Host,
-        NIXL_STORE_MEMORY_CUDA => MemoryKind::Cuda,
+        NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => false,
+        NIXL_STORE_MEMORY_CUDA => true,
         unknown => return Err(invalid(format!("memory_kind {unknown} is unknown"))),
     };
     check::reserved("reserved", raw.reserved.into())?;
     let length = check::memory("address", raw.address.addr(), raw.length)?;
+    if is_device {
+        let pointer = DevicePtr::new(raw.address.addr() as u64);
+        return Ok(Stretch::Device(DeviceSlice { pointer, length }));
+    }
     // SAFETY: the header asks the caller to keep an item's memory valid, and to itself, until completion.
     let pointer = unsafe { HostPtr::new(raw.address.cast()) };
-    Ok(Segment { pointer, length, kind })
+    Ok(Stretch::Host(HostSlice { pointer, length }))
 }
 
 /// What can be told from an item alone.
@@ -269,9 +273,9 @@ mod tests {
     /// Device memory is passed on as such, so that the store can say what it thinks of it.
     #[test]
     fn a_segment_keeps_its_kind_and_bounds() {
-        assert_eq!(segment(&SEGMENT).unwrap().kind, MemoryKind::Host);
+        assert!(segment(&SEGMENT).unwrap().host().is_some());
         let cuda = nixl_store_segment_t { memory_kind: NIXL_STORE_MEMORY_CUDA, ..SEGMENT };
-        assert_eq!(segment(&cuda).unwrap().kind, MemoryKind::Cuda);
+        assert!(segment(&cuda).unwrap().host().is_none());
         for wrong in [
             nixl_store_segment_t { memory_kind: 3, ..SEGMENT },
             nixl_store_segment_t { reserved: 1, ..SEGMENT },

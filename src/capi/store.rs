@@ -13,7 +13,7 @@ use super::ticket::item_error;
 use super::types::{nixl_store_open_options_t, nixl_store_status_t, nixl_store_t};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
-use crate::memory::{HostPtr, MemoryKind, Segment};
+use crate::memory::{HostPtr, HostSlice, Stretch};
 use crate::store::{Direction, ItemResult, Store, SubmitOptions, Wish};
 
 /// ======== Simple layer: one blocking call each ========
@@ -235,7 +235,7 @@ fn transfer_one(
     batch.item(key, Wish::default())?;
     // SAFETY: the header asks the caller to keep the memory valid during the call, which ends after the item has.
     let pointer = unsafe { HostPtr::new(address.cast()) };
-    batch.segment(Segment { pointer, length, kind: MemoryKind::Host })?;
+    batch.stretch(Stretch::Host(HostSlice { pointer, length }))?;
     let ticket = batch.run(SubmitOptions::default())?;
     let mut outcome = None;
     // Without a deadline of its own: the memory is the caller's again only when the item has ended,

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Instant;
 
 use super::{check, retry_on_interrupt};
 
@@ -40,10 +41,33 @@ impl Event {
     /// # Errors
     /// What `poll(2)` answers.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<bool> {
-        let mut poll = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid pollfd.
-        retry_on_interrupt(|| check(unsafe { libc::poll(&mut poll, 1, timeout_ms) })).map(|ready| ready > 0)
+        poll_readable(&self.0, timeout_ms)
     }
+
+    /// Waits until it is readable, or that moment comes; `None` never comes.
+    ///
+    /// # Errors
+    /// What `poll(2)` answers.
+    pub fn wait_until(&self, moment: Option<Instant>) -> io::Result<bool> {
+        wait_readable(&self.0, moment)
+    }
+}
+
+/// Waits until a descriptor is readable, or that moment comes; `None` never comes.
+///
+/// # Errors
+/// What `poll(2)` answers.
+pub fn wait_readable(descriptor: &impl AsRawFd, moment: Option<Instant>) -> io::Result<bool> {
+    let Some(moment) = moment else { return poll_readable(descriptor, -1) };
+    // Rounded up, so that the moment has come when the wait is over.
+    let left = moment.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+    poll_readable(descriptor, i32::try_from(left).unwrap_or(i32::MAX))
+}
+
+fn poll_readable(descriptor: &impl AsRawFd, timeout_ms: i32) -> io::Result<bool> {
+    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one valid pollfd.
+    retry_on_interrupt(|| check(unsafe { libc::poll(&mut poll, 1, timeout_ms) })).map(|ready| ready > 0)
 }
 
 impl AsRawFd for Event {

@@ -10,6 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant, SystemTime};
 
+use crate::backend::Backend;
 use crate::catalog::{FileCatalog, FileReservation, RoomRefused, Victim};
 use crate::config::{Config, Layout};
 use crate::error::{Error, Result, Status};
@@ -36,6 +37,7 @@ const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// A dynamic store's files and their catalog.
 pub struct Objects {
     files: FileStore,
+    backend: Arc<dyn Backend>,
     catalog: FileCatalog,
     layout: Layout,
     namespace_bytes: usize,
@@ -96,6 +98,7 @@ impl Objects {
         path: &std::path::Path,
         config: &Config,
         namespace_bytes: usize,
+        backend: &Arc<dyn Backend>,
         logger: &Logger,
     ) -> Result<Objects> {
         let layout = config.store.layout;
@@ -103,6 +106,7 @@ impl Objects {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let objects = Objects {
             files,
+            backend: Arc::clone(backend),
             catalog: FileCatalog::new(config.cache_policy, config.store.capacity_bytes),
             layout,
             namespace_bytes,
@@ -155,20 +159,23 @@ impl Objects {
         Ok(())
     }
 
-    fn rescan_if_due(&self, bytes: u64) {
-        let Some(capacity) = self.capacity_bytes else { return };
-        let since = self.bytes_since_scan.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if since < capacity / RESCAN_CAPACITY_PART {
-            return;
+    /// Whether so much was put since the last scan that other processes' files are to be looked for; true once for each
+    /// scan that is due.
+    fn rescan_is_due(&self) -> bool {
+        let Some(capacity) = self.capacity_bytes else { return false };
+        if self.bytes_since_scan.load(Ordering::Relaxed) < capacity / RESCAN_CAPACITY_PART {
+            return false;
         }
-        {
-            let mut last = lock(&self.last_scan);
-            if last.elapsed() < RESCAN_INTERVAL_MIN {
-                return;
-            }
-            *last = Instant::now();
+        let mut last = lock(&self.last_scan);
+        if last.elapsed() < RESCAN_INTERVAL_MIN {
+            return false;
         }
+        *last = Instant::now();
         self.bytes_since_scan.store(0, Ordering::Relaxed);
+        true
+    }
+
+    fn rescan(&self) {
         if let Err(error) = self.scan() {
             self.logger.warn(format_args!("looking for other processes' objects: {error}"));
         }

@@ -9,7 +9,8 @@ use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
 use super::Extent;
-use crate::catalog::{DirtySlot, SlotCatalog, StoredEntry};
+use crate::backend::{Backend, Target};
+use crate::catalog::{Cleanups, DirtySlot, SlotCatalog, StoredEntry};
 use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
 use crate::layout::pool::{Geometry, Pool, Recovered};
@@ -40,7 +41,7 @@ struct Kept<'a>(Option<RwLockReadGuard<'a, Option<Pool>>>);
 /// One of the files that the slots lie in.
 struct SlotFile {
     file: Arc<File>,
-    mapping: Option<Arc<Mapping>>,
+    target: Target,
 }
 
 /// A static pool and its catalog.
@@ -53,14 +54,23 @@ pub struct Slots {
     backing: Backing,
     evictions: Counter,
     /// Rounds of cleaning, for those who wait for one.
-    cleaned: Mutex<u64>,
+    cleaned_rounds: Mutex<u64>,
     cleaned_changed: Condvar,
     logger: Logger,
 }
 
 impl Slots {
     /// The slots of an open pool with what recovery found in them.
-    pub fn on_storage(pool: Pool, recovered: Recovered, policy: CachePolicy, logger: &Logger) -> Slots {
+    ///
+    /// # Errors
+    /// What the backend answers for a file of the pool.
+    pub fn on_storage(
+        pool: Pool,
+        recovered: Recovered,
+        policy: CachePolicy,
+        backend: &Arc<dyn Backend>,
+        logger: &Logger,
+    ) -> Result<Slots> {
         let geometry = *pool.geometry();
         let catalog = SlotCatalog::new(geometry.slot_count(), policy);
         for slot in recovered.unreadable {
@@ -78,22 +88,23 @@ impl Slots {
             catalog.restore(record::digest(key), stored);
         }
         catalog.raise_generation(recovered.generation_next);
-        Slots {
+        let attach = |file: &Arc<File>| {
+            let target = backend.attach(Arc::clone(file));
+            let target = target.map_err(|error| Error::os("attaching a slot file", &error))?;
+            Ok(SlotFile { file: Arc::clone(file), target })
+        };
+        Ok(Slots {
             catalog,
-            files: pool
-                .files()
-                .iter()
-                .map(|file| SlotFile { file: Arc::clone(file), mapping: None })
-                .collect(),
+            files: pool.files().iter().map(attach).collect::<Result<_>>()?,
             geometry,
             pool_id: pool.pool_id(),
             alignment: pool.direct_alignment(),
             backing: Backing::Pool(RwLock::new(Some(pool))),
             evictions: Counter::default(),
-            cleaned: Mutex::new(0),
+            cleaned_rounds: Mutex::new(0),
             cleaned_changed: Condvar::new(),
             logger: logger.clone(),
-        }
+        })
     }
 
     /// Slots in this process's memory.
@@ -114,16 +125,17 @@ impl Slots {
         })?;
         let bytes = geometry.total_bytes();
         let file = memory_file::sealed(c"nixl_store", bytes)
+            .map(Arc::new)
             .map_err(|error| Error::os(format_args!("making a pool of {bytes} bytes in memory"), &error))?;
         Ok(Slots {
             catalog: SlotCatalog::new(slot_count, policy),
-            files: vec![SlotFile { file: Arc::new(file), mapping: None }],
+            files: vec![SlotFile { file: Arc::clone(&file), target: Target::file(file) }],
             geometry,
             pool_id: record::NO_POOL,
             alignment: None,
             backing: Backing::Memory,
             evictions: Counter::default(),
-            cleaned: Mutex::new(0),
+            cleaned_rounds: Mutex::new(0),
             cleaned_changed: Condvar::new(),
             logger: logger.clone(),
         })
@@ -132,10 +144,10 @@ impl Slots {
     /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files, and a warning says
     /// why; `place` is how it names them.
     pub fn map_files(&mut self, place: &dyn std::fmt::Display) {
-        for SlotFile { file, mapping } in &mut self.files {
+        for SlotFile { file, target } in &mut self.files {
             let why = match Mapping::new(file) {
                 Ok(Some(mapped)) => {
-                    *mapping = Some(Arc::new(mapped));
+                    *target = Target::mapped(Arc::clone(file), mapped);
                     continue;
                 }
                 Ok(None) => format!("{GUARDED_MAX} files are mapped in this process, the most there can be"),
@@ -164,15 +176,14 @@ impl Slots {
             .get(place.file_index as usize)
             .zip(self.geometry.payload_offset(place, payload_bytes))
             .zip(record::padded(payload_bytes));
-        let Some(((SlotFile { file, mapping }, payload_offset), padded_bytes)) = parts else {
+        let Some(((SlotFile { target, .. }, payload_offset), padded_bytes)) = parts else {
             return Err(Error::new(
                 Status::Internal,
                 format!("slot {slot} cannot hold {payload_bytes} bytes"),
             ));
         };
         Ok(Extent {
-            file: Arc::clone(file),
-            mapping: mapping.clone(),
+            target: target.clone(),
             payload_offset,
             padded_bytes,
             trailer_bytes: self.geometry.trailer_bytes(),
@@ -196,46 +207,50 @@ impl Slots {
         Ok(Kept(Some(pool)))
     }
 
-    /// Cleans a slot that a lane let go of. Lanes end before the pool is closed.
-    fn clean_now(&self, dirty: DirtySlot) {
-        match self.keep() {
-            Ok(kept) => self.clean(&kept, dirty),
-            Err(_) => self.catalog.quarantine_slot(dirty),
-        }
+    /// Whether what lies in the slots is still there when this process has ended.
+    fn outlives_process(&self) -> bool {
+        matches!(self.backing, Backing::Pool(_))
+    }
+
+    /// Where a slot's tombstone is written: the file, and the first byte of the trailer in it.
+    fn tombstone_place(&self, dirty: &DirtySlot) -> Option<(Target, u64)> {
+        let place = self.geometry.place(dirty.slot());
+        let file = self.files.get(place.file_index as usize)?;
+        Some((file.target.clone(), self.geometry.trailer_offset(place)))
+    }
+
+    /// Takes in how writing a slot's tombstone ended: the slot is free again or out of use. Returns what waited for that.
+    fn cleaned(&self, dirty: DirtySlot, outcome: io::Result<()>) -> Cleanups {
+        let waited = match outcome {
+            Ok(()) => self.catalog.slot_cleaned(dirty),
+            Err(error) => {
+                self.logger.error(format_args!(
+                    "slot {} cannot be cleaned ({error}); it is taken out of use",
+                    dirty.slot()
+                ));
+                self.catalog.quarantine_slot(dirty);
+                Cleanups::default()
+            }
+        };
+        // Under the lock, so that nobody is between a look at the catalog and the wait.
+        *lock(&self.cleaned_rounds) += 1;
+        self.cleaned_changed.notify_all();
+        waited
     }
 
     /// Tombstones a slot and hands it back, and whatever had to wait for that.
     fn clean(&self, kept: &Kept<'_>, dirty: DirtySlot) {
-        let mut next = Some(dirty);
-        // Only a slot that two others waited for leaves more than one to go on with.
-        let mut others = Vec::new();
-        while let Some(dirty) = next {
-            next = None;
-            match self.tombstone(kept, dirty.slot()) {
-                Ok(()) => {
-                    let mut waited = self.catalog.slot_cleaned(dirty).into_iter();
-                    next = waited.next();
-                    others.extend(waited);
-                }
-                Err(error) => {
-                    self.logger.error(format_args!(
-                        "slot {} cannot be cleaned ({error}); it is taken out of use",
-                        dirty.slot()
-                    ));
-                    self.catalog.quarantine_slot(dirty);
-                }
-            }
-            next = next.or_else(|| others.pop());
+        let mut due = vec![dirty];
+        while let Some(dirty) = due.pop() {
+            let outcome = self.tombstone(kept, dirty.slot());
+            due.extend(self.cleaned(dirty, outcome));
         }
-        // Under the lock, so that nobody is between a look at the catalog and the wait.
-        *lock(&self.cleaned) += 1;
-        self.cleaned_changed.notify_all();
     }
 
     /// Waits until no crash can bring a removed key back: until its last reader has left and its record is gone.
     fn wait_until_clean(&self, digest: u128) {
         let deadline = Instant::now() + REMOVAL_WAIT_MAX;
-        let mut cleaned = lock(&self.cleaned);
+        let mut cleaned = lock(&self.cleaned_rounds);
         while self.catalog.is_haunted(digest) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {

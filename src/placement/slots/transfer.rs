@@ -1,23 +1,34 @@
-//! A static pool around a transfer: the slot that is read, the slot that is written.
+//! A static pool around a transfer: the slot that is read, the slot that is written. Nothing here waits for storage: the
+//! catalog is memory, and tombstones are written by the lane.
 
-use super::{Backing, Slots};
-use crate::catalog::{Lease, Release, Reservation, Reserve};
+use std::io;
+
+use super::Slots;
+use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
-use crate::placement::{Foreign, Key, Placement, PutPlace, Sink, Source};
+use crate::placement::{
+    Answer, Foreign, Key, Keys, Placement, PutPlace, Sink, Source, Tombstone, Tombstones,
+};
+use crate::sync::Arc;
 
 impl Placement for Slots {
     type GetClaim = Lease;
     type PutClaim = Reservation;
+    type TombClaim = DirtySlot;
 
     fn payload_bytes_max(&self) -> Option<u64> {
         Some(self.geometry.chunk_bytes())
     }
 
-    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Lease>>> {
+    fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>> {
+        Answer::Now(self.length(key))
+    }
+
+    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Lease>>>> {
         let Some(lease) = self.catalog.acquire(key.digest, key.effective) else {
-            return Ok(None);
+            return Answer::Now(Ok(None));
         };
-        match self.extent(lease.slot(), lease.length()) {
+        Answer::Now(match self.extent(lease.slot(), lease.length()) {
             Ok(extent) => Ok(Some(Source {
                 extent,
                 payload_bytes: Some(lease.length()),
@@ -26,22 +37,60 @@ impl Placement for Slots {
                 claim: lease,
             })),
             Err(error) => {
-                self.close_get(key, lease, true);
+                self.catalog.quarantine(key.digest, key.effective, &lease);
+                self.release(lease);
                 Err(error)
             }
-        }
+        })
     }
 
-    fn close_get(&self, key: &Key<'_>, claim: Lease, corrupt: bool) {
+    fn close_get(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        claim: Lease,
+        corrupt: bool,
+    ) -> Answer<Tombstones<DirtySlot>> {
         if corrupt {
             self.catalog.quarantine(key.digest, key.effective, &claim);
         }
-        if let Release::Clean(dirty) = self.catalog.release(claim) {
-            self.clean_now(dirty);
-        }
+        Answer::Now(match self.catalog.release(claim) {
+            Release::Clean(dirty) => self.tombstones([dirty]),
+            Release::Kept => Tombstones::NONE,
+        })
     }
 
-    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Reservation>> {
+    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Reservation>>> {
+        Answer::Now(self.reserve(key, length))
+    }
+
+    fn commit_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        claim: Reservation,
+        length: u64,
+    ) -> Answer<Result<Tombstones<DirtySlot>>> {
+        let published = self.catalog.publish(claim, key.effective, length);
+        Answer::Now(Ok(self.tombstones(published.clean)))
+    }
+
+    fn abort_put(self: &Arc<Self>, claim: Reservation, touched: bool) -> Answer<Tombstones<DirtySlot>> {
+        let dirty =
+            if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
+        Answer::Now(self.tombstones(dirty))
+    }
+
+    fn make_room(self: &Arc<Self>, _bytes: u64) -> Answer<bool> {
+        // Slots are preallocated; a full device is not for want of evictions.
+        Answer::Now(false)
+    }
+
+    fn entombed(&self, claim: DirtySlot, outcome: io::Result<()>) -> Tombstones<DirtySlot> {
+        self.tombstones(self.cleaned(claim, outcome))
+    }
+}
+
+impl Slots {
+    fn reserve(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Reservation>> {
         if length > self.geometry.chunk_bytes() {
             return Err(Error::new(
                 Status::TooLarge,
@@ -69,32 +118,34 @@ impl Placement for Slots {
             Ok(extent) => Ok(PutPlace::Ready(Sink {
                 extent,
                 generation: reservation.generation(),
-                // In memory nothing outlives the process that could find the old one.
-                invalidate_first: reservation.evicted() && matches!(self.backing, Backing::Pool(_)),
+                invalidate_first: reservation.evicted() && self.outlives_process(),
                 hidden: false,
                 claim: reservation,
             })),
             Err(error) => {
-                self.abort_put(reservation, false);
+                if let Some(dirty) = self.catalog.abandon_unwritten(reservation) {
+                    self.catalog.quarantine_slot(dirty);
+                }
                 Err(error)
             }
         }
     }
 
-    fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
-        let published = self.catalog.publish(claim, key.effective, length);
-        published.clean.into_iter().for_each(|dirty| self.clean_now(dirty));
-        Ok(())
+    /// Ends a read whose slot cannot be told; what it leaves is not to be used.
+    fn release(&self, lease: Lease) {
+        if let Release::Clean(dirty) = self.catalog.release(lease) {
+            self.catalog.quarantine_slot(dirty);
+        }
     }
 
-    fn abort_put(&self, claim: Reservation, touched: bool) {
-        let dirty =
-            if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
-        dirty.into_iter().for_each(|dirty| self.clean_now(dirty));
-    }
-
-    fn make_room(&self, _bytes: u64) -> bool {
-        // Slots are preallocated; a full device is not for want of evictions.
-        false
+    /// Where the tombstones of these slots are to be written.
+    fn tombstones(&self, slots: impl IntoIterator<Item = DirtySlot>) -> Tombstones<DirtySlot> {
+        Tombstones::of(slots.into_iter().filter_map(|dirty| match self.tombstone_place(&dirty) {
+            Some((target, offset)) => Some(Tombstone { target, offset, claim: dirty }),
+            None => {
+                self.catalog.quarantine_slot(dirty);
+                None
+            }
+        }))
     }
 }
