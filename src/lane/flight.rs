@@ -1,9 +1,9 @@
 //! Requests under way: one is launched for a piece of a job, and lands.
 
-use super::Lane;
 use super::job::{Epilogue, Piece, Work};
 use super::plan::region_of;
 use super::progress::{Op, Progress};
+use super::{Lane, Reply};
 use crate::backend::{IoCompletion, IoDirection, Target};
 use crate::batch::{ItemGuard, ItemResult};
 use crate::memory::arena::zero_slice;
@@ -155,7 +155,12 @@ impl<P: Placement> Lane<P> {
     }
 
     fn land_tombstone(&mut self, claim: P::TombClaim, epilogue: usize, outcome: std::io::Result<()>) {
-        let due = self.placement.entombed(claim, outcome);
+        let answer = self.placement.entombed(claim, outcome);
+        self.ask(answer, move |due| Reply::Entombed { epilogue, due });
+    }
+
+    /// A tombstone is written, or given up.
+    pub(super) fn entombed(&mut self, epilogue: usize, due: Tombstones<P::TombClaim>) {
         self.shared.relieve();
         let waiting = &mut self.epilogues[epilogue];
         waiting.under_way -= 1;

@@ -19,6 +19,8 @@ pub(super) struct Line {
     waiting: ArrayQueue<ItemGuard>,
     /// Items admitted and not given back: in `waiting`, stubs among them, or with a lane.
     admitted: AtomicUsize,
+    /// Of these, the stubs.
+    stubs: AtomicUsize,
     items_max: usize,
     /// Submitters in `turns`, to be known without its lock.
     submitters: AtomicUsize,
@@ -43,6 +45,7 @@ impl Line {
         Ok(Line {
             waiting: bounded(room)?,
             admitted: AtomicUsize::new(0),
+            stubs: AtomicUsize::new(0),
             items_max,
             submitters: AtomicUsize::new(0),
             turns: Mutex::new(Turns::default()),
@@ -140,7 +143,7 @@ impl Line {
                 return Some(guard);
             }
             drop(guard);
-            self.give_back(1);
+            self.drop_stub();
         }
     }
 
@@ -149,9 +152,21 @@ impl Line {
         !self.waiting.is_empty()
     }
 
-    /// Items waiting or under way.
+    /// An item was ended from outside; its guard is a stub from here on, wherever it is.
+    pub(super) fn add_stub(&self) {
+        self.stubs.fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// A stub is gone.
+    pub(super) fn drop_stub(&self) {
+        self.stubs.fetch_sub(1, Ordering::SeqCst);
+        self.give_back(1);
+    }
+
+    /// Items waiting or under way. Each number is read by itself, so while items end it may be off by those.
     pub(super) fn items(&self) -> usize {
-        self.admitted.load(Ordering::Relaxed)
+        let stubs = self.stubs.load(Ordering::SeqCst);
+        self.admitted.load(Ordering::SeqCst).saturating_sub(stubs)
     }
 }
 

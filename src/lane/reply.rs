@@ -21,6 +21,8 @@ pub(super) enum Reply<P: Placement> {
     RoomMade { guard: ItemGuard, attempts: u32, os_error: i32, made: bool },
     /// An item has given back all it held.
     Closed { guard: ItemGuard, result: ItemResult, due: Tombstones<P::TombClaim> },
+    /// A tombstone is written, or given up; others are due because of that.
+    Entombed { epilogue: usize, due: Tombstones<P::TombClaim> },
 }
 
 impl<P: Placement> Lane<P> {
@@ -72,6 +74,7 @@ impl<P: Placement> Lane<P> {
             Reply::RoomMade { guard, attempts, os_error, made } => {
                 self.room_was_made(guard, attempts, made, os_error);
             }
+            Reply::Entombed { epilogue, due } => self.entombed(epilogue, due),
             Reply::Closed { guard, result, due } => {
                 self.shared.let_go();
                 self.finish_after(guard, result, due);

@@ -226,15 +226,13 @@ impl Shared {
     pub fn finish(&self, guard: ItemGuard, result: ItemResult) {
         let Some((batch, item, _)) = guard.parts() else { return };
         let (direction, length) = (batch.direction, item.length as u64);
-        let is_ours = guard.end();
-        if is_ours {
-            self.count(direction, &result, length);
+        if !guard.end() {
+            return self.line(direction).drop_stub();
         }
+        self.count(direction, &result, length);
         // Before the item ends: whoever waits for it may submit again at once.
         self.line(direction).give_back(1);
-        if is_ours {
-            guard.finish(result);
-        }
+        guard.finish(result);
     }
 
     /// Ends the items of a batch that nobody has started. Their admission comes back when a lane meets their guards.
@@ -242,6 +240,7 @@ impl Shared {
         let result = ItemResult::of(status);
         batch.take_waiting(|item, index| {
             self.count(batch.direction, &result, item.length as u64);
+            self.line(batch.direction).add_stub();
             batch.finish(index, result);
         });
     }

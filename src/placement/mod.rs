@@ -315,7 +315,11 @@ pub trait Placement: Keys + 'static {
     fn make_room(self: &Arc<Self>, bytes: u64) -> Answer<bool>;
 
     /// Takes in how a tombstone ended, and says which ones that makes due.
-    fn entombed(&self, claim: Self::TombClaim, outcome: io::Result<()>) -> Tombstones<Self::TombClaim>;
+    fn entombed(
+        self: &Arc<Self>,
+        claim: Self::TombClaim,
+        outcome: io::Result<()>,
+    ) -> Answer<Tombstones<Self::TombClaim>>;
 
     /// Whether there is work that no call waits for: other processes' doings to be looked at, and the like.
     fn background(self: &Arc<Self>) -> Option<Work<()>> {

@@ -82,7 +82,7 @@ impl Placement for Objects {
         Answer::later(move || objects.evict_at_least(bytes))
     }
 
-    fn entombed(&self, claim: Never, _outcome: io::Result<()>) -> Tombstones<Never> {
+    fn entombed(self: &Arc<Self>, claim: Never, _outcome: io::Result<()>) -> Answer<Tombstones<Never>> {
         match claim {}
     }
 

@@ -238,6 +238,14 @@ impl Slots {
         waited
     }
 
+    /// Cleans a slot that a lane let go of. Lanes end before the pool is closed.
+    fn clean_now(&self, dirty: DirtySlot) {
+        match self.keep() {
+            Ok(kept) => self.clean(&kept, dirty),
+            Err(_) => self.catalog.quarantine_slot(dirty),
+        }
+    }
+
     /// Tombstones a slot and hands it back, and whatever had to wait for that.
     fn clean(&self, kept: &Kept<'_>, dirty: DirtySlot) {
         let mut due = vec![dirty];

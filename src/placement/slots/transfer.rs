@@ -84,8 +84,20 @@ impl Placement for Slots {
         Answer::Now(false)
     }
 
-    fn entombed(&self, claim: DirtySlot, outcome: io::Result<()>) -> Tombstones<DirtySlot> {
-        self.tombstones(self.cleaned(claim, outcome))
+    fn entombed(
+        self: &Arc<Self>,
+        claim: DirtySlot,
+        outcome: io::Result<()>,
+    ) -> Answer<Tombstones<DirtySlot>> {
+        if outcome.is_ok() {
+            return Answer::Now(self.tombstones(self.cleaned(claim, Ok(()))));
+        }
+        // What a lane's queue could not write may be written otherwise, or may not need to be.
+        let slots = Arc::clone(self);
+        Answer::later(move || {
+            slots.clean_now(claim);
+            Tombstones::NONE
+        })
     }
 }
 
