@@ -10,9 +10,6 @@ use super::Backend;
 use crate::config::Config;
 use crate::error::Result;
 
-/// Name of the parameter with the schedule.
-pub const PARAMETER: &str = "fault";
-
 /// The backend itself: this build injects nothing.
 ///
 /// # Errors
@@ -31,9 +28,10 @@ mod injecting {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::{Backend, Config, PARAMETER, Result};
+    use super::{Backend, Config, Result};
     use crate::backend::posix::threads::transfer;
     use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Wait};
+    use crate::config::FAULT_PARAMETER;
     use crate::error::{Error, Status};
     use crate::memory::HostSlice;
     use crate::sys::event::Event;
@@ -94,10 +92,11 @@ mod injecting {
     /// # Errors
     /// [`Status::Config`] for a schedule that cannot be read.
     pub fn wrap(backend: Box<dyn Backend>, config: &Config) -> Result<Box<dyn Backend>> {
-        let Some(text) = config.backend_params.0.get(PARAMETER) else {
+        let Some(text) = config.backend_params.0.get(FAULT_PARAMETER) else {
             return Ok(backend);
         };
-        let unreadable = || Error::new(Status::Config, format!("nixl_backend_params.{PARAMETER}: '{text}'"));
+        let unreadable =
+            || Error::new(Status::Config, format!("nixl_backend_params.{FAULT_PARAMETER}: '{text}'"));
         let mut schedule = Vec::new();
         for entry in text.split(',') {
             let (kind, every) = entry.trim().split_once(':').ok_or_else(unreadable)?;

@@ -10,9 +10,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::dir::{DIRECTORY_MODE, FILE_MODE};
 use super::{check, retry_on_interrupt};
 
+/// Permission bits of new directories, before the umask.
+pub const DIRECTORY_MODE: libc::mode_t = 0o700;
+/// Permission bits of new files, before the umask.
+pub const FILE_MODE: libc::mode_t = 0o600;
 /// Longest file name in bytes, without the NUL: what Linux's file systems share.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -106,7 +109,7 @@ pub fn create_new(directory: impl AsFd, name: &CStr, direct: bool) -> io::Result
 pub fn make_directory(directory: impl AsFd, name: &CStr) -> io::Result<()> {
     let directory = directory.as_fd().as_raw_fd();
     // SAFETY: `name` is NUL-terminated and the directory's descriptor is open.
-    match check(unsafe { libc::mkdirat(directory, name.as_ptr(), DIRECTORY_MODE as libc::mode_t) }) {
+    match check(unsafe { libc::mkdirat(directory, name.as_ptr(), DIRECTORY_MODE) }) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
