@@ -35,6 +35,7 @@ use crate::error::Status;
 use crate::memory::Segment;
 use crate::placement::{Key, Placement};
 use crate::sync::Arc;
+use crate::sys::thread;
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
@@ -99,7 +100,7 @@ pub(super) fn spawn<P: Placement>(
     medium: Medium,
     opened: mpsc::Sender<std::io::Result<Registered>>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("nixl-lane-{index}")).spawn(move || {
+    thread::spawn(format!("nixl-lane-{index}"), move || {
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let waker = Arc::clone(&shared.lanes[index].waker);
             let lane = backend

@@ -17,6 +17,7 @@ use crate::memory::HostSlice;
 use crate::sync::{Condvar, Mutex, lock};
 use crate::sys::event::Event;
 use crate::sys::file::to_off_t;
+use crate::sys::thread;
 
 /// One in this many threads does nothing but read.
 const READ_RESERVE: usize = 4;
@@ -101,8 +102,7 @@ impl Pool {
         let pool = Arc::new(Pool { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), depth });
         for index in 0..count {
             let shared = Arc::clone(&shared);
-            let thread =
-                std::thread::Builder::new().name(format!("nixl-io-{index}")).spawn(move || serve(&shared))?;
+            let thread = thread::spawn(format!("nixl-io-{index}"), move || serve(&shared))?;
             lock(&pool.threads).push(thread);
         }
         Ok(pool)
