@@ -9,6 +9,7 @@ use std::io;
 use super::aligned::Mapping;
 use super::segment::{HostPtr, HostSlice};
 use crate::sync::{Mutex, lock};
+use crate::sys::room;
 
 /// Largest slice, in bytes; also the largest stripe of a staged transfer.
 pub const SLICE_BYTES_MAX: usize = 1 << 20;
@@ -49,7 +50,7 @@ impl Staging {
     /// Maps a buffer of about `bytes`.
     ///
     /// # Errors
-    /// `InvalidInput` below [`SLICES_MIN`] x [`SLICE_BYTES_MIN`], else what `mmap(2)` answers.
+    /// `InvalidInput` below [`SLICES_MIN`] x [`SLICE_BYTES_MIN`], else what `mmap(2)` answers, `ENOMEM` most of all.
     pub fn new(bytes: usize, huge_pages: bool) -> io::Result<Staging> {
         let slice_bytes =
             (bytes / SLICES_MIN / SLICE_BYTES_MIN * SLICE_BYTES_MIN).clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX);
@@ -58,7 +59,7 @@ impl Staging {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let mapping = Mapping::new(slices * slice_bytes, huge_pages)?;
-        let state = State { used: vec![false; slices], free: slices, hint: 0, lent: Vec::new() };
+        let state = State { used: room::filled(false, slices)?, free: slices, hint: 0, lent: Vec::new() };
         Ok(Staging { mapping, slice_bytes, slices, state: Mutex::new(state) })
     }
 

@@ -8,6 +8,7 @@ pub mod file;
 pub mod lock;
 pub mod memory_file;
 pub mod prefetch;
+pub mod room;
 pub mod thread;
 
 use std::io;

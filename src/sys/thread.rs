@@ -14,6 +14,11 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
+use super::room;
+
+/// Stack of a thread that asks for no other, in bytes, as std has it. Asked for before the thread is started, because
+/// `pthread_create(3)` answers EAGAIN where it finds no room for it, as it does for a limit on threads.
+const STACK_BYTES: usize = 2 << 20;
 /// What a thread raises by a fault of its own: an address, a byte that is not there (see
 /// [`bus_error`](super::bus_error)), a number, an instruction, a breakpoint, a system call that a filter refuses so.
 const FAULTS: [libc::c_int; 6] =
@@ -22,14 +27,15 @@ const FAULTS: [libc::c_int; 6] =
 /// Starts a thread that takes no signals. The caller's own mask is afterwards what it was.
 ///
 /// # Errors
-/// What starting a thread answers, `EAGAIN` for a limit on threads.
+/// What starting a thread answers: `EAGAIN` for a limit on threads, `ENOMEM`.
 pub fn spawn<T: Send + 'static>(
     name: impl Into<String>,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
+    let builder = Builder::new().name(name.into());
     let _blocked = Blocked::here();
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
-    Builder::new().name(name.into()).spawn(body)
+    room::take(STACK_BYTES, || builder.spawn(body))
 }
 
 /// As [`spawn`], for a thread that ends before `scope` does; `builder` has its name and stack.
@@ -43,7 +49,7 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
     let _blocked = Blocked::here();
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
-    builder.spawn_scoped(scope, body)
+    room::take(STACK_BYTES, || builder.spawn_scoped(scope, body))
 }
 
 /// The calling thread blocks all signals but [`FAULTS`] while this lives. What is sent to it meanwhile arrives after.
