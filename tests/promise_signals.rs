@@ -81,24 +81,6 @@ fn change_mask(how: libc::c_int, signals: &[libc::c_int]) {
     assert_eq!(unsafe { libc::pthread_sigmask(how, &raw const set, std::ptr::null_mut()) }, 0);
 }
 
-/// Starts this program anew with these signals blocked, so that every thread of it has them blocked: the test runner has
-/// one of its own. Returns in the new one.
-fn block_everywhere(signals: &[libc::c_int]) {
-    const DONE: &str = "NIXL_STORE_TEST_BLOCKED";
-    if std::env::var_os(DONE).is_some() {
-        return;
-    }
-    // SAFETY: the helper has one other thread, which waits for this one.
-    unsafe { std::env::set_var(DONE, "1") };
-    change_mask(libc::SIG_BLOCK, signals);
-    let arguments: Vec<_> = std::env::args().map(|text| std::ffi::CString::new(text).unwrap()).collect();
-    let mut pointers: Vec<_> = arguments.iter().map(|text| text.as_ptr()).collect();
-    pointers.push(std::ptr::null());
-    // SAFETY: NUL-terminated strings in an array that NULL ends. The mask stays through an exec.
-    unsafe { libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr()) };
-    panic!("this program cannot be started anew: {}", std::io::Error::last_os_error());
-}
-
 static HANDLED: AtomicU32 = AtomicU32::new(0);
 
 extern "C" fn count(_: libc::c_int) {
@@ -130,7 +112,8 @@ fn open_all(peer: &mut Peer) -> Vec<(&'static str, Store)> {
 /// The engine opens its stores and blocks its signals after that, as a program may whose parts know nothing of each other.
 fn engine(peer: &mut Peer) {
     const ROUNDS: usize = 50;
-    block_everywhere(&WAITED_FOR);
+    // The test runner has a thread of its own.
+    helper::start_anew(|| change_mask(libc::SIG_BLOCK, &WAITED_FOR));
     for signal in WAITED_FOR {
         // SAFETY: the handler is a function of that type, which only counts.
         assert_ne!(unsafe { libc::signal(signal, count as *const () as usize) }, libc::SIG_ERR);

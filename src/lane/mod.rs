@@ -32,10 +32,11 @@ use self::spares::Spares;
 use crate::backend::{Backend, IoCompletion, IoQueue, Medium, Wait};
 use crate::batch::{Direction, ItemGuard, ItemResult};
 use crate::error::Status;
+use crate::layout::record::CHECKSUM_BLOCK_BYTES;
 use crate::memory::Segment;
 use crate::placement::{Key, Placement};
 use crate::sync::Arc;
-use crate::sys::thread;
+use crate::sys::{room, thread};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
@@ -140,13 +141,19 @@ impl<P: Placement> Lane<P> {
         placement: Arc<P>,
     ) -> std::io::Result<Lane<P>> {
         let depth = queue.room();
+        let spares = Spares::new(depth, placement.payload_bytes_max())?;
+        let bytes = JOBS_MAX * size_of::<(usize, Job<P>)>() + depth * size_of::<(usize, Flight)>();
+        let (jobs, flights, scratch) = room::take(bytes + CHECKSUM_BLOCK_BYTES, || {
+            let (jobs, flights) = (Slab::with_capacity(JOBS_MAX), Slab::with_capacity(depth));
+            Ok((jobs, flights, room::filled(0, CHECKSUM_BLOCK_BYTES)?))
+        })?;
         Ok(Lane {
             queue,
             medium,
             index,
             shared,
-            jobs: Slab::with_capacity(JOBS_MAX),
-            flights: Slab::with_capacity(depth),
+            jobs,
+            flights,
             gets: VecDeque::with_capacity(JOBS_MAX),
             puts: VecDeque::with_capacity(JOBS_MAX),
             parked: VecDeque::with_capacity(JOBS_MAX),
@@ -156,8 +163,8 @@ impl<P: Placement> Lane<P> {
             read_bytes_min: get::piece_bytes_min(medium),
             wants_slice: false,
             regions: Vec::new(),
-            scratch: vec![0; crate::layout::record::CHECKSUM_BLOCK_BYTES],
-            spares: Spares::new(depth, placement.payload_bytes_max())?,
+            scratch,
+            spares,
             placement,
         })
     }

@@ -12,6 +12,10 @@ use crate::memory::{HostSlice, Staging};
 use crate::metrics::Metrics;
 use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
 use crate::sys::event::Event;
+use crate::sys::room;
+
+/// Of one item in a queue: its guard, and the number that the queue keeps beside it.
+const ENTRY_BYTES: usize = size_of::<ItemGuard>() + size_of::<usize>();
 
 /// A request to a lane that is not a transfer.
 #[derive(Debug)]
@@ -99,9 +103,11 @@ impl LaneHandle {
 }
 
 impl Line {
-    fn new(items_max: usize) -> Line {
+    fn new(items_max: usize) -> std::io::Result<Line> {
         // A batch larger than the bound is admitted alone, so there is room for either.
-        Line { waiting: ArrayQueue::new(items_max.max(BATCH_ITEMS_MAX)), in_flight: AtomicUsize::new(0) }
+        let items_max = items_max.max(BATCH_ITEMS_MAX);
+        let waiting = room::take(items_max * ENTRY_BYTES, || Ok(ArrayQueue::new(items_max)))?;
+        Ok(Line { waiting, in_flight: AtomicUsize::new(0) })
     }
 
     fn admit(&self, count: usize, items_max: usize) -> bool {
@@ -114,7 +120,7 @@ impl Shared {
     /// Queues for `lanes` lanes that admit `items_max` items a direction.
     ///
     /// # Errors
-    /// What `eventfd(2)` answers.
+    /// What `eventfd(2)` answers; `ENOMEM`.
     pub fn new(lanes: usize, items_max: usize, staging: Staging, logger: Logger) -> std::io::Result<Shared> {
         let handle = |_| {
             Ok(LaneHandle {
@@ -124,8 +130,8 @@ impl Shared {
             })
         };
         Ok(Shared {
-            gets: Line::new(items_max),
-            puts: Line::new(items_max),
+            gets: Line::new(items_max)?,
+            puts: Line::new(items_max)?,
             items_max,
             lanes: (0..lanes).map(handle).collect::<std::io::Result<_>>()?,
             staging,
