@@ -146,7 +146,9 @@ fn map(bytes: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {
     let address =
         unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if address == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        // The process locks all of its memory (mlockall with MCL_FUTURE) and may not lock so much.
+        return Err(if error.raw_os_error() == Some(libc::EAGAIN) { out_of_memory() } else { error });
     }
     NonNull::new(address.cast()).ok_or_else(out_of_memory)
 }

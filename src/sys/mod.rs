@@ -6,6 +6,7 @@ pub mod dir;
 pub mod event;
 pub mod file;
 pub mod lock;
+pub mod map;
 pub mod memory_file;
 pub mod prefetch;
 pub mod room;

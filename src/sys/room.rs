@@ -7,6 +7,8 @@
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
+use super::map;
+
 /// Bytes that are left to everybody else by whoever takes memory through [`take`].
 const LEFT_BYTES: usize = 1 << 20;
 
@@ -52,13 +54,11 @@ pub fn out_of_memory() -> io::Error {
 /// Whether so many bytes could be mapped now. They are not touched, so this costs no time to speak of.
 fn check(bytes: usize) -> io::Result<()> {
     let (protection, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
-    // SAFETY: a fresh mapping at an address of the kernel's choice, which nobody has seen when it goes again.
+    // SAFETY: memory that nobody has seen when it goes again. Whatever is answered means that there is too little, EAGAIN
+    // that the process may not lock so much.
     unsafe {
-        let address = libc::mmap(std::ptr::null_mut(), bytes, protection, flags, -1, 0);
-        if address == libc::MAP_FAILED {
-            return Err(io::Error::last_os_error());
-        }
-        libc::munmap(address, bytes);
+        let start = map::unlocked(bytes, protection, flags, -1).map_err(|_| out_of_memory())?;
+        libc::munmap(start.as_ptr().cast(), bytes);
     }
     Ok(())
 }
