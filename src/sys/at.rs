@@ -70,7 +70,7 @@ impl Walk {
     pub fn open(self, anchor: impl AsFd, path: &CStr, purpose: Purpose) -> io::Result<OwnedFd> {
         let anchor = anchor.as_fd();
         let bytes = path.to_bytes();
-        // O_NOFOLLOW says all there is to say about a path of one component.
+        // With one component there is no directory on the way, so O_NOFOLLOW alone keeps links out.
         if !bytes.contains(&b'/') {
             return open_leaf(anchor, path, purpose);
         }

@@ -107,8 +107,8 @@ impl Dir {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        // It has kept a FIFO from blocking the open; on a network file system io_uring would now read in
-        // the submitting call because of it.
+        // O_NONBLOCK was for the open alone, which a FIFO could have blocked. On a file that keeps it io_uring reads inside
+        // the submitting call where the file system is a network's.
         at::clear_nonblock(&file, mode.direct)?;
         Ok(file)
     }

@@ -1,4 +1,4 @@
-//! Mappings that are not locked in memory behind their owner's back.
+//! Mappings of files and memory that stay unlocked, whatever the process has asked for (`mlockall(2)`).
 
 use std::io;
 use std::os::fd::RawFd;
