@@ -46,7 +46,12 @@ const OPEN: [libc::c_int; 10] = [
 fn helper_process() {
     // SAFETY: takes no memory.
     unsafe { libc::alarm(SECONDS_MAX) };
-    helper::play(&[("engine", engine), ("masks", masks), ("file_size", file_size)]);
+    helper::play(&[
+        ("engine", engine),
+        ("masks", masks),
+        ("file_size", file_size),
+        ("file_size_at_open", file_size_at_open),
+    ]);
 }
 
 /// One store of each kind, by name: where its files lie, how its bytes move.
@@ -225,6 +230,20 @@ fn file_size(peer: &mut Peer) {
     }
 }
 
+/// A pool that would need larger files than there may be is refused, and leaves nothing.
+fn file_size_at_open(peer: &mut Peer) {
+    let (disk, memory) = (PathBuf::from(peer.line().unwrap()), PathBuf::from(peer.line().unwrap()));
+    for (name, settings) in kinds(&disk, &memory).into_iter().filter(|(_, settings)| settings.pool_size > 0) {
+        let config = settings.write(&disk.join(format!("{name}.yaml")));
+        limit_file_size(CHUNK_BYTES as libc::rlim_t / 2);
+        let failure = Store::open(&config).err().expect("files of a pool are larger");
+        limit_file_size(libc::RLIM_INFINITY);
+        assert_eq!(failure.status, NIXL_STORE_ERROR_IO, "{name}: {failure}");
+        assert!(failure.message.contains("os error 27"), "{name}: {failure}");
+        put_and_get(&Store::open(&config).unwrap(), 1);
+    }
+}
+
 /// Plays a role with a directory on disk and one in memory; it must end well.
 fn play_well(role: &str) {
     let (disk, memory) = (Scratch::new(role), Scratch::in_memory(role));
@@ -243,6 +262,11 @@ fn an_engine_that_waits_for_its_signals_gets_each_one() {
 #[test]
 fn threads_of_the_library_block_every_signal_that_can_be_sent() {
     play_well("masks");
+}
+
+#[test]
+fn a_pool_beyond_the_limit_on_file_sizes_is_refused() {
+    play_well("file_size_at_open");
 }
 
 #[test]

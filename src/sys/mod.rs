@@ -10,6 +10,7 @@ pub mod map;
 pub mod memory_file;
 pub mod prefetch;
 pub mod room;
+pub mod signal;
 pub mod thread;
 
 use std::io;

@@ -11,19 +11,14 @@
 //! SIGXFSZ is among those that are blocked, so that a write beyond `RLIMIT_FSIZE` answers EFBIG and ends no process.
 
 use std::io;
-use std::mem::MaybeUninit;
 use std::thread::{Builder, JoinHandle, Scope, ScopedJoinHandle};
 
 use super::room;
+use super::signal::Blocked;
 
 /// Stack of a thread that asks for no other, in bytes, as std has it. Asked for before the thread is started, because
 /// `pthread_create(3)` answers EAGAIN where it finds no room for it, as it does for a limit on threads.
 const STACK_BYTES: usize = 2 << 20;
-/// What a thread raises by a fault of its own: an address, a byte that is not there (see
-/// [`bus_error`](super::bus_error)), a number, an instruction, a breakpoint, a system call that a filter refuses so.
-const FAULTS: [libc::c_int; 6] =
-    [libc::SIGSEGV, libc::SIGBUS, libc::SIGFPE, libc::SIGILL, libc::SIGTRAP, libc::SIGSYS];
-
 /// Starts a thread that takes no signals. The caller's own mask is afterwards what it was.
 ///
 /// # Errors
@@ -52,38 +47,12 @@ pub fn spawn_scoped<'scope, T: Send + 'scope>(
     room::take(STACK_BYTES, || builder.spawn_scoped(scope, body))
 }
 
-/// The calling thread blocks all signals but [`FAULTS`] while this lives. What is sent to it meanwhile arrives after.
-struct Blocked {
-    before: libc::sigset_t,
-}
-
-impl Blocked {
-    fn here() -> Blocked {
-        let mut set = MaybeUninit::<libc::sigset_t>::uninit();
-        let mut before = MaybeUninit::<libc::sigset_t>::uninit();
-        // SAFETY: sigfillset writes the set, which is then valid for the others; pthread_sigmask writes `before` and
-        // cannot fail with these arguments.
-        unsafe {
-            libc::sigfillset(set.as_mut_ptr());
-            for fault in FAULTS {
-                libc::sigdelset(set.as_mut_ptr(), fault);
-            }
-            libc::pthread_sigmask(libc::SIG_BLOCK, set.as_ptr(), before.as_mut_ptr());
-            Blocked { before: before.assume_init() }
-        }
-    }
-}
-
-impl Drop for Blocked {
-    fn drop(&mut self) {
-        // SAFETY: the mask was this thread's own.
-        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.before, std::ptr::null_mut()) };
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::mem::MaybeUninit;
+
     use super::*;
+    use crate::sys::signal::FAULTS;
 
     fn mask() -> u64 {
         let status = std::fs::read_to_string("/proc/thread-self/status").expect("proc");
