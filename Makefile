@@ -48,12 +48,13 @@ setup: ## Install cmake, a C++ compiler, pkg-config, clang, valgrind, python3 an
 	@bash scripts/setup.sh
 
 .PHONY: check
-check: ## Formatting, lints, the header in every dialect, the snippets of the documents
+check: ## Formatting, lints, the header in every dialect, the snippets of the documents, the layers
 	$(CARGO) fmt --check
 	@$(MAKE) --no-print-directory lint
 	sh scripts/header.sh --check
 	sh scripts/check-header.sh
 	sh scripts/check-readme.sh
+	@$(MAKE) --no-print-directory check-layers
 
 .PHONY: fmt
 fmt: ## Format the Rust code
@@ -63,6 +64,11 @@ fmt: ## Format the Rust code
 lint: ## Clippy, with warnings as errors
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features $(TEST_FEATURES) -- -D warnings
+
+.PHONY: check-layers
+check-layers: ## What may use what in src, sizes of rooms and files; that check's own tests first
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s scripts/tests
+	python3 scripts/check-layers.py
 
 .PHONY: header
 header: ## Generate include/nixl_store.h anew

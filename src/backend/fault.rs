@@ -10,9 +10,6 @@ use super::queue::Backend;
 use crate::config::Config;
 use crate::error::Result;
 
-/// Name of the parameter with the schedule.
-pub const PARAMETER: &str = "fault";
-
 /// The backend itself: this build injects nothing.
 ///
 /// # Errors
@@ -32,12 +29,13 @@ mod injecting {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
-    use super::{Backend, Config, PARAMETER, Result};
+    use super::{Backend, Config, Result};
     use crate::backend::positioned::transfer;
     use crate::backend::queue::{
         IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Stores, Wait,
     };
     use crate::backend::{Reach, Target};
+    use crate::config::FAULT_PARAMETER;
     use crate::error::{Error, Status};
     use crate::memory::{Arena, HostSlice, Stretch};
     use crate::sys::event::Event;
@@ -98,10 +96,11 @@ mod injecting {
     /// # Errors
     /// [`Status::Config`] for a schedule that cannot be read.
     pub fn wrap(backend: Box<dyn Backend>, config: &Config) -> Result<Box<dyn Backend>> {
-        let Some(text) = config.backend_params.0.get(PARAMETER) else {
+        let Some(text) = config.backend_params.0.get(FAULT_PARAMETER) else {
             return Ok(backend);
         };
-        let unreadable = || Error::new(Status::Config, format!("nixl_backend_params.{PARAMETER}: '{text}'"));
+        let unreadable =
+            || Error::new(Status::Config, format!("nixl_backend_params.{FAULT_PARAMETER}: '{text}'"));
         let mut schedule = Vec::new();
         for entry in text.split(',') {
             let (kind, every) = entry.trim().split_once(':').ok_or_else(unreadable)?;

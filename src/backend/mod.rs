@@ -14,10 +14,10 @@ mod reach;
 mod target;
 
 pub use queue::{
-    Backend, IO_SLICES_MAX, IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, REGION_BYTES_MAX,
-    REGIONS_MAX, Stores, Wait,
+    Backend, IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, REGION_BYTES_MAX, REGIONS_MAX,
+    Stores, Wait,
 };
-pub use reach::Reach;
+pub use reach::{IO_SLICES_MAX, Reach};
 pub use target::{OpenFile, Target};
 
 use crate::config::{BackendKind, Config};

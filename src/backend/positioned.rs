@@ -3,7 +3,8 @@
 use std::io;
 use std::mem::MaybeUninit;
 
-use super::queue::{IO_SLICES_MAX, IoDirection};
+use super::queue::IoDirection;
+use super::reach::IO_SLICES_MAX;
 use super::target::Target;
 use crate::memory::Stretch;
 use crate::sys::file::to_off_t;

@@ -19,9 +19,6 @@ pub enum IoDirection {
     Write,
 }
 
-/// Most memory stretches of one request: `IOV_MAX` of Linux (`readv(2)`).
-pub const IO_SLICES_MAX: usize = 1024;
-
 /// Most registered regions of one queue. The first is the staging buffer.
 pub const REGIONS_MAX: u32 = 256;
 

@@ -1,5 +1,8 @@
 //! What a backend can move without a copy by the processor.
 
+/// Most memory stretches of one request: `IOV_MAX` of Linux (`readv(2)`).
+pub const IO_SLICES_MAX: usize = 1024;
+
 /// The one statement of what goes direct; `lane/plan.rs` judges by it and nobody else does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reach {
@@ -21,7 +24,7 @@ impl Reach {
     pub const HOST: Reach = Reach {
         host: true,
         device: false,
-        slices_max: super::queue::IO_SLICES_MAX,
+        slices_max: IO_SLICES_MAX,
         registered_only: false,
         request_bytes_max: 1 << 30,
     };

@@ -101,11 +101,14 @@ static OBJ: &[Param] = &[
 
 static MEMORY: &[Param] = &[];
 
+/// Name of the parameter with the schedule of the fault-injecting wrapper.
+pub const FAULT_PARAMETER: &str = "fault";
+
 /// What the fault-injecting wrapper takes with any backend, in the builds that have it. Not part of a backend's table,
 /// so that messages and documentation tell of the product alone.
 static FAULT: &[Param] = &[
     #[cfg(feature = "fault-injection")]
-    param(crate::backend::fault::PARAMETER, Kind::Text),
+    param(FAULT_PARAMETER, Kind::Text),
 ];
 
 fn table(backend: BackendKind) -> &'static [Param] {

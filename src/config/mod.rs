@@ -27,6 +27,7 @@ mod tests;
 mod tree;
 mod types;
 
+pub use backend_params::FAULT_PARAMETER;
 pub use types::{
     BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Layout, QUEUE_ITEMS_DEFAULT,
     SecretMap, StoreSettings, TIMEOUT_MS_DEFAULT,

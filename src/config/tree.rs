@@ -10,6 +10,8 @@ use serde_core::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::granit_parser::ErrorKind;
 use serde_yaml::{DuplicateKeyPolicy, ExternalMessageSource, NonFiniteFloatPolicy, Spanned};
 
+use crate::sys::thread::spawn_scoped;
+
 /// Deepest nesting of mappings and lists; LMCache's own files need three.
 pub(super) const DEPTH_MAX: usize = 32;
 /// Stack of the parsing thread, in bytes: four times what [`DEPTH_MAX`] levels need.
@@ -82,10 +84,10 @@ impl Node {
 /// from a thread with next to none. The thread also keeps a panic of the parser from its caller.
 pub(super) fn parse(source: &str) -> Result<Node, Malformed> {
     std::thread::scope(|scope| {
-        let thread =
+        let builder =
             std::thread::Builder::new().name(String::from("nixl_store_yaml")).stack_size(STACK_BYTES);
         let failed = |reason: &str| Malformed { line: None, reason: String::from(reason) };
-        match thread.spawn_scoped(scope, || parse_here(source)) {
+        match spawn_scoped(scope, builder, || parse_here(source)) {
             Ok(running) => running.join().unwrap_or_else(|_| Err(failed("the parser failed on it"))),
             Err(_) => Err(failed("no thread could be started to read it")),
         }

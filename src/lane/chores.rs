@@ -14,6 +14,7 @@ use super::shared::Shared;
 use crate::error::panic_message;
 use crate::placement::Work;
 use crate::sync::{Arc, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use crate::sys::thread;
 
 /// Threads that do chores at most. They mostly wait for the file system, which serves a few at a time well.
 const THREADS_MAX: usize = 8;
@@ -126,8 +127,7 @@ impl Chores {
         state.started += 1;
         drop(state);
         let chores = Arc::clone(self);
-        let name = "nixl-chore".to_owned();
-        match std::thread::Builder::new().name(name).spawn(move || chores.serve()) {
+        match thread::spawn("nixl-chore", move || chores.serve()) {
             Ok(thread) => lock(&self.threads).push(thread),
             Err(error) => self.go_without(&error),
         }

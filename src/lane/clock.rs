@@ -1,16 +1,8 @@
-//! The clock: one thread that ends what was not started by its deadline.
-//!
-//! A lane can be held up by the kernel for as long as a device hangs, in a system call that should not block and does.
-//! So deadlines are kept by a thread that never touches storage. It sleeps until the earliest deadline that it knows of;
-//! whoever submits something with an earlier one wakes it. With deadlines of a constant length that is hardly ever, as
-//! later batches have later deadlines.
+//! The clock by which [`super::deadlines`] are kept: when to look next, and the way to set it earlier.
 
 use std::time::{Duration, Instant};
 
-use super::shared::Shared;
-use crate::batch::ticket::TicketTable;
-use crate::error::Status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
+use crate::sync::{AtomicBool, AtomicU64, Ordering};
 use crate::sys::event::Event;
 
 /// The clock is set to no moment: it looks at nothing until woken.
@@ -54,6 +46,29 @@ impl Clock {
         self.waker.signal();
     }
 
+    /// Whether the thread should end.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Sets the clock to nothing. Whoever submits from here on sees that and wakes the thread; what was submitted before
+    /// is in the table, which the thread reads next.
+    pub(super) fn unset(&self) {
+        self.waker.clear();
+        self.next.store(NEVER, Ordering::SeqCst);
+    }
+
+    /// Waits for the earlier of that moment and those that were set since [`Clock::unset`].
+    ///
+    /// # Errors
+    /// What `poll(2)` answers.
+    pub(super) fn wait(&self, earliest: Option<Instant>) -> std::io::Result<()> {
+        if let Some(earliest) = earliest {
+            self.next.fetch_min(self.nanoseconds(earliest), Ordering::SeqCst);
+        }
+        self.waker.wait_until(self.moment(self.next.load(Ordering::SeqCst))).map(drop)
+    }
+
     fn nanoseconds(&self, moment: Instant) -> u64 {
         let since = moment.saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(NEVER).min(NEVER - 1)
@@ -62,50 +77,4 @@ impl Clock {
     fn moment(&self, nanoseconds: u64) -> Option<Instant> {
         if nanoseconds == NEVER { None } else { self.start.checked_add(Duration::from_nanos(nanoseconds)) }
     }
-}
-
-/// Runs the clock until the store stops. For a thread of its own.
-///
-/// # Errors
-/// What `poll(2)` answers, which it does not on an eventfd that is open.
-pub fn run(shared: &Shared, tickets: &TicketTable) -> std::io::Result<()> {
-    let clock = &shared.clock;
-    while !clock.stopping.load(Ordering::SeqCst) {
-        clock.waker.clear();
-        // From here on whoever submits sees that the clock is set to nothing, and wakes it; what is in the table already
-        // is seen below.
-        clock.next.store(NEVER, Ordering::SeqCst);
-        if let Some(earliest) = end_late(shared, tickets) {
-            clock.next.fetch_min(clock.nanoseconds(earliest), Ordering::SeqCst);
-        }
-        clock.waker.wait_until(clock.moment(clock.next.load(Ordering::SeqCst)))?;
-    }
-    Ok(())
-}
-
-/// Ends the unstarted items of all batches whose deadline has come; returns the earliest that has not.
-fn end_late(shared: &Shared, tickets: &TicketTable) -> Option<Instant> {
-    let now = Instant::now();
-    let mut earliest: Option<Instant> = None;
-    tickets.for_each(&mut |batch| {
-        let Some(deadline) = batch.deadline else { return };
-        if deadline <= now {
-            shared.end_waiting(batch, Status::TimedOut);
-        } else if !batch.is_done() {
-            earliest = Some(earliest.map_or(deadline, |other| other.min(deadline)));
-        }
-    });
-    earliest
-}
-
-/// Starts the clock's thread.
-///
-/// # Errors
-/// What starting a thread answers.
-pub fn spawn(shared: Arc<Shared>, tickets: Arc<TicketTable>) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name("nixl-clock".to_owned()).spawn(move || {
-        if let Err(error) = run(&shared, &tickets) {
-            shared.poison_and_drop(&format!("the clock broke: {error}"));
-        }
-    })
 }

@@ -12,6 +12,7 @@ use crossbeam_queue::ArrayQueue;
 use crate::batch::{BATCH_ITEMS_MAX, ItemGuard};
 use crate::error::{Error, Result, Status};
 use crate::sync::{AtomicUsize, Condvar, Mutex, Ordering, lock};
+use crate::sys::room;
 
 /// Items of one direction, waiting and under way.
 #[derive(Debug)]
@@ -170,23 +171,11 @@ impl Line {
     }
 }
 
+/// Of one item in a queue: its guard, and the number that the queue keeps beside it.
+const ENTRY_BYTES: usize = size_of::<ItemGuard>() + size_of::<usize>();
+
 /// A queue of that size, or an error where its memory is not to be had.
-///
-/// The queue itself ends the process when there is no memory for it, so the memory is asked for in a way that may fail
-/// first, and given back. Another thread may take it in between; that is then as with any allocation.
-///
-/// # Errors
-/// [`Status::OutOfMemory`].
 fn bounded(items: usize) -> Result<ArrayQueue<ItemGuard>> {
-    /// Each place has a stamp beside the item.
-    struct Place(#[expect(dead_code, reason = "only its size counts")] (usize, ItemGuard));
-    let mut probe: Vec<Place> = Vec::new();
-    probe.try_reserve_exact(items).map_err(|_| {
-        Error::new(
-            Status::OutOfMemory,
-            format!("no memory for a queue of {items} items; lower nixl_store_queue_items"),
-        )
-    })?;
-    drop(probe);
-    Ok(ArrayQueue::new(items))
+    room::take(items.saturating_mul(ENTRY_BYTES), || Ok(ArrayQueue::new(items)))
+        .map_err(|error| Error::os(format_args!("a queue of {items} items (nixl_store_queue_items)"), &error))
 }

@@ -8,7 +8,8 @@
 
 pub mod caller;
 pub mod chores;
-pub mod clock;
+mod clock;
+pub mod deadlines;
 mod flight;
 mod get;
 mod item;
@@ -47,6 +48,7 @@ use crate::error::panic_message;
 use crate::layout::record::CHECKSUM_BLOCK_BYTES;
 use crate::placement::Placement;
 use crate::sync::Arc;
+use crate::sys::{room, thread};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
@@ -140,7 +142,7 @@ pub(super) fn spawn<P: Placement>(
     backend: Arc<dyn Backend>,
     opened: mpsc::Sender<std::io::Result<Registered>>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
-    std::thread::Builder::new().name(format!("nixl-lane-{index}")).spawn(move || {
+    thread::spawn(format!("nixl-lane-{index}"), move || {
         let shared = Arc::clone(&parts.shared);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let waker = Arc::clone(&shared.lanes[index].waker);
@@ -168,6 +170,13 @@ impl<P: Placement> Lane<P> {
     fn new(index: usize, queue: Box<dyn IoQueue>, parts: Parts<P>) -> std::io::Result<Lane<P>> {
         let depth = queue.room();
         let Parts { shared, placement, chores, medium, reach } = parts;
+        let spares = Spares::new(depth, placement.payload_bytes_max())?;
+        let entries = size_of::<(usize, Job<P>)>() + size_of::<(usize, Epilogue<P>)>();
+        let bytes = JOBS_MAX * entries + depth * size_of::<(usize, Flight<P>)>();
+        let (jobs, epilogues, flights, scratch) = room::take(bytes + CHECKSUM_BLOCK_BYTES, || {
+            let (jobs, epilogues) = (Slab::with_capacity(JOBS_MAX), Slab::with_capacity(JOBS_MAX));
+            Ok((jobs, epilogues, Slab::with_capacity(depth), room::filled(0, CHECKSUM_BLOCK_BYTES)?))
+        })?;
         Ok(Lane {
             queue,
             medium,
@@ -178,10 +187,10 @@ impl<P: Placement> Lane<P> {
             mailbox: Arc::new(Mailbox::new(index)),
             is_callers: false,
             asked: 0,
-            jobs: Slab::with_capacity(JOBS_MAX),
-            flights: Slab::with_capacity(depth),
+            jobs,
+            flights,
             refused: Vec::new(),
-            epilogues: Slab::with_capacity(JOBS_MAX),
+            epilogues,
             tombstones: VecDeque::with_capacity(JOBS_MAX),
             gets: VecDeque::with_capacity(JOBS_MAX),
             puts: VecDeque::with_capacity(JOBS_MAX),
@@ -196,8 +205,8 @@ impl<P: Placement> Lane<P> {
             wants_slice: false,
             is_short: false,
             regions: Vec::new(),
-            scratch: vec![0; CHECKSUM_BLOCK_BYTES],
-            spares: Spares::new(depth, placement.payload_bytes_max())?,
+            scratch,
+            spares,
             placement,
         })
     }

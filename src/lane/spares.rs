@@ -7,7 +7,9 @@ use super::JOBS_MAX;
 use super::job::TAIL_BYTES;
 use crate::backend::IO_SLICES_MAX;
 use crate::layout::record;
+use crate::memory::arena::PAGE_BYTES;
 use crate::memory::{AlignedBuffer, HostSlice, Stretch};
+use crate::sys::room;
 
 /// Payload whose trailer and checksums fit what is set aside, where the placement does not know its largest, and
 /// at most: a lane must not take gigabytes for objects that may never come.
@@ -28,19 +30,24 @@ impl Spares {
     /// For a lane whose queue takes `depth` requests, and for payloads of up to `payload_bytes`.
     ///
     /// # Errors
-    /// `OutOfMemory`.
+    /// `ENOMEM`.
     pub(super) fn new(depth: usize, payload_bytes: Option<u64>) -> io::Result<Spares> {
         let payload_bytes = payload_bytes.unwrap_or(PAYLOAD_BYTES_DEFAULT).clamp(1, PAYLOAD_BYTES_MAX);
         let trailer_bytes = record::padded(payload_bytes).and_then(record::trailer_bytes).unwrap_or_default();
         let blocks = record::block_count(payload_bytes).unwrap_or_default();
         // Gets and puts each have no more jobs than requests, and one that found no room for its first.
         let jobs = JOBS_MAX.min(2 * (depth + 1));
-        let buffer = |_| AlignedBuffer::new(TAIL_BYTES + trailer_bytes as usize);
-        Ok(Spares {
-            buffers: (0..jobs).map(buffer).collect::<io::Result<_>>()?,
-            sums: (0..jobs).map(|_| Vec::with_capacity(blocks)).collect(),
-            // One more is being filled while all others are under way.
-            slices: (0..=depth).map(|_| Vec::with_capacity(IO_SLICES_MAX)).collect(),
+        let buffer_bytes = (TAIL_BYTES + trailer_bytes as usize).next_multiple_of(PAGE_BYTES);
+        // A page-aligned buffer takes up to a page more.
+        let job_bytes = buffer_bytes + PAGE_BYTES + blocks * size_of::<u64>();
+        let request_bytes = IO_SLICES_MAX * size_of::<HostSlice>();
+        room::take(jobs * job_bytes + (depth + 1) * request_bytes, || {
+            Ok(Spares {
+                buffers: (0..jobs).map(|_| AlignedBuffer::new(buffer_bytes)).collect::<io::Result<_>>()?,
+                sums: (0..jobs).map(|_| room::list(blocks)).collect::<io::Result<_>>()?,
+                // One more is being filled while all others are under way.
+                slices: (0..=depth).map(|_| room::list(IO_SLICES_MAX)).collect::<io::Result<_>>()?,
+            })
         })
     }
 

@@ -5,6 +5,7 @@ use std::io;
 use std::ptr::NonNull;
 
 use super::stretch::{HostPtr, HostSlice};
+use crate::sys::room::out_of_memory;
 
 /// Alignment of everything allocated here, in bytes: a page, enough for any O_DIRECT device.
 pub const PAGE_BYTES: usize = 4096;
@@ -44,9 +45,8 @@ impl AlignedBuffer {
     /// A zeroed buffer of `bytes`, rounded up to whole pages.
     ///
     /// # Errors
-    /// `OutOfMemory`, also for sizes that no allocation can have.
+    /// `ENOMEM`, also for sizes that no allocation can have.
     pub fn new(bytes: usize) -> io::Result<AlignedBuffer> {
-        let out_of_memory = || io::Error::from(io::ErrorKind::OutOfMemory);
         let bytes = bytes.max(1).checked_next_multiple_of(PAGE_BYTES).ok_or_else(out_of_memory)?;
         let layout = Layout::from_size_align(bytes, PAGE_BYTES).map_err(|_| out_of_memory())?;
         // SAFETY: the layout's size is not zero.
@@ -163,7 +163,9 @@ fn map(bytes: usize, flags: libc::c_int) -> io::Result<NonNull<u8>> {
     let address =
         unsafe { libc::mmap(std::ptr::null_mut(), bytes, libc::PROT_READ | libc::PROT_WRITE, flags, -1, 0) };
     if address == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
+        let error = io::Error::last_os_error();
+        // The process locks all of its memory (mlockall with MCL_FUTURE) and may not lock so much.
+        return Err(if error.raw_os_error() == Some(libc::EAGAIN) { out_of_memory() } else { error });
     }
-    NonNull::new(address.cast()).ok_or_else(|| io::ErrorKind::OutOfMemory.into())
+    NonNull::new(address.cast()).ok_or_else(out_of_memory)
 }

@@ -11,9 +11,10 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::Stretch;
 use crate::sys::bus_error::Guarded;
-use crate::sys::memory_file;
+use crate::sys::{map, memory_file};
 
-/// All of a file, as long as it was when it was mapped.
+/// All of a file, as long as it was when it was mapped. Not locked in memory, even if the engine locks all of its own: what is
+/// stored may be swapped, and a pool that has room for more than it holds takes what it holds.
 pub struct Mapping {
     start: NonNull<u8>,
     length: usize,
@@ -42,13 +43,8 @@ impl Mapping {
         if length == 0 {
             return Ok(None);
         }
-        let (protection, flags) = (libc::PROT_READ, libc::MAP_SHARED);
-        // SAFETY: a mapping at an address that the kernel picks touches nothing that is there.
-        let start =
-            unsafe { libc::mmap(std::ptr::null_mut(), length, protection, flags, file.as_raw_fd(), 0) };
-        let Some(start) = NonNull::new(start.cast::<u8>()).filter(|_| start != libc::MAP_FAILED) else {
-            return Err(io::Error::last_os_error());
-        };
+        // SAFETY: what becomes of the file is the guard's business, or it cannot be cut.
+        let start = unsafe { map::unlocked(length, libc::PROT_READ, libc::MAP_SHARED, file.as_raw_fd())? };
         let mut mapping = Mapping { start, length, guarded: None };
         if !memory_file::cannot_shrink(file) {
             // SAFETY: the mapping is this value's own, read only, and unmapped by its drop after the guard is gone.

@@ -9,6 +9,7 @@ use std::io;
 use super::arena::Arena;
 use super::stretch::{HostPtr, HostSlice};
 use crate::sync::{Arc, Mutex, lock};
+use crate::sys::room;
 
 /// Largest slice, in bytes; also the largest stripe of a staged transfer.
 pub const SLICE_BYTES_MAX: usize = 1 << 20;
@@ -77,7 +78,7 @@ impl Staging {
             return Err(io::ErrorKind::InvalidInput.into());
         }
         let arena = arena(slices * slice_bytes)?;
-        let state = State { used: vec![false; slices], free: slices, hint: 0, lent: Vec::new() };
+        let state = State { used: room::filled(false, slices)?, free: slices, hint: 0, lent: Vec::new() };
         Ok(Staging { arena, slice_bytes, slices, state: Mutex::new(state) })
     }
 

@@ -60,7 +60,7 @@ const QUEUES_MAX: usize = 1024;
 pub struct Store {
     shared: Arc<Shared>,
     keys: Arc<dyn Keys>,
-    /// The lanes, and the clock.
+    /// The lanes, and who keeps deadlines.
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     chores: Arc<Chores>,
     tickets: Arc<TicketTable>,

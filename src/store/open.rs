@@ -16,7 +16,7 @@ use crate::config::{Config, Layout};
 use crate::error::{Error, Result, Status};
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
-use crate::lane::{self, clock};
+use crate::lane::{self, deadlines};
 use crate::memory::Staging;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 use crate::sys::random_u128;
@@ -110,7 +110,7 @@ impl Store {
     }
 }
 
-/// Starts the lanes and the clock.
+/// Starts the lanes, and the thread that keeps deadlines.
 fn start_threads(
     placed: &Placed,
     shared: &Arc<Shared>,
@@ -139,7 +139,7 @@ fn start_threads(
             Err(error) => failure = Some(error),
         }
     }
-    match clock::spawn(Arc::clone(shared), Arc::clone(tickets)) {
+    match deadlines::spawn(Arc::clone(shared), Arc::clone(tickets)) {
         Ok(handle) => handles.push(handle),
         Err(error) => failure = Some(error),
     }

@@ -10,9 +10,12 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
-use super::dir::{DIRECTORY_MODE, FILE_MODE};
 use super::{check, retry_on_interrupt};
 
+/// Permission bits of new directories, before the umask.
+pub const DIRECTORY_MODE: libc::mode_t = 0o700;
+/// Permission bits of new files, before the umask.
+pub const FILE_MODE: libc::mode_t = 0o600;
 /// Longest file name in bytes, without the NUL: what Linux's file systems share.
 pub const NAME_BYTES_MAX: usize = 255;
 
@@ -67,7 +70,7 @@ impl Walk {
     pub fn open(self, anchor: impl AsFd, path: &CStr, purpose: Purpose) -> io::Result<OwnedFd> {
         let anchor = anchor.as_fd();
         let bytes = path.to_bytes();
-        // O_NOFOLLOW says all there is to say about a path of one component.
+        // With one component there is no directory on the way, so O_NOFOLLOW alone keeps links out.
         if !bytes.contains(&b'/') {
             return open_leaf(anchor, path, purpose);
         }
@@ -106,7 +109,7 @@ pub fn create_new(directory: impl AsFd, name: &CStr, direct: bool) -> io::Result
 pub fn make_directory(directory: impl AsFd, name: &CStr) -> io::Result<()> {
     let directory = directory.as_fd().as_raw_fd();
     // SAFETY: `name` is NUL-terminated and the directory's descriptor is open.
-    match check(unsafe { libc::mkdirat(directory, name.as_ptr(), DIRECTORY_MODE as libc::mode_t) }) {
+    match check(unsafe { libc::mkdirat(directory, name.as_ptr(), DIRECTORY_MODE) }) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }

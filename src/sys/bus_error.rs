@@ -16,16 +16,16 @@ use once_cell::sync::OnceCell;
 
 use super::check;
 
-/// Most stretches of addresses at a time, in the whole process: what a store may have of files, and more.
+/// Most ranges of addresses that are declared at a time in the whole process. One pool has 8 files, so this serves 128 pools.
 pub const GUARDED_MAX: usize = 1024;
 
-/// A `start` of nobody's, and of one that is being declared.
+/// What `Range::start` is where no mapping can be: the entry is free, or somebody is filling it in.
 const FREE: usize = 0;
 const TAKEN: usize = 1;
 
 struct Range {
     start: AtomicUsize,
-    /// Changed only while `start` is [`TAKEN`].
+    /// Written only while `start` is [`TAKEN`], so that the handler never pairs it with another range's start.
     length: AtomicUsize,
     is_cut: AtomicBool,
 }
@@ -34,7 +34,7 @@ static RANGES: [Range; GUARDED_MAX] = [const {
     Range { start: AtomicUsize::new(FREE), length: AtomicUsize::new(0), is_cut: AtomicBool::new(false) }
 }; GUARDED_MAX];
 
-/// What there was before the handler, and the size of a page.
+/// What the handler needs to know, fixed before it is installed.
 struct Installed {
     previous: libc::sigaction,
     page_bytes: usize,
@@ -42,7 +42,7 @@ struct Installed {
 
 static INSTALLED: OnceCell<Installed> = OnceCell::new();
 
-/// Addresses whose loss is survived while this lives.
+/// A declared range of addresses. While this lives, a missing page in the range is replaced and does not end the process.
 pub struct Guarded(&'static Range);
 
 impl Guarded {
@@ -78,14 +78,15 @@ impl Drop for Guarded {
     }
 }
 
-/// A thread that may get SIGBUS while this lives: where it is blocked, a missing byte ends the process all the same.
+/// The calling thread accepts SIGBUS while this lives. A thread that blocks it is ended, and its process with it, by a fault
+/// that the handler could have dealt with.
 pub struct Unblocked {
     /// The mask to go back to; `None`: SIGBUS was not blocked.
     before: Option<libc::sigset_t>,
 }
 
 impl Unblocked {
-    /// The calling thread, until the drop.
+    /// Unblocks SIGBUS on the calling thread; the drop restores the mask.
     pub fn here() -> Unblocked {
         let mut set = MaybeUninit::<libc::sigset_t>::uninit();
         let mut before = MaybeUninit::<libc::sigset_t>::uninit();
@@ -101,7 +102,7 @@ impl Unblocked {
         Unblocked { before: was_blocked.then_some(before) }
     }
 
-    /// Leaves it so.
+    /// Keeps SIGBUS unblocked: the drop changes nothing any more.
     pub fn for_good(mut self) {
         self.before = None;
     }
@@ -161,12 +162,13 @@ fn replace_missing(address: usize, page_bytes: usize) -> bool {
     for range in &RANGES {
         let start = range.start.load(Ordering::Acquire);
         let length = range.length.load(Ordering::Acquire);
-        // Asked twice, so that the length is this start's.
+        // The start is read again after the length: if the entry was given to another mapping in between, the two do not
+        // belong together.
         let is_whole = start > TAKEN && range.start.load(Ordering::Relaxed) == start;
         if !is_whole || address.wrapping_sub(start) >= length {
             continue;
         }
-        // Before any thread can read one of the zeros.
+        // The mark is set before the zeros are there, so that whoever reads a zero finds the mark afterwards.
         range.is_cut.store(true, Ordering::SeqCst);
         let page = address / page_bytes * page_bytes;
         let flags = libc::MAP_FIXED | libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;

@@ -11,12 +11,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
+use super::at::{self, DIRECTORY_MODE, FILE_MODE};
 use super::{check, retry_on_interrupt};
-
-/// Permission bits of new directories, before the umask.
-pub const DIRECTORY_MODE: u32 = 0o700;
-/// Permission bits of new files, before the umask.
-pub const FILE_MODE: libc::mode_t = 0o600;
 
 /// An open directory.
 #[derive(Debug)]
@@ -74,9 +70,7 @@ impl Dir {
     pub fn subdir(&self, name: &str) -> io::Result<Dir> {
         let c_name = c_string(OsStr::new(name))?;
         // SAFETY: `c_name` is NUL-terminated, the directory descriptor is open.
-        match check(unsafe {
-            libc::mkdirat(self.fd.as_raw_fd(), c_name.as_ptr(), DIRECTORY_MODE as libc::mode_t)
-        }) {
+        match check(unsafe { libc::mkdirat(self.fd.as_raw_fd(), c_name.as_ptr(), DIRECTORY_MODE) }) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
@@ -113,9 +107,9 @@ impl Dir {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
-        // It has kept a FIFO from blocking the open; on a network file system io_uring would now read in
-        // the submitting call because of it.
-        super::at::clear_nonblock(&file, mode.direct)?;
+        // O_NONBLOCK was for the open alone, which a FIFO could have blocked. On a file that keeps it io_uring reads inside
+        // the submitting call where the file system is a network's.
+        at::clear_nonblock(&file, mode.direct)?;
         Ok(file)
     }
 

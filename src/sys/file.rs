@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
 
+use super::signal::undisturbed;
 use super::{check, retry_on_interrupt};
 
 /// What O_DIRECT on a file asks of addresses and of offsets and lengths, in bytes.
@@ -38,11 +39,20 @@ pub fn direct_alignment(file: &File) -> Option<DirectAlignment> {
 /// Reserves `length` bytes from `offset` on and extends the file over them.
 ///
 /// # Errors
-/// `EOPNOTSUPP` where the file system cannot, `ENOSPC` where it has no room.
+/// `EOPNOTSUPP` where the file system cannot, `ENOSPC` where it has no room, `EFBIG` beyond `RLIMIT_FSIZE`.
 pub fn allocate(file: &File, offset: u64, length: u64) -> io::Result<()> {
     let (offset, length) = (to_off_t(offset)?, to_off_t(length)?);
     // SAFETY: the descriptor is open; fallocate touches no memory of ours.
-    retry_on_interrupt(|| check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, length) })).map(drop)
+    let allocate = || check(unsafe { libc::fallocate(file.as_raw_fd(), 0, offset, length) });
+    undisturbed(|| retry_on_interrupt(allocate)).map(drop)
+}
+
+/// Gives the file a length without reserving anything.
+///
+/// # Errors
+/// What `ftruncate(2)` answers, `EFBIG` beyond `RLIMIT_FSIZE`.
+pub fn set_length(file: &File, length: u64) -> io::Result<()> {
+    undisturbed(|| file.set_len(length))
 }
 
 /// Bytes that an ordinary user can still write to the file's file system. `None`: it does not say.

@@ -27,8 +27,8 @@ pub fn unlock(file: &File) -> io::Result<()> {
 
 /// Gives up a forked child's copy of an open file and of the locks that live with it; the parent's is not touched.
 ///
-/// The descriptor stays open, on nothing: in the child nobody knows any more who will close it. Safe between fork
-/// and exec: it allocates nothing and takes no lock.
+/// The descriptor's number stays taken, by an eventfd: its owner in the child may still close it, and must not hit a file that
+/// was opened since. Safe between fork and exec: it allocates nothing and takes no lock.
 pub fn let_go_in_child(file: &File) {
     // SAFETY: takes no pointers.
     let Ok(nothing) = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }) else { return };

@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::check;
+use super::file::set_length;
 
 /// A file of `length` bytes in memory (`memfd_create(2)`), sealed so that nobody can change its length: what is mapped of
 /// it stays there. `name` shows in `/proc` only.
@@ -18,7 +19,7 @@ pub fn sealed(name: &CStr, length: u64) -> io::Result<File> {
         check(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC | libc::MFD_ALLOW_SEALING) })?;
     // SAFETY: memfd_create returned a descriptor that nobody else owns.
     let file = unsafe { File::from_raw_fd(fd) };
-    file.set_len(length)?;
+    set_length(&file, length)?;
     let seals = libc::F_SEAL_SHRINK | libc::F_SEAL_GROW | libc::F_SEAL_SEAL;
     // SAFETY: takes no pointers.
     check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_ADD_SEALS, seals) })?;

@@ -6,8 +6,12 @@ pub mod dir;
 pub mod event;
 pub mod file;
 pub mod lock;
+pub mod map;
 pub mod memory_file;
 pub mod prefetch;
+pub mod room;
+pub mod signal;
+pub mod thread;
 
 use std::io;
 

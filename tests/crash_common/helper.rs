@@ -26,6 +26,24 @@ pub fn play(roles: &[Role]) {
     play(&mut Peer { input: BufReader::new(std::io::stdin()) });
 }
 
+/// Prepares this process by what stays through an exec (a signal's mask, a signal that is ignored) and starts the same program
+/// in it, so that what holds for all threads holds for the test runner's too. Returns there; before the first line is read.
+pub fn start_anew(prepare: impl FnOnce()) {
+    const DONE: &str = "NIXL_STORE_TEST_STARTED_ANEW";
+    if std::env::var_os(DONE).is_some() {
+        return;
+    }
+    // SAFETY: the helper has one other thread, which waits for this one.
+    unsafe { std::env::set_var(DONE, "1") };
+    prepare();
+    let arguments: Vec<_> = std::env::args().map(|text| std::ffi::CString::new(text).unwrap()).collect();
+    let mut pointers: Vec<_> = arguments.iter().map(|text| text.as_ptr()).collect();
+    pointers.push(std::ptr::null());
+    // SAFETY: NUL-terminated strings in an array that NULL ends.
+    unsafe { libc::execv(c"/proc/self/exe".as_ptr(), pointers.as_ptr()) };
+    panic!("this program cannot be started anew: {}", std::io::Error::last_os_error());
+}
+
 /// The helper's side.
 pub struct Peer {
     input: BufReader<std::io::Stdin>,

@@ -137,8 +137,9 @@ impl Backend for Posix {
             return Ok(Box::new(InlineQueue::new(waker)));
         }
         if state.no_ring.is_none() {
-            match uring::UringQueue::new(self.queue_depth, Arc::clone(&waker)) {
-                Ok(queue) => {
+            match uring::open_ring(self.queue_depth) {
+                Ok(ring) => {
+                    let queue = uring::UringQueue::new(ring, waker)?;
                     state.rings += 1;
                     return Ok(Box::new(queue));
                 }
@@ -146,7 +147,7 @@ impl Backend for Posix {
             }
         }
         let pool = self.pool(&mut state)?;
-        Ok(Box::new(threads::ThreadQueue::new(pool, waker)))
+        Ok(Box::new(threads::ThreadQueue::new(pool, waker)?))
     }
 
     fn reads_mappings(&self, medium: Medium) -> bool {

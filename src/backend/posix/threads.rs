@@ -11,16 +11,20 @@ use std::thread::JoinHandle;
 use crossbeam_queue::ArrayQueue;
 
 use crate::backend::positioned::transfer;
-use crate::backend::queue::{IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use crate::backend::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use crate::backend::reach::IO_SLICES_MAX;
 use crate::backend::target::Target;
 use crate::memory::{HostSlice, Stretch};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::sys::event::Event;
+use crate::sys::{room, thread};
 
 /// One in this many threads does nothing but read.
 const READ_RESERVE: usize = 4;
 /// Requests that one lane may have in the pool, per thread of the pool.
 const REQUESTS_PER_THREAD: usize = 4;
+/// About what a place for a completion takes beside its list of memory.
+const ENTRY_BYTES: usize = 2 * size_of::<(IoCompletion, Vec<HostSlice>)>();
 
 /// The threads.
 pub struct Pool {
@@ -46,10 +50,11 @@ struct State {
 
 impl State {
     /// Sets memory aside for a lane that may have `depth` requests waiting.
-    fn make_room(&mut self, depth: usize) {
+    fn make_room(&mut self, depth: usize) -> io::Result<()> {
         for line in [&mut self.reads, &mut self.writes] {
-            line.reserve(line.capacity() + depth - line.len());
+            line.try_reserve(line.capacity() + depth - line.len()).map_err(|_| room::out_of_memory())?;
         }
+        Ok(())
     }
 
     /// The next request, reads first.
@@ -100,8 +105,7 @@ impl Pool {
         let pool = Arc::new(Pool { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), depth });
         for index in 0..count {
             let shared = Arc::clone(&shared);
-            let thread =
-                std::thread::Builder::new().name(format!("nixl-io-{index}")).spawn(move || serve(&shared))?;
+            let thread = thread::spawn(format!("nixl-io-{index}"), move || serve(&shared))?;
             lock(&pool.threads).push(thread);
         }
         Ok(pool)
@@ -157,12 +161,18 @@ pub struct ThreadQueue {
 
 impl ThreadQueue {
     /// A queue into `pool`.
-    pub fn new(pool: Arc<Pool>, waker: Arc<Event>) -> ThreadQueue {
+    ///
+    /// # Errors
+    /// `ENOMEM`.
+    pub fn new(pool: Arc<Pool>, waker: Arc<Event>) -> io::Result<ThreadQueue> {
         let depth = pool.depth;
-        lock(&pool.shared.state).make_room(depth);
-        let completions = Arc::new(Completions { queue: ArrayQueue::new(depth), waker });
-        let spare = (0..depth).map(|_| Vec::with_capacity(IO_SLICES_MAX)).collect();
-        ThreadQueue { pool, completions, in_flight: 0, spare }
+        lock(&pool.shared.state).make_room(depth)?;
+        let (queue, spare) =
+            room::take(depth * (IO_SLICES_MAX * size_of::<HostSlice>() + ENTRY_BYTES), || {
+                let spare = (0..depth).map(|_| room::list(IO_SLICES_MAX)).collect::<io::Result<_>>()?;
+                Ok((ArrayQueue::new(depth), spare))
+            })?;
+        Ok(ThreadQueue { pool, completions: Arc::new(Completions { queue, waker }), in_flight: 0, spare })
     }
 
     fn reap(&mut self, completions: &mut Vec<IoCompletion>) {

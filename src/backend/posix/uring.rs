@@ -13,11 +13,13 @@ use io_uring::{IoUring, opcode, squeue, types};
 use once_cell::sync::OnceCell;
 
 use crate::backend::queue::{
-    IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
+    IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
 };
+use crate::backend::reach::IO_SLICES_MAX;
 use crate::backend::target::Target;
 use crate::memory::HostSlice;
 use crate::sys::event::{Event, wait_readable};
+use crate::sys::room;
 
 /// Token of the eventfd read; requests carry 32-bit tokens, so it cannot collide.
 const WAKE: u64 = u64::MAX;
@@ -40,8 +42,8 @@ pub struct UringQueue {
     depth: usize,
     in_flight: usize,
     /// I/O vectors of requests that are pushed but not submitted: the kernel copies them during
-    /// submission (`IORING_FEAT_SUBMIT_STABLE`) and not later.
-    vectors: Vec<Box<[IoVec]>>,
+    /// submission (`IORING_FEAT_SUBMIT_STABLE`) and not later. Each has room for the longest.
+    vectors: Vec<Vec<IoVec>>,
     vectors_used: usize,
     /// Whether the sparse buffer table could be registered.
     has_buffer_table: bool,
@@ -71,24 +73,31 @@ fn build(depth: u32) -> io::Result<IoUring> {
     tuned.build(depth).or_else(|_| IoUring::builder().setup_clamp().build(depth))
 }
 
+/// A ring for the calling thread.
+///
+/// # Errors
+/// What `io_uring_setup(2)` answers; `Unsupported` for a kernel whose rings do too little.
+pub fn open_ring(depth: u32) -> io::Result<IoUring> {
+    let ring = build(depth)?;
+    OPCODES.get_or_try_init(|| check_opcodes(&ring))?;
+    if !ring.params().is_feature_submit_stable() {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring before Linux 5.5"));
+    }
+    Ok(ring)
+}
+
 impl UringQueue {
-    /// A ring for the calling thread.
+    /// The queue around a ring of [`open_ring`].
     ///
     /// # Errors
-    /// What `io_uring_setup(2)` answers.
-    pub fn new(depth: u32, waker: Arc<Event>) -> io::Result<UringQueue> {
-        let ring = build(depth)?;
-        OPCODES.get_or_try_init(|| check_opcodes(&ring))?;
-        if !ring.params().is_feature_submit_stable() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring before Linux 5.5"));
-        }
+    /// `ENOMEM`.
+    pub fn new(ring: IoUring, waker: Arc<Event>) -> io::Result<UringQueue> {
         let has_buffer_table = ring.submitter().register_buffers_sparse(REGIONS_MAX).is_ok();
         // One entry is the eventfd read's.
         let depth = (ring.params().sq_entries() as usize).saturating_sub(1).max(1);
-        let vector = || {
-            vec![IoVec(libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }); IO_SLICES_MAX]
-                .into_boxed_slice()
-        };
+        let vectors = room::take(depth * IO_SLICES_MAX * size_of::<IoVec>(), || {
+            (0..depth).map(|_| room::list(IO_SLICES_MAX)).collect::<io::Result<_>>()
+        })?;
         Ok(UringQueue {
             ring,
             waker,
@@ -96,7 +105,7 @@ impl UringQueue {
             wake_armed: false,
             depth,
             in_flight: 0,
-            vectors: (0..depth).map(|_| vector()).collect(),
+            vectors,
             vectors_used: 0,
             has_buffer_table,
             registered: vec![false; REGIONS_MAX as usize],
@@ -128,12 +137,14 @@ impl UringQueue {
             });
         }
         let vector = &mut self.vectors[self.vectors_used];
-        for (entry, stretch) in vector.iter_mut().zip(request.slices) {
+        vector.clear();
+        for stretch in request.slices {
             let slice = stretch.host()?;
-            *entry = IoVec(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length });
+            vector
+                .push(IoVec(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length }));
         }
         self.vectors_used += 1;
-        let (address, count) = (vector.as_ptr().cast(), request.slices.len() as u32);
+        let (address, count) = (vector.as_ptr().cast(), vector.len() as u32);
         Some(match request.direction {
             IoDirection::Read => opcode::Readv::new(fd, address, count).offset(request.offset).build(),
             IoDirection::Write => opcode::Writev::new(fd, address, count).offset(request.offset).build(),

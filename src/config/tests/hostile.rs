@@ -67,6 +67,7 @@ fn deep_nesting_is_refused_even_on_a_small_stack() {
         format!("{}a\n", "? ".repeat(10_000)),
     ];
     let small = std::thread::Builder::new().stack_size(64 * 1024);
+    #[allow(clippy::disallowed_methods, reason = "stands for a thread of the engine's")]
     let thread = small.spawn(move || {
         for text in texts {
             assert_parts(quickly(|| load(&text)), &["lmcache.yaml:", "not valid YAML"]);

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::file::{allocate, available_bytes};
+use crate::sys::file::{allocate, available_bytes, set_length};
 
 /// Name of slot file `index`.
 pub(super) fn slot_file_name(index: u32) -> String {
@@ -191,7 +191,7 @@ impl Reserving {
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
         }
-        if self.sparse { file.set_len(length) } else { allocate(file, 0, length) }
+        if self.sparse { set_length(file, length) } else { allocate(file, 0, length) }
     }
 }
 

@@ -11,6 +11,7 @@ use super::aligned::AlignedBuffer;
 use super::geometry::Geometry;
 use crate::error::{Error, Result, Status};
 use crate::layout::record::{self, Identity, Invalid};
+use crate::sys::thread::spawn_scoped;
 
 /// Threads that read trailers. Each waits for the device most of the time; sixteen keep an NVMe busy.
 const SCAN_THREADS_MAX: u64 = 16;
@@ -150,7 +151,10 @@ pub(super) fn scan(
     let mut all = thread::scope(|scope| {
         // A helper that cannot be had is done without: this thread works as well.
         let helpers: Vec<_> = (1..threads)
-            .filter_map(|_| thread::Builder::new().name("nixl-recover".into()).spawn_scoped(scope, work).ok())
+            .filter_map(|_| {
+                let builder = thread::Builder::new().name("nixl-recover".into());
+                spawn_scoped(scope, builder, work).ok()
+            })
             .collect();
         let mut all = work()?;
         for helper in helpers {
