@@ -57,6 +57,8 @@ pub enum Status {
     Forked = -20,
     /// A bug in the library.
     Internal = -21,
+    /// An entry of an array of answers that was not filled.
+    NoResult = -22,
 }
 
 impl Status {
@@ -66,7 +68,7 @@ impl Status {
     }
 
     /// Every status.
-    pub const ALL: [Status; 25] = [
+    pub const ALL: [Status; 26] = [
         Status::Ok,
         Status::NotFound,
         Status::InProgress,
@@ -92,6 +94,7 @@ impl Status {
         Status::Poisoned,
         Status::Forked,
         Status::Internal,
+        Status::NoResult,
     ];
 
     /// The status with this number.

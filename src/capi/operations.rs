@@ -14,34 +14,24 @@ use crate::store::{Capabilities, Stats};
 /// ======== Full layer: operations ========
 ///
 /// Makes durable what was put: waits for the puts that were submitted before, then for the device to have them. They
-/// survive a loss of power from then on.
-///
-/// store: an open store.
-///
-/// May be called from any thread. Puts that are submitted meanwhile are not waited for.
+/// survive a loss of power from then on. Puts that are submitted meanwhile are not waited for.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: durable, as far as puts completed.
-/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
-///   be lost with the power.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may be
+///   lost with the power.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_flush(store: *mut nixl_store_t) -> nixl_store_status_t {
     with_store("nixl_store_flush", store, |open| open.store.flush().map(|()| Status::Ok))
 }
 
-/// Reads gauges and counters.
+/// Reads gauges and counters, as often as one likes.
 ///
-/// store: an open store.
-/// stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
-/// library does not know is set to 0.
-///
-/// May be called from any thread, as often as one likes.
+/// stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the library
+/// does not know is set to 0.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: read.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: stats_out is NULL or misaligned; struct_size is no possible size.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_stats_read(
     store: *mut nixl_store_t,
@@ -57,16 +47,11 @@ pub unsafe extern "C" fn nixl_store_stats_read(
 
 /// Tells which backend and path are in effect, and why not a better one.
 ///
-/// store: an open store.
-/// capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of
-/// the library does not know is set to 0.
-///
-/// May be called from any thread.
+/// capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
+/// library does not know is set to 0.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: told.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: capabilities_out is NULL or misaligned; struct_size is no possible size.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_capabilities_read(
     store: *mut nixl_store_t,
@@ -80,9 +65,8 @@ pub unsafe extern "C" fn nixl_store_capabilities_read(
     })
 }
 
-/// The version of the library that is loaded, such as "0.1.0". A constant string, never NULL.
-///
-/// May be called from any thread. Leaves nixl_store_error_message() as it is.
+/// The version of the library that is loaded, such as "0.1.0". A constant string, never NULL. Leaves
+/// nixl_store_error_message() as it is, as do the next two.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
@@ -90,25 +74,21 @@ pub extern "C" fn nixl_store_version() -> *const c_char {
 }
 
 /// The NIXL_STORE_ABI_VERSION of the library that is loaded; it serves programs that were compiled with the same.
-///
-/// May be called from any thread. Leaves nixl_store_error_message() as it is.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_abi_version() -> u32 {
     NIXL_STORE_ABI_VERSION
 }
 
-/// The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant
-/// string, never NULL.
-///
-/// May be called from any thread. Leaves nixl_store_error_message() as it is.
+/// The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant string,
+/// never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_status_name(status: nixl_store_status_t) -> *const c_char {
     status_name(status).unwrap_or(c"NIXL_STORE_UNKNOWN").as_ptr()
 }
 
-/// Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call
-/// succeeded or answered without an error, or if there was none. Never NULL, never holds a credential; meant for
-/// people, its wording may change.
+/// Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call succeeded
+/// or answered without an error, or if there was none. Never NULL, never holds a credential; meant for people, its wording
+/// may change.
 ///
 /// The string belongs to the library and to this thread, and is valid until this thread's next call.
 #[unsafe(no_mangle)]

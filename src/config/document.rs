@@ -1,18 +1,23 @@
-//! The file and the environment put together: which mapping a setting is looked up in, and where it came from.
+//! The file or text and the environment put together: which mapping a setting is looked up in, and where it came from.
 //!
-//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole. An
-//! empty variable counts as not set; other than LMCache, one that cannot be read is an error and not a warning.
+//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole; where no
+//! file is named, the variables alone are the configuration. An empty variable counts as not set; other than LMCache, one
+//! that cannot be read is an error and not a warning.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::setting::{Level, Origin, Place, Setting};
 use super::tree::{Entry, Map, Node, Value};
-use super::{Environment, json, source, tree};
+use super::{Environment, Source, json, source, tree};
 use crate::error::{Error, Result, Status};
 
 /// Names the file where the caller names none.
 pub(super) const FILE_VARIABLE: &str = "LMCACHE_CONFIG_FILE";
 const EXTRA_VARIABLE: &str = "LMCACHE_EXTRA_CONFIG";
+/// What messages call a configuration that the caller gave as text.
+const TEXT_NAME: &str = "config text";
+/// What messages call a configuration of variables alone.
+const ENVIRONMENT_NAME: &str = "environment";
 
 /// Settings of the top level that a variable may override.
 const OVERRIDES: [(&str, &str); 5] = [
@@ -47,21 +52,30 @@ struct Extra {
 }
 
 impl Document {
-    /// Reads file and variables.
+    /// Reads file or text, and variables.
     ///
     /// # Errors
-    /// [`Status::Config`] if there is no file, it is not YAML, or `extra_config` is no mapping.
-    pub fn read(path: Option<&Path>, environment: Environment<'_>) -> Result<Document> {
-        let path = choose(path, environment)?;
-        let file = Origin::File(source::display(&path));
-        let top = match parse(&source::read(&path)?, &file)?.value {
-            Value::Map(map) => map,
-            Value::Null => Map { entries: Vec::new() },
-            Value::List(_) | Value::Scalar(_) => {
-                return Err(Place { origin: &file, line: 1 }.error(
-                    "the file holds a single value or a list; allowed: settings, one `key: value` per line",
-                ));
+    /// [`Status::Config`] if there is neither file nor text nor variables, it is not YAML, or `extra_config` is no
+    /// mapping; [`Status::OutOfMemory`] if it cannot be parsed for want of a thread.
+    pub fn read(source: Source<'_>, environment: Environment<'_>) -> Result<Document> {
+        let (path, text) = match source {
+            Source::Text(bytes) => {
+                (PathBuf::from(TEXT_NAME), Some(source::check(bytes.to_owned(), TEXT_NAME)?))
             }
+            Source::File(path) => (path.to_owned(), Some(source::read(path)?)),
+            Source::Environment => match variable(environment, FILE_VARIABLE).map(PathBuf::from) {
+                Some(path) => {
+                    let text = source::read(&path)?;
+                    (path, Some(text))
+                }
+                None => (PathBuf::from(ENVIRONMENT_NAME), None),
+            },
+        };
+        let file = Origin::File(source::display(&path));
+        let top = match &text {
+            Some(text) => settings(parse(text, &file)?, &file)?,
+            None if variable(environment, EXTRA_VARIABLE).is_some() => Map { entries: Vec::new() },
+            None => return Err(no_configuration()),
         };
         let overrides = overrides(environment);
         let extra = match variable(environment, EXTRA_VARIABLE) {
@@ -98,19 +112,23 @@ impl Document {
     }
 }
 
-fn choose(path: Option<&Path>, environment: Environment<'_>) -> Result<PathBuf> {
-    if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
-        return Ok(path.to_owned());
+fn no_configuration() -> Error {
+    Error::new(
+        Status::Config,
+        format!(
+            "no configuration: pass a path or a text to open, or set {FILE_VARIABLE} to the path of the YAML file that \
+             LMCache reads, or {EXTRA_VARIABLE} to a JSON object with enable_nixl_storage, nixl_backend and so on"
+        ),
+    )
+}
+
+fn settings(node: Node, file: &Origin) -> Result<Map> {
+    match node.value {
+        Value::Map(map) => Ok(map),
+        Value::Null => Ok(Map { entries: Vec::new() }),
+        Value::List(_) | Value::Scalar(_) => Err(Place { origin: file, line: 1 }
+            .error("it holds a single value or a list; allowed: settings, one `key: value` per line")),
     }
-    variable(environment, FILE_VARIABLE).map(PathBuf::from).ok_or_else(|| {
-        Error::new(
-            Status::Config,
-            format!(
-                "no configuration file: pass a path to open, or set {FILE_VARIABLE} to the path of the YAML file \
-                 that LMCache reads"
-            ),
-        )
-    })
 }
 
 fn variable(environment: Environment<'_>, name: &str) -> Option<String> {

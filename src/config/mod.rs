@@ -27,21 +27,34 @@ mod tests;
 mod tree;
 mod types;
 
+pub use source::FILE_BYTES_MAX;
 pub use types::{
     BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Layout, QUEUE_ITEMS_DEFAULT,
     SecretMap, StoreSettings, TIMEOUT_MS_DEFAULT,
 };
 
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// The YAML file of this path.
+    File(&'a Path),
+    /// YAML, as bytes that anyone may have made.
+    Text(&'a [u8]),
+    /// The file that `$LMCACHE_CONFIG_FILE` names, else the variables alone.
+    Environment,
+}
+
 /// Looks up an environment variable; a parameter so that tests need not touch the real environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
-    /// Reads the YAML at `path`, else at `$LMCACHE_CONFIG_FILE`, applies the environment's overrides and checks everything.
+    /// Reads the source, applies the environment's overrides and checks everything.
     ///
     /// # Errors
     /// [`Status::Config`](crate::error::Status::Config) with a message that names the place (file and line, or variable),
-    /// the key, the value unless it may be a credential, and what is allowed.
-    pub fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Config> {
-        load::config(&document::Document::read(path, environment)?, environment)
+    /// the key, the value unless it may be a credential, and what is allowed;
+    /// [`Status::OutOfMemory`](crate::error::Status::OutOfMemory) if no thread could be had to parse it.
+    pub fn load(source: Source<'_>, environment: Environment<'_>) -> Result<Config> {
+        load::config(&document::Document::read(source, environment)?, environment)
     }
 }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{TestFile, assert_parts, load_path, load_with, posix};
-use crate::config::{BackendKind, BufferDevice, CachePolicy, Config};
+use crate::config::{BackendKind, BufferDevice, CachePolicy, Config, Source};
 
 const FILE: &str = "LMCACHE_CONFIG_FILE";
 const EXTRA: &str = "LMCACHE_EXTRA_CONFIG";
@@ -15,8 +15,7 @@ fn the_file_is_the_one_given_else_the_variables() {
     let (good, bad) = (given.path.to_str().unwrap(), other.path.to_str().unwrap());
     assert!(load_path(&given.path, &[(FILE, bad)]).is_ok());
     let lookup = |name: &str| (name == FILE).then(|| good.to_owned());
-    assert_eq!(Config::load(None, &lookup).unwrap().source, given.path);
-    assert_eq!(Config::load(Some("".as_ref()), &lookup).unwrap().source, given.path);
+    assert_eq!(Config::load(Source::Environment, &lookup).unwrap().source, given.path);
 }
 
 /// Each override wins over the file and is refused by its own name, for there is no line to point at.

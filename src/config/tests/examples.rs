@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::{assert_notice, load};
 use crate::config::{
-    BackendKind, BufferDevice, CachePolicy, Config, Layout, backend_params, document, names,
+    BackendKind, BufferDevice, CachePolicy, Config, Layout, Source, backend_params, document, names,
 };
 
 fn example(name: &str) -> Config {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(name);
-    Config::load(Some(&path), &super::no_variables).unwrap()
+    Config::load(Source::File(&path), &super::no_variables).unwrap()
 }
 
 /// The first promise: the POSIX example of LMCache's documentation opens unchanged, and every value arrives. What it

@@ -1,7 +1,7 @@
 //! What is refused, and how well the refusal helps.
 
 use super::{assert_notice, assert_parts, assert_refused, load, load_path, no_variables, posix, with_params};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::error::Status;
 
 /// An unknown `nixl_*` key would be a setting that silently does not work; the refusal names the one that was meant.
@@ -82,7 +82,7 @@ fn storage_must_be_enabled() {
     assert_refused("", &[":1: extra_config is missing"]);
     assert_refused("extra_config:\n", &[":1: extra_config is missing"]);
     assert_refused("a: 1\nextra_config: [x]\n", &[":2: extra_config is a list; allowed: a mapping"]);
-    assert_refused("- a\n- b\n", &[":1: the file holds a single value or a list"]);
+    assert_refused("- a\n- b\n", &[":1: it holds a single value or a list"]);
 }
 
 /// Backends are named exactly; one that NIXL has and we have not is a different mistake from a slip.
@@ -141,9 +141,11 @@ fn a_setting_given_twice_is_refused() {
 #[test]
 fn without_a_path_the_message_says_how_to_give_one() {
     for lookup in [&no_variables as &dyn Fn(&str) -> Option<String>, &|_| Some(String::new())] {
-        let error = Config::load(None, lookup).unwrap_err();
+        let error = Config::load(Source::Environment, lookup).unwrap_err();
         assert_eq!(error.status(), Status::Config);
-        assert!(error.message().contains("LMCACHE_CONFIG_FILE"), "{error}");
+        for way in ["LMCACHE_CONFIG_FILE", "LMCACHE_EXTRA_CONFIG", "path", "text"] {
+            assert!(error.message().contains(way), "{error}");
+        }
     }
     let missing = load_path("/nonexistent/lmcache.yaml".as_ref(), &[]);
     assert_eq!(missing.as_ref().unwrap_err().os_error(), libc::ENOENT);
