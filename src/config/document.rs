@@ -7,7 +7,7 @@
 use std::path::PathBuf;
 
 use super::setting::{Level, Origin, Place, Setting};
-use super::tree::{Entry, Map, Node, Value};
+use super::tree::{Entry, Malformed, Map, Node, Unread, Value};
 use super::{Environment, Source, json, source, tree};
 use crate::error::{Error, Result, Status};
 
@@ -37,6 +37,7 @@ pub(super) fn variables() -> impl Iterator<Item = &'static str> {
 /// What was read, before anything in it was understood.
 pub(super) struct Document {
     pub path: PathBuf,
+    has_file: bool,
     file: Origin,
     top: Map,
     overrides: Vec<(Origin, Map)>,
@@ -77,12 +78,22 @@ impl Document {
             None if variable(environment, EXTRA_VARIABLE).is_some() => Map { entries: Vec::new() },
             None => return Err(no_configuration()),
         };
-        let overrides = overrides(environment);
+        let overrides = overrides(environment)?;
         let extra = match variable(environment, EXTRA_VARIABLE) {
             Some(text) => extra_of_variable(&text)?,
             None => extra_of_file(&top, &file)?,
         };
-        Ok(Document { path, file, top, overrides, extra })
+        Ok(Document { path, has_file: text.is_some(), file, top, overrides, extra })
+    }
+
+    /// An error in what turns NIXL storage on. Where that was looked for in variables alone, it tells the other way too:
+    /// whoever meant a file finds out that none was named.
+    pub fn not_enabled(&self, error: Error) -> Error {
+        if self.has_file {
+            return error;
+        }
+        let status = error.status();
+        Error::new(status, format!("{error}; no file is named either: {}", no_configuration()))
     }
 
     /// The top level of the file, without overrides.
@@ -135,30 +146,30 @@ fn variable(environment: Environment<'_>, name: &str) -> Option<String> {
     environment(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-fn overrides(environment: Environment<'_>) -> Vec<(Origin, Map)> {
-    OVERRIDES
-        .iter()
-        .filter_map(|(key, name)| {
-            let text = unquoted(&variable(environment, name)?);
-            let entry = Entry { key: (*key).to_owned(), line: 0, value: Node::text(text) };
-            Some((Origin::Variable(name), Map { entries: vec![entry] }))
-        })
-        .collect()
+fn overrides(environment: Environment<'_>) -> Result<Vec<(Origin, Map)>> {
+    let mut overrides = Vec::new();
+    for (key, name) in OVERRIDES {
+        let Some(text) = variable(environment, name) else { continue };
+        let entry = Entry { key: key.to_owned(), line: 0, value: Node::text(unquoted(&text)?) };
+        overrides.push((Origin::Variable(name), Map { entries: vec![entry] }));
+    }
+    Ok(overrides)
 }
 
 /// LMCache takes quotes off that a shell or a compose file left around a value.
-fn unquoted(text: &str) -> String {
+fn unquoted(text: &str) -> Result<String> {
     let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
-    let Some(inner) = inner else { return text.to_owned() };
+    let Some(inner) = inner else { return Ok(text.to_owned()) };
     match tree::parse(text).map(|node| node.value) {
-        Ok(Value::Scalar(scalar)) => scalar.text,
-        _ => inner.to_owned(),
+        Ok(Value::Scalar(scalar)) => Ok(scalar.text),
+        Err(Unread::NoThread(error)) => Err(no_thread(&error)),
+        _ => Ok(inner.to_owned()),
     }
 }
 
 fn extra_of_variable(text: &str) -> Result<Extra> {
     let origin = Origin::Variable(EXTRA_VARIABLE);
-    let map = json_mapping(&unquoted(text), Place { origin: &origin, line: 0 })?;
+    let map = json_mapping(&unquoted(text)?, Place { origin: &origin, line: 0 })?;
     Ok(Extra { map, origin, line: 0, has_lines: false })
 }
 
@@ -198,13 +209,23 @@ fn json_mapping(text: &str, place: Place<'_>) -> Result<Map> {
     match tree::parse(text).map(|node| node.value) {
         Ok(Value::Map(map)) => Ok(map),
         Ok(_) => Err(refuse("is JSON, but no object")),
-        Err(malformed) => Err(refuse(&format!("cannot be read: {}", malformed.reason))),
+        Err(Unread::Malformed(malformed)) => Err(refuse(&format!("cannot be read: {}", malformed.reason))),
+        Err(Unread::NoThread(error)) => Err(no_thread(&error)),
     }
 }
 
 fn parse(text: &str, file: &Origin) -> Result<Node> {
-    tree::parse(text).map_err(|malformed| {
-        let place = Place { origin: file, line: malformed.line.unwrap_or(1) };
-        place.error(format_args!("not valid YAML: {}; allowed: LMCache's YAML settings", malformed.reason))
+    tree::parse(text).map_err(|unread| match unread {
+        Unread::Malformed(Malformed { line, reason }) => {
+            let place = Place { origin: file, line: line.unwrap_or(1) };
+            place.error(format_args!("not valid YAML: {reason}; allowed: LMCache's YAML settings"))
+        }
+        Unread::NoThread(error) => no_thread(&error),
     })
+}
+
+/// The file may be right: whoever goes looking for a mistake in it would look in vain. For want of memory, of address
+/// space or of a place among the user's threads, the system says EAGAIN alike.
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::os("starting the thread that reads the configuration", error).with_status(Status::OutOfMemory)
 }

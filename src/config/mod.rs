@@ -4,6 +4,7 @@
 //! source  file to text          document  text and environment to levels     names  which keys there are
 //! tree    text to values        setting   one value: read it or refuse it    scalar what a value means
 //! load    levels to a Config, with backend_params, store_settings, endpoint for their parts
+//! effective  what every setting came to, and where from
 //! ```
 //!
 //! The file is untrusted: it cannot crash the process, make it read without end, or put a credential into a message.
@@ -14,6 +15,7 @@ use crate::error::Result;
 
 mod backend_params;
 mod document;
+mod effective;
 mod endpoint;
 mod json;
 mod load;
@@ -27,6 +29,7 @@ mod tests;
 mod tree;
 mod types;
 
+pub use effective::{Effective, SettingOrigin};
 pub use source::FILE_BYTES_MAX;
 pub use types::{
     BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Layout, QUEUE_ITEMS_DEFAULT,
@@ -56,5 +59,10 @@ impl Config {
     /// [`Status::OutOfMemory`](crate::error::Status::OutOfMemory) if no thread could be had to parse it.
     pub fn load(source: Source<'_>, environment: Environment<'_>) -> Result<Config> {
         load::config(&document::Document::read(source, environment)?, environment)
+    }
+
+    /// What messages call the configuration, in one line: its path, the text, or the environment.
+    pub fn source_name(&self) -> String {
+        source::display(&self.source)
     }
 }

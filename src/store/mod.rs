@@ -4,6 +4,7 @@ mod gate;
 mod open;
 mod options;
 mod regions;
+mod settings;
 mod submit;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use crossbeam_queue::ArrayQueue;
 
 use super::gate::Gate;
 use super::regions::Regions;
+use super::settings;
 use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store};
 use crate::backend::{self, Backend, Medium, REGION_BYTES_MAX};
 use crate::batch::ticket::TicketTable;
@@ -58,6 +59,9 @@ impl Store {
         for notice in &config.notices {
             logger.info(format_args!("{notice}"));
         }
+        if let Some(warning) = &config.warning {
+            logger.warn(format_args!("{warning}"));
+        }
         let namespace = namespace(config, options)?;
         // Before anything on storage is touched: a pool made by an open that is then refused would have the wrong shape.
         let staging = staging(config)?;
@@ -83,6 +87,12 @@ impl Store {
         }
         let (handles, registered) = start_lanes(&placed, &shared, lanes)?;
 
+        let chosen = settings::Chosen {
+            buffer_bytes: shared.staging.region().length as u64,
+            chunk_bytes: (config.pool_size > 0).then_some(placed.object_bytes_max),
+            io_threads: lanes,
+        };
+        settings::log(config, options, &chosen);
         let path = backend.path();
         let direct_io = placed.alignment.is_some();
         if let Some(error) = &registered.refused {
@@ -115,10 +125,7 @@ impl Store {
             queue_next: AtomicU64::new(1),
             regions: Regions::new(u16::try_from(parts).unwrap_or(u16::MAX)),
             namespace,
-            timeout_default: match config.store.timeout_ms {
-                0 => None,
-                milliseconds => Some(Duration::from_millis(milliseconds)),
-            },
+            timeout_default: config.store.timeout_ms.map(Duration::from_millis),
             capabilities,
             carriers,
             carried_bytes_max: lane::caller::bytes_max(placed.medium),

@@ -7,6 +7,7 @@
 
 mod arguments;
 mod configuration;
+mod exhaustion;
 mod fixture;
 mod lifetime;
 mod nouns;

@@ -18,6 +18,33 @@ fn the_file_is_the_one_given_else_the_variables() {
     assert_eq!(Config::load(Source::Environment, &lookup).unwrap().source, given.path);
 }
 
+/// As in LMCache, no file is needed: variables alone can say everything, and what they leave out has its default.
+#[test]
+fn the_environment_alone_can_be_a_configuration() {
+    let json =
+        r#"{"enable_nixl_storage": true, "nixl_backend": "POSIX", "nixl_pool_size": 3, "nixl_path": "/p"}"#;
+    let variables = [(EXTRA, json), ("LMCACHE_CHUNK_SIZE", "512"), ("LMCACHE_NIXL_BUFFER_DEVICE", "cpu")];
+    let alone = |variables: &[(&str, &str)]| {
+        let lookup =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::load(Source::Environment, &lookup)
+    };
+    let config = alone(&variables).unwrap();
+    assert_eq!((config.chunk_size_tokens, config.pool_size), (512, 3));
+    assert_eq!((config.backend, config.cache_policy), (BackendKind::Posix, CachePolicy::Lru));
+    assert_eq!(config.source_name(), "environment");
+    let alone = |json: &str| alone(&[(EXTRA, json)]);
+    assert_parts(
+        alone(&json.replace("3", "-3")),
+        &["$LMCACHE_EXTRA_CONFIG: extra_config.nixl_pool_size is \"-3\""],
+    );
+    for off in [json.replace("true", "false"), json.replace("enable_nixl_storage", "x"), String::from("{}")] {
+        let both =
+            ["$LMCACHE_EXTRA_CONFIG: extra_config.enable_nixl_storage is ", "set LMCACHE_CONFIG_FILE to"];
+        assert_parts(alone(&off), &both);
+    }
+}
+
 /// Each override wins over the file and is refused by its own name, for there is no line to point at.
 #[test]
 fn variables_override_the_file_and_are_named_in_errors() {

@@ -31,7 +31,7 @@ fn the_posix_example_loads_unchanged() {
     assert!(!config.use_hugepages && !config.presence_cache && !config.presence_cache_only);
     assert!(config.endpoint_list.is_empty());
     assert_eq!(config.store.layout, Layout::Sharded);
-    assert_eq!(config.store.timeout_ms, 30_000);
+    assert_eq!(config.store.timeout_ms, Some(30_000));
     assert_eq!(config.store.queue_items, 4096);
     assert_eq!((config.store.chunk_bytes, config.store.capacity_bytes), (None, None));
     assert_eq!((config.store.io_threads, config.store.prefix.as_str()), (None, ""));
