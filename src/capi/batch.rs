@@ -198,7 +198,7 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
 
 fn segment(raw: &nixl_store_segment_t) -> Result<Segment> {
     let kind = match raw.memory_kind {
-        // Without a backend that knows device memory, there is nothing to find out.
+        // No backend serves device memory yet, so what the caller leaves open is host memory.
         NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => MemoryKind::Host,
         NIXL_STORE_MEMORY_CUDA => MemoryKind::Cuda,
         unknown => return Err(invalid(format!("memory_kind {unknown} is unknown"))),

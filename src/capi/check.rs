@@ -1,8 +1,8 @@
 //! Arguments from C, wrapped before anything trusts them.
 //!
-//! What can be told from a number is checked here: NULL, alignment, lengths, sums that wrap around.
-//! That the memory behind a pointer is the caller's cannot be told; every function that reads or
-//! writes it is `unsafe` and repeats that duty, which the header states for each argument.
+//! What a pointer's number shows is checked here: NULL, alignment, lengths, sums that wrap around. Whether the memory
+//! behind it is mapped and the caller's cannot be seen from the number. The header therefore asks it of the caller for
+//! each argument, and every function here that reads or writes such memory is `unsafe` and says so again.
 
 use std::ffi::{c_char, c_void};
 use std::marker::PhantomData;
@@ -133,7 +133,7 @@ pub(super) fn memory(name: &str, address: usize, length: u64) -> Result<usize> {
     }
     match usize::try_from(length) {
         Ok(0) => Err(invalid(format!("{name} has length 0"))),
-        // No object in Rust or C is longer than this; pointer arithmetic relies on it.
+        // No object in Rust or C is longer than `isize::MAX`, and pointer arithmetic would be undefined if one were.
         Ok(bytes) if bytes <= isize::MAX as usize && address.checked_add(bytes).is_some() => Ok(bytes),
         _ => Err(invalid(format!("{name}: {length} bytes at {address:#x} reach past the end of memory"))),
     }

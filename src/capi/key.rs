@@ -104,8 +104,8 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
                     .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
                     .map_err(|error| invalid(format!("key {index}: {error}")))?;
             }
-            // Past the end of the prefix, keys are only checked, so that a wrong one does not come
-            // to light on the day when those before it are stored.
+            // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at once,
+            // and not only later, when all keys before it are stored.
             if matched == first {
                 matched += open.store.prefix(group)?;
             }

@@ -77,7 +77,7 @@ pub unsafe extern "C" fn nixl_store_memory_allocate(
     with_store("nixl_store_memory_allocate", store, |open| {
         // SAFETY: the header asks for a pointer to a pointer.
         let address_out = unsafe { check::output("address_out", address_out) }?;
-        // The lowest address there is, so that the length alone decides.
+        // Only the length is checked; 1 stands for an address, which there is none of yet.
         let length = check::memory("length", 1, length as u64)?;
         address_out.write(open.store.memory_allocate(length)?.as_ptr().cast());
         Ok(Status::Ok)

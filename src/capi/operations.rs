@@ -97,7 +97,7 @@ pub extern "C" fn nixl_store_error_message() -> *const c_char {
 }
 
 fn stats_to_c(stats: &Stats) -> nixl_store_stats_t {
-    // Named one by one, so that a counter that is added to the store cannot be forgotten here.
+    // Every field is named, so that this fails to compile when the store gets a counter that is not told here.
     let Stats { totals, keys, bytes_stored, slots, slots_free, capacity_bytes, keys_pinned, items_in_flight } =
         *stats;
     let Snapshot {

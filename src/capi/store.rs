@@ -55,7 +55,7 @@ pub unsafe extern "C" fn nixl_store_open(
         fork::install()?;
         let reservation = STORES.reserve()?;
         let epoch = fork::epoch();
-        let config = Config::load(source, &|name| std::env::var(name).ok())?;
+        let config = Config::load(source, &environment)?;
         let store = Store::open(&config, &options)?;
         store_out.write(store_pointer(reservation.fill(OpenStore::new(store, epoch))));
         Ok(Status::Ok)
@@ -190,6 +190,12 @@ pub unsafe extern "C" fn nixl_store_close(store: *mut nixl_store_t) -> nixl_stor
     })
 }
 
+/// A variable of the process. Bytes that are no UTF-8 are replaced and not taken for a variable that is not set: the
+/// error is then about a path or value that the user recognises.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Takes a handle out of the table however the close ends, a panic included.
 struct RemoveOnDrop(u64);
 
@@ -224,11 +230,11 @@ fn transfer_one(
     batch.segment(Segment { pointer, length, kind: MemoryKind::Host })?;
     let ticket = batch.run(SubmitOptions::default())?;
     let mut outcome = None;
-    // Without a deadline of its own: the memory is the caller's again only when the item has ended,
-    // and the item's own deadline makes it end.
+    // No timeout here: the caller gets its memory back when this returns, so the item must have ended by then. The
+    // item's deadline sees to it that it ends.
     open.store.ticket_wait(ticket, None, &mut |_, result, message| {
         outcome = Some(match result.status {
-            // Answers of which the caller makes something; the rest are errors.
+            // The callers of this function handle these three; any other status is an error.
             Status::Ok | Status::NotFound | Status::BufferTooSmall => Ok(result),
             _ => Err(item_error(&result, message)),
         });

@@ -224,8 +224,7 @@ fn parse(text: &str, file: &Origin) -> Result<Node> {
     })
 }
 
-/// The file may be right: whoever goes looking for a mistake in it would look in vain. For want of memory, of address
-/// space or of a place among the user's threads, the system says EAGAIN alike.
+/// No configuration error: the file may be right, and whoever went looking for a mistake in it would look in vain.
 fn no_thread(error: &std::io::Error) -> Error {
-    Error::os("starting the thread that reads the configuration", error).with_status(Status::OutOfMemory)
+    Error::no_thread("starting the thread that reads the configuration", error)
 }

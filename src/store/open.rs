@@ -147,7 +147,7 @@ fn start_lanes(
     for index in 0..lanes {
         match placed.lanes.spawn(index, Arc::clone(shared), opened.clone()) {
             Ok(handle) => handles.push(handle),
-            Err(error) => failure = Some(error),
+            Err(error) => failure = Some(Error::no_thread("starting the I/O threads", &error)),
         }
     }
     drop(opened);
@@ -159,7 +159,7 @@ fn start_lanes(
                 registered.all &= one.all;
                 registered.refused = registered.refused.or(one.refused);
             }
-            Err(error) => failure = Some(error),
+            Err(error) => failure = Some(Error::os("starting the I/O threads", &error)),
         }
     }
     match failure {
@@ -169,7 +169,7 @@ fn start_lanes(
             for handle in handles {
                 drop(handle.join());
             }
-            Err(Error::os("starting the I/O threads", &error))
+            Err(error)
         }
     }
 }
