@@ -47,6 +47,14 @@ if [ "$compilers" = 0 ]; then
     exit 2
 fi
 
+# Every function that returns a status says that it must be looked at; that this works is tried on one of them.
+for function in $(sed -n 's/^nixl_store_status_t \(nixl_store_[a-z_]*\)(.*/\1/p' include/nixl_store.h); do
+    if ! grep -B 1 "^nixl_store_status_t $function(" include/nixl_store.h | grep -qx NIXL_STORE_NODISCARD; then
+        echo "$function: its status may be ignored without a warning" >&2
+        exit 1
+    fi
+done
+
 # A status that nobody looks at has to warn, in every dialect, unless that was switched off.
 cat >"$work/ignored.c" <<'END'
 #include <nixl_store.h>

@@ -17,7 +17,8 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 fresh=$work/nixl_store.h
 cbindgen --quiet --config cbindgen.toml --output "$work/generated.h"
-awk -f scripts/header.awk "$work/generated.h" >"$fresh"
+# Bytes count, whichever awk and locale this is.
+LC_ALL=C awk -f scripts/header.awk "$work/generated.h" >"$fresh"
 
 if [ "${1:-}" = --check ]; then
     if ! diff -u "$header" "$fresh"; then
