@@ -37,17 +37,17 @@
  * - What is being read is not evicted; what is pinned never is. A put evicts by itself to make room.
  * - No call ends the process over wrong arguments, wrong handles, damaged storage or a bug of the library: these come
  *   back as a status. The exception is memory that the caller names and does not have: a pointer to what is not mapped,
- *   or is freed while a batch uses it, ends the process as any stray pointer does.
+ *   or is freed while a batch uses it, may end the process as any stray pointer does.
  *
  *
  * COMMON RULES: they hold for every function, and are not said again at each.
  *
  * STATUSES
- *   Every call that can fail returns nixl_store_status_t: 0 is success, positive is an answer that is no error, negative
- *   is an error. Numbers never change their meaning; new ones may come, so take an unknown negative one for an error.
- *   After an error, nixl_store_error_message() says in this thread what went wrong. A status that is not looked at
- *   makes the compiler warn, where it can; to have no such warnings, define NIXL_STORE_NODISCARD as nothing before this
- *   header is included. Any call may return these, and its own list leaves them out:
+ *   Every call that can fail returns nixl_store_status_t: 0 is success, positive is an answer that is no error,
+ *   negative is an error. Numbers never change their meaning; new ones may come, so take an unknown negative one for an
+ *   error. After an error, nixl_store_error_message() says in this thread what went wrong. A status that is not looked
+ *   at makes the compiler warn, where it can; to have no such warnings, define NIXL_STORE_NODISCARD as nothing before
+ *   this header is included. Any call may return these, and its own list leaves them out:
  *     NIXL_STORE_ERROR_INVALID_ARGUMENT  a pointer is NULL or misaligned; a length or count is 0, too large, or reaches
  *                                        past the end of memory; a flag, kind or struct_size is unknown; a reserved
  *                                        field is not 0. Nothing was done.
@@ -241,8 +241,8 @@ typedef int32_t nixl_store_status_t;
  * error, warn, info, debug).
  *
  * It is called from threads of the caller and of the library, several at a time, from inside nixl_store_open() until
- * nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function of
- * this library.
+ * nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function
+ * of this library.
  */
 typedef void (*nixl_store_log_fn_t)(void *context, uint32_t level, const char *message);
 
@@ -452,13 +452,13 @@ extern "C" {
 /**
  * Opens the store that a configuration describes, and recovers what it holds.
  *
- * The configuration is, in this order: the file config_path; options->config_text; the file that the environment variable
- * LMCACHE_CONFIG_FILE names; the environment alone, if LMCACHE_EXTRA_CONFIG turns NIXL storage on. As in LMCache,
- * variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
+ * The configuration is, in this order: the file config_path; options->config_text; the file that the environment
+ * variable LMCACHE_CONFIG_FILE names; the environment alone, if LMCACHE_EXTRA_CONFIG turns NIXL storage on. As in
+ * LMCache, variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
  *
  * config_path: LMCache's YAML file, NUL-terminated, at most NIXL_STORE_PATH_BYTES_MAX bytes. May be NULL.
- * options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are used
- * until nixl_store_close() returned.
+ * options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are
+ * used until nixl_store_close() returned.
  * store_out: gets the handle, which the caller closes with nixl_store_close().
  *
  * Blocks while it recovers: about 1 s for 100000 slots after a clean close, up to 10 s after a crash.
@@ -482,16 +482,17 @@ nixl_store_status_t nixl_store_open(const char *config_path,
 /**
  * Stores one object under a key, replacing what the key had, and waits until it is visible.
  *
- * When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process is
- * killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object is
- * visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot makes
- * room for a stored key in the key's own slot first; until the put is complete the key is then not found.
+ * When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process
+ * is killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object
+ * is
+ * visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
+ * makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
  *
  * data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned to
  * direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
  *
- * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device may
- * still be using the memory.
+ * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
+ * may still be using the memory.
  *
  * Returns:
  * - NIXL_STORE_OK: stored.
@@ -513,12 +514,12 @@ nixl_store_status_t nixl_store_put(nixl_store_t *store,
  * Reads the object under a key into memory.
  *
  * buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error or
- * NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves without a
- * copy; registered memory also spares the kernel pinning it.
+ * NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves
+ * without a copy; registered memory also spares the kernel pinning it.
  * length_out: gets the length of the object in bytes. Must not lie in buffer.
  *
- * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device may
- * still be using the memory.
+ * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
+ * may still be using the memory.
  *
  * Returns:
  * - NIXL_STORE_OK: the first *length_out bytes of buffer are the object.
@@ -540,8 +541,9 @@ nixl_store_status_t nixl_store_get(nixl_store_t *store,
  * Closes a store: refuses new work, completes what is outstanding, keeps the index for the next open, and releases
  * everything.
  *
- * Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again; allocated
- * memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using it is
+ * Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again;
+ * allocated memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using
+ * it is
  * harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
  *
  * Not to be called from log_function. In a child of fork() it releases the child's share without touching the parent's
@@ -550,8 +552,8 @@ nixl_store_status_t nixl_store_get(nixl_store_t *store,
  * Returns:
  * - NIXL_STORE_OK: closed.
  * - NIXL_STORE_ERROR_CLOSING: another thread is closing it now.
- * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next open
- *   recovers as after a crash.
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next
+ *   open recovers as after a crash.
  * - NIXL_STORE_ERROR_POISONED, _INTERNAL: closed; a bug in the library kept it from being done cleanly.
  */
 NIXL_STORE_NODISCARD
@@ -563,24 +565,24 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * Submits puts of many objects and returns at once. Each item is a put of its own: it succeeds or fails by itself, as
  * described at nixl_store_put(), and becomes visible as a whole.
  *
- * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after the
- * other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory that the
- * segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored already ends
- * with NIXL_STORE_OK at once, and nothing is written.
+ * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
+ * the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
+ * that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
+ * already ends with NIXL_STORE_OK at once, and nothing is written.
  * options: deadline, completion queue, user data. May be NULL.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
  *
- * Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for one
- * before submitting what depends on it.
+ * Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
+ * one before submitting what depends on it.
  *
  * Returns:
  * - NIXL_STORE_OK: submitted.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was submitted, as
- *   with every error below.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was
+ *   submitted, as with every error below.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
- * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed yet,
- *   or completions not drained; the message says which.
+ * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+ *   yet, or completions not drained; the message says which.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  *
  * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
@@ -598,15 +600,15 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  * Submits gets of many objects and returns at once. Each item is a get of its own. Gets go ahead of puts that were not
  * started.
  *
- * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other; they
- * may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_EXACT an object of any other
- * length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are read that the
- * segments have room for. The arrays of items, segments and keys are copied: they may be freed when the call returns. The
- * memory that the segments describe is written until the batch completed, and its content counts only where the item's
- * status is NIXL_STORE_OK.
+ * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other;
+ * they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_EXACT an object of
+ * any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are
+ * read that the segments have room for. The arrays of items, segments and keys are copied: they may be freed when the
+ * call returns. The memory that the segments describe is written until the batch completed, and its content counts
+ * only where the item's status is NIXL_STORE_OK.
  * options: deadline, completion queue, user data. May be NULL.
- * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch. Must
- * not lie in a segment.
+ * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
+ * Must not lie in a segment.
  *
  * No two segments may share a byte. That is checked within an item always, and across items in batches of up to
  * NIXL_STORE_OVERLAP_SEGMENTS_MAX segments; it costs least when segments come in ascending order of address.
@@ -615,16 +617,17 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  *
  * Returns:
  * - NIXL_STORE_OK: submitted.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments overlap.
- *   Nothing was submitted, as with every error below.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments
+ *   overlap. Nothing was submitted, as with every error below.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
- * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed yet,
- *   or completions not drained; the message says which.
+ * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+ *   yet, or completions not drained; the message says which.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  *
  * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
- * NIXL_STORE_ERROR_BUFFER_TOO_SMALL, _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED, _POISONED.
+ * NIXL_STORE_ERROR_BUFFER_TOO_SMALL, _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED,
+ * _POISONED.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_batch_get(nixl_store_t *store,
@@ -644,7 +647,8 @@ nixl_store_status_t nixl_store_batch_get(nixl_store_t *store,
  * results_out: gets one result per item, in the order of the items, once the batch completed, whatever its status. All
  * result_capacity entries are written whatever this call returns: those without a result get
  * NIXL_STORE_ERROR_NO_RESULT. May be NULL: not wanted.
- * result_capacity: entries that results_out has room for, at least the number of items. Not used if results_out is NULL.
+ * result_capacity: entries that results_out has room for, at least the number of items. Not used if results_out is
+ * NULL.
  * result_count_out: gets the number of results: the number of items once the batch completed, else 0. May be NULL if
  * results_out is. Must not lie in results_out.
  *
@@ -653,8 +657,8 @@ nixl_store_status_t nixl_store_batch_get(nixl_store_t *store,
  * Returns, with the batch completed and the ticket released:
  * - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
  * - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with an error.
- * - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL, _OUT_OF_RANGE,
- *   _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
+ * - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL,
+ *   _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
  *
  * Returns, with the ticket kept:
  * - NIXL_STORE_IN_PROGRESS: not completed within timeout_ms.
@@ -702,8 +706,8 @@ nixl_store_status_t nixl_store_ticket_cancel(nixl_store_t *store, nixl_store_tic
 /**
  * Creates a queue that tells which batches completed, for programs that wait for many things at once.
  *
- * queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(), or
- * leaves that to nixl_store_close().
+ * queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(),
+ * or leaves that to nixl_store_close().
  *
  * Returns:
  * - NIXL_STORE_OK: created.
@@ -716,8 +720,8 @@ nixl_store_status_t nixl_store_queue_create(nixl_store_t *store, nixl_store_queu
 /**
  * Gives the queue's eventfd, which polls readable while completions are waiting.
  *
- * fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write or
- * close it, and do not use it after the queue was destroyed.
+ * fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write
+ * or close it, and do not use it after the queue was destroyed.
  *
  * Returns:
  * - NIXL_STORE_OK: *fd_out is the descriptor.
@@ -732,9 +736,10 @@ nixl_store_status_t nixl_store_queue_fd(nixl_store_t *store, nixl_store_queue_t 
  * Each batch that was submitted with this queue shows up once. Its ticket still has to be consumed with
  * nixl_store_ticket_wait(), which gives the results and does not block.
  *
- * completions_out: gets up to capacity completions, oldest first. All capacity entries, at least 1, are written whatever
- * this call returns: those without a completion get ticket 0 and NIXL_STORE_ERROR_NO_RESULT.
- * count_out: gets the number of completions; 0 if none was waiting, and with every error. Must not lie in completions_out.
+ * completions_out: gets up to capacity completions, oldest first. All capacity entries, at least 1, are written
+ * whatever this call returns: those without a completion get ticket 0 and NIXL_STORE_ERROR_NO_RESULT.
+ * count_out: gets the number of completions; 0 if none was waiting, and with every error. Must not lie in
+ * completions_out.
  *
  * Of several threads that drain one queue, each gets completions of its own.
  *
@@ -769,19 +774,17 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
  * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
  *
- * address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered or
- * the store is closed. It must not overlap another registered region.
+ * address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
+ * or the store is closed. It must not overlap another registered region.
  *
  * Returns:
- * - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as without
- *   a registration.
+ * - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as
+ *   without a registration.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the region is not mapped, or overlaps a registered one.
  * - NIXL_STORE_ERROR_BUSY: the table of regions is full.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_memory_register(nixl_store_t *store,
-                                               void *address,
-                                               size_t length);
+nixl_store_status_t nixl_store_memory_register(nixl_store_t *store, void *address, size_t length);
 
 /**
  * Takes back a registration, after waiting for the transfers that use it.
@@ -796,9 +799,9 @@ NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *address);
 
 /**
- * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned, so
- * transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs for
- * that.
+ * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
+ * so transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs
+ * for that.
  *
  * length: bytes, at least 1.
  * address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with
@@ -809,9 +812,7 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: the buffer has no free stretch of that length.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_memory_allocate(nixl_store_t *store,
-                                               size_t length,
-                                               void **address_out);
+nixl_store_status_t nixl_store_memory_allocate(nixl_store_t *store, size_t length, void **address_out);
 
 /**
  * Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
@@ -830,9 +831,9 @@ nixl_store_status_t nixl_store_memory_free(nixl_store_t *store, void *address);
 /**
  * Says whether a key is stored. It may be gone a moment later, unless it is pinned.
  *
- * On a static pool this does no I/O, and looks at a keyed 64-bit hash of the key, not at the key: a key that is not stored
- * can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A get
- * compares keys.
+ * On a static pool this does no I/O, and looks at a keyed 64-bit hash of the key, not at the key: a key that is not
+ * stored can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A
+ * get compares keys.
  *
  * Returns:
  * - NIXL_STORE_OK: stored.
@@ -840,9 +841,7 @@ nixl_store_status_t nixl_store_memory_free(nixl_store_t *store, void *address);
  * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_key_contains(nixl_store_t *store,
-                                            const void *key,
-                                            size_t key_length);
+nixl_store_status_t nixl_store_key_contains(nixl_store_t *store, const void *key, size_t key_length);
 
 /**
  * Tells the length of a stored object. Does no I/O on a static pool.
@@ -861,12 +860,12 @@ nixl_store_status_t nixl_store_key_length(nixl_store_t *store,
                                           uint64_t *length_out);
 
 /**
- * Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again. Does no I/O
- * on a static pool.
+ * Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again. Does no
+ * I/O on a static pool.
  *
  * keys: key_count keys in the order of the chain, at most NIXL_STORE_BATCH_ITEMS_MAX. May be NULL if key_count is 0.
- * matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not stored do
- * not count.
+ * matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not
+ * stored do not count.
  *
  * Returns:
  * - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
@@ -892,8 +891,8 @@ NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, size_t key_length);
 
 /**
- * Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store is
- * closed, or this process ends.
+ * Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
+ * is closed, or this process ends.
  *
  * In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s.
  *
@@ -903,9 +902,7 @@ nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, 
  * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_key_pin(nixl_store_t *store,
-                                       const void *key,
-                                       size_t key_length);
+nixl_store_status_t nixl_store_key_pin(nixl_store_t *store, const void *key, size_t key_length);
 
 /**
  * Takes back one pin.
@@ -919,8 +916,8 @@ NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_key_unpin(nixl_store_t *store, const void *key, size_t key_length);
 
 /**
- * Removes every key that is not pinned. Gets that are under way still deliver their objects; keys that are put meanwhile
- * may stay.
+ * Removes every key that is not pinned. Gets that are under way still deliver their objects; keys that are put
+ * meanwhile may stay.
  *
  * removed_out: gets the number of keys removed. May be NULL: not wanted.
  *
@@ -929,8 +926,7 @@ nixl_store_status_t nixl_store_key_unpin(nixl_store_t *store, const void *key, s
  * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_clear(nixl_store_t *store,
-                                     uint64_t *removed_out);
+nixl_store_status_t nixl_store_clear(nixl_store_t *store, uint64_t *removed_out);
 
 /* ======== Full layer: operations ======== */
 
@@ -940,8 +936,8 @@ nixl_store_status_t nixl_store_clear(nixl_store_t *store,
  *
  * Returns:
  * - NIXL_STORE_OK: durable, as far as puts completed.
- * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may be
- *   lost with the power.
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
+ *   be lost with the power.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_flush(nixl_store_t *store);
@@ -949,21 +945,20 @@ nixl_store_status_t nixl_store_flush(nixl_store_t *store);
 /**
  * Reads gauges and counters, as often as one likes.
  *
- * stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the library
- * does not know is set to 0.
+ * stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
+ * library does not know is set to 0.
  *
  * Returns:
  * - NIXL_STORE_OK: read.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_stats_read(nixl_store_t *store,
-                                          nixl_store_stats_t *stats_out);
+nixl_store_status_t nixl_store_stats_read(nixl_store_t *store, nixl_store_stats_t *stats_out);
 
 /**
  * Tells which backend and path are in effect, and why not a better one.
  *
- * capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
- * library does not know is set to 0.
+ * capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of
+ * the library does not know is set to 0.
  *
  * Returns:
  * - NIXL_STORE_OK: told.
@@ -981,15 +976,15 @@ const char *nixl_store_version(void);
 uint32_t nixl_store_abi_version(void);
 
 /**
- * The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant string,
- * never NULL.
+ * The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant
+ * string, never NULL.
  */
 const char *nixl_store_status_name(nixl_store_status_t status);
 
 /**
- * Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call succeeded
- * or answered without an error, or if there was none. Never NULL, never holds a credential; meant for people, its wording
- * may change.
+ * Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call
+ * succeeded or answered without an error, or if there was none. Never NULL, never holds a credential; meant for
+ * people, its wording may change.
  *
  * The string belongs to the library and to this thread, and is valid until this thread's next call.
  */

@@ -23,24 +23,24 @@ use crate::store::{BatchBuilder, Direction, Wish};
 /// Submits puts of many objects and returns at once. Each item is a put of its own: it succeeds or fails by itself, as
 /// described at nixl_store_put(), and becomes visible as a whole.
 ///
-/// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after the
-/// other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory that the
-/// segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored already ends
-/// with NIXL_STORE_OK at once, and nothing is written.
+/// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
+/// the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
+/// that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
+/// already ends with NIXL_STORE_OK at once, and nothing is written.
 /// options: deadline, completion queue, user data. May be NULL.
 /// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
 ///
-/// Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for one
-/// before submitting what depends on it.
+/// Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
+/// one before submitting what depends on it.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was submitted, as
-///   with every error below.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was
+///   submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
-/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed yet,
-///   or completions not drained; the message says which.
+/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+///   yet, or completions not drained; the message says which.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
@@ -61,15 +61,15 @@ pub unsafe extern "C" fn nixl_store_batch_put(
 /// Submits gets of many objects and returns at once. Each item is a get of its own. Gets go ahead of puts that were not
 /// started.
 ///
-/// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other; they
-/// may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_EXACT an object of any other
-/// length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are read that the
-/// segments have room for. The arrays of items, segments and keys are copied: they may be freed when the call returns. The
-/// memory that the segments describe is written until the batch completed, and its content counts only where the item's
-/// status is NIXL_STORE_OK.
+/// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other;
+/// they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_EXACT an object of
+/// any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are
+/// read that the segments have room for. The arrays of items, segments and keys are copied: they may be freed when the
+/// call returns. The memory that the segments describe is written until the batch completed, and its content counts
+/// only where the item's status is NIXL_STORE_OK.
 /// options: deadline, completion queue, user data. May be NULL.
-/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch. Must
-/// not lie in a segment.
+/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
+/// Must not lie in a segment.
 ///
 /// No two segments may share a byte. That is checked within an item always, and across items in batches of up to
 /// NIXL_STORE_OVERLAP_SEGMENTS_MAX segments; it costs least when segments come in ascending order of address.
@@ -78,16 +78,17 @@ pub unsafe extern "C" fn nixl_store_batch_put(
 ///
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments overlap.
-///   Nothing was submitted, as with every error below.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments
+///   overlap. Nothing was submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
-/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed yet,
-///   or completions not drained; the message says which.
+/// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
+///   yet, or completions not drained; the message says which.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
-/// NIXL_STORE_ERROR_BUFFER_TOO_SMALL, _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED, _POISONED.
+/// NIXL_STORE_ERROR_BUFFER_TOO_SMALL, _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED,
+/// _POISONED.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_batch_get(
     store: *mut nixl_store_t,

@@ -78,8 +78,8 @@ impl<T: Copy> Drop for OutputArray<'_, T> {
     }
 }
 
-/// Checks an array of `capacity` values to write to, and the place for their number. That place is 0 from here on, so that
-/// it never promises entries that are not there.
+/// Checks an array of `capacity` values to write to, and the place for their number. That place is 0 from here on, so
+/// that it never promises entries that are not there.
 ///
 /// # Safety
 /// Pointers that are not NULL point to memory that the call may write `capacity` values of `T`, and a `usize`, to.
@@ -175,8 +175,8 @@ pub(super) unsafe fn text<'a>(name: &str, pointer: *const c_char, bytes_max: usi
     Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), length) })
 }
 
-/// Checks that fields kept for later are zero: else a program that leaves them undefined would change its meaning on the
-/// day when they get one.
+/// Checks that fields kept for later are zero: else a program that leaves them undefined would change its meaning on
+/// the day when they get one.
 pub(super) fn reserved_fields(fields: &[u32]) -> Result<()> {
     if fields.iter().any(|&field| field != 0) {
         return Err(invalid("a reserved field is not 0; clear the whole struct before it is filled in"));

@@ -159,8 +159,8 @@ impl<T> Reservation<'_, T> {
     pub(super) fn fill(mut self, value: T) -> u64 {
         let entry = Arc::new(Entry { serial: self.serial, value });
         let mut index = self.serial as usize % NIXL_STORE_STORES_MAX;
-        // This ends. There are never more entries than reservations, so some slot is always free, and this misses it only
-        // if another thread takes it first; whoever does so is done and competes no more.
+        // This ends. There are never more entries than reservations, so some slot is always free, and this misses it
+        // only if another thread takes it first; whoever does so is done and competes no more.
         loop {
             if let Some(slot) = self.registry.slots.get(index)
                 && slot.load().is_none()

@@ -14,9 +14,9 @@ use crate::store::PREFIX_GROUP_KEYS;
 ///
 /// Says whether a key is stored. It may be gone a moment later, unless it is pinned.
 ///
-/// On a static pool this does no I/O, and looks at a keyed 64-bit hash of the key, not at the key: a key that is not stored
-/// can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A get
-/// compares keys.
+/// On a static pool this does no I/O, and looks at a keyed 64-bit hash of the key, not at the key: a key that is not
+/// stored can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A
+/// get compares keys.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
@@ -65,12 +65,12 @@ pub unsafe extern "C" fn nixl_store_key_length(
     }
 }
 
-/// Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again. Does no I/O
-/// on a static pool.
+/// Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again. Does no
+/// I/O on a static pool.
 ///
 /// keys: key_count keys in the order of the chain, at most NIXL_STORE_BATCH_ITEMS_MAX. May be NULL if key_count is 0.
-/// matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not stored do
-/// not count.
+/// matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not
+/// stored do not count.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
@@ -104,8 +104,8 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
                     .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
                     .map_err(|error| invalid(format!("key {index}: {error}")))?;
             }
-            // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at once,
-            // and not only later, when all keys before it are stored.
+            // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at
+            // once, and not only later, when all keys before it are stored.
             if matched == first {
                 matched += open.store.prefix(group)?;
             }
@@ -132,8 +132,8 @@ pub unsafe extern "C" fn nixl_store_key_remove(
     unsafe { with_key("nixl_store_key_remove", store, key, key_length, |open, key| open.store.remove(key)) }
 }
 
-/// Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store is
-/// closed, or this process ends.
+/// Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
+/// is closed, or this process ends.
 ///
 /// In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s.
 ///
@@ -173,8 +173,8 @@ pub unsafe extern "C" fn nixl_store_key_unpin(
     }
 }
 
-/// Removes every key that is not pinned. Gets that are under way still deliver their objects; keys that are put meanwhile
-/// may stay.
+/// Removes every key that is not pinned. Gets that are under way still deliver their objects; keys that are put
+/// meanwhile may stay.
 ///
 /// removed_out: gets the number of keys removed. May be NULL: not wanted.
 ///

@@ -15,12 +15,12 @@ use crate::memory::HostPtr;
 /// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
 /// against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
 ///
-/// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered or
-/// the store is closed. It must not overlap another registered region.
+/// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
+/// or the store is closed. It must not overlap another registered region.
 ///
 /// Returns:
-/// - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as without
-///   a registration.
+/// - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as
+///   without a registration.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the region is not mapped, or overlaps a registered one.
 /// - NIXL_STORE_ERROR_BUSY: the table of regions is full.
 #[unsafe(no_mangle)]
@@ -57,9 +57,9 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
     })
 }
 
-/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned, so
-/// transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs for
-/// that.
+/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
+/// so transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs
+/// for that.
 ///
 /// length: bytes, at least 1.
 /// address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with

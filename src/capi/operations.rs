@@ -18,8 +18,8 @@ use crate::store::{Capabilities, Stats};
 ///
 /// Returns:
 /// - NIXL_STORE_OK: durable, as far as puts completed.
-/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may be
-///   lost with the power.
+/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
+///   be lost with the power.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_flush(store: *mut nixl_store_t) -> nixl_store_status_t {
     with_store("nixl_store_flush", store, |open| open.store.flush().map(|()| Status::Ok))
@@ -27,8 +27,8 @@ pub unsafe extern "C" fn nixl_store_flush(store: *mut nixl_store_t) -> nixl_stor
 
 /// Reads gauges and counters, as often as one likes.
 ///
-/// stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the library
-/// does not know is set to 0.
+/// stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
+/// library does not know is set to 0.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: read.
@@ -47,8 +47,8 @@ pub unsafe extern "C" fn nixl_store_stats_read(
 
 /// Tells which backend and path are in effect, and why not a better one.
 ///
-/// capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
-/// library does not know is set to 0.
+/// capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of
+/// the library does not know is set to 0.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: told.
@@ -79,16 +79,16 @@ pub extern "C" fn nixl_store_abi_version() -> u32 {
     NIXL_STORE_ABI_VERSION
 }
 
-/// The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant string,
-/// never NULL.
+/// The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant
+/// string, never NULL.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_status_name(status: nixl_store_status_t) -> *const c_char {
     status_name(status).unwrap_or(c"NIXL_STORE_UNKNOWN").as_ptr()
 }
 
-/// Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call succeeded
-/// or answered without an error, or if there was none. Never NULL, never holds a credential; meant for people, its wording
-/// may change.
+/// Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call
+/// succeeded or answered without an error, or if there was none. Never NULL, never holds a credential; meant for
+/// people, its wording may change.
 ///
 /// The string belongs to the library and to this thread, and is valid until this thread's next call.
 #[unsafe(no_mangle)]

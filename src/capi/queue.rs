@@ -14,8 +14,8 @@ use crate::store::Completion;
 ///
 /// Creates a queue that tells which batches completed, for programs that wait for many things at once.
 ///
-/// queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(), or
-/// leaves that to nixl_store_close().
+/// queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(),
+/// or leaves that to nixl_store_close().
 ///
 /// Returns:
 /// - NIXL_STORE_OK: created.
@@ -43,8 +43,8 @@ pub unsafe extern "C" fn nixl_store_queue_create(
 
 /// Gives the queue's eventfd, which polls readable while completions are waiting.
 ///
-/// fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write or
-/// close it, and do not use it after the queue was destroyed.
+/// fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write
+/// or close it, and do not use it after the queue was destroyed.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: *fd_out is the descriptor.
@@ -69,9 +69,10 @@ pub unsafe extern "C" fn nixl_store_queue_fd(
 /// Each batch that was submitted with this queue shows up once. Its ticket still has to be consumed with
 /// nixl_store_ticket_wait(), which gives the results and does not block.
 ///
-/// completions_out: gets up to capacity completions, oldest first. All capacity entries, at least 1, are written whatever
-/// this call returns: those without a completion get ticket 0 and NIXL_STORE_ERROR_NO_RESULT.
-/// count_out: gets the number of completions; 0 if none was waiting, and with every error. Must not lie in completions_out.
+/// completions_out: gets up to capacity completions, oldest first. All capacity entries, at least 1, are written
+/// whatever this call returns: those without a completion get ticket 0 and NIXL_STORE_ERROR_NO_RESULT.
+/// count_out: gets the number of completions; 0 if none was waiting, and with every error. Must not lie in
+/// completions_out.
 ///
 /// Of several threads that drain one queue, each gets completions of its own.
 ///

@@ -20,13 +20,13 @@ use crate::store::{Direction, ItemResult, Store, SubmitOptions, Wish};
 ///
 /// Opens the store that a configuration describes, and recovers what it holds.
 ///
-/// The configuration is, in this order: the file config_path; options->config_text; the file that the environment variable
-/// LMCACHE_CONFIG_FILE names; the environment alone, if LMCACHE_EXTRA_CONFIG turns NIXL storage on. As in LMCache,
-/// variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
+/// The configuration is, in this order: the file config_path; options->config_text; the file that the environment
+/// variable LMCACHE_CONFIG_FILE names; the environment alone, if LMCACHE_EXTRA_CONFIG turns NIXL storage on. As in
+/// LMCache, variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
 ///
 /// config_path: LMCache's YAML file, NUL-terminated, at most NIXL_STORE_PATH_BYTES_MAX bytes. May be NULL.
-/// options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are used
-/// until nixl_store_close() returned.
+/// options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are
+/// used until nixl_store_close() returned.
 /// store_out: gets the handle, which the caller closes with nixl_store_close().
 ///
 /// Blocks while it recovers: about 1 s for 100000 slots after a clean close, up to 10 s after a crash.
@@ -64,16 +64,17 @@ pub unsafe extern "C" fn nixl_store_open(
 
 /// Stores one object under a key, replacing what the key had, and waits until it is visible.
 ///
-/// When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process is
-/// killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object is
-/// visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot makes
-/// room for a stored key in the key's own slot first; until the put is complete the key is then not found.
+/// When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process
+/// is killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object
+/// is
+/// visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
+/// makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
 ///
 /// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned to
 /// direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
 ///
-/// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device may
-/// still be using the memory.
+/// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
+/// may still be using the memory.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
@@ -107,12 +108,12 @@ pub unsafe extern "C" fn nixl_store_put(
 /// Reads the object under a key into memory.
 ///
 /// buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error or
-/// NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves without a
-/// copy; registered memory also spares the kernel pinning it.
+/// NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves
+/// without a copy; registered memory also spares the kernel pinning it.
 /// length_out: gets the length of the object in bytes. Must not lie in buffer.
 ///
-/// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device may
-/// still be using the memory.
+/// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
+/// may still be using the memory.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: the first *length_out bytes of buffer are the object.
@@ -158,8 +159,9 @@ pub unsafe extern "C" fn nixl_store_get(
 /// Closes a store: refuses new work, completes what is outstanding, keeps the index for the next open, and releases
 /// everything.
 ///
-/// Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again; allocated
-/// memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using it is
+/// Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again;
+/// allocated memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using
+/// it is
 /// harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
 ///
 /// Not to be called from log_function. In a child of fork() it releases the child's share without touching the parent's
@@ -168,8 +170,8 @@ pub unsafe extern "C" fn nixl_store_get(
 /// Returns:
 /// - NIXL_STORE_OK: closed.
 /// - NIXL_STORE_ERROR_CLOSING: another thread is closing it now.
-/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next open
-///   recovers as after a crash.
+/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next
+///   open recovers as after a crash.
 /// - NIXL_STORE_ERROR_POISONED, _INTERNAL: closed; a bug in the library kept it from being done cleanly.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_close(store: *mut nixl_store_t) -> nixl_store_status_t {

@@ -20,7 +20,8 @@ use crate::store::ItemResult;
 /// results_out: gets one result per item, in the order of the items, once the batch completed, whatever its status. All
 /// result_capacity entries are written whatever this call returns: those without a result get
 /// NIXL_STORE_ERROR_NO_RESULT. May be NULL: not wanted.
-/// result_capacity: entries that results_out has room for, at least the number of items. Not used if results_out is NULL.
+/// result_capacity: entries that results_out has room for, at least the number of items. Not used if results_out is
+/// NULL.
 /// result_count_out: gets the number of results: the number of items once the batch completed, else 0. May be NULL if
 /// results_out is. Must not lie in results_out.
 ///
@@ -29,8 +30,8 @@ use crate::store::ItemResult;
 /// Returns, with the batch completed and the ticket released:
 /// - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
 /// - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with an error.
-/// - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL, _OUT_OF_RANGE,
-///   _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
+/// - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL,
+///   _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
 ///
 /// Returns, with the ticket kept:
 /// - NIXL_STORE_IN_PROGRESS: not completed within timeout_ms.

@@ -31,8 +31,8 @@ pub struct nixl_store_queue_t {
 /// error, warn, info, debug).
 ///
 /// It is called from threads of the caller and of the library, several at a time, from inside nixl_store_open() until
-/// nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function of
-/// this library.
+/// nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function
+/// of this library.
 pub type nixl_store_log_fn_t =
     Option<unsafe extern "C" fn(context: *mut c_void, level: u32, message: *const c_char)>;
 

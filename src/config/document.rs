@@ -1,8 +1,8 @@
 //! The file or text and the environment put together: which mapping a setting is looked up in, and where it came from.
 //!
-//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole; where no
-//! file is named, the variables alone are the configuration. An empty variable counts as not set; other than LMCache, one
-//! that cannot be read is an error and not a warning.
+//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole; where
+//! no file is named, the variables alone are the configuration. An empty variable counts as not set; other than
+//! LMCache, one that cannot be read is an error and not a warning.
 
 use std::path::PathBuf;
 
@@ -86,8 +86,8 @@ impl Document {
         Ok(Document { path, has_file: text.is_some(), file, top, overrides, extra })
     }
 
-    /// An error in what turns NIXL storage on. Where that was looked for in variables alone, it tells the other way too:
-    /// whoever meant a file finds out that none was named.
+    /// An error in what turns NIXL storage on. Where that was looked for in variables alone, it tells the other way
+    /// too: whoever meant a file finds out that none was named.
     pub fn not_enabled(&self, error: Error) -> Error {
         if self.has_file {
             return error;

@@ -54,8 +54,8 @@ impl Config {
     /// Reads the source, applies the environment's overrides and checks everything.
     ///
     /// # Errors
-    /// [`Status::Config`](crate::error::Status::Config) with a message that names the place (file and line, or variable),
-    /// the key, the value unless it may be a credential, and what is allowed;
+    /// [`Status::Config`](crate::error::Status::Config) with a message that names the place (file and line, or
+    /// variable), the key, the value unless it may be a credential, and what is allowed;
     /// [`Status::OutOfMemory`](crate::error::Status::OutOfMemory) if no thread could be had to parse it.
     pub fn load(source: Source<'_>, environment: Environment<'_>) -> Result<Config> {
         load::config(&document::Document::read(source, environment)?, environment)

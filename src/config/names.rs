@@ -77,8 +77,8 @@ const LMCACHE_OWN: [&str; 11] = [
     "nixl_enable_gc",
 ];
 
-/// Refuses what would be ignored in silence: a setting at the wrong level, and a `nixl_*` name that nobody knows, unless
-/// `allowed` has room for its place and name.
+/// Refuses what would be ignored in silence: a setting at the wrong level, and a `nixl_*` name that nobody knows,
+/// unless `allowed` has room for its place and name.
 pub(super) fn check(level: &Level<'_>, depth: Depth, mut allowed: Option<&mut Vec<String>>) -> Result<()> {
     for entry in &level.map.entries {
         let place = level.at(entry.line);

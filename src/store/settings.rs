@@ -1,5 +1,5 @@
-//! The one line that tells what is in effect: every setting with where it came from, what the open options said over it,
-//! and what the store chose where nobody said anything.
+//! The one line that tells what is in effect: every setting with where it came from, what the open options said over
+//! it, and what the store chose where nobody said anything.
 
 use super::OpenOptions;
 use crate::config::{Config, Effective, SettingOrigin};

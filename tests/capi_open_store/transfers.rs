@@ -101,8 +101,8 @@ fn a_ticket_is_consumed_once() {
     }
 }
 
-/// Whatever a wait answers, an entry that it did not fill says so, and the number says how many it filled: a program that
-/// looks at the results alone must not take what was in its memory for success.
+/// Whatever a wait answers, an entry that it did not fill says so, and the number says how many it filled: a program
+/// that looks at the results alone must not take what was in its memory for success.
 #[test]
 fn an_entry_without_a_result_never_looks_like_success() {
     let fixture = Fixture::new();
