@@ -265,12 +265,16 @@ fn late_and_cancelled_items_end_with_their_status() {
         let cancelled = cancelled.unwrap_or_else(|refused| panic!("{}", refused.failure));
         store.cancel(cancelled.number).unwrap();
         // The deadline of the first passes while the disk still stands, whatever this thread was doing.
-        let mut results = vec![NO_RESULT; 1000];
-        // SAFETY: room for a result of each item.
+        let mut results = vec![STALE; 1000];
+        let mut count = usize::MAX;
+        let (place, capacity) = (results.as_mut_ptr(), results.len());
+        // SAFETY: room for a result of each item, and for their number.
         let waited = unsafe {
-            nixl_store_ticket_wait(store.handle(), late.number, 40, results.as_mut_ptr(), results.len())
+            nixl_store_ticket_wait(store.handle(), late.number, 40, place, capacity, &raw mut count)
         };
-        assert_eq!(waited, NIXL_STORE_IN_PROGRESS);
+        assert_eq!((waited, count), (NIXL_STORE_IN_PROGRESS, 0));
+        // What is not known yet must not look like the success that was in this memory before.
+        assert!(results.iter().all(|result| result.status == NIXL_STORE_ERROR_NO_RESULT));
         frozen.thaw();
 
         let (_, results) = late.wait();
@@ -299,8 +303,9 @@ fn late_and_cancelled_items_end_with_their_status() {
     }
 }
 
-const NO_RESULT: nixl_store_result_t =
-    nixl_store_result_t { status: 77, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+/// The result of an earlier batch.
+const STALE: nixl_store_result_t =
+    nixl_store_result_t { status: NIXL_STORE_OK, os_error: 0, bytes: 7, object_length: 7, reserved: [0; 3] };
 
 /// Writes are stuck, small ones and large ones. Reads do not wait behind them.
 #[test]

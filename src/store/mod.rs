@@ -5,6 +5,7 @@ mod open;
 mod options;
 mod place;
 mod regions;
+mod settings;
 mod submit;
 
 use std::collections::HashMap;

@@ -9,6 +9,7 @@ use crossbeam_queue::ArrayQueue;
 use super::gate::Gate;
 use super::place::{Placed, place};
 use super::regions::Regions;
+use super::settings;
 use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store};
 use crate::backend::{self, Backend, REGION_BYTES_MAX, Stores};
 use crate::batch::ticket::TicketTable;
@@ -37,6 +38,9 @@ impl Store {
         for notice in &config.notices {
             logger.info(format_args!("{notice}"));
         }
+        if let Some(warning) = &config.warning {
+            logger.warn(format_args!("{warning}"));
+        }
         let namespace = namespace(config, options)?;
         // Before anything on storage is touched: a pool made by an open that is then refused would have the wrong shape.
         let staging = Arc::new(staging(config, &*backend)?);
@@ -63,6 +67,12 @@ impl Store {
         }
         let (threads, registered) = start_threads(&placed, &shared, &chores, &tickets, lanes)?;
 
+        let chosen = settings::Chosen {
+            buffer_bytes: shared.staging.region().length as u64,
+            chunk_bytes: (config.pool_size > 0).then_some(placed.object_bytes_max),
+            io_threads: lanes,
+        };
+        settings::log(config, options, &chosen);
         let path = backend.path();
         let direct_io = placed.alignment.is_some();
         if let Some(error) = &registered.refused {
@@ -96,10 +106,7 @@ impl Store {
             queue_next: AtomicU64::new(1),
             regions: Regions::new(u16::try_from(parts).unwrap_or(u16::MAX)),
             namespace,
-            timeout_default: match config.store.timeout_ms {
-                0 => None,
-                milliseconds => Some(Duration::from_millis(milliseconds)),
-            },
+            timeout_default: config.store.timeout_ms.map(Duration::from_millis),
             capabilities,
             carriers,
             carried_bytes_max: lane::caller::bytes_max(placed.medium),
@@ -124,7 +131,7 @@ fn start_threads(
     for index in 0..lanes {
         match placed.lanes.spawn(index, shared, chores, opened.clone()) {
             Ok(handle) => handles.push(handle),
-            Err(error) => failure = Some(error),
+            Err(error) => failure = Some(Error::no_thread("starting the I/O threads", &error)),
         }
     }
     drop(opened);
@@ -136,12 +143,14 @@ fn start_threads(
                 registered.all &= one.all;
                 registered.refused = registered.refused.or(one.refused);
             }
-            Err(error) => failure = Some(error),
+            Err(error) => failure = Some(Error::os("starting the I/O threads", &error)),
         }
     }
     match deadlines::spawn(Arc::clone(shared), Arc::clone(tickets)) {
         Ok(handle) => handles.push(handle),
-        Err(error) => failure = Some(error),
+        Err(error) => {
+            failure = Some(Error::no_thread("starting the thread that keeps deadlines", &error));
+        }
     }
     match failure {
         None => Ok((handles, registered)),
@@ -150,7 +159,7 @@ fn start_threads(
             for handle in handles {
                 drop(handle.join());
             }
-            Err(Error::os("starting the I/O threads", &error))
+            Err(error)
         }
     }
 }
