@@ -10,7 +10,7 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::catalog::{FileCatalog, FileReservation, RoomRefused, Victim};
+use crate::catalog::{ObjectCatalog, ObjectReservation, RoomRefused, Victim};
 use crate::config::{Config, Layout};
 use crate::error::{Error, Result, Status};
 use crate::layout::files::{Evicted, FileStore, ObjectName, Proof, Scanned, Temporary};
@@ -36,7 +36,7 @@ const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// A dynamic store's files and their catalog.
 pub struct Objects {
     files: FileStore,
-    catalog: FileCatalog,
+    catalog: ObjectCatalog,
     layout: Layout,
     namespace_bytes: usize,
     serve_unverified: bool,
@@ -81,7 +81,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Draft {
     temporary: Temporary,
-    reservation: FileReservation,
+    reservation: ObjectReservation,
     name: ObjectName,
     bytes: u64,
     _permit: Permit,
@@ -103,7 +103,7 @@ impl Objects {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let objects = Objects {
             files,
-            catalog: FileCatalog::new(config.cache_policy, config.store.capacity_bytes),
+            catalog: ObjectCatalog::new(config.cache_policy, config.store.capacity_bytes),
             layout,
             namespace_bytes,
             serve_unverified: config.store.serve_unverified,
@@ -205,7 +205,7 @@ impl Objects {
                     gone += 1;
                 }
                 Ok(Evicted::Absent) => gone += 1,
-                Ok(Evicted::PinnedElsewhere) => self.catalog.put_back(victim),
+                Ok(Evicted::Pinned) => self.catalog.put_back(victim),
                 Err(error) => {
                     self.logger.warn(format_args!("evicting {}: {error}", name.file_name()));
                     self.catalog.put_back(victim);
@@ -221,7 +221,7 @@ impl Objects {
     }
 
     /// Makes room within the capacity.
-    fn reserve(&self, bytes: u64) -> std::result::Result<FileReservation, RoomRefused> {
+    fn reserve(&self, bytes: u64) -> std::result::Result<ObjectReservation, RoomRefused> {
         let (reservation, mut victims) = self.catalog.reserve(bytes)?;
         loop {
             if victims.is_empty() {
