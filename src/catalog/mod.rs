@@ -1,8 +1,8 @@
 //! What is stored, and what leaves when room is needed. Pure memory; no I/O is done here.
 //!
 //! Two catalogs share the eviction order, the record of uses and the sharded index:
-//! [`SlotCatalog`] is the truth about a static pool that this process owns; [`FileCatalog`] is what
-//! this process knows of files that others share.
+//! [`SlotCatalog`] is the truth about a static pool that this process owns; [`ObjectCatalog`] is what
+//! this process knows of the objects of a dynamic store, whose files others share.
 
 mod arena;
 mod index;
@@ -13,7 +13,7 @@ mod slots;
 mod testing;
 mod touches;
 
-pub use objects::{FILES_MAX, FileCatalog, FileGauges, FileReservation, RoomRefused, Victim};
+pub use objects::{OBJECTS_MAX, ObjectCatalog, ObjectGauges, ObjectReservation, RoomRefused, Victim};
 pub use slots::{
     Cleanups, Cleared, DirtySlot, Gauges, Lease, Published, Release, Remove, Reservation, Reserve, SLOTS_MAX,
     SlotCatalog, StoredEntry,

@@ -1,6 +1,6 @@
 //! The eviction order: which item leaves first under LRU, LFU, FIFO and MRU.
 //!
-//! Items are small numbers (slots of a pool, nodes of the file catalog). They sit in doubly linked
+//! Items are small numbers (slots of a pool, nodes of the catalog of objects). They sit in doubly linked
 //! lists that run through one array, so every operation moves a few integers and none allocates
 //! beyond that array. A list belongs to a *bucket* of one frequency; buckets are linked by rising
 //! frequency. Only LFU ever has more than one bucket.

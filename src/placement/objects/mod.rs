@@ -11,7 +11,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant, SystemTime};
 
 use crate::backend::Backend;
-use crate::catalog::{FileCatalog, FileReservation, RoomRefused, Victim};
+use crate::catalog::{ObjectCatalog, ObjectReservation, RoomRefused, Victim};
 use crate::config::{Config, Layout};
 use crate::error::{Error, Result, Status};
 use crate::layout::files::{Evicted, FileStore, ObjectName, Proof, Scanned, Temporary};
@@ -38,7 +38,7 @@ const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
 pub struct Objects {
     files: FileStore,
     backend: Arc<dyn Backend>,
-    catalog: FileCatalog,
+    catalog: ObjectCatalog,
     layout: Layout,
     namespace_bytes: usize,
     serve_unverified: bool,
@@ -83,7 +83,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Draft {
     temporary: Temporary,
-    reservation: FileReservation,
+    reservation: ObjectReservation,
     name: ObjectName,
     bytes: u64,
     _permit: Permit,
@@ -107,7 +107,7 @@ impl Objects {
         let objects = Objects {
             files,
             backend: Arc::clone(backend),
-            catalog: FileCatalog::new(config.cache_policy, config.store.capacity_bytes),
+            catalog: ObjectCatalog::new(config.cache_policy, config.store.capacity_bytes),
             layout,
             namespace_bytes,
             serve_unverified: config.store.serve_unverified,
@@ -212,7 +212,7 @@ impl Objects {
                     gone += 1;
                 }
                 Ok(Evicted::Absent) => gone += 1,
-                Ok(Evicted::PinnedElsewhere) => self.catalog.put_back(victim),
+                Ok(Evicted::Pinned) => self.catalog.put_back(victim),
                 Err(error) => {
                     self.logger.warn(format_args!("evicting {}: {error}", name.file_name()));
                     self.catalog.put_back(victim);
@@ -228,7 +228,7 @@ impl Objects {
     }
 
     /// Makes room within the capacity.
-    fn reserve(&self, bytes: u64) -> std::result::Result<FileReservation, RoomRefused> {
+    fn reserve(&self, bytes: u64) -> std::result::Result<ObjectReservation, RoomRefused> {
         let (reservation, mut victims) = self.catalog.reserve(bytes)?;
         loop {
             if victims.is_empty() {
