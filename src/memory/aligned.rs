@@ -11,6 +11,18 @@ pub const PAGE_BYTES: usize = 4096;
 /// Size of the huge pages asked for, in bytes (x86-64's and AArch64's usual one).
 const HUGE_PAGE_BYTES: usize = 2 << 20;
 
+#[repr(align(4096))]
+struct Page([u8; PAGE_BYTES]);
+
+const _: () = assert!(align_of::<Page>() == PAGE_BYTES);
+
+static ZERO_PAGE: Page = Page([0; PAGE_BYTES]);
+
+/// A page of zeros, aligned as O_DIRECT wants it.
+pub fn zero_page() -> &'static [u8; PAGE_BYTES] {
+    &ZERO_PAGE.0
+}
+
 /// A zeroed, page-aligned buffer.
 #[derive(Debug)]
 pub struct AlignedBuffer {

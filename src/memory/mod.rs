@@ -7,7 +7,7 @@ pub mod segment;
 pub mod staging;
 mod xxh3;
 
-pub use aligned::AlignedBuffer;
+pub use aligned::{AlignedBuffer, zero_page};
 pub use mapping::Mapping;
 pub use segment::{HostPtr, HostSlice, MemoryKind, Segment};
 pub use staging::Staging;

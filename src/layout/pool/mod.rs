@@ -4,11 +4,11 @@
 //! trailers, in that order. The pool knows where slots are; what is in them, who may read them and
 //! which are free is the catalog's business. `docs/FORMAT.md` has every byte that is written here.
 
-mod aligned;
 mod direct;
 mod files;
 mod geometry;
 mod manifest;
+mod names;
 mod owner;
 mod recovery;
 mod replace;
@@ -16,6 +16,7 @@ mod snapshot;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub mod tombstone;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -31,7 +32,6 @@ use crate::log::Logger;
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
 use crate::sys::{lock, random_u128};
-use aligned::AlignedBuffer;
 use manifest::Manifest;
 use owner::Owned;
 
@@ -139,7 +139,7 @@ impl Pool {
     pub fn sync(&self) -> Result<()> {
         for (index, file) in self.files.iter().enumerate() {
             file.sync_data().map_err(|error| {
-                let name = files::slot_file_name(u32::try_from(index).unwrap_or(u32::MAX));
+                let name = names::slot_file(u32::try_from(index).unwrap_or(u32::MAX));
                 Error::os(
                     format_args!("syncing {}", self.owned.directory.path().join(name).display()),
                     &error,
@@ -159,9 +159,8 @@ impl Pool {
         }
         let place = self.place(slot);
         let (file, offset) = (self.file(place)?, self.geometry.trailer_offset(place));
-        match file.write_all_at(aligned::zeros(), offset) {
-            // In a sparse file on a full disk: what could not be written for want of room was never written.
-            Err(error) if is_full(&error) && is_absent(file, offset) => Ok(()),
+        match tombstone::write(file, offset) {
+            Err(error) if tombstone::is_needless(file, offset, &error) => Ok(()),
             other => other,
         }
     }
@@ -180,7 +179,7 @@ impl Pool {
         self.sync()?;
         let directory = &self.owned.directory;
         snapshot::write(directory, self.pool_id, &self.geometry, generation_next, entries).map_err(|error| {
-            Error::os(format_args!("writing {}", directory.path().join(snapshot::NAME).display()), &error)
+            Error::os(format_args!("writing {}", directory.path().join(names::SNAPSHOT).display()), &error)
         })
     }
 
@@ -213,14 +212,14 @@ impl Pool {
         let directory = &self.owned.directory;
         let started = Instant::now();
         let found = snapshot::read(directory, self.pool_id, &self.geometry)
-            .map_err(|error| foreign_or_os(directory, snapshot::NAME, &error))?;
+            .map_err(|error| foreign_or_os(directory, names::SNAPSHOT, &error))?;
         let recovered = match found {
             snapshot::Found::Valid { entries, keys, generation_next } if !was_repaired => {
                 Recovered { entries, keys, generation_next, source: Source::Snapshot, unreadable: Vec::new() }
             }
             snapshot::Found::Valid { .. } | snapshot::Found::Absent => self.scan(logger)?,
             snapshot::Found::Invalid(why) => {
-                let path = directory.path().join(snapshot::NAME);
+                let path = directory.path().join(names::SNAPSHOT);
                 logger.warn(format_args!("{} is not used ({why}); scanning all slots", path.display()));
                 self.scan(logger)?
             }
@@ -299,30 +298,20 @@ impl Pool {
     fn remove_snapshot(&self) -> Result<()> {
         let directory = &self.owned.directory;
         let remove = || -> io::Result<()> {
-            for name in [snapshot::TEMPORARY_NAME, manifest::TEMPORARY_NAME] {
+            for name in [names::SNAPSHOT_TEMPORARY, names::MANIFEST_TEMPORARY] {
                 replace::remove_if_present(directory, name)?;
             }
             steps::done()?;
-            if replace::remove_if_present(directory, snapshot::NAME)? {
+            if replace::remove_if_present(directory, names::SNAPSHOT)? {
                 steps::done()?;
                 directory.sync()?;
             }
             steps::done()
         };
         remove().map_err(|error| {
-            Error::os(format_args!("removing {}", directory.path().join(snapshot::NAME).display()), &error)
+            Error::os(format_args!("removing {}", directory.path().join(names::SNAPSHOT).display()), &error)
         })
     }
-}
-
-fn is_full(error: &io::Error) -> bool {
-    Status::from_os_error(error.raw_os_error().unwrap_or(0)) == Status::NoSpace
-}
-
-/// Whether there is no record, as far as one can read.
-fn is_absent(file: &File, trailer_offset: u64) -> bool {
-    let Ok(mut page) = AlignedBuffer::new(record::TOMBSTONE_BYTES) else { return false };
-    file.read_exact_at(page.bytes_mut(), trailer_offset).is_ok() && page.bytes() == aligned::zeros()
 }
 
 fn nothing_yet() -> Recovered {

@@ -7,10 +7,10 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::aligned::AlignedBuffer;
 use super::geometry::Geometry;
 use crate::error::{Error, Result, Status};
 use crate::layout::record::{self, Identity, Invalid};
+use crate::memory::AlignedBuffer;
 
 /// Threads that read trailers. Each waits for the device most of the time; sixteen keep an NVMe busy.
 const SCAN_THREADS_MAX: u64 = 16;
@@ -127,7 +127,7 @@ pub(super) fn scan(
     let slot_count = u64::from(geometry.slot_count());
     let slot_next = AtomicU64::new(0);
     let work = || -> Result<Scan> {
-        let mut buffer = AlignedBuffer::new(trailer_length(geometry)?)?;
+        let mut buffer = trailer_buffer(geometry)?;
         let mut seen = Scan::default();
         loop {
             let first = slot_next.fetch_add(SCAN_BATCH_SLOTS, Ordering::Relaxed);
@@ -136,8 +136,8 @@ pub(super) fn scan(
             }
             for slot in first..slot_count.min(first + SCAN_BATCH_SLOTS) {
                 let Ok(slot) = u32::try_from(slot) else { continue };
-                match read(slot, buffer.bytes_mut()) {
-                    Ok(()) => seen.add(slot, buffer.bytes(), geometry, pool_id),
+                match read(slot, buffer.as_mut_slice()) {
+                    Ok(()) => seen.add(slot, buffer.as_slice(), geometry, pool_id),
                     Err(error) => {
                         seen.unreadable.push(slot);
                         seen.first_error.get_or_insert(error);
@@ -165,9 +165,12 @@ pub(super) fn scan(
     Ok(all)
 }
 
-fn trailer_length(geometry: &Geometry) -> Result<usize> {
-    usize::try_from(geometry.trailer_bytes())
-        .map_err(|_| Error::new(Status::OutOfMemory, "a trailer is larger than the address space"))
+fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
+    let bytes = geometry.trailer_bytes();
+    usize::try_from(bytes)
+        .ok()
+        .and_then(|length| AlignedBuffer::new(length).ok())
+        .ok_or_else(|| Error::new(Status::OutOfMemory, format!("no memory for a trailer of {bytes} bytes")))
 }
 
 impl Scan {

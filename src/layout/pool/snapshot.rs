@@ -13,14 +13,12 @@ use std::os::unix::fs::FileExt;
 use twox_hash::XxHash3_64;
 
 use super::geometry::Geometry;
+use super::names;
 use super::recovery::{GENERATION_MAX, RecoveredEntry, RecoveredKeys};
 use super::replace::replace;
 use crate::layout::record::wire::{Fields, FieldsMut};
 use crate::layout::record::{EFFECTIVE_KEY_BYTES_MAX, is_effective};
 use crate::sys::dir::{Dir, OpenMode};
-
-pub(super) const NAME: &str = "snapshot";
-pub(super) const TEMPORARY_NAME: &str = "snapshot.tmp";
 
 const MAGIC: [u8; 8] = *b"NXLSSNP1";
 const FORMAT_VERSION: u32 = 1;
@@ -70,7 +68,7 @@ pub(super) fn write(
     generation_next: u64,
     entries: &mut dyn Iterator<Item = SnapshotEntry<'_>>,
 ) -> io::Result<()> {
-    replace(directory, TEMPORARY_NAME, NAME, |file| {
+    replace(directory, names::SNAPSHOT_TEMPORARY, names::SNAPSHOT, |file| {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(file));
         out.write_all(&header(pool_id, generation_next).ok_or_else(invalid)?)?;
         let mut count = 0u64;
@@ -94,7 +92,7 @@ pub(super) fn write(
 /// # Errors
 /// What opening it answers; errors while reading make it merely invalid.
 pub(super) fn read(directory: &Dir, pool_id: u128, geometry: &Geometry) -> io::Result<Found> {
-    let file = match directory.open_file(OsStr::new(NAME), OpenMode::default()) {
+    let file = match directory.open_file(OsStr::new(names::SNAPSHOT), OpenMode::default()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Absent),
         other => other?,
     };

@@ -16,6 +16,7 @@ use super::steps::under_test::{Event, with};
 use super::*;
 use crate::layout::record::{EffectiveKey, Identity, encode};
 use crate::log::Level;
+use crate::memory::AlignedBuffer;
 
 const NAME: &str = "nixl_store_pool";
 
@@ -99,8 +100,8 @@ fn put(pool: &Pool, slot: u32, generation: u64, key: &str, payload_bytes: u64) {
     let place = pool.place(slot);
     let start = geometry.payload_offset(place, payload_bytes).unwrap();
     let trailer_at = (geometry.trailer_offset(place) - start) as usize;
-    let mut bytes = aligned::AlignedBuffer::new(trailer_at + geometry.trailer_bytes() as usize).unwrap();
-    let (payload, trailer) = bytes.bytes_mut().split_at_mut(trailer_at);
+    let mut bytes = AlignedBuffer::new(trailer_at + geometry.trailer_bytes() as usize).unwrap();
+    let (payload, trailer) = bytes.as_mut_slice().split_at_mut(trailer_at);
     payload[..payload_bytes as usize].fill(generation as u8);
     let sums: Vec<u64> = payload[..payload_bytes as usize]
         .chunks(record::CHECKSUM_BLOCK_BYTES)
@@ -109,7 +110,7 @@ fn put(pool: &Pool, slot: u32, generation: u64, key: &str, payload_bytes: u64) {
     let identity =
         Identity { pool_id: pool.pool_id(), slot: slot.into(), generation, payload_bytes, key: key.bytes() };
     encode(trailer, &identity, &sums).unwrap();
-    pool.files()[place.file_index as usize].write_all_at(bytes.bytes(), start).unwrap();
+    pool.files()[place.file_index as usize].write_all_at(bytes.as_slice(), start).unwrap();
 }
 
 fn effective(key: &str) -> Box<[u8]> {

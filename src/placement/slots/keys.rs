@@ -1,9 +1,10 @@
 //! Questions about keys of a static pool, and their removal and pinning.
 
-use super::{Backing, Slots};
+use super::Slots;
+use super::storage::Index;
 use crate::catalog::Remove;
 use crate::error::{Result, Status};
-use crate::layout::pool::{Pool, SnapshotEntry};
+use crate::layout::pool::SnapshotEntry;
 use crate::placement::{Gauges, Key, Keys};
 
 impl Keys for Slots {
@@ -20,7 +21,7 @@ impl Keys for Slots {
     }
 
     fn remove(&self, key: &Key<'_>) -> Result<Status> {
-        let kept = self.keep()?;
+        let _kept = self.keep()?;
         Ok(match self.catalog.remove(key.digest, key.effective) {
             Remove::Absent => Status::NotFound,
             Remove::Pinned => Status::Pinned,
@@ -29,7 +30,7 @@ impl Keys for Slots {
                 Status::Ok
             }
             Remove::Clean(dirty) => {
-                self.clean(&kept, dirty);
+                self.clean(dirty);
                 Status::Ok
             }
         })
@@ -44,20 +45,19 @@ impl Keys for Slots {
     }
 
     fn clear(&self) -> Result<u64> {
-        let kept = self.keep()?;
+        let _kept = self.keep()?;
         let cleared = self.catalog.clear();
-        cleared.clean.into_iter().for_each(|dirty| self.clean(&kept, dirty));
+        cleared.clean.into_iter().for_each(|dirty| self.clean(dirty));
         Ok(cleared.removed)
     }
 
     fn sync(&self) -> Result<()> {
-        self.keep()?.pool().map_or(Ok(()), Pool::sync)
+        self.keep()?.sync()
     }
 
     fn close(&self) -> Result<()> {
-        let Backing::Pool(pool) = &self.backing else { return Ok(()) };
-        let pool = pool.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(pool) = pool else { return Ok(()) };
+        let storage = self.storage.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        let Some(storage) = storage else { return Ok(()) };
         let gauges = self.catalog.gauges();
         if gauges.slots_quarantined > 0 || gauges.slots_leaving > 0 {
             // A snapshot would call these slots free, while a record may still be in them.
@@ -65,8 +65,7 @@ impl Keys for Slots {
                 "{} slots are out of use; the next open scans the pool",
                 gauges.slots_quarantined + gauges.slots_leaving
             ));
-            pool.release();
-            return Ok(());
+            return storage.close(None);
         }
         let mut keys: Vec<Box<[u8]>> = Vec::new();
         let mut entries = Vec::new();
@@ -74,22 +73,20 @@ impl Keys for Slots {
             keys.push(entry.key.into());
             entries.push((entry.slot, entry.generation, entry.length, entry.frequency));
         });
-        let mut snapshot = keys.iter().zip(entries).map(|(key, entry)| {
+        let mut entries = keys.iter().zip(entries).map(|(key, entry)| {
             let (slot, generation, payload_bytes, frequency) = entry;
             SnapshotEntry { slot, generation, payload_bytes, frequency, key }
         });
-        let written = pool.write_snapshot(self.catalog.generation_next(), &mut snapshot);
-        pool.release();
-        written
+        let generation_next = self.catalog.generation_next();
+        storage.close(Some(Index { generation_next, entries: &mut entries }))
     }
 
     fn abandon_after_fork(&self) {
         // A parent that was closing the pool at the fork is about to give it up anyway.
-        if let Backing::Pool(pool) = &self.backing
-            && let Ok(pool) = pool.try_read()
-            && let Some(pool) = pool.as_ref()
+        if let Ok(storage) = self.storage.try_read()
+            && let Some(storage) = storage.as_ref()
         {
-            pool.abandon_after_fork();
+            storage.abandon_after_fork();
         }
     }
 

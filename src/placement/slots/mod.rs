@@ -1,15 +1,17 @@
 //! The static pool as lanes see it: the catalog says which slot, the pool says where that is.
 
+mod cleaning;
 mod keys;
+mod storage;
 mod transfer;
 
-use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+pub use cleaning::Tombstone;
 
+use std::fs::File;
+
+use self::storage::{MemorySlots, SlotStorage};
 use super::Extent;
-use crate::catalog::{DirtySlot, SlotCatalog, StoredEntry};
+use crate::catalog::{SlotCatalog, StoredEntry};
 use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
 use crate::layout::pool::{Geometry, Pool, Recovered};
@@ -17,25 +19,13 @@ use crate::layout::record;
 use crate::log::Logger;
 use crate::memory::Mapping;
 use crate::metrics::Counter;
-use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, lock};
+use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard};
 use crate::sys::bus_error::GUARDED_MAX;
 use crate::sys::file::DirectAlignment;
 use crate::sys::memory_file;
 
-/// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
-const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// What holds the slots.
-enum Backing {
-    /// A pool on storage; gone once the store is closed. Whoever takes keys out and then cleans their slots
-    /// reads it throughout: the index that closing writes down knows all of it or nothing.
-    Pool(RwLock<Option<Pool>>),
-    /// Anonymous memory of this process.
-    Memory,
-}
-
-/// The backing, kept from being closed while this lives.
-struct Kept<'a>(Option<RwLockReadGuard<'a, Option<Pool>>>);
+/// The storage, kept from being closed while this lives.
+struct Kept<'a>(RwLockReadGuard<'a, Option<Box<dyn SlotStorage>>>);
 
 /// One of the files that the slots lie in.
 struct SlotFile {
@@ -50,7 +40,10 @@ pub struct Slots {
     geometry: Geometry,
     pool_id: u128,
     alignment: Option<DirectAlignment>,
-    backing: Backing,
+    /// Gone once the store is closed. Whoever takes keys out and then cleans their slots reads it throughout: the
+    /// index that closing writes down knows all of it or nothing.
+    storage: RwLock<Option<Box<dyn SlotStorage>>>,
+    outlives_process: bool,
     evictions: Counter,
     /// Rounds of cleaning, for those who wait for one.
     cleaned: Mutex<u64>,
@@ -61,8 +54,7 @@ pub struct Slots {
 impl Slots {
     /// The slots of an open pool with what recovery found in them.
     pub fn on_storage(pool: Pool, recovered: Recovered, policy: CachePolicy, logger: &Logger) -> Slots {
-        let geometry = *pool.geometry();
-        let catalog = SlotCatalog::new(geometry.slot_count(), policy);
+        let catalog = SlotCatalog::new(pool.geometry().slot_count(), policy);
         for slot in recovered.unreadable {
             catalog.withhold(slot);
         }
@@ -78,22 +70,7 @@ impl Slots {
             catalog.restore(record::digest(key), stored);
         }
         catalog.raise_generation(recovered.generation_next);
-        Slots {
-            catalog,
-            files: pool
-                .files()
-                .iter()
-                .map(|file| SlotFile { file: Arc::clone(file), mapping: None })
-                .collect(),
-            geometry,
-            pool_id: pool.pool_id(),
-            alignment: pool.direct_alignment(),
-            backing: Backing::Pool(RwLock::new(Some(pool))),
-            evictions: Counter::default(),
-            cleaned: Mutex::new(0),
-            cleaned_changed: Condvar::new(),
-            logger: logger.clone(),
-        }
+        Slots::new(catalog, Box::new(pool), logger)
     }
 
     /// Slots in this process's memory.
@@ -115,18 +92,28 @@ impl Slots {
         let bytes = geometry.total_bytes();
         let file = memory_file::sealed(c"nixl_store", bytes)
             .map_err(|error| Error::os(format_args!("making a pool of {bytes} bytes in memory"), &error))?;
-        Ok(Slots {
-            catalog: SlotCatalog::new(slot_count, policy),
-            files: vec![SlotFile { file: Arc::new(file), mapping: None }],
-            geometry,
-            pool_id: record::NO_POOL,
-            alignment: None,
-            backing: Backing::Memory,
+        let slots = MemorySlots { files: [Arc::new(file)], geometry };
+        Ok(Slots::new(SlotCatalog::new(slot_count, policy), Box::new(slots), logger))
+    }
+
+    fn new(catalog: SlotCatalog, storage: Box<dyn SlotStorage>, logger: &Logger) -> Slots {
+        Slots {
+            catalog,
+            files: storage
+                .files()
+                .iter()
+                .map(|file| SlotFile { file: Arc::clone(file), mapping: None })
+                .collect(),
+            geometry: storage.geometry(),
+            pool_id: storage.pool_id(),
+            alignment: storage.alignment(),
+            outlives_process: storage.outlives_process(),
+            storage: RwLock::new(Some(storage)),
             evictions: Counter::default(),
             cleaned: Mutex::new(0),
             cleaned_changed: Condvar::new(),
             logger: logger.clone(),
-        })
+        }
     }
 
     /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files, and a warning says
@@ -182,83 +169,23 @@ impl Slots {
         })
     }
 
-    /// Keeps the pool from being closed. Not to be asked for by whoever has it already: one that closes may wait
+    /// Keeps the storage from being closed. Not to be asked for by whoever has it already: one that closes may wait
     /// between the two.
     ///
     /// # Errors
     /// [`Status::Closing`] if it is closed.
     fn keep(&self) -> Result<Kept<'_>> {
-        let Backing::Pool(pool) = &self.backing else { return Ok(Kept(None)) };
-        let pool = pool.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if pool.is_none() {
+        let storage = self.storage.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if storage.is_none() {
             return Err(Error::new(Status::Closing, "the pool is closed"));
         }
-        Ok(Kept(Some(pool)))
-    }
-
-    /// Cleans a slot that a lane let go of. Lanes end before the pool is closed.
-    fn clean_now(&self, dirty: DirtySlot) {
-        match self.keep() {
-            Ok(kept) => self.clean(&kept, dirty),
-            Err(_) => self.catalog.quarantine_slot(dirty),
-        }
-    }
-
-    /// Tombstones a slot and hands it back, and whatever had to wait for that.
-    fn clean(&self, kept: &Kept<'_>, dirty: DirtySlot) {
-        let mut next = Some(dirty);
-        // Only a slot that two others waited for leaves more than one to go on with.
-        let mut others = Vec::new();
-        while let Some(dirty) = next {
-            next = None;
-            match self.tombstone(kept, dirty.slot()) {
-                Ok(()) => {
-                    let mut waited = self.catalog.slot_cleaned(dirty).into_iter();
-                    next = waited.next();
-                    others.extend(waited);
-                }
-                Err(error) => {
-                    self.logger.error(format_args!(
-                        "slot {} cannot be cleaned ({error}); it is taken out of use",
-                        dirty.slot()
-                    ));
-                    self.catalog.quarantine_slot(dirty);
-                }
-            }
-            next = next.or_else(|| others.pop());
-        }
-        // Under the lock, so that nobody is between a look at the catalog and the wait.
-        *lock(&self.cleaned) += 1;
-        self.cleaned_changed.notify_all();
-    }
-
-    /// Waits until no crash can bring a removed key back: until its last reader has left and its record is gone.
-    fn wait_until_clean(&self, digest: u128) {
-        let deadline = Instant::now() + REMOVAL_WAIT_MAX;
-        let mut cleaned = lock(&self.cleaned);
-        while self.catalog.is_haunted(digest) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.cleaned_changed.wait_timeout(cleaned, left);
-            cleaned = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
-    }
-
-    fn tombstone(&self, kept: &Kept<'_>, slot: u32) -> io::Result<()> {
-        if let Some(pool) = kept.pool() {
-            return pool.tombstone(slot);
-        }
-        let place = self.geometry.place(slot);
-        let SlotFile { file, .. } = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
-        file.write_all_at(&[0; record::TOMBSTONE_BYTES], self.geometry.trailer_offset(place))
+        Ok(Kept(storage))
     }
 }
 
 impl Kept<'_> {
-    /// The pool; `None` for slots in memory.
-    fn pool(&self) -> Option<&Pool> {
-        self.0.as_ref().and_then(|pool| pool.as_ref())
+    /// Makes durable what was written to the slots.
+    fn sync(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |storage| storage.sync())
     }
 }

@@ -1,6 +1,6 @@
 //! A static pool around a transfer: the slot that is read, the slot that is written.
 
-use super::{Backing, Slots};
+use super::Slots;
 use crate::catalog::{Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
 use crate::placement::{Foreign, Key, Placement, PutPlace, Sink, Source};
@@ -37,7 +37,7 @@ impl Placement for Slots {
             self.catalog.quarantine(key.digest, key.effective, &claim);
         }
         if let Release::Clean(dirty) = self.catalog.release(claim) {
-            self.clean_now(dirty);
+            self.clean(dirty);
         }
     }
 
@@ -70,7 +70,7 @@ impl Placement for Slots {
                 extent,
                 generation: reservation.generation(),
                 // In memory nothing outlives the process that could find the old one.
-                invalidate_first: reservation.evicted() && matches!(self.backing, Backing::Pool(_)),
+                invalidate_first: reservation.evicted() && self.outlives_process,
                 hidden: false,
                 claim: reservation,
             })),
@@ -83,14 +83,14 @@ impl Placement for Slots {
 
     fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
         let published = self.catalog.publish(claim, key.effective, length);
-        published.clean.into_iter().for_each(|dirty| self.clean_now(dirty));
+        published.clean.into_iter().for_each(|dirty| self.clean(dirty));
         Ok(())
     }
 
     fn abort_put(&self, claim: Reservation, touched: bool) {
         let dirty =
             if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
-        dirty.into_iter().for_each(|dirty| self.clean_now(dirty));
+        dirty.into_iter().for_each(|dirty| self.clean(dirty));
     }
 
     fn make_room(&self, _bytes: u64) -> bool {

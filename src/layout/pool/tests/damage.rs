@@ -94,7 +94,7 @@ fn flipped_bytes_cost_only_their_own_records() {
     let geometry = Geometry::new(20, 100_000, FILE_COUNT).unwrap();
     for (_, slot, ..) in expected.iter().step_by(3) {
         let place = geometry.place(*slot);
-        let path = scratch.file(&files::slot_file_name(place.file_index));
+        let path = scratch.file(&names::slot_file(place.file_index));
         let at = geometry.trailer_offset(place) + 300;
         let file = fs::File::options().write(true).open(path).unwrap();
         file.write_all_at(&[0xee], at).unwrap();
@@ -186,7 +186,7 @@ fn garbage_in_every_slot_is_an_empty_pool() {
     closed_pool(&scratch);
     fs::remove_file(scratch.file("snapshot")).unwrap();
     for index in 0..FILE_COUNT {
-        let path = scratch.file(&files::slot_file_name(index));
+        let path = scratch.file(&names::slot_file(index));
         let length = fs::metadata(&path).unwrap().len() as usize;
         let garbage: Vec<u8> = (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         fs::write(&path, garbage).unwrap();
