@@ -16,7 +16,7 @@ use crate::config::{BackendKind, BufferDevice, Config, Layout};
 use crate::error::{Error, Result, Status};
 use crate::lane::shared::Shared;
 use crate::lane::{self, caller::Carrier};
-use crate::layout::pool::{Pool, PoolParameters};
+use crate::layout::pool::PoolParameters;
 use crate::layout::record;
 use crate::memory::Staging;
 use crate::placement::objects::Objects;
@@ -234,8 +234,7 @@ fn place(
         chunk_size_tokens: config.chunk_size_tokens,
         direct_io: config.use_direct_io && backend.supports_direct_io(),
     };
-    let (pool, recovered) = Pool::open(&path, &name, &parameters, logger)?;
-    let mut slots = Slots::on_storage(pool, recovered, policy, logger);
+    let mut slots = Slots::on_storage(&path, &name, &parameters, policy, logger)?;
     // Not before: opening the pool may have made the directory.
     let medium = medium(&path);
     if maps_files(medium) {

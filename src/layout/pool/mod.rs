@@ -9,6 +9,7 @@ mod files;
 mod geometry;
 mod manifest;
 mod names;
+mod out_of_use;
 mod owner;
 mod recovery;
 mod replace;
@@ -21,7 +22,6 @@ pub mod tombstone;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -29,13 +29,15 @@ use std::time::Instant;
 use crate::error::{Error, Result, Status};
 use crate::layout::record;
 use crate::log::Logger;
-use crate::sys::dir::Dir;
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::DirectAlignment;
 use crate::sys::{lock, random_u128};
 use manifest::Manifest;
 use owner::Owned;
 
 pub use geometry::{FILE_BYTES_MAX, FILE_COUNT, Geometry, Place};
+pub use out_of_use::{OldRecord, OutOfUse, Why};
 pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
 
@@ -60,6 +62,8 @@ pub struct Pool {
     direct_alignment: Option<DirectAlignment>,
     geometry: Geometry,
     pool_id: u128,
+    /// Whether [`names::DOUBT`] may be there.
+    is_doubted: AtomicBool,
 }
 
 impl Pool {
@@ -95,7 +99,8 @@ impl Pool {
         let Manifest { pool_id, geometry, .. } = manifest;
         let direct::Opened { files, direct_alignment } =
             direct::open(&owned.directory, &geometry, parameters.direct_io, logger)?;
-        let pool = Pool { owned, files, direct_alignment, geometry, pool_id };
+        let is_doubted = AtomicBool::new(doubt_is_there(&owned.directory));
+        let pool = Pool { owned, files, direct_alignment, geometry, pool_id, is_doubted };
         let recovered = if is_new { nothing_yet() } else { pool.recover(was_repaired, logger)? };
         pool.remove_snapshot()?;
         Ok((pool, recovered))
@@ -132,21 +137,48 @@ impl Pool {
         self.pool_id
     }
 
-    /// Makes everything written to the slots durable.
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.owned.directory.path()
+    }
+
+    /// Makes everything written to the slots durable, in every file that it can; tells `failed` the numbers of the others.
     ///
     /// # Errors
-    /// What `fdatasync(2)` answers.
-    pub fn sync(&self) -> Result<()> {
-        for (index, file) in self.files.iter().enumerate() {
-            file.sync_data().map_err(|error| {
-                let name = names::slot_file(u32::try_from(index).unwrap_or(u32::MAX));
-                Error::os(
-                    format_args!("syncing {}", self.owned.directory.path().join(name).display()),
-                    &error,
-                )
-            })?;
+    /// What `fdatasync(2)` answers to the first that fails. What was written before may be lost then, and a later call
+    /// answers OK all the same: the kernel tells of a failed write once.
+    pub fn sync(&self, failed: &mut dyn FnMut(u32)) -> Result<()> {
+        let mut all = Ok(());
+        for (index, file) in (0..).zip(&self.files) {
+            if let Err(error) = steps::sync(file) {
+                failed(index);
+                let path = self.path().join(names::slot_file(index));
+                all = all.and(Err(Error::os(format_args!("syncing {}", path.display()), &error)));
+            }
         }
-        Ok(())
+        all
+    }
+
+    /// Leaves word that a sync failed, so that who opens the pool next knows what the page cache does not tell: that what
+    /// is read back may not be on the device. Without a sync, as the word need not outlive the page cache.
+    pub fn doubt(&self) {
+        self.is_doubted.store(true, Ordering::Relaxed);
+        let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
+        // Where it cannot be left, the next process takes what it reads for durable.
+        drop(self.owned.directory.open_file(OsStr::new(names::DOUBT), mode));
+    }
+
+    /// Takes that word back: all that may have been lost was written anew or given up, and synced.
+    pub fn trust(&self) {
+        if self.is_doubted.swap(false, Ordering::Relaxed) {
+            // Left behind, it costs the next process a second look.
+            drop(replace::remove_if_present(&self.owned.directory, names::DOUBT));
+        }
+    }
+
+    /// Whether a sync failed, in this process or one before, and none has succeeded since.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed)
     }
 
     /// Makes the record of `slot` absent: recovery will not see it. No transfer may be under way there.
@@ -165,8 +197,8 @@ impl Pool {
         }
     }
 
-    /// Records the index for the next open, `entries` in eviction order with the next to be evicted
-    /// first. What the slots hold is made durable before. Nothing may be written to the pool after:
+    /// Records the index for the next open, `entries` in eviction order with the next to be evicted first, and of slots
+    /// that are not to be used and may hold records of one key the older first. What the slots hold is made durable before. Nothing may be written to the pool after:
     /// the next open would believe the snapshot.
     ///
     /// # Errors
@@ -174,11 +206,13 @@ impl Pool {
     pub fn write_snapshot(
         &self,
         generation_next: u64,
+        out_of_use: &[OutOfUse],
         entries: &mut dyn Iterator<Item = SnapshotEntry<'_>>,
     ) -> Result<()> {
-        self.sync()?;
+        self.sync(&mut |_| {})?;
         let directory = &self.owned.directory;
-        snapshot::write(directory, self.pool_id, &self.geometry, generation_next, entries).map_err(|error| {
+        let contents = snapshot::Contents { generation_next, out_of_use, entries };
+        snapshot::write(directory, self.pool_id, &self.geometry, contents).map_err(|error| {
             Error::os(format_args!("writing {}", directory.path().join(names::SNAPSHOT).display()), &error)
         })
     }
@@ -211,13 +245,14 @@ impl Pool {
     fn recover(&self, was_repaired: bool, logger: &Logger) -> Result<Recovered> {
         let directory = &self.owned.directory;
         let started = Instant::now();
-        let found = snapshot::read(directory, self.pool_id, &self.geometry)
-            .map_err(|error| foreign_or_os(directory, names::SNAPSHOT, &error))?;
+        let found =
+            snapshot::read(directory, self.pool_id, &self.geometry).map_err(|error| match error.kind() {
+                io::ErrorKind::OutOfMemory => recovery::no_memory(),
+                _ => foreign_or_os(directory, names::SNAPSHOT, &error),
+            })?;
         let recovered = match found {
-            snapshot::Found::Valid { entries, keys, generation_next } if !was_repaired => {
-                Recovered { entries, keys, generation_next, source: Source::Snapshot, unreadable: Vec::new() }
-            }
-            snapshot::Found::Valid { .. } | snapshot::Found::Absent => self.scan(logger)?,
+            snapshot::Found::Valid(recovered) if !was_repaired => recovered,
+            snapshot::Found::Valid(_) | snapshot::Found::Absent => self.scan(logger)?,
             snapshot::Found::Invalid(why) => {
                 let path = directory.path().join(names::SNAPSHOT);
                 logger.warn(format_args!("{} is not used ({why}); scanning all slots", path.display()));
@@ -236,18 +271,11 @@ impl Pool {
     }
 
     fn scan(&self, logger: &Logger) -> Result<Recovered> {
-        let path = self.owned.directory.path();
-        let mut seen = recovery::scan(&self.geometry, self.pool_id, &|slot, out| {
+        let path = self.path();
+        let seen = recovery::scan(&self.geometry, self.pool_id, &|slot, out| {
             let place = self.place(slot);
-            self.file(place)?.read_exact_at(out, self.geometry.trailer_offset(place))
+            steps::read(self.file(place)?, out, self.geometry.trailer_offset(place))
         })?;
-        if let Some(error) = &seen.first_error {
-            logger.error(format_args!(
-                "{} slots in {} cannot be read and are not used; the first error: {error}",
-                seen.unreadable.len(),
-                path.display()
-            ));
-        }
         if let Some((slot, why)) = seen.first_damage {
             logger.warn(format_args!(
                 "{} slots in {} hold no record of theirs and count as empty; the first is slot {slot}: {why}",
@@ -255,43 +283,66 @@ impl Pool {
                 path.display()
             ));
         }
-        // What could not be read may turn up at the next open: the counter leaps over it, and where
-        // the slot can at least be written, it is erased.
+        let out_of_use = self.erase_unwanted(&seen, logger);
+        // What could not be read may turn up at the next open: the counter leaps over it.
         let is_incomplete = !seen.unreadable.is_empty() || seen.damaged > 0;
         let leap = if is_incomplete { recovery::GENERATION_LEAP } else { 0 };
-        for slot in &seen.unreadable {
-            let _ = self.tombstone(*slot);
-        }
-        self.erase_outdated(&mut seen, logger);
         Ok(Recovered {
             entries: seen.entries,
             keys: seen.keys,
             generation_next: seen.generation_max.saturating_add(1).saturating_add(leap),
             source: Source::Scan,
-            unreadable: seen.unreadable,
+            out_of_use,
         })
     }
 
-    /// Erases the outdated records, durably: should the newer one be removed later, the older must
-    /// not come back. A slot where this fails is not to be used.
-    fn erase_outdated(&self, seen: &mut recovery::Scan, logger: &Logger) {
+    /// Erases, durably, what must not be found again: the outdated records, as an older one must not come back when the
+    /// newer is removed later, and what could not be read, as it may be an outdated record. Returns the slots where this
+    /// fails; the others hold nothing and can be used.
+    fn erase_unwanted(&self, seen: &recovery::Scan, logger: &Logger) -> Vec<OutOfUse> {
+        let outdated = seen.outdated.iter().map(|entry| {
+            let digest = record::digest(seen.keys.get(entry.key));
+            let record = OldRecord::of(digest, entry.generation);
+            OutOfUse { slot: entry.slot, why: Why::Unclean([Some(record), None]) }
+        });
+        let unread = seen.unreadable.iter().map(|&slot| OutOfUse { slot, why: Why::Unclean([None, None]) });
+        let (mut erased, mut stuck) = (Vec::new(), Vec::new());
         let mut first_error = None;
-        for slot in &seen.outdated {
-            if let Err(error) = self.tombstone(*slot) {
-                seen.unreadable.push(*slot);
-                first_error
-                    .get_or_insert(Error::os(format_args!("erasing the record of slot {slot}"), &error));
+        for unwanted in unread.chain(outdated) {
+            match self.tombstone(unwanted.slot) {
+                Ok(()) => erased.push(unwanted),
+                Err(error) => {
+                    stuck.push(unwanted);
+                    first_error
+                        .get_or_insert(Error::os(format_args!("erasing slot {}", unwanted.slot), &error));
+                }
             }
         }
-        if seen.outdated.len() + seen.unreadable.len() > 0
-            && let Err(error) = self.sync()
-        {
-            first_error.get_or_insert(error);
+        if !erased.is_empty() {
+            let mut failed = Vec::new();
+            if let Err(error) = self.sync(&mut |file| failed.push(file)) {
+                first_error.get_or_insert(error);
+                // It may have been about what a process that died had written.
+                self.doubt();
+                stuck.extend(erased.iter().filter(|out| failed.contains(&self.place(out.slot).file_index)));
+            }
+        }
+        if let Some(error) = &seen.first_error {
+            logger.error(format_args!(
+                "{} slots in {} could not be read, and what they held is not served; the first error: {error}",
+                seen.unreadable.len(),
+                self.path().display()
+            ));
         }
         if let Some(error) = first_error {
-            let path = self.owned.directory.path();
-            logger.error(format_args!("outdated records in {} stay: {error}", path.display()));
+            logger.error(format_args!(
+                "{} slots in {} cannot be erased and are out of use until they can be: {error}",
+                stuck.len(),
+                self.path().display()
+            ));
         }
+        stuck.sort_by_key(OutOfUse::generation);
+        stuck
     }
 
     /// From here on the slots change, and no crash may leave a snapshot of what they were.
@@ -314,13 +365,20 @@ impl Pool {
     }
 }
 
+fn doubt_is_there(directory: &Dir) -> bool {
+    match directory.open_file(OsStr::new(names::DOUBT), OpenMode::default()) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(_) => true,
+    }
+}
+
 fn nothing_yet() -> Recovered {
     Recovered {
         entries: Vec::new(),
         keys: RecoveredKeys::default(),
         generation_next: 1,
         source: Source::New,
-        unreadable: Vec::new(),
+        out_of_use: Vec::new(),
     }
 }
 

@@ -13,6 +13,9 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 /// A snapshot being written.
 pub(super) const SNAPSHOT_TEMPORARY: &str = "snapshot.tmp";
 
+/// Present while what was written may be lost: a sync failed, and none has succeeded since.
+pub(super) const DOUBT: &str = "unsynced";
+
 /// Name of slot file `index`.
 pub(super) fn slot_file(index: u32) -> String {
     format!("slots-{index:03}.bin")

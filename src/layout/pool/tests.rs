@@ -146,6 +146,17 @@ fn fill(pool: &Pool) -> Held {
 }
 
 fn snapshot(pool: &Pool, held: &Held) -> Result<()> {
+    snapshot_with(pool, &[], held)
+}
+
+/// Makes the checksum of a snapshot right again.
+fn seal(snapshot: &mut [u8]) {
+    let body = snapshot.len() - 8;
+    let sum = twox_hash::XxHash3_64::oneshot(&snapshot[..body]);
+    snapshot[body..].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn snapshot_with(pool: &Pool, out_of_use: &[OutOfUse], held: &Held) -> Result<()> {
     let mut entries = held.iter().map(|(key, slot, generation, payload_bytes)| SnapshotEntry {
         slot: *slot,
         generation: *generation,
@@ -153,7 +164,7 @@ fn snapshot(pool: &Pool, held: &Held) -> Result<()> {
         frequency: slot + 1,
         key,
     });
-    pool.write_snapshot(11, &mut entries)
+    pool.write_snapshot(11, out_of_use, &mut entries)
 }
 
 /// Everything below a directory: names, modes, contents.

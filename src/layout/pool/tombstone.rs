@@ -19,11 +19,27 @@ const _: () = assert!(TOMBSTONE_BYTES == PAGE_BYTES);
 /// # Errors
 /// What `pwrite(2)` answers, or EINTR and EAGAIN if they do not end; the record may then still be there.
 pub fn write(file: &File, offset: u64) -> io::Result<()> {
-    let mut rest: &[u8] = zero_page();
+    write_whole(file, zero_page(), offset)
+}
+
+/// Writes all of `bytes`, as [`write`] does.
+///
+/// # Errors
+/// As for [`write`].
+pub fn write_whole(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
+    all(bytes, offset, |rest, at| file.write_at(rest, at))
+}
+
+fn all(
+    bytes: &[u8],
+    offset: u64,
+    mut write_at: impl FnMut(&[u8], u64) -> io::Result<usize>,
+) -> io::Result<()> {
+    let mut rest = bytes;
     let mut at = offset;
     let mut fruitless = 0;
     while !rest.is_empty() {
-        match file.write_at(rest, at) {
+        match write_at(rest, at) {
             Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
             Ok(written) => {
                 rest = rest.get(written..).unwrap_or_default();
@@ -49,4 +65,39 @@ pub fn is_needless(file: &File, offset: u64, error: &io::Error) -> bool {
 
 fn is_passing(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINTR | libc::EAGAIN))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A signal or a busy device costs an attempt, not the slot; one that stays busy is told in the end.
+    #[test]
+    fn passing_errors_are_retried_within_a_bound() {
+        for number in [libc::EINTR, libc::EAGAIN] {
+            let mut written = Vec::new();
+            let mut calls = 0;
+            all(b"abcdef", 10, |rest, at| {
+                calls += 1;
+                if calls % 3 != 0 {
+                    return Err(io::Error::from_raw_os_error(number));
+                }
+                written.push((at, rest[0]));
+                Ok(rest.len().min(2))
+            })
+            .unwrap();
+            assert_eq!(written, [(10, b'a'), (12, b'c'), (14, b'e')]);
+
+            let mut calls = 0;
+            let outcome = all(b"abc", 0, |_, _| {
+                calls += 1;
+                Err(io::Error::from_raw_os_error(number))
+            });
+            assert_eq!(outcome.unwrap_err().raw_os_error(), Some(number));
+            assert_eq!(calls, FRUITLESS_ATTEMPTS_MAX + 1);
+        }
+        let outcome = all(b"abc", 0, |_, _| Err(io::Error::from_raw_os_error(libc::EIO)));
+        assert_eq!(outcome.unwrap_err().raw_os_error(), Some(libc::EIO));
+        assert!(all(b"abc", 0, |_, _| Ok(0)).is_err());
+    }
 }

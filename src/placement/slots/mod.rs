@@ -1,6 +1,7 @@
 //! The static pool as lanes see it: the catalog says which slot, the pool says where that is.
 
 mod cleaning;
+mod flush;
 mod keys;
 mod storage;
 mod transfer;
@@ -8,13 +9,15 @@ mod transfer;
 pub use cleaning::Tombstone;
 
 use std::fs::File;
+use std::path::Path;
 
+use self::cleaning::Chances;
 use self::storage::{MemorySlots, SlotStorage};
 use super::Extent;
-use crate::catalog::{SlotCatalog, StoredEntry};
+use crate::catalog::{OutOfUse, SlotCatalog, StoredEntry, Why};
 use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
-use crate::layout::pool::{Geometry, Pool, Recovered};
+use crate::layout::pool::{self, Geometry, Pool, PoolParameters, Source as Recovery};
 use crate::layout::record;
 use crate::log::Logger;
 use crate::memory::Mapping;
@@ -22,7 +25,7 @@ use crate::metrics::Counter;
 use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard};
 use crate::sys::bus_error::GUARDED_MAX;
 use crate::sys::file::DirectAlignment;
-use crate::sys::memory_file;
+use crate::sys::{file_size_limit, memory_file};
 
 /// The storage, kept from being closed while this lives.
 struct Kept<'a>(RwLockReadGuard<'a, Option<Box<dyn SlotStorage>>>);
@@ -44,7 +47,14 @@ pub struct Slots {
     /// index that closing writes down knows all of it or nothing.
     storage: RwLock<Option<Box<dyn SlotStorage>>>,
     outlives_process: bool,
+    /// How messages call the storage.
+    place: Box<str>,
     evictions: Counter,
+    /// Keys that a flush dropped.
+    lost: Counter,
+    /// Held by who makes the slots durable.
+    flushing: Mutex<()>,
+    chances: Mutex<Chances>,
     /// Rounds of cleaning, for those who wait for one.
     cleaned: Mutex<u64>,
     cleaned_changed: Condvar,
@@ -52,11 +62,21 @@ pub struct Slots {
 }
 
 impl Slots {
-    /// The slots of an open pool with what recovery found in them.
-    pub fn on_storage(pool: Pool, recovered: Recovered, policy: CachePolicy, logger: &Logger) -> Slots {
-        let catalog = SlotCatalog::new(pool.geometry().slot_count(), policy);
-        for slot in recovered.unreadable {
-            catalog.withhold(slot);
+    /// Opens the pool `name` in the directory `parent`, making it if there is none, and takes in what recovery finds.
+    ///
+    /// # Errors
+    /// As for [`Pool::open`]; [`Status::OutOfMemory`] if there is none for the index, before anything is made.
+    pub fn on_storage(
+        parent: &Path,
+        name: &str,
+        parameters: &PoolParameters,
+        policy: CachePolicy,
+        logger: &Logger,
+    ) -> Result<Slots> {
+        let catalog = catalog(parameters.slot_count, policy)?;
+        let (pool, recovered) = Pool::open(parent, name, parameters, logger)?;
+        for out in &recovered.out_of_use {
+            catalog.withhold(&known_out_of_use(out));
         }
         for entry in &recovered.entries {
             let key = recovered.keys.get(entry.key);
@@ -70,7 +90,12 @@ impl Slots {
             catalog.restore(record::digest(key), stored);
         }
         catalog.raise_generation(recovered.generation_next);
-        Slots::new(catalog, Box::new(pool), logger)
+        if pool.is_doubted() {
+            catalog.distrust_everything();
+        } else if recovered.source == Recovery::Scan {
+            catalog.distrust_restored();
+        }
+        Ok(Slots::new(catalog, Box::new(pool), logger))
     }
 
     /// Slots in this process's memory.
@@ -89,11 +114,22 @@ impl Slots {
                 format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"),
             )
         })?;
+        let catalog = catalog(slot_count, policy)?;
         let bytes = geometry.total_bytes();
+        if bytes > file_size_limit() {
+            return Err(Error::new(
+                Status::Config,
+                format!(
+                    "a pool of {bytes} bytes in memory is larger than the {} bytes that this process may give a file (ulimit \
+                     -f): raise that, or lower nixl_pool_size or the bytes of a chunk",
+                    file_size_limit()
+                ),
+            ));
+        }
         let file = memory_file::sealed(c"nixl_store", bytes)
             .map_err(|error| Error::os(format_args!("making a pool of {bytes} bytes in memory"), &error))?;
         let slots = MemorySlots { files: [Arc::new(file)], geometry };
-        Ok(Slots::new(SlotCatalog::new(slot_count, policy), Box::new(slots), logger))
+        Ok(Slots::new(catalog, Box::new(slots), logger))
     }
 
     fn new(catalog: SlotCatalog, storage: Box<dyn SlotStorage>, logger: &Logger) -> Slots {
@@ -108,8 +144,12 @@ impl Slots {
             pool_id: storage.pool_id(),
             alignment: storage.alignment(),
             outlives_process: storage.outlives_process(),
+            place: storage.name().into(),
             storage: RwLock::new(Some(storage)),
             evictions: Counter::default(),
+            lost: Counter::default(),
+            flushing: Mutex::new(()),
+            chances: Mutex::default(),
             cleaned: Mutex::new(0),
             cleaned_changed: Condvar::new(),
             logger: logger.clone(),
@@ -184,8 +224,27 @@ impl Slots {
 }
 
 impl Kept<'_> {
-    /// Makes durable what was written to the slots.
-    fn sync(&self) -> Result<()> {
-        self.0.as_ref().map_or(Ok(()), |storage| storage.sync())
+    fn storage(&self) -> Option<&dyn SlotStorage> {
+        self.0.as_deref()
     }
+}
+
+fn catalog(slots: u32, policy: CachePolicy) -> Result<SlotCatalog> {
+    SlotCatalog::new(slots, policy).map_err(|_| {
+        Error::new(
+            Status::OutOfMemory,
+            format!("no memory for the index of {slots} slots; use a smaller nixl_pool_size"),
+        )
+    })
+}
+
+/// What a pool tells of a slot, as the catalog takes it.
+fn known_out_of_use(out: &pool::OutOfUse) -> OutOfUse {
+    let why = match out.why {
+        pool::Why::Damaged => Why::Damaged,
+        pool::Why::Unclean(records) => {
+            Why::Unclean(records.map(|record| record.map(|record| (record.tag, record.generation))))
+        }
+    };
+    OutOfUse { slot: out.slot, why }
 }

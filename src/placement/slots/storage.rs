@@ -6,14 +6,18 @@
 use std::fs::File;
 
 use crate::error::Result;
-use crate::layout::pool::{Geometry, Pool, SnapshotEntry};
+use crate::layout::pool::{Geometry, OutOfUse, Pool, SnapshotEntry};
 use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
 
-/// The index at a clean close: the generation of the next put, and the keys, the one that leaves first in front.
-pub(super) struct Index<'a> {
+/// The index at a clean close.
+pub(super) struct Index<'a, 'k> {
+    /// Of the next put.
     pub(super) generation_next: u64,
-    pub(super) entries: &'a mut dyn Iterator<Item = SnapshotEntry<'a>>,
+    /// Slots that are not to be used.
+    pub(super) out_of_use: &'a [OutOfUse],
+    /// The keys, the one that leaves first in front.
+    pub(super) entries: &'a mut dyn Iterator<Item = SnapshotEntry<'k>>,
 }
 
 /// Something that slots lie in.
@@ -33,17 +37,26 @@ pub(super) trait SlotStorage: Send + Sync {
     /// Whether what is written outlives this process, so that a later one may find it.
     fn outlives_process(&self) -> bool;
 
-    /// Makes durable what was written.
+    /// Makes durable what was written, in every file that it can; tells `failed` the numbers of the others.
     ///
     /// # Errors
-    /// What the system answers.
-    fn sync(&self) -> Result<()>;
+    /// The first that the system answered.
+    fn sync(&self, failed: &mut dyn FnMut(u32)) -> Result<()>;
+
+    /// Leaves word for the next process that what was written may be lost: a sync failed.
+    fn doubt(&self);
+
+    /// Takes that word back: what may have been lost is written anew or given up, and synced.
+    fn trust(&self);
+
+    /// How messages call it.
+    fn name(&self) -> String;
 
     /// Ends it cleanly. `index` is what the next open may believe; `None`: it has to look for itself.
     ///
     /// # Errors
     /// What the system answers; the next open then looks for itself.
-    fn close(self: Box<Self>, index: Option<Index<'_>>) -> Result<()>;
+    fn close(self: Box<Self>, index: Option<Index<'_, '_>>) -> Result<()>;
 
     /// In a forked child: lets go of what else would outlive the parent.
     fn abandon_after_fork(&self);
@@ -70,13 +83,27 @@ impl SlotStorage for Pool {
         true
     }
 
-    fn sync(&self) -> Result<()> {
-        Pool::sync(self)
+    fn sync(&self, failed: &mut dyn FnMut(u32)) -> Result<()> {
+        Pool::sync(self, failed)
     }
 
-    fn close(self: Box<Self>, index: Option<Index<'_>>) -> Result<()> {
+    fn doubt(&self) {
+        Pool::doubt(self);
+    }
+
+    fn trust(&self) {
+        Pool::trust(self);
+    }
+
+    fn name(&self) -> String {
+        self.path().display().to_string()
+    }
+
+    fn close(self: Box<Self>, index: Option<Index<'_, '_>>) -> Result<()> {
         let written = match index {
-            Some(Index { generation_next, entries }) => self.write_snapshot(generation_next, entries),
+            Some(Index { generation_next, out_of_use, entries }) => {
+                self.write_snapshot(generation_next, out_of_use, entries)
+            }
             None => Ok(()),
         };
         self.release();
@@ -115,11 +142,19 @@ impl SlotStorage for MemorySlots {
         false
     }
 
-    fn sync(&self) -> Result<()> {
+    fn sync(&self, _: &mut dyn FnMut(u32)) -> Result<()> {
         Ok(())
     }
 
-    fn close(self: Box<Self>, _: Option<Index<'_>>) -> Result<()> {
+    fn doubt(&self) {}
+
+    fn trust(&self) {}
+
+    fn name(&self) -> String {
+        "the pool in memory".to_owned()
+    }
+
+    fn close(self: Box<Self>, _: Option<Index<'_, '_>>) -> Result<()> {
         Ok(())
     }
 

@@ -37,7 +37,7 @@ impl Placement for Slots {
             self.catalog.quarantine(key.digest, key.effective, &claim);
         }
         if let Release::Clean(dirty) = self.catalog.release(claim) {
-            self.clean(dirty);
+            drop(self.clean(dirty));
         }
     }
 
@@ -52,7 +52,7 @@ impl Placement for Slots {
                 ),
             ));
         }
-        let reservation = match self.catalog.reserve(key.digest) {
+        let reservation = match self.reserve(key.digest) {
             Reserve::Slot(reservation) => reservation,
             Reserve::Busy => return Ok(PutPlace::Busy),
             Reserve::Full => {
@@ -83,14 +83,14 @@ impl Placement for Slots {
 
     fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
         let published = self.catalog.publish(claim, key.effective, length);
-        published.clean.into_iter().for_each(|dirty| self.clean(dirty));
+        published.clean.into_iter().for_each(|dirty| drop(self.clean(dirty)));
         Ok(())
     }
 
     fn abort_put(&self, claim: Reservation, touched: bool) {
         let dirty =
             if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
-        dirty.into_iter().for_each(|dirty| self.clean(dirty));
+        dirty.into_iter().for_each(|dirty| drop(self.clean(dirty)));
     }
 
     fn make_room(&self, _bytes: u64) -> bool {
