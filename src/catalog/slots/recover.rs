@@ -1,5 +1,7 @@
 //! The catalog across restarts: what recovery puts in and what the snapshot takes out.
 
+use std::collections::TryReserveError;
+
 use crate::sync::Ordering;
 
 use super::ghosts::TAGS_PER_SLOT_MAX;
@@ -58,22 +60,29 @@ impl SlotCatalog {
     /// [`SlotCatalog::export`] gave it.
     ///
     /// False: refused, as there is no such slot, slot or key is taken already, or the key is too long.
-    pub fn restore(&self, digest: u128, stored: StoredEntry<'_>) -> bool {
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn restore(&self, digest: u128, stored: StoredEntry<'_>) -> Result<bool, TryReserveError> {
         let StoredEntry { key, slot, length, generation, frequency } = stored;
         let tag = tag_of(digest);
         let mut ledger = self.ledger();
         let mut table = self.index.shard(tag);
         let fits = key.len() <= entry::KEY_BYTES_MAX && table.find(tag, entry::is_key(key)).is_none();
-        if !fits || !ledger.claim_fresh(slot, State::Live) {
-            return false;
+        if !fits {
+            return Ok(false);
         }
         let fields = Entry { generation, length, slot, pins: 0 }.fields();
+        table.make_room(key.len() + fields.len())?;
+        if !ledger.claim_fresh(slot, State::Live) {
+            return Ok(false);
+        }
         table.insert(tag, self.check_of(key), key, &fields);
         ledger.set_tag(slot, tag);
         ledger.order.insert_known(slot, frequency);
         ledger.bytes += u128::from(length);
         ledger.next_generation = ledger.next_generation.max(generation.saturating_add(1));
-        true
+        Ok(true)
     }
 
     /// Keeps a slot out of use, before the first reservation. Of slots with records of one key give the older first.

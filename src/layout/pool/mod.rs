@@ -32,7 +32,7 @@ use crate::log::Logger;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::DirectAlignment;
-use crate::sys::{lock, random_u128};
+use crate::sys::{file_size_limit, lock, random_u128};
 use manifest::Manifest;
 use owner::Owned;
 
@@ -84,6 +84,7 @@ impl Pool {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
             return Err(Error::new(Status::InvalidArgument, format!("{name:?} cannot name a pool")));
         }
+        refuse_limited(&wanted)?;
         let parent = owner::open_parent(parent)?;
         let owned = owner::enter(&parent, name)?;
         let found = Manifest::read(&owned.directory)?;
@@ -393,6 +394,22 @@ fn wanted_geometry(parameters: &PoolParameters) -> Result<Geometry> {
             ),
         )
     })
+}
+
+/// Refuses a pool whose slot files are longer than this process may write: at the limit the kernel would not only
+/// refuse, it would send SIGXFSZ, which ends a process that does not expect it.
+fn refuse_limited(geometry: &Geometry) -> Result<()> {
+    let (needed, limit) = (geometry.file_bytes(0), file_size_limit());
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::Config,
+        format!(
+            "the pool's files have {needed} bytes each, and this process may not write files above {limit} (ulimit -f, \
+             RLIMIT_FSIZE): raise that limit, or lower nixl_pool_size or the bytes of a chunk"
+        ),
+    ))
 }
 
 /// Makes a pool in the locked directory. The manifest comes last: whatever a crash leaves before

@@ -87,7 +87,7 @@ impl Slots {
                 generation: entry.generation,
                 frequency: entry.frequency,
             };
-            catalog.restore(record::digest(key), stored);
+            catalog.restore(record::digest(key), stored).map_err(|_| no_memory(parameters.slot_count))?;
         }
         catalog.raise_generation(recovered.generation_next);
         if pool.is_doubted() {
@@ -230,12 +230,16 @@ impl Kept<'_> {
 }
 
 fn catalog(slots: u32, policy: CachePolicy) -> Result<SlotCatalog> {
-    SlotCatalog::new(slots, policy).map_err(|_| {
-        Error::new(
-            Status::OutOfMemory,
-            format!("no memory for the index of {slots} slots; use a smaller nixl_pool_size"),
-        )
-    })
+    SlotCatalog::new(slots, policy).map_err(|_| no_memory(slots))
+}
+
+fn no_memory(slots: u32) -> Error {
+    Error::new(
+        Status::OutOfMemory,
+        format!(
+            "no memory for the index of {slots} slots; give this process more, or use a smaller nixl_pool_size"
+        ),
+    )
 }
 
 /// What a pool tells of a slot, as the catalog takes it.

@@ -15,7 +15,7 @@ fn export(catalog: &SlotCatalog) -> Vec<Owned> {
 fn restore(catalog: &SlotCatalog, (key, slot, length, generation, frequency): &Owned) -> bool {
     let stored =
         StoredEntry { key, slot: *slot, length: *length, generation: *generation, frequency: *frequency };
-    catalog.restore(digest(key), stored)
+    catalog.restore(digest(key), stored).unwrap()
 }
 
 /// A clean close writes down every key in the order of leaving; the next open must evict in that
