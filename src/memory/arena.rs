@@ -15,18 +15,20 @@ const HUGE_PAGE_BYTES: usize = 2 << 20;
 #[repr(align(4096))]
 struct Page([u8; PAGE_BYTES]);
 
-static ZEROS: Page = Page([0; PAGE_BYTES]);
+const _: () = assert!(align_of::<Page>() == PAGE_BYTES);
 
-/// A page of zeros, page-aligned: what makes a record absent.
+static ZERO_PAGE: Page = Page([0; PAGE_BYTES]);
+
+/// A page of zeros, aligned as O_DIRECT wants it.
 pub fn zero_page() -> &'static [u8; PAGE_BYTES] {
-    &ZEROS.0
+    &ZERO_PAGE.0
 }
 
 /// The same page as the source of a transfer; nothing may be read into it.
 pub fn zero_slice() -> HostSlice {
     // SAFETY: the page lives as long as the process, nobody writes it, and its only users are writes to storage, which
     // read it.
-    HostSlice { pointer: unsafe { HostPtr::new(ZEROS.0.as_ptr().cast_mut()) }, length: PAGE_BYTES }
+    HostSlice { pointer: unsafe { HostPtr::new(ZERO_PAGE.0.as_ptr().cast_mut()) }, length: PAGE_BYTES }
 }
 
 /// A zeroed, page-aligned buffer.

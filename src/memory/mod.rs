@@ -7,7 +7,7 @@ pub mod staging;
 pub mod stretch;
 mod xxh3;
 
-pub use arena::{AlignedBuffer, Arena};
+pub use arena::{AlignedBuffer, Arena, zero_page};
 pub use mapping::Mapping;
 pub use staging::{Hold, Staging};
 pub use stretch::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};

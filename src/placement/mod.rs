@@ -144,7 +144,8 @@ pub struct Gauges {
     pub slots_quarantined: u64,
     /// Entries evicted since open.
     pub evictions: u64,
-    /// Gets since open that met a file which cannot be a record, 0 if static.
+    /// Dynamic: gets since open that met a file which cannot be a record. Static: keys that a flush dropped, as what was
+    /// put could not be read again.
     pub files_damaged: u64,
     /// Capacity in bytes, 0 for none.
     pub capacity_bytes: u64,

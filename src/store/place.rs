@@ -11,7 +11,7 @@ use crate::lane::caller::Carrier;
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
 use crate::lane::{self, Parts};
-use crate::layout::pool::{Pool, PoolParameters};
+use crate::layout::pool::PoolParameters;
 use crate::layout::record;
 use crate::placement::objects::Objects;
 use crate::placement::slots::Slots;
@@ -51,7 +51,7 @@ pub(super) fn place(
     let maps_files = |medium| config.store.map_files && backend.reads_mappings(medium);
     if backend.stores() == Stores::Memory {
         let chunk_bytes = chunk_bytes(config, options)?;
-        let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, logger)?;
+        let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, backend, logger)?;
         if maps_files(Medium::Memory) {
             slots.map_files(&"the slots in memory");
         }
@@ -78,8 +78,7 @@ pub(super) fn place(
         chunk_size_tokens: config.chunk_size_tokens,
         direct_io: config.use_direct_io && backend.supports_direct_io(),
     };
-    let (pool, recovered) = Pool::open(&path, &name, &parameters, logger)?;
-    let mut slots = Slots::on_storage(pool, recovered, policy, backend, logger)?;
+    let mut slots = Slots::on_storage(&path, &name, &parameters, policy, backend, logger)?;
     // Not before: opening the pool may have made the directory.
     let medium = medium(&path);
     if maps_files(medium) {

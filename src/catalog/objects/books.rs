@@ -29,7 +29,7 @@ pub(super) struct Books {
 impl Books {
     pub(super) fn new(policy: CachePolicy) -> Books {
         Books {
-            order: Order::new(policy, 0),
+            order: Order::new(policy),
             keys: 0,
             keys_pinned: 0,
             forgotten: 0,

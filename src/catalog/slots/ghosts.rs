@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use slab::Slab;
 
 /// Most tags that one slot can haunt: the evicted key's and that of the put that failed there.
-const TAGS_PER_SLOT_MAX: usize = 2;
+pub(super) const TAGS_PER_SLOT_MAX: usize = 2;
 /// Ghosts for which there is memory from the start. Puts under way stay below this; a pool that is cleared, or
 /// whose readers hold many slots that were removed, may have more.
 const GHOSTS_EXPECTED: usize = 1024;
@@ -74,6 +74,16 @@ impl Ghosts {
     /// Whether any slot haunts the tag.
     pub(super) fn haunt(&self, tag: u32) -> bool {
         self.by_tag.contains_key(&tag)
+    }
+
+    /// The slots that haunt the tag, the one that came first in front.
+    pub(super) fn slots_of(&self, tag: u32) -> impl Iterator<Item = u32> {
+        self.of(tag).map(|ghost| ghost.slot)
+    }
+
+    /// What a slot haunts: tags and generations.
+    pub(super) fn haunted_by(&self, slot: u32) -> impl Iterator<Item = (u32, u64)> {
+        self.ids(slot).map(|id| (self.ghosts[id].tag, self.ghosts[id].generation))
     }
 
     /// The highest generation that haunts the tag.

@@ -6,9 +6,7 @@ use std::io;
 use super::Slots;
 use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
-use crate::placement::{
-    Answer, Foreign, Key, Keys, Placement, PutPlace, Sink, Source, Tombstone, Tombstones,
-};
+use crate::placement::{Answer, Foreign, Key, Keys, Placement, PutPlace, Sink, Source, Tombstones};
 use crate::sync::Arc;
 
 impl Placement for Slots {
@@ -60,7 +58,12 @@ impl Placement for Slots {
     }
 
     fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Reservation>>> {
-        Answer::Now(self.reserve(key, length))
+        if !self.catalog.is_any_unclean() {
+            return Answer::Now(self.find_room(key.digest, length));
+        }
+        // A slot that could not be cleaned may get another chance, which has to wait for storage.
+        let (slots, digest) = (Arc::clone(self), key.digest);
+        Answer::later(move || slots.find_room(digest, length))
     }
 
     fn commit_put(
@@ -95,14 +98,15 @@ impl Placement for Slots {
         // What a lane's queue could not write may be written otherwise, or may not need to be.
         let slots = Arc::clone(self);
         Answer::later(move || {
-            slots.clean_now(claim);
+            // Where this fails too, the slot is out of use for now, and the log says so.
+            drop(slots.clean(claim));
             Tombstones::NONE
         })
     }
 }
 
 impl Slots {
-    fn reserve(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Reservation>> {
+    fn find_room(&self, digest: u128, length: u64) -> Result<PutPlace<Reservation>> {
         if length > self.geometry.chunk_bytes() {
             return Err(Error::new(
                 Status::TooLarge,
@@ -113,7 +117,7 @@ impl Slots {
                 ),
             ));
         }
-        let reservation = match self.catalog.reserve(key.digest) {
+        let reservation = match self.reserve(digest) {
             Reserve::Slot(reservation) => reservation,
             Reserve::Busy => return Ok(PutPlace::Busy),
             Reserve::Full => {
@@ -130,13 +134,13 @@ impl Slots {
             Ok(extent) => Ok(PutPlace::Ready(Sink {
                 extent,
                 generation: reservation.generation(),
-                invalidate_first: reservation.evicted() && self.outlives_process(),
+                invalidate_first: reservation.evicted() && self.outlives_process,
                 hidden: false,
                 claim: reservation,
             })),
             Err(error) => {
                 if let Some(dirty) = self.catalog.abandon_unwritten(reservation) {
-                    self.catalog.quarantine_slot(dirty);
+                    self.catalog.not_cleaned(dirty);
                 }
                 Err(error)
             }
@@ -146,18 +150,7 @@ impl Slots {
     /// Ends a read whose slot cannot be told; what it leaves is not to be used.
     fn release(&self, lease: Lease) {
         if let Release::Clean(dirty) = self.catalog.release(lease) {
-            self.catalog.quarantine_slot(dirty);
+            self.catalog.not_cleaned(dirty);
         }
-    }
-
-    /// Where the tombstones of these slots are to be written.
-    fn tombstones(&self, slots: impl IntoIterator<Item = DirtySlot>) -> Tombstones<DirtySlot> {
-        Tombstones::of(slots.into_iter().filter_map(|dirty| match self.tombstone_place(&dirty) {
-            Some((target, offset)) => Some(Tombstone { target, offset, claim: dirty }),
-            None => {
-                self.catalog.quarantine_slot(dirty);
-                None
-            }
-        }))
     }
 }

@@ -90,6 +90,48 @@ fn a_crash_at_any_step_of_closing_and_opening_loses_nothing() {
     assert!(sources.contains(&Source::Snapshot) && sources.contains(&Source::Scan));
 }
 
+/// Slots that are out of use are so in the next process too, and with what is known of the records that must not be
+/// found again there: the newer records of those keys must stay as long.
+#[test]
+fn a_snapshot_keeps_the_slots_that_are_out_of_use() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let expected = fill(&pool);
+    let old = |tag, generation| Some(OldRecord { tag, generation });
+    let out_of_use = [
+        OutOfUse { slot: 4, why: Why::Damaged },
+        OutOfUse { slot: 5, why: Why::Unclean([None, None]) },
+        OutOfUse { slot: 19, why: Why::Unclean([old(u32::MAX, 3), None]) },
+        OutOfUse { slot: 18, why: Why::Unclean([old(1, 10), old(77, 0)]) },
+    ];
+    assert!(out_of_use.iter().all(|out| expected.iter().all(|entry| entry.1 != out.slot)));
+    snapshot_with(&pool, &out_of_use, &expected).unwrap();
+    pool.release();
+    let (_, recovered) = open(&scratch);
+    assert_eq!((recovered.source, held(&recovered)), (Source::Snapshot, expected));
+    assert_eq!(recovered.out_of_use, out_of_use);
+}
+
+/// A pool closed by the version before opens from its snapshot, which knew of no such slots.
+#[test]
+fn a_snapshot_of_the_version_before_is_read() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let expected = fill(&pool);
+    snapshot(&pool, &expected).unwrap();
+    pool.release();
+    let mut bytes = fs::read(scratch.file("snapshot")).unwrap();
+    assert_eq!(bytes[8..12], 2u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+    // Reserved there: a reader of that version ignored it.
+    bytes[40..44].fill(0xff);
+    seal(&mut bytes);
+    fs::write(scratch.file("snapshot"), bytes).unwrap();
+    let (_, recovered) = open(&scratch);
+    assert_eq!((recovered.source, held(&recovered)), (Source::Snapshot, expected));
+    assert!(recovered.out_of_use.is_empty());
+}
+
 /// A full disk at close: the error is told, no half snapshot stays, the next open scans.
 #[test]
 fn a_snapshot_that_cannot_be_written_costs_only_time() {
