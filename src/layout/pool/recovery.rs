@@ -204,7 +204,7 @@ pub(super) fn no_memory() -> Error {
     )
 }
 
-fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
+pub(super) fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
     let bytes = geometry.trailer_bytes();
     usize::try_from(bytes)
         .ok()
