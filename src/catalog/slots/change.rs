@@ -35,8 +35,8 @@ impl SlotCatalog {
     /// removed by this call. The slot is handed out for cleaning by the last reader's release.
     pub fn quarantine(&self, digest: u128, key: &[u8], lease: &Lease) -> bool {
         let mut ledger = self.ledger();
-        // The lease keeps the slot from getting another key, so this dooms no innocent slot even if
-        // the key has left it.
+        // No other key comes into the slot while the lease is held. So the slot that is marked here is the one that gave the
+        // wrong bytes, even if the key was put elsewhere meanwhile.
         ledger.doom(lease.slot);
         self.take_leased(&mut ledger, digest, key, lease)
     }

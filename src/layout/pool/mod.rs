@@ -12,6 +12,7 @@ mod names;
 mod out_of_use;
 mod owner;
 mod recovery;
+mod renumber;
 mod replace;
 mod snapshot;
 mod steps;
@@ -102,8 +103,10 @@ impl Pool {
             direct::open(&owned.directory, &geometry, parameters.direct_io, logger)?;
         let is_doubted = AtomicBool::new(doubt_is_there(&owned.directory));
         let pool = Pool { owned, files, direct_alignment, geometry, pool_id, is_doubted };
-        let recovered = if is_new { nothing_yet() } else { pool.recover(was_repaired, logger)? };
+        let mut recovered = if is_new { nothing_yet() } else { pool.recover(was_repaired, logger)? };
         pool.remove_snapshot()?;
+        // After that, as it writes to slots.
+        pool.keep_head_room(&mut recovered, logger)?;
         Ok((pool, recovered))
     }
 

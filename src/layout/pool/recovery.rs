@@ -1,6 +1,6 @@
 //! Recovery without a snapshot: every trailer of the pool is read and judged.
 //!
-//! A slot that cannot be read is that slot's problem, never the pool's.
+//! A slot that cannot be read costs the chunk in it, never the pool.
 
 use std::collections::HashSet;
 use std::io;
@@ -208,7 +208,7 @@ pub(super) fn no_memory() -> Error {
     )
 }
 
-fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
+pub(super) fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
     let bytes = geometry.trailer_bytes();
     usize::try_from(bytes)
         .ok()

@@ -254,7 +254,8 @@ impl Slots {
                 Err(error)
             }
         };
-        // Under the lock, so that nobody is between a look at the catalog and the wait.
+        // Who waits looks at the catalog and begins to wait under this lock. So whoever saw the slot unclean is waiting by now,
+        // and is woken.
         *lock(&self.cleaned_rounds) += 1;
         self.cleaned_changed.notify_all();
         taken

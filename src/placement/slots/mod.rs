@@ -26,7 +26,7 @@ use crate::sys::bus_error::GUARDED_MAX;
 use crate::sys::file::DirectAlignment;
 use crate::sys::{file_size_limit, memory_file};
 
-/// The storage, kept from being closed while this lives.
+/// The storage, which is not closed while this lives.
 struct Kept<'a>(RwLockReadGuard<'a, Option<Box<dyn SlotStorage>>>);
 
 /// One of the files that the slots lie in.
@@ -42,8 +42,12 @@ pub struct Slots {
     geometry: Geometry,
     pool_id: u128,
     alignment: Option<DirectAlignment>,
-    /// Gone once the store is closed. Whoever takes keys out and then cleans their slots reads it throughout: the
-    /// index that closing writes down knows all of it or nothing.
+    /// `None` once the store is closed. A call that takes keys out of the index and then erases their records holds this
+    /// for reading from the first step to the last, and closing takes it for writing. Else this could happen:
+    /// ```text
+    /// remove takes k out of the index; close writes the snapshot, in which k's slot is free; remove is about to erase it
+    /// the process is killed: the next open believes the snapshot, a scan after a later crash finds k in that slot
+    /// ```
     storage: RwLock<Option<Box<dyn SlotStorage>>>,
     outlives_process: bool,
     /// How messages call the storage.
@@ -223,8 +227,10 @@ impl Slots {
             .ok_or_else(|| Error::new(Status::Internal, format!("slot {slot} lies in no file")))
     }
 
-    /// Keeps the storage from being closed. Not to be asked for by whoever has it already: one that closes may wait
-    /// between the two.
+    /// Keeps the storage from being closed while the answer lives.
+    ///
+    /// A thread that holds such an answer must not ask for another: if a thread that closes has begun to wait for the first,
+    /// the lock lets no further reader in, and both would wait for ever.
     ///
     /// # Errors
     /// [`Status::Closing`] if it is closed.

@@ -222,3 +222,36 @@ fn a_hundred_thousand_slots_need_few_descriptors() {
     assert!(open_here <= FILE_COUNT as usize + 2, "{open_here} descriptors");
     drop(pool);
 }
+
+/// A record claims a generation that leaves no room above it. All records get new generations in the order of the old,
+/// the scan after that finds them so, and what was hidden cannot outrank what comes.
+#[test]
+fn generations_without_head_room_are_given_anew() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let end = recovery::GENERATION_MAX;
+    put(&pool, 3, 7, "old", 10);
+    put(&pool, 4, end - 1, "forged", 90_000);
+    put(&pool, 5, 9, "new", 10);
+    put(&pool, 6, end - 2, "hidden", 10);
+    let place = pool.place(6);
+    let at = pool.geometry().trailer_offset(place) + 300;
+    pool.files()[place.file_index as usize].write_all_at(&[0xee], at).unwrap();
+    drop(pool);
+
+    // Where it cannot be done the pool is not used: what is put would be taken for damage.
+    steps::under_test::fail_sync(libc::EIO);
+    let refused = refusal(&scratch, &parameters());
+    assert!(refused.status() == Status::Io && refused.message().contains("renumbered"), "{refused}");
+
+    let expected: Held =
+        vec![(effective("forged"), 4, 3, 90_000), (effective("new"), 5, 2, 10), (effective("old"), 3, 1, 10)];
+    for round in 0..2 {
+        let ((pool, recovered), warnings) = open_logged(&scratch);
+        assert_eq!(warnings.iter().any(|line| line.contains("renumbered")), round == 0, "{warnings:?}");
+        let mut found = held(&recovered);
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.2));
+        assert_eq!((found, recovered.generation_next), (expected.clone(), 4), "{warnings:?}");
+        drop(pool);
+    }
+}
