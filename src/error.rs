@@ -138,6 +138,11 @@ impl Error {
         Error { status: Status::from_os_error(os_error), os_error, message: format!("{context}: {source}") }
     }
 
+    /// An error with the number of an operating system's error that is told otherwise.
+    pub fn with_os_error(status: Status, os_error: i32, message: impl Into<String>) -> Error {
+        Error { status, os_error, message: message.into() }
+    }
+
     /// The same error under another status.
     pub fn with_status(mut self, status: Status) -> Error {
         self.status = status;

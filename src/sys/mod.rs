@@ -41,6 +41,15 @@ pub fn descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// Bytes of the longest file that this process may write (the soft limit of `RLIMIT_FSIZE`). Beyond it a write or a
+/// reservation is answered with SIGXFSZ, which ends a process that has not made arrangements.
+pub fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a valid rlimit that outlives the call; it stays unlimited if the call fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    limit.rlim_cur
+}
+
 /// Random bytes from the kernel.
 ///
 /// # Errors

@@ -1,5 +1,6 @@
 //! A dynamic store around a transfer: open what is read, prepare and publish what is written.
 
+use super::limits::{RecordBytes, record_bytes};
 use super::{Draft, Objects, Reading};
 use crate::catalog::RoomRefused;
 use crate::config::Layout;
@@ -20,7 +21,7 @@ impl Placement for Objects {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
-        let Some((file, bytes)) = self.open_object(&name)? else {
+        let Some((file, bytes)) = self.open_file(&name)? else {
             self.catalog.forget(id);
             return Ok(None);
         };
@@ -29,12 +30,8 @@ impl Placement for Objects {
             self.observe(&name, bytes);
         }
         let file = Arc::new(file);
-        let foreign = match (self.layout, self.serve_unverified) {
-            (Layout::Sharded, _) => Foreign::Damaged,
-            (Layout::Lmcache, false) => Foreign::Ignored,
-            (Layout::Lmcache, true) => Foreign::Served { bytes },
-        };
-        let (padded_bytes, trailer_bytes, payload_bytes) = match (record::split_file(bytes), foreign) {
+        let foreign = self.foreign(bytes);
+        let (padded_bytes, trailer_bytes, payload_bytes) = match (self.split(&file, bytes), foreign) {
             (Some((padded, trailer)), _) => (padded, trailer, None),
             (None, Foreign::Served { bytes }) => (record::padded(bytes).unwrap_or(bytes), 0, Some(bytes)),
             (None, Foreign::Ignored) => return Ok(None),
@@ -81,12 +78,10 @@ impl Placement for Objects {
     fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
-        let sizes = record::padded(length).and_then(|padded| Some((padded, record::trailer_bytes(padded)?)));
-        let sizes = sizes.and_then(|(padded, trailer)| Some((padded, trailer, padded.checked_add(trailer)?)));
-        let Some((padded_bytes, trailer_bytes, bytes)) = sizes else {
-            return Err(Error::new(Status::TooLarge, format!("object of {length} bytes")));
-        };
-        self.rescan_if_due(bytes);
+        let RecordBytes { padded_bytes, trailer_bytes, bytes } = record_bytes(length)?;
+        if self.rescan_is_due(bytes) {
+            self.rescan();
+        }
         let reservation = match self.reserve(bytes) {
             Ok(reservation) => reservation,
             Err(RoomRefused::Busy) => return Ok(PutPlace::Busy),
@@ -103,7 +98,7 @@ impl Placement for Objects {
                 ));
             }
         };
-        let temporary = match self.create(bytes) {
+        let temporary = match self.create(&name, bytes) {
             Ok(temporary) => temporary,
             Err(error) => {
                 self.catalog.cancel(reservation);
@@ -121,13 +116,14 @@ impl Placement for Objects {
             alignment: self.alignment(),
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
-        let claim = Draft { temporary, reservation, name, bytes, _permit: permit };
+        let claim =
+            Draft { temporary, reservation, name, bytes, begun: self.unflushed.now(), _permit: permit };
         Ok(PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim }))
     }
 
     fn commit_put(&self, _key: &Key<'_>, claim: Draft, _length: u64) -> Result<()> {
-        let Draft { temporary, reservation, name, bytes, _permit } = claim;
-        match self.files.publish(temporary, &name) {
+        let Draft { temporary, reservation, name, bytes, begun, _permit } = claim;
+        match self.publish(temporary, &name, begun) {
             Ok(()) => {
                 self.catalog.commit(reservation, self.files.id_of(&name), self.flat(&name).as_deref(), bytes);
                 Ok(())
