@@ -135,6 +135,8 @@ pub struct StoreSettings {
     pub prefix: String,
     /// `nixl_store_serve_unverified`: serve what LMCache wrote, which carries no checksum.
     pub serve_unverified: bool,
+    /// `nixl_store_unverified_bytes`: bytes that such a file must have to be served; `None`: any number.
+    pub unverified_bytes: Option<u64>,
     /// `nixl_store_io_threads`: I/O threads (lanes); `None` lets the backend choose.
     pub io_threads: Option<u32>,
     /// `nixl_store_map_files`: read slot files that lie in memory through a mapping.
@@ -155,6 +157,7 @@ impl Default for StoreSettings {
             capacity_bytes: None,
             prefix: String::new(),
             serve_unverified: false,
+            unverified_bytes: None,
             io_threads: None,
             map_files: true,
             timeout_ms: Some(TIMEOUT_MS_DEFAULT),
