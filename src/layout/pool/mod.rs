@@ -30,6 +30,7 @@ use crate::layout::record;
 use crate::log::Logger;
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
+use crate::sys::signal::undisturbed;
 use crate::sys::{lock, random_u128};
 use aligned::AlignedBuffer;
 use manifest::Manifest;
@@ -159,7 +160,7 @@ impl Pool {
         }
         let place = self.place(slot);
         let (file, offset) = (self.file(place)?, self.geometry.trailer_offset(place));
-        match file.write_all_at(aligned::zeros(), offset) {
+        match undisturbed(|| file.write_all_at(aligned::zeros(), offset)) {
             // In a sparse file on a full disk: what could not be written for want of room was never written.
             Err(error) if is_full(&error) && is_absent(file, offset) => Ok(()),
             other => other,

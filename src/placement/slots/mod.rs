@@ -21,6 +21,7 @@ use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, lock};
 use crate::sys::bus_error::GUARDED_MAX;
 use crate::sys::file::DirectAlignment;
 use crate::sys::memory_file;
+use crate::sys::signal::undisturbed;
 
 /// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
 const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -252,7 +253,8 @@ impl Slots {
         }
         let place = self.geometry.place(slot);
         let SlotFile { file, .. } = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
-        file.write_all_at(&[0; record::TOMBSTONE_BYTES], self.geometry.trailer_offset(place))
+        let offset = self.geometry.trailer_offset(place);
+        undisturbed(|| file.write_all_at(&[0; record::TOMBSTONE_BYTES], offset))
     }
 }
 
