@@ -3,7 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use super::{check, retry_on_interrupt};
+use super::check;
 
 /// A non-blocking eventfd; readable while it was signalled and not yet cleared.
 #[derive(Debug)]
@@ -41,8 +41,14 @@ impl Event {
     /// What `poll(2)` answers.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<bool> {
         let mut poll = libc::pollfd { fd: self.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        // SAFETY: one valid pollfd.
-        retry_on_interrupt(|| check(unsafe { libc::poll(&mut poll, 1, timeout_ms) })).map(|ready| ready > 0)
+        loop {
+            // SAFETY: one valid pollfd.
+            match check(unsafe { libc::poll(&mut poll, 1, timeout_ms) }) {
+                // As often as it takes: a sleep has no end but the event.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                other => return other.map(|ready| ready > 0),
+            }
+        }
     }
 }
 

@@ -12,7 +12,7 @@ use std::path::Path;
 use super::{files, foreign_or_os, manifest, snapshot, steps};
 use crate::error::{Error, Result, Status};
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::{host_name, lock};
+use crate::sys::{host_name, lock, retry_on_interrupt};
 
 pub(super) const LOCK_NAME: &str = "lock";
 
@@ -175,7 +175,8 @@ fn is_ours(name: &OsStr) -> bool {
 
 /// Whether the locked file is still the one that the next process will find.
 fn is_still_there(directory: &Dir, lock: &File) -> bool {
-    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    let identity =
+        |file: &File| retry_on_interrupt(|| file.metadata()).map(|found| (found.dev(), found.ino()));
     let found =
         directory.open_file(OsStr::new(LOCK_NAME), OpenMode::default()).and_then(|file| identity(&file));
     matches!((found, identity(lock)), (Ok(found), Ok(locked)) if found == locked)

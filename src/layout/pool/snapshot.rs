@@ -18,6 +18,7 @@ use super::replace::replace;
 use crate::layout::record::wire::{Fields, FieldsMut};
 use crate::layout::record::{EFFECTIVE_KEY_BYTES_MAX, is_effective};
 use crate::sys::dir::{Dir, OpenMode};
+use crate::sys::retry_on_interrupt;
 
 pub(super) const NAME: &str = "snapshot";
 pub(super) const TEMPORARY_NAME: &str = "snapshot.tmp";
@@ -107,7 +108,7 @@ pub(super) fn read(directory: &Dir, pool_id: u128, geometry: &Geometry) -> io::R
 }
 
 fn parse<'a>(file: &File, pool_id: u128, geometry: &'a Geometry) -> io::Result<(Entries<'a>, u64)> {
-    let file_bytes = file.metadata()?.len();
+    let file_bytes = retry_on_interrupt(|| file.metadata())?.len();
     let fixed = (HEADER_BYTES + FOOTER_BYTES) as u64;
     let longest = u64::from(geometry.slot_count()) * (ENTRY_BYTES + EFFECTIVE_KEY_BYTES_MAX) as u64 + fixed;
     if file_bytes < fixed || file_bytes > longest {

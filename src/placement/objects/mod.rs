@@ -22,6 +22,7 @@ use crate::placement::Key;
 use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 use crate::sys::descriptor_limit;
 use crate::sys::file::DirectAlignment;
+use crate::sys::retry_on_interrupt;
 
 /// Attempts to create a file on a full device, each after evicting.
 const CREATE_ATTEMPTS_MAX: u32 = 3;
@@ -274,7 +275,8 @@ impl Objects {
     /// Removes the file that was read under this name, unless another has been published there since.
     fn remove_read(&self, reading: &Reading) -> std::io::Result<()> {
         let Some((now, _)) = self.files.open_read(&reading.name)? else { return Ok(()) };
-        let (now, then) = (now.metadata()?, reading.file.metadata()?);
+        let (now, then) =
+            (retry_on_interrupt(|| now.metadata())?, retry_on_interrupt(|| reading.file.metadata())?);
         if (now.dev(), now.ino()) == (then.dev(), then.ino()) {
             self.files.remove(&reading.name)?;
         }

@@ -149,7 +149,7 @@ impl Helper {
     fn command(role: &str, path: &Path) -> Command {
         let mut command = Command::new("/proc/self/exe");
         command
-            .args(["--exact", "store::files::tests::helper_process", "--nocapture", "--test-threads=1"])
+            .args(["--exact", "layout::files::tests::helper_process", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
             .env(DIRECTORY, path);
         command
