@@ -51,12 +51,13 @@ fn helper_process() {
         ("masks", masks),
         ("file_size", file_size),
         ("file_size_at_open", file_size_at_open),
+        ("file_size_at_close", file_size_at_close),
     ]);
 }
 
 /// One store of each kind, by name: where its files lie, how its bytes move.
 fn kinds(disk: &Path, memory: &Path) -> Vec<(&'static str, Settings)> {
-    let pool = |path: PathBuf| Settings::pool(&path, 2 * KEYS as u32, CHUNK_BYTES as u64);
+    let pool = |path: PathBuf| Settings::pool(&path, 4 * KEYS as u32, CHUNK_BYTES as u64);
     vec![
         ("pool", pool(disk.join("pool")).direct()),
         ("pool_threads", pool(disk.join("pool_threads")).param("use_uring", false)),
@@ -222,11 +223,33 @@ fn file_size(peer: &mut Peer) {
         for (item, result) in results {
             assert!(result.status < 0 && result.os_error == libc::EFBIG, "{name}: {item:?} {result:?}");
         }
+        // On the calling thread.
+        let failure = store.put("new-0", &[7; CHUNK_BYTES * 3 / 4]).unwrap_err();
+        assert!(failure.status < 0 && failure.message.contains("os error 27"), "{name}: {failure}");
+        // What has to be written to remove a key cannot be either; whether it is found then is the store's to say.
+        drop(store.remove("key-0"));
         limit_file_size(libc::RLIM_INFINITY);
         put_and_get(store, 2);
         for index in 0..KEYS {
             assert_eq!(store.contains(&format!("new-{index}")), Ok(false), "{name}");
         }
+    }
+}
+
+/// A pool whose snapshot cannot be written is closed, and recovered from what its slots hold.
+fn file_size_at_close(peer: &mut Peer) {
+    let (disk, memory) = (PathBuf::from(peer.line().unwrap()), PathBuf::from(peer.line().unwrap()));
+    let (_, settings) = kinds(&disk, &memory).into_iter().next().unwrap();
+    let config = settings.write(&disk.join("lmcache.yaml"));
+    let store = Store::open(&config).unwrap();
+    put_and_get(&store, 1);
+    limit_file_size(64);
+    drop(store.close());
+    limit_file_size(libc::RLIM_INFINITY);
+    let store = Store::open(&config).unwrap();
+    for index in 0..KEYS {
+        let key = format!("key-{index}");
+        assert_eq!(chunk::read(&key, &store.get(&key, CHUNK_BYTES).unwrap().unwrap()), Ok(1));
     }
 }
 
@@ -267,6 +290,11 @@ fn threads_of_the_library_block_every_signal_that_can_be_sent() {
 #[test]
 fn a_pool_beyond_the_limit_on_file_sizes_is_refused() {
     play_well("file_size_at_open");
+}
+
+#[test]
+fn a_snapshot_beyond_the_limit_on_file_sizes_is_done_without() {
+    play_well("file_size_at_close");
 }
 
 #[test]

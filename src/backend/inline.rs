@@ -13,6 +13,7 @@ use super::target::Target;
 use crate::memory::HostSlice;
 use crate::sys::bus_error::Unblocked;
 use crate::sys::event::Event;
+use crate::sys::signal::undisturbed;
 
 /// Lanes unless the configuration says otherwise: the copies are the work, so half of the processors, the other half
 /// being the engine's; two at least, and no more than commonly fill the memory's bandwidth.
@@ -78,9 +79,14 @@ impl IoQueue for InlineQueue {
         if self.done.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
+        let by_system_call = || transfer(request.direction, request.target, request.offset, request.slices);
         let result = match self.read_mapping(request) {
             Some(bytes) => Ok(bytes),
-            None => transfer(request.direction, request.target, request.offset, request.slices),
+            // On a thread of the engine's, where SIGXFSZ would be the end.
+            None if self.waker.is_none() && request.direction == IoDirection::Write => {
+                undisturbed(by_system_call)
+            }
+            None => by_system_call(),
         };
         self.done = Some(IoCompletion { token: request.token, result });
         Ok(())

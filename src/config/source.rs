@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use crate::error::{Error, Result, Status};
+use crate::sys::retry_on_interrupt;
 
 /// Largest configuration that is read, in bytes. LMCache's own are below 4 KiB.
 pub const FILE_BYTES_MAX: u64 = 1 << 20;
@@ -25,7 +26,7 @@ pub(super) fn read(path: &Path) -> Result<String> {
         .custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY)
         .open(path)
         .map_err(|source| os("opening", &source))?;
-    let kind = file.metadata().map_err(|source| os("examining", &source))?.file_type();
+    let kind = retry_on_interrupt(|| file.metadata()).map_err(|source| os("examining", &source))?.file_type();
     if !kind.is_file() {
         let what = if kind.is_dir() { "a directory" } else { "not a regular file" };
         return Err(refusal(&name, format_args!("it is {what}; allowed: a YAML file")));

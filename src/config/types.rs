@@ -2,9 +2,8 @@
 //! Nothing here parses; nothing here prints a credential.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-
-use super::Effective;
 
 /// `nixl_store_timeout_ms` where the file has none, in milliseconds: far beyond any healthy transfer, short enough
 /// that an engine gives a dead mount up and recomputes.
@@ -233,5 +232,46 @@ impl SecretMap {
 impl std::fmt::Debug for SecretMap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Where a setting's value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingOrigin {
+    /// Nobody gave one.
+    Default,
+    /// This line of the file or text.
+    Line(u32),
+    /// This environment variable.
+    Variable(&'static str),
+    /// The options of the open.
+    Options,
+}
+
+impl fmt::Display for SettingOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingOrigin::Default => f.write_str("default"),
+            SettingOrigin::Line(line) => write!(f, "line {line}"),
+            SettingOrigin::Variable(name) => write!(f, "${name}"),
+            SettingOrigin::Options => f.write_str("open options"),
+        }
+    }
+}
+
+/// A setting with the value that is in effect.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its value as a person would write it.
+    pub value: String,
+    /// Where that came from.
+    pub origin: SettingOrigin,
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={} ({})", self.name, self.value, self.origin)
     }
 }

@@ -11,7 +11,7 @@ use std::sync::atomic::{Ordering, fence};
 
 use super::Stretch;
 use crate::sys::bus_error::Guarded;
-use crate::sys::{map, memory_file};
+use crate::sys::{map, memory_file, retry_on_interrupt};
 
 /// All of a file, as long as it was when it was mapped. Not locked in memory, even if the engine locks all of its own: what is
 /// stored may be swapped, and a pool that has room for more than it holds takes what it holds.
@@ -39,7 +39,7 @@ impl Mapping {
     /// # Errors
     /// What `fstat(2)`, `mmap(2)` or `sigaction(2)` answers.
     pub fn new(file: &File) -> io::Result<Option<Mapping>> {
-        let length = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+        let length = usize::try_from(retry_on_interrupt(|| file.metadata())?.len()).unwrap_or(usize::MAX);
         if length == 0 {
             return Ok(None);
         }

@@ -109,7 +109,8 @@ pub fn create_new(directory: impl AsFd, name: &CStr, direct: bool) -> io::Result
 pub fn make_directory(directory: impl AsFd, name: &CStr) -> io::Result<()> {
     let directory = directory.as_fd().as_raw_fd();
     // SAFETY: `name` is NUL-terminated and the directory's descriptor is open.
-    match check(unsafe { libc::mkdirat(directory, name.as_ptr(), DIRECTORY_MODE) }) {
+    let make = || check(unsafe { libc::mkdirat(directory, name.as_ptr(), DIRECTORY_MODE) });
+    match retry_on_interrupt(make) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
         _ => Ok(()),
     }
@@ -122,7 +123,8 @@ pub fn make_directory(directory: impl AsFd, name: &CStr) -> io::Result<()> {
 pub fn rename(directory: impl AsFd, name: &CStr, target: impl AsFd, new_name: &CStr) -> io::Result<()> {
     let (from, to) = (directory.as_fd().as_raw_fd(), target.as_fd().as_raw_fd());
     // SAFETY: both names are NUL-terminated and both descriptors are open.
-    check(unsafe { libc::renameat(from, name.as_ptr(), to, new_name.as_ptr()) }).map(drop)
+    let rename = || check(unsafe { libc::renameat(from, name.as_ptr(), to, new_name.as_ptr()) });
+    retry_on_interrupt(rename).map(drop)
 }
 
 /// Gives the file `name` of `directory` one more name, `new_name` of `target`, which must not exist.
@@ -142,7 +144,7 @@ pub fn link(directory: impl AsFd, name: &CStr, target: impl AsFd, new_name: &CSt
 pub fn unlink(directory: impl AsFd, name: &CStr) -> io::Result<()> {
     let directory = directory.as_fd().as_raw_fd();
     // SAFETY: `name` is NUL-terminated and the directory's descriptor is open.
-    check(unsafe { libc::unlinkat(directory, name.as_ptr(), 0) }).map(drop)
+    retry_on_interrupt(|| check(unsafe { libc::unlinkat(directory, name.as_ptr(), 0) })).map(drop)
 }
 
 /// The size in bytes of the regular file `name` in `directory`; `None` if it is something else.
@@ -168,7 +170,9 @@ fn stat(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::stat> {
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
     let directory = directory.as_raw_fd();
     // SAFETY: `name` is NUL-terminated, the descriptor is open and `stat` is writable.
-    check(unsafe { libc::fstatat(directory, name.as_ptr(), &mut stat, libc::AT_SYMLINK_NOFOLLOW) })?;
+    let ask =
+        || check(unsafe { libc::fstatat(directory, name.as_ptr(), &mut stat, libc::AT_SYMLINK_NOFOLLOW) });
+    retry_on_interrupt(ask)?;
     Ok(stat)
 }
 

@@ -5,6 +5,7 @@
 //! file refuses whatever else was planted.
 
 use std::ffi::{CString, OsStr};
+use std::fs::DirBuilder;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -46,7 +47,7 @@ impl Dir {
     /// # Errors
     /// What the system answers. `path` itself may be a symlink: the configuration named it.
     pub fn open_or_create(path: &Path) -> io::Result<Dir> {
-        std::fs::DirBuilder::new().recursive(true).mode(DIRECTORY_MODE).create(path)?;
+        make_all(path)?;
         Dir::open(path)
     }
 
@@ -70,7 +71,8 @@ impl Dir {
     pub fn subdir(&self, name: &str) -> io::Result<Dir> {
         let c_name = c_string(OsStr::new(name))?;
         // SAFETY: `c_name` is NUL-terminated, the directory descriptor is open.
-        match check(unsafe { libc::mkdirat(self.fd.as_raw_fd(), c_name.as_ptr(), DIRECTORY_MODE) }) {
+        let make = || check(unsafe { libc::mkdirat(self.fd.as_raw_fd(), c_name.as_ptr(), DIRECTORY_MODE) });
+        match retry_on_interrupt(make) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
             _ => {}
         }
@@ -104,7 +106,7 @@ impl Dir {
             flags |= libc::O_DIRECT;
         }
         let file = std::fs::File::from(self.open_at(name, flags)?);
-        if !file.metadata()?.is_file() {
+        if !retry_on_interrupt(|| file.metadata())?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
         }
         // O_NONBLOCK was for the open alone, which a FIFO could have blocked. On a file that keeps it io_uring reads inside
@@ -119,11 +121,10 @@ impl Dir {
     /// What `renameat(2)` answers.
     pub fn rename(&self, name: &OsStr, target: &Dir, new_name: &OsStr) -> io::Result<()> {
         let (from, to) = (c_string(name)?, c_string(new_name)?);
+        let (old, new) = (self.fd.as_raw_fd(), target.fd.as_raw_fd());
         // SAFETY: both names are NUL-terminated and both descriptors are open.
-        check(unsafe {
-            libc::renameat(self.fd.as_raw_fd(), from.as_ptr(), target.fd.as_raw_fd(), to.as_ptr())
-        })?;
-        Ok(())
+        let rename = || check(unsafe { libc::renameat(old, from.as_ptr(), new, to.as_ptr()) });
+        retry_on_interrupt(rename).map(drop)
     }
 
     /// Removes the file `name`.
@@ -178,8 +179,9 @@ impl Dir {
     /// # Errors
     /// What reading it answers.
     pub fn entries(&self) -> io::Result<std::fs::ReadDir> {
-        std::fs::read_dir(format!("/proc/self/fd/{}", self.fd.as_raw_fd()))
-            .or_else(|_| std::fs::read_dir(&self.path))
+        let by_number = format!("/proc/self/fd/{}", self.fd.as_raw_fd());
+        retry_on_interrupt(|| std::fs::read_dir(&by_number))
+            .or_else(|_| retry_on_interrupt(|| std::fs::read_dir(&self.path)))
     }
 
     /// Its path as it was opened, for messages.
@@ -200,8 +202,23 @@ impl Dir {
     fn unlink_at(&self, name: &OsStr, flags: libc::c_int) -> io::Result<()> {
         let name = c_string(name)?;
         // SAFETY: `name` is NUL-terminated, the directory descriptor is open.
-        check(unsafe { libc::unlinkat(self.fd.as_raw_fd(), name.as_ptr(), flags) })?;
-        Ok(())
+        let unlink = || check(unsafe { libc::unlinkat(self.fd.as_raw_fd(), name.as_ptr(), flags) });
+        retry_on_interrupt(unlink).map(drop)
+    }
+}
+
+/// As std's recursive `DirBuilder`, which takes an interrupted look at what is there for its absence.
+fn make_all(path: &Path) -> io::Result<()> {
+    let make = || match retry_on_interrupt(|| DirBuilder::new().mode(DIRECTORY_MODE).create(path)) {
+        Err(_) if retry_on_interrupt(|| std::fs::metadata(path)).is_ok_and(|found| found.is_dir()) => Ok(()),
+        other => other,
+    };
+    match (make(), path.parent()) {
+        (Err(error), Some(parent)) if error.kind() == io::ErrorKind::NotFound && parent != Path::new("") => {
+            make_all(parent)?;
+            make()
+        }
+        (made, _) => made,
     }
 }
 

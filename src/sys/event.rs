@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
-use super::{check, retry_on_interrupt};
+use super::check;
 
 /// A non-blocking eventfd; readable while it was signalled and not yet cleared.
 #[derive(Debug)]
@@ -66,8 +66,14 @@ pub fn wait_readable(descriptor: &impl AsRawFd, moment: Option<Instant>) -> io::
 
 fn poll_readable(descriptor: &impl AsRawFd, timeout_ms: i32) -> io::Result<bool> {
     let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-    // SAFETY: one valid pollfd.
-    retry_on_interrupt(|| check(unsafe { libc::poll(&mut poll, 1, timeout_ms) })).map(|ready| ready > 0)
+    loop {
+        // SAFETY: one valid pollfd.
+        match check(unsafe { libc::poll(&mut poll, 1, timeout_ms) }) {
+            // As often as it takes: a sleep has no end but the event.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map(|ready| ready > 0),
+        }
+    }
 }
 
 impl AsRawFd for Event {

@@ -23,11 +23,12 @@ pub const DIRECT_ALIGNMENT_DEFAULT: DirectAlignment = DirectAlignment { memory: 
 pub fn direct_alignment(file: &File) -> Option<DirectAlignment> {
     // SAFETY: statx is plain old data, for which all zeros is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
+    let (itself, mask) = (c"".as_ptr(), libc::STATX_DIOALIGN);
     // SAFETY: the path is an empty NUL-terminated string, allowed with AT_EMPTY_PATH; `stat` is writable.
-    let returned = unsafe {
-        libc::statx(file.as_raw_fd(), c"".as_ptr(), libc::AT_EMPTY_PATH, libc::STATX_DIOALIGN, &mut stat)
-    };
-    if returned != 0 || stat.stx_mask & libc::STATX_DIOALIGN == 0 {
+    let ask =
+        || check(unsafe { libc::statx(file.as_raw_fd(), itself, libc::AT_EMPTY_PATH, mask, &mut stat) });
+    let asked = retry_on_interrupt(ask);
+    if asked.is_err() || stat.stx_mask & libc::STATX_DIOALIGN == 0 {
         return Some(DIRECT_ALIGNMENT_DEFAULT);
     }
     if stat.stx_dio_offset_align == 0 {

@@ -15,14 +15,23 @@ pub mod thread;
 
 use std::io;
 
-/// Repeats a system call while a signal interrupts it.
-pub(crate) fn retry_on_interrupt<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
+/// Most tries of a call that is interrupted each time, so that a file system that answers nothing else, or a timer that is
+/// faster than it, keeps nobody for ever.
+const INTERRUPTED_TRIES_MAX: u32 = 100;
+
+/// Repeats a system call while a signal interrupts it. Any call on a file may be interrupted: where file systems of a network or
+/// of user space wait for their server (`fuse(4)`, `nfs(5)`).
+///
+/// # Errors
+/// What the call answers; EINTR after [`INTERRUPTED_TRIES_MAX`] tries.
+pub fn retry_on_interrupt<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    for _ in 1..INTERRUPTED_TRIES_MAX {
         match call() {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other,
         }
     }
+    call()
 }
 
 /// Turns the `-1` convention of libc into a `Result`.
@@ -63,4 +72,26 @@ pub fn random_u128() -> io::Result<u128> {
     let mut bytes = [0u8; 16];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
     Ok(u128::from_le_bytes(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A call is repeated until it says something else, and not for ever.
+    #[test]
+    fn interrupted_calls_are_repeated_but_not_for_ever() {
+        let mut tries = 0;
+        let mut answer_after = |interruptions: u32| {
+            tries = 0;
+            retry_on_interrupt(|| {
+                tries += 1;
+                if tries > interruptions { Ok(tries) } else { Err(io::ErrorKind::Interrupted.into()) }
+            })
+        };
+        assert_eq!(answer_after(0).expect("at once"), 1);
+        assert_eq!(answer_after(7).expect("the eighth time"), 8);
+        assert_eq!(answer_after(u32::MAX).expect_err("never").kind(), io::ErrorKind::Interrupted);
+        assert_eq!(tries, INTERRUPTED_TRIES_MAX);
+    }
 }

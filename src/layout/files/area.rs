@@ -17,6 +17,7 @@ use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::allocate;
 use crate::sys::lock::{let_go_in_child, try_lock_exclusive};
 use crate::sys::random_u128;
+use crate::sys::retry_on_interrupt;
 
 /// Directory of all areas. `+` keeps it apart from objects: no object's name can hold one.
 pub(super) const TEMPORARIES: &str = ".nixl_store+tmp";
@@ -49,7 +50,7 @@ impl Area {
             let name = format!("{}.{:032x}", boot_id(), random_u128()?);
             match lock_new(&parent, &name) {
                 Ok((dir, lock)) => {
-                    let created = lock.metadata()?.modified()?;
+                    let created = retry_on_interrupt(|| lock.metadata())?.modified()?;
                     return Ok(Area {
                         parent,
                         dir,
@@ -257,7 +258,7 @@ fn lock_new(parent: &Dir, name: &str) -> io::Result<(Dir, File)> {
     let lock = dir.open_file(OsStr::new(LOCK), mode)?;
     try_lock_exclusive(&lock)?;
     // A sweeper that came between the last two calls has removed the file that is locked now.
-    if std::os::unix::fs::MetadataExt::nlink(&lock.metadata()?) == 0 {
+    if std::os::unix::fs::MetadataExt::nlink(&retry_on_interrupt(|| lock.metadata())?) == 0 {
         return Err(io::ErrorKind::NotFound.into());
     }
     Ok((dir, lock))

@@ -41,6 +41,7 @@ use crate::sync::{Arc, RwLock};
 use crate::sys::at::{self, Purpose, Walk};
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
+use crate::sys::retry_on_interrupt;
 
 pub use area::Temporary;
 pub use name::ObjectName;
@@ -170,7 +171,7 @@ impl FileStore {
         };
         let Some(fd) = present(opened)? else { return Ok(None) };
         let file = File::from(fd);
-        let metadata = file.metadata()?;
+        let metadata = retry_on_interrupt(|| file.metadata())?;
         if !metadata.is_file() {
             return Err(planted());
         }

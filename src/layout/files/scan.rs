@@ -12,6 +12,7 @@ use std::time::SystemTime;
 use super::name::{OBJECTS, ObjectName, has_lmcache_shape, parse_lower_hex};
 use crate::log::Logger;
 use crate::sys::dir::Dir;
+use crate::sys::retry_on_interrupt;
 
 /// A file that has the name of an object.
 #[derive(Clone, Debug)]
@@ -91,7 +92,7 @@ fn report(
     sink: &mut dyn FnMut(Scanned),
 ) -> io::Result<()> {
     let Some(name) = name else { return Ok(()) };
-    match entry.metadata() {
+    match retry_on_interrupt(|| entry.metadata()) {
         Ok(metadata) if metadata.is_file() => {
             sink(Scanned { name, bytes: metadata.len(), modified: metadata.modified()?, proof });
             Ok(())

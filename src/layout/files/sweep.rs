@@ -19,6 +19,7 @@ use super::name::parse_lower_hex;
 use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::lock::try_lock_exclusive;
+use crate::sys::retry_on_interrupt;
 
 /// How long nothing may have happened in another boot's area before it counts as abandoned; far
 /// longer than any put takes. Its owner, should it live, makes itself a new one.
@@ -87,13 +88,14 @@ fn sweep_area(parent: &Dir, name: &OsStr, now: SystemTime, rest: Duration) -> io
 fn has_rested(area: &Dir, now: SystemTime, rest: Duration) -> io::Result<bool> {
     let rested = |modified: SystemTime| now.duration_since(modified).is_ok_and(|idle| idle >= rest);
     for entry in area.entries()? {
-        if !rested(entry?.metadata()?.modified()?) {
+        let entry = entry?;
+        if !rested(retry_on_interrupt(|| entry.metadata())?.modified()?) {
             return Ok(false);
         }
     }
     // The directory's own time moves with every temporary that comes or goes.
     let directory = File::from(area.as_fd().try_clone_to_owned()?);
-    Ok(rested(directory.metadata()?.modified()?))
+    Ok(rested(retry_on_interrupt(|| directory.metadata())?.modified()?))
 }
 
 /// The boot that an area's name tells; `None` if it is not the name of an area.

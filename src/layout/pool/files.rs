@@ -11,6 +11,7 @@ use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::{allocate, available_bytes, set_length};
+use crate::sys::retry_on_interrupt;
 
 /// Makes all slot files of a new pool, replacing those that an unfinished creation left.
 ///
@@ -50,8 +51,7 @@ pub(super) fn repair(directory: &Dir, geometry: &Geometry, logger: &Logger) -> R
             Err(error) => return Err(foreign_or_os(directory, &name, &error)),
             Ok(file) => {
                 let path = directory.path().join(&name);
-                let length = file
-                    .metadata()
+                let length = retry_on_interrupt(|| file.metadata())
                     .map_err(|error| {
                         Error::os(format_args!("reading the length of {}", path.display()), &error)
                     })?

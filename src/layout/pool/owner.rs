@@ -12,7 +12,7 @@ use std::path::Path;
 use super::{foreign_or_os, names, steps};
 use crate::error::{Error, Result, Status};
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::{host_name, lock};
+use crate::sys::{host_name, lock, retry_on_interrupt};
 
 /// Bytes of the holder's text that are read for a message.
 const HOLDER_BYTES_MAX: usize = 512;
@@ -168,7 +168,8 @@ fn refuse_foreign(directory: &Dir) -> Result<()> {
 
 /// Whether the locked file is still the one that the next process will find.
 fn is_still_there(directory: &Dir, lock: &File) -> bool {
-    let identity = |file: &File| file.metadata().map(|found| (found.dev(), found.ino()));
+    let identity =
+        |file: &File| retry_on_interrupt(|| file.metadata()).map(|found| (found.dev(), found.ino()));
     let found =
         directory.open_file(OsStr::new(names::LOCK), OpenMode::default()).and_then(|file| identity(&file));
     matches!((found, identity(lock)), (Ok(found), Ok(locked)) if found == locked)

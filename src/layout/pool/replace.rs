@@ -6,6 +6,7 @@ use std::io;
 
 use super::steps;
 use crate::sys::dir::{Dir, OpenMode};
+use crate::sys::signal::undisturbed;
 
 /// Puts a file under `name`, replacing what is there; `fill` writes its bytes.
 ///
@@ -39,7 +40,7 @@ fn write(
     let mode = OpenMode { write: true, exclusive: true, ..OpenMode::default() };
     let file = directory.open_file(OsStr::new(temporary_name), mode)?;
     steps::done()?;
-    fill(&file)?;
+    undisturbed(|| fill(&file))?;
     steps::done()?;
     file.sync_all()?;
     steps::done()

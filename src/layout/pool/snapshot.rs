@@ -21,7 +21,7 @@ use super::replace::replace;
 use crate::layout::record::wire::{Fields, FieldsMut};
 use crate::layout::record::{EFFECTIVE_KEY_BYTES_MAX, is_effective};
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::file_size_limit;
+use crate::sys::{file_size_limit, retry_on_interrupt};
 
 const MAGIC: [u8; 8] = *b"NXLSSNP1";
 const FORMAT_VERSION: u32 = 2;
@@ -123,7 +123,7 @@ pub(super) fn read(directory: &Dir, pool_id: u128, geometry: &Geometry) -> io::R
 }
 
 fn parse(file: &File, pool_id: u128, geometry: &Geometry) -> io::Result<Recovered> {
-    let file_bytes = file.metadata()?.len();
+    let file_bytes = retry_on_interrupt(|| file.metadata())?.len();
     let fixed = (HEADER_BYTES + FOOTER_BYTES) as u64;
     // A slot is listed as holding a key or as out of use, and the latter is the shorter.
     let longest = u64::from(geometry.slot_count()) * (ENTRY_BYTES + EFFECTIVE_KEY_BYTES_MAX) as u64 + fixed;

@@ -8,6 +8,7 @@ use crate::error::Status;
 use crate::layout::record::TOMBSTONE_BYTES;
 use crate::memory::arena::PAGE_BYTES;
 use crate::memory::{AlignedBuffer, zero_page};
+use crate::sys::signal::undisturbed;
 
 /// Attempts in a row that may write nothing (EINTR, EAGAIN) before the error counts, as for a transfer.
 const FRUITLESS_ATTEMPTS_MAX: u32 = 100;
@@ -27,7 +28,7 @@ pub fn write(file: &File, offset: u64) -> io::Result<()> {
 /// # Errors
 /// As for [`write`].
 pub fn write_whole(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    all(bytes, offset, |rest, at| file.write_at(rest, at))
+    undisturbed(|| all(bytes, offset, |rest, at| file.write_at(rest, at)))
 }
 
 fn all(

@@ -21,6 +21,7 @@ use crate::memory::AlignedBuffer;
 use crate::memory::bytes::checksum_bytes;
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use crate::sys::file_size_limit;
+use crate::sys::thread::spawn_scoped;
 
 /// Files that a flush syncs at a time.
 const SYNCS_MAX: usize = 16;
@@ -146,11 +147,8 @@ impl Objects {
         std::thread::scope(|scope| {
             for _ in 0..helpers {
                 // Where no thread is to be had, the others do its part.
-                if std::thread::Builder::new()
-                    .name("nixl-flush".to_owned())
-                    .spawn_scoped(scope, work)
-                    .is_err()
-                {
+                let builder = std::thread::Builder::new().name("nixl-flush".to_owned());
+                if spawn_scoped(scope, builder, work).is_err() {
                     break;
                 }
             }
