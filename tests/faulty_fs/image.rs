@@ -3,129 +3,15 @@
 //! It is strict where real ones are lenient. Bytes are durable by an fsync of their file alone, names by an fsync of their
 //! directory alone, and what was never synced is gone: a file whose name was synced and whose bytes were not is empty.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::Arc;
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::wire::ROOT;
 
-pub const PAGE: u64 = 4096;
-type Page = Arc<[u8; PAGE as usize]>;
+pub use super::file::{File, PAGE};
+
 /// An errno in place of an answer.
 pub type Answer<T> = Result<T, i32>;
-
-#[derive(Clone, Default)]
-pub struct Content {
-    pub size: u64,
-    pages: BTreeMap<u64, Page>,
-}
-
-impl Content {
-    /// Up to `size` bytes from `offset` on, none behind the end.
-    pub fn read(&self, offset: u64, size: usize) -> Vec<u8> {
-        let end = (offset + size as u64).min(self.size);
-        let mut bytes = Vec::with_capacity(size);
-        let mut at = offset;
-        while at < end {
-            let inside = (at % PAGE) as usize;
-            let length = (PAGE - at % PAGE).min(end - at) as usize;
-            match self.pages.get(&(at / PAGE)) {
-                Some(page) => bytes.extend_from_slice(&page[inside..inside + length]),
-                None => bytes.resize(bytes.len() + length, 0),
-            }
-            at += length as u64;
-        }
-        bytes
-    }
-}
-
-#[derive(Clone, Default)]
-pub struct File {
-    pub now: Content,
-    synced: Content,
-    /// Pages that differ from the synced ones, or may.
-    dirty: BTreeSet<u64>,
-    /// What pages held before they were last written.
-    before: BTreeMap<u64, Page>,
-    /// Pages that are reserved.
-    reserved: u64,
-}
-
-impl File {
-    pub fn write(&mut self, offset: u64, data: &[u8]) {
-        let mut at = offset;
-        let mut data = data;
-        while !data.is_empty() {
-            let (number, inside) = (at / PAGE, (at % PAGE) as usize);
-            let length = data.len().min(PAGE as usize - inside);
-            let old = self.now.pages.get(&number);
-            let mut page = old.map_or([0; PAGE as usize], |page| **page);
-            page[inside..inside + length].copy_from_slice(&data[..length]);
-            if let Some(old) = self.now.pages.insert(number, Arc::new(page)) {
-                self.before.insert(number, old);
-            }
-            self.dirty.insert(number);
-            data = &data[length..];
-            at += length as u64;
-        }
-        self.now.size = self.now.size.max(at);
-    }
-
-    pub fn resize(&mut self, size: u64) {
-        if size < self.now.size {
-            let kept = size.div_ceil(PAGE);
-            self.dirty.extend(self.now.pages.split_off(&kept).into_keys());
-            if let Some(page) = self.now.pages.get_mut(&(size / PAGE)) {
-                Arc::make_mut(page)[(size % PAGE) as usize..].fill(0);
-                self.dirty.insert(size / PAGE);
-            }
-            self.reserved = self.reserved.min(kept);
-        }
-        self.now.size = size;
-    }
-
-    pub fn reserve(&mut self, end: u64) {
-        self.reserved = self.reserved.max(end.div_ceil(PAGE));
-        self.now.size = self.now.size.max(end);
-    }
-
-    /// As before the last write of each page; zeros where there was nothing before.
-    pub fn stale(&self) -> Content {
-        let mut content = self.now.clone();
-        content.pages.retain(|number, _| self.before.contains_key(number));
-        content.pages.extend(self.before.iter().map(|(number, page)| (*number, Arc::clone(page))));
-        content
-    }
-
-    fn sync(&mut self) {
-        for number in std::mem::take(&mut self.dirty) {
-            self.sync_page(number);
-        }
-        self.synced.size = self.now.size;
-    }
-
-    fn sync_page(&mut self, number: u64) {
-        match self.now.pages.get(&number) {
-            Some(page) => self.synced.pages.insert(number, Arc::clone(page)),
-            None => self.synced.pages.remove(&number),
-        };
-    }
-
-    /// A writeback that failed: the pages count as clean and never reach the device. `drop`: the cache loses them too.
-    fn fail_to_sync(&mut self, drop: bool) {
-        let dirty = std::mem::take(&mut self.dirty);
-        for number in dirty.into_iter().filter(|_| drop) {
-            match self.synced.pages.get(&number) {
-                Some(page) => self.now.pages.insert(number, Arc::clone(page)),
-                None => self.now.pages.remove(&number),
-            };
-        }
-    }
-
-    fn charged_pages(&self) -> u64 {
-        self.reserved.max(self.now.pages.len() as u64)
-    }
-}
 
 type Names = BTreeMap<String, u64>;
 
@@ -161,7 +47,7 @@ pub struct Node {
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Sync {
     Done,
-    /// See [`File::fail_to_sync`].
+    /// The pages count as clean and never reach the device; with `drop`, the cache loses them too.
     Failed {
         drop: bool,
     },
@@ -381,11 +267,7 @@ impl Image {
         while let Some((was, id, parent, name)) = left.pop() {
             let Some(mut node) = old.get(&was).cloned() else { continue };
             match &mut node.body {
-                Body::File(file) => {
-                    file.now = file.synced.clone();
-                    file.dirty.clear();
-                    file.before.clear();
-                }
+                Body::File(file) => file.lose_power(),
                 Body::Directory(directory) => {
                     let mut names = Names::new();
                     for (name, was) in std::mem::take(&mut directory.synced) {
@@ -408,16 +290,7 @@ impl Image {
         let mut random = super::rule::Chance::new(seed);
         for node in self.nodes.values_mut() {
             match &mut node.body {
-                Body::File(file) => {
-                    for number in std::mem::take(&mut file.dirty) {
-                        if random.permille() < 500 {
-                            file.sync_page(number);
-                        }
-                    }
-                    if random.permille() < 500 {
-                        file.synced.size = file.now.size;
-                    }
-                }
+                Body::File(file) => file.sync_some(|| random.permille() < 500),
                 Body::Directory(directory) => {
                     for (name, id) in &directory.now {
                         if directory.synced.get(name) != Some(id) && random.permille() < 500 {

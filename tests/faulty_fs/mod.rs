@@ -13,6 +13,7 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+mod file;
 mod image;
 mod mount;
 mod operations;
@@ -52,21 +53,18 @@ pub struct Options {
     pub cache_ms: u64,
     /// What locks of any kind are refused with; 0: the kernel keeps them, as on a local file system.
     pub lock_errno: i32,
-    /// Whether the kernel submits O_DIRECT requests of io_uring and does not wait for them in a thread. It then makes EIO
-    /// of each write that is answered short.
-    pub async_direct: bool,
 }
 
 impl Default for Options {
     fn default() -> Options {
-        Options { capacity_bytes: 1 << 30, cache_ms: 0, lock_errno: 0, async_direct: true }
+        Options { capacity_bytes: 1 << 30, cache_ms: 0, lock_errno: 0 }
     }
 }
 
 impl Options {
     fn to_words(self) -> String {
-        let Options { capacity_bytes, cache_ms, lock_errno, async_direct } = self;
-        format!("{capacity_bytes} {cache_ms} {lock_errno} {}", u8::from(async_direct))
+        let Options { capacity_bytes, cache_ms, lock_errno } = self;
+        format!("{capacity_bytes} {cache_ms} {lock_errno}")
     }
 }
 
@@ -74,12 +72,7 @@ impl Options {
 pub fn serve_if_asked() -> bool {
     let Ok(words) = std::env::var(SERVER) else { return false };
     let words: Vec<u64> = words.split(' ').map(|word| word.parse().unwrap()).collect();
-    let options = Options {
-        capacity_bytes: words[2],
-        cache_ms: words[3],
-        lock_errno: words[4] as i32,
-        async_direct: words[5] == 1,
-    };
+    let options = Options { capacity_bytes: words[2], cache_ms: words[3], lock_errno: words[4] as i32 };
     serve::serve(words[0] as i32, words[1] as i32, options);
     true
 }
@@ -173,6 +166,11 @@ impl FaultyFs {
     /// Waits until so many requests hang.
     pub fn wait_for_hanging(&self, count: usize) {
         self.ask(&format!("hanging {count}"));
+    }
+
+    /// Requests that hang.
+    pub fn hanging(&self) -> usize {
+        self.ask("hanging-now").parse().unwrap()
     }
 
     /// Answers what hangs, in the order of its coming, as it should be; tells how many there were.

@@ -23,6 +23,8 @@ struct Held {
 struct Server {
     device: File,
     control: File,
+    /// Where requests are read into.
+    buffer: Vec<u8>,
     options: Options,
     service: Service,
     rules: Rules,
@@ -42,6 +44,7 @@ pub fn serve(device: i32, control: i32, options: Options) {
     let mut server = Server {
         device,
         control,
+        buffer: vec![0; wire::REQUEST_BYTES_MAX],
         options,
         service,
         rules: Rules::default(),
@@ -68,10 +71,9 @@ impl Server {
     }
 
     fn take_request(&mut self) -> bool {
-        let mut buffer = vec![0; wire::REQUEST_BYTES_MAX];
-        match self.device.read(&mut buffer) {
+        match self.device.read(&mut self.buffer) {
             Ok(length) if length >= wire::IN_HEADER_BYTES => {
-                self.meet(Request::parse(&buffer[..length]));
+                self.meet(Request::parse(&self.buffer[..length]));
                 true
             }
             Ok(_) => false,
@@ -157,8 +159,7 @@ impl Server {
         let mut fields = request.fields();
         let (_major, minor, read_ahead) = (fields.u32(), fields.u32(), fields.u32());
         let locks = if self.options.lock_errno == 0 { 0 } else { wire::INIT_LOCKS };
-        let direct = if self.options.async_direct { wire::INIT_ASYNC_DIRECT } else { 0 };
-        let flags = fields.u32() & (wire::INIT_FLAGS | locks | direct);
+        let flags = fields.u32() & (wire::INIT_FLAGS | locks);
         let out = Out::default().u32(wire::MAJOR).u32(minor.min(wire::MINOR)).u32(read_ahead).u32(flags);
         // Requests in the background: more than any test has under way, so that those that hang stop no others.
         let out = out.u16(1024).u16(1024).u32(wire::TRANSFER_BYTES_MAX as u32).u32(1);
@@ -204,6 +205,7 @@ impl Server {
                 self.answer_held(|held| held.until.is_none());
                 hanging.to_string()
             }
+            "hanging-now" => self.held.iter().filter(|held| held.until.is_none()).count().to_string(),
             "hanging" => {
                 self.awaited = Some(rest.parse().unwrap());
                 self.tell_awaited();

@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crate::crash_common::helper::{Helper, Peer, Role};
 use crate::faulty_fs::{Fault, FaultyFs, Op, Options, Rule};
@@ -261,7 +262,9 @@ fn nothing_is_left_of_who_is_killed() {
     if server > 0 {
         // Its parent is gone, so it is init's to bury; a zombie has no command line.
         let is_running = || fs::read(format!("/proc/{server}/cmdline")).is_ok_and(|line| !line.is_empty());
+        let until = Instant::now() + Duration::from_secs(20);
         while is_running() {
+            assert!(Instant::now() < until, "the server outlives who used it");
             std::thread::yield_now();
         }
     }
