@@ -36,18 +36,24 @@ struct History {
     puts: Vec<Put>,
     open: Vec<(Reservation, usize)>,
     dirty: Vec<DirtySlot>,
+    /// Slots whose tombstone is written and not yet reported.
+    tombstoned: Vec<DirtySlot>,
     /// When the sync under way began, and what was dirty then.
     sync: Option<(u64, Vec<Slot>)>,
 }
 
 impl History {
     fn erase(&mut self, dirty: DirtySlot) {
+        self.write_tombstone(&dirty);
+        self.dirty.extend(self.catalog.slot_cleaned(dirty));
+    }
+
+    fn write_tombstone(&mut self, dirty: &DirtySlot) {
         let slot = &mut self.slots[dirty.slot() as usize];
         if let Some(put) = slot.cached {
             self.puts[put].erased |= self.puts[put].published.is_some();
         }
         slot.write(None);
-        self.dirty.extend(self.catalog.slot_cleaned(dirty));
     }
 
     /// What a flush does before it syncs.
@@ -141,6 +147,7 @@ fn a_flush_that_answers_ok_covers_whatever_failed_before() {
             puts: Vec::new(),
             open: Vec::new(),
             dirty: Vec::new(),
+            tombstoned: Vec::new(),
             sync: None,
         };
         for now in 1..200 {
@@ -182,7 +189,13 @@ fn a_flush_that_answers_ok_covers_whatever_failed_before() {
                 7 if !history.dirty.is_empty() => {
                     let at = pick(&mut random, history.dirty.len());
                     let dirty = history.dirty.swap_remove(at);
-                    history.erase(dirty);
+                    history.write_tombstone(&dirty);
+                    history.tombstoned.push(dirty);
+                }
+                7 | 11 if !history.tombstoned.is_empty() => {
+                    let at = pick(&mut random, history.tombstoned.len());
+                    let dirty = history.tombstoned.swap_remove(at);
+                    history.dirty.extend(history.catalog.slot_cleaned(dirty));
                 }
                 8 => {
                     let at = pick(&mut random, slots as usize);
@@ -209,6 +222,9 @@ fn a_flush_that_answers_ok_covers_whatever_failed_before() {
             let published = history.catalog.publish(reservation, &[history.puts[put].key], 1);
             history.puts[put].published = (!published.superseded).then_some(200);
             history.dirty.extend(published.clean);
+        }
+        for dirty in std::mem::take(&mut history.tombstoned) {
+            history.dirty.extend(history.catalog.slot_cleaned(dirty));
         }
         while let Some(dirty) = history.dirty.pop() {
             history.erase(dirty);
