@@ -99,18 +99,20 @@ static int finish(loop_t *loop, const nixl_store_completion_t *completion, int i
 {
     lane_t *const lane = &loop->lanes[completion->user_data];
     nixl_store_result_t results[BATCH_CHUNKS];
-    unsigned chunk;
+    size_t chunk, count;
 
     if (completion->ticket != lane->ticket) {
         fprintf(stderr, "async_batch: a completion for a ticket that is not under way\n");
         return 1;
     }
-    if (failed(is_put ? "put" : "get", nixl_store_ticket_wait(loop->store, lane->ticket, 0, results, BATCH_CHUNKS)))
+    if (failed(is_put ? "put" : "get",
+               nixl_store_ticket_wait(loop->store, lane->ticket, 0, results, BATCH_CHUNKS, &count)))
         return 1;
     loop->finished++;
-    for (chunk = 0; chunk < BATCH_CHUNKS && !is_put; chunk++) {
+    for (chunk = 0; chunk < count && !is_put; chunk++) {
         if (results[chunk].bytes != CHUNK_BYTES ||
-            pattern_first_wrong(lane->payload[chunk], CHUNK_BYTES, chunk_id(lane->batch, chunk)) != CHUNK_BYTES)
+            pattern_first_wrong(lane->payload[chunk], CHUNK_BYTES, chunk_id(lane->batch, (unsigned)chunk)) !=
+                CHUNK_BYTES)
             loop->wrong_chunks++;
     }
     return 0;

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles every C block of the documents against the header, and looks for every file that they link to. What is
-# shown to a reader has to be true as it stands there.
+# Compiles every C block of the documents against the header, as C and as C++, and looks for every file that they link
+# to. What is shown to a reader has to be true as it stands there, whichever of the two languages the engine is in.
 #
 # A block with a main() is a program of its own. Any other is a piece of one: the header and the standard headers that
 # the README names are put in front of it.
@@ -8,13 +8,23 @@ set -eu
 cd "$(dirname "$0")/.."
 
 documents="README.md ARCHITECTURE.md CHANGELOG.md docs/*.md"
-flags="-std=c99 -Wall -Wextra -Wpedantic -Werror -fsyntax-only -Iinclude"
+c_dialects="c99 c2x"
+cpp_dialects="c++11 c++17 c++20 c++2b"
+# Code is made, and thrown away: gcc looks for ignored statuses only then.
+flags="-Wall -Wextra -Wpedantic -Werror -Iinclude -c -o /dev/null"
 
-compiler=
-for candidate in ${CC:-} cc gcc clang; do
-    command -v "$candidate" >/dev/null && compiler=$candidate && break
-done
-[ -n "$compiler" ] || { echo "no C compiler found" >&2; exit 2; }
+# first_of <commands>: the first that is there
+first_of() {
+    for candidate in "$@"; do
+        command -v "$candidate" >/dev/null && echo "$candidate" && return
+    done
+    echo "none of these compilers was found: $*" >&2
+    return 2
+}
+# shellcheck disable=SC2086 -- CC and CXX may be unset, or hold arguments
+c_compiler=$(first_of ${CC:-} cc gcc clang)
+# shellcheck disable=SC2086
+cpp_compiler=$(first_of ${CXX:-} c++ g++ clang++)
 
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
@@ -43,7 +53,13 @@ done
 for block in "$work"/*.c; do
     [ -e "$block" ] || continue
     # shellcheck disable=SC2086 -- the flags are meant to be split
-    "$compiler" $flags "$block" || failed=1
+    for dialect in $c_dialects; do
+        "$c_compiler" -x c -std="$dialect" $flags "$block" || failed=1
+    done
+    # shellcheck disable=SC2086
+    for dialect in $cpp_dialects; do
+        "$cpp_compiler" -x c++ -std="$dialect" $flags "$block" || failed=1
+    done
     compiled=$((compiled + 1))
 done
 # A pattern that matches nothing would find nothing wrong.
@@ -62,4 +78,4 @@ for document in $documents; do
 done
 
 [ "$failed" = 0 ] || exit 1
-echo "$compiled C blocks compile, $links links lead somewhere"
+echo "$compiled blocks compile as C and as C++, $links links lead somewhere"

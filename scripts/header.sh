@@ -13,9 +13,12 @@ if ! found=$(cbindgen --version 2>/dev/null) || [ "$found" != "cbindgen $wanted"
     exit 2
 fi
 
-fresh=$(mktemp)
-trap 'rm -f "$fresh"' EXIT
-cbindgen --quiet --config cbindgen.toml --output "$fresh"
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+fresh=$work/nixl_store.h
+cbindgen --quiet --config cbindgen.toml --output "$work/generated.h"
+# Bytes count, whichever awk and locale this is.
+LC_ALL=C awk -f scripts/header.awk "$work/generated.h" >"$fresh"
 
 if [ "${1:-}" = --check ]; then
     if ! diff -u "$header" "$fresh"; then

@@ -49,7 +49,7 @@ pub enum Status {
     Format = -16,
     /// The operating system denied access.
     Permission = -17,
-    /// Memory could not be had.
+    /// Memory, or a thread, could not be had.
     OutOfMemory = -18,
     /// A panic was caught inside the library; the store refuses further work.
     Poisoned = -19,
@@ -57,6 +57,8 @@ pub enum Status {
     Forked = -20,
     /// A bug in the library.
     Internal = -21,
+    /// An entry of an array of answers that was not filled.
+    NoResult = -22,
 }
 
 impl Status {
@@ -66,7 +68,7 @@ impl Status {
     }
 
     /// Every status.
-    pub const ALL: [Status; 25] = [
+    pub const ALL: [Status; 26] = [
         Status::Ok,
         Status::NotFound,
         Status::InProgress,
@@ -92,6 +94,7 @@ impl Status {
         Status::Poisoned,
         Status::Forked,
         Status::Internal,
+        Status::NoResult,
     ];
 
     /// The status with this number.
@@ -138,6 +141,12 @@ impl Error {
         Error { status: Status::from_os_error(os_error), os_error, message: format!("{context}: {source}") }
     }
 
+    /// A thread that could not be started; `context` says what for. The system answers EAGAIN alike for want of memory,
+    /// of address space, and of a place among the user's threads.
+    pub fn no_thread(context: impl fmt::Display, source: &io::Error) -> Error {
+        Error::os(context, source).with_status(Status::OutOfMemory)
+    }
+
     /// The same error under another status.
     pub fn with_status(mut self, status: Status) -> Error {
         self.status = status;
@@ -167,3 +176,9 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// The text of a caught panic.
+pub fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
+}

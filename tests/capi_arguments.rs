@@ -29,6 +29,7 @@ fn options() -> nixl_store_open_options_t {
         cache_namespace: ptr::null(),
         log_function: None,
         log_context: ptr::null_mut(),
+        config_text: ptr::null(),
     }
 }
 
@@ -70,7 +71,7 @@ fn calls() -> Vec<Call> {
             item: nixl_store_item_t = ITEM, ticket: u64 = 0),
         call!(nixl_store_batch_get, &raw const item, 1, ptr::null(), &raw mut ticket;
             item: nixl_store_item_t = ITEM, ticket: u64 = 0),
-        call!(nixl_store_ticket_wait, 1, 0, ptr::null_mut(), 0;),
+        call!(nixl_store_ticket_wait, 1, 0, ptr::null_mut(), 0, ptr::null_mut();),
         call!(nixl_store_ticket_poll, 1;),
         call!(nixl_store_ticket_cancel, 1;),
         call!(nixl_store_queue_create, &raw mut queue; queue: *mut nixl_store_queue_t = ptr::null_mut()),
@@ -85,7 +86,7 @@ fn calls() -> Vec<Call> {
         call!(nixl_store_key_contains, b"k".as_ptr().cast(), 1;),
         call!(nixl_store_key_length, b"k".as_ptr().cast(), 1, &raw mut length; length: u64 = 0),
         call!(nixl_store_prefix_match, &raw const chain, 1, &raw mut matched;
-            chain: nixl_store_key_t = nixl_store_key_t { key: b"k".as_ptr().cast(), key_length: 1 },
+            chain: nixl_store_key_t = KEY,
             matched: usize = 0),
         call!(nixl_store_key_remove, b"k".as_ptr().cast(), 1;),
         call!(nixl_store_key_pin, b"k".as_ptr().cast(), 1;),
@@ -106,10 +107,12 @@ const ITEM: nixl_store_item_t = nixl_store_item_t {
     segment_count: 1,
     object_offset: 0,
     flags: 0,
-    reserved: 0,
+    reserved: [0; 5],
 };
+const KEY: nixl_store_key_t =
+    nixl_store_key_t { key: ptr::without_provenance(1), key_length: 1, reserved: [0; 4] };
 const COMPLETION: nixl_store_completion_t =
-    nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: 0 };
+    nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: [0; 3] };
 
 /// Numbers that a confused engine may take for a store: NULL, small ones, real addresses, numbers of
 /// the very form that handles have.

@@ -265,12 +265,28 @@ fn late_and_cancelled_items_end_with_their_status() {
         let cancelled = cancelled.unwrap_or_else(|refused| panic!("{}", refused.failure));
         store.cancel(cancelled.number).unwrap();
         // The deadline of the first passes while the disk still stands, whatever this thread was doing.
-        let mut results = vec![NO_RESULT; 1000];
-        // SAFETY: room for a result of each item.
+        let mut results = vec![STALE; 1000];
+        let mut count = usize::MAX;
+        let (place, capacity) = (results.as_mut_ptr(), results.len());
+        // SAFETY: room for a result of each item, and for their number.
         let waited = unsafe {
-            nixl_store_ticket_wait(store.handle(), late.number, 40, results.as_mut_ptr(), results.len())
+            nixl_store_ticket_wait(store.handle(), late.number, 40, place, capacity, &raw mut count)
         };
-        assert_eq!(waited, NIXL_STORE_IN_PROGRESS);
+        if waited == NIXL_STORE_IN_PROGRESS {
+            // Some were started. What is not known yet must not look like the success that was in this memory before.
+            assert_eq!(count, 0);
+            assert!(results.iter().all(|result| result.status == NIXL_STORE_ERROR_NO_RESULT));
+        } else {
+            // A file is made for each before it is started, and none could be.
+            assert_eq!((waited, count), (NIXL_STORE_ERROR_TIMED_OUT, 1000));
+            assert!(results.iter().all(|result| result.status == NIXL_STORE_ERROR_TIMED_OUT));
+            frozen.thaw();
+            let stats = store.stats().unwrap();
+            assert_eq!(stats.timed_out, 1000);
+            assert_eq!(cancelled.wait().0, NIXL_STORE_ERROR_CANCELLED);
+            store.close().unwrap();
+            continue;
+        }
         frozen.thaw();
 
         let (_, results) = late.wait();
@@ -299,8 +315,61 @@ fn late_and_cancelled_items_end_with_their_status() {
     }
 }
 
-const NO_RESULT: nixl_store_result_t =
-    nixl_store_result_t { status: 77, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+/// The disk stands still, and a lane with everything that it has under way. What was not started ends all the same, by
+/// its deadline or when it is cancelled, while nothing that was started does.
+#[test]
+fn what_was_not_started_ends_in_time_while_the_disk_stands_still() {
+    const BATCHES: u64 = 400;
+    /// 0: no deadline but the store's.
+    const NO_DEADLINE_MS: u64 = 0;
+    /// Far longer than it takes; without a thread that looks at the time it would take until the thaw.
+    const PATIENCE: Duration = Duration::from_secs(10);
+    let Some(disk) = Disk::ext4("in_time", 64 << 20, "") else { return };
+    let scratch = Scratch::new("in_time_config");
+    for settings in frozen_stores(&disk) {
+        let settings = settings.with("nixl_store_queue_items", 4096).with("nixl_store_io_threads", 1);
+        let store = Store::open(&settings.write(&scratch.join("lmcache.yaml"))).unwrap();
+        put(&store, "stored", 1, 1000);
+        let frozen = disk.freeze();
+        let submit = |key, timeout_ms| {
+            let submitted = store.submit(
+                Direction::Put,
+                put_items(key..key + 1, 1000),
+                Submit { timeout_ms, ..Submit::default() },
+            );
+            submitted.unwrap_or_else(|refused| panic!("{}", refused.failure))
+        };
+        let late: Vec<_> = (0..BATCHES).map(|key| submit(key, 50)).collect();
+        let cancelled: Vec<_> = (BATCHES..2 * BATCHES).map(|key| submit(key, NO_DEADLINE_MS)).collect();
+        for ticket in &cancelled {
+            store.cancel(ticket.number).unwrap();
+        }
+        // The lane may have started as many as fit its queue, and those of the first batches.
+        let started = late.iter().filter(|ticket| !ticket.ended_within(PATIENCE)).count() as u64;
+        let deaf =
+            cancelled.iter().filter(|ticket| store.poll(ticket.number) == NIXL_STORE_IN_PROGRESS).count();
+        frozen.thaw();
+        assert!(started < BATCHES / 2, "{started} of {BATCHES} did not end by their deadline");
+        assert_eq!(deaf, 0, "cancelled items wait for the disk");
+        for ticket in late.into_iter().chain(cancelled) {
+            let (status, results) = ticket.wait();
+            let found = store.contains(&results[0].0.key).unwrap();
+            let is_whole = status == NIXL_STORE_OK && found;
+            let is_absent =
+                matches!(status, NIXL_STORE_ERROR_TIMED_OUT | NIXL_STORE_ERROR_CANCELLED) && !found;
+            assert!(is_whole || is_absent, "{status}, found: {found}");
+        }
+        assert_eq!(version(&store, "stored"), Some(1));
+        let stats = store.stats().unwrap();
+        assert_eq!(stats.items_in_flight, 0);
+        assert!(stats.timed_out > BATCHES / 2 && stats.cancelled == BATCHES, "{stats:?}");
+        store.close().unwrap();
+    }
+}
+
+/// The result of an earlier batch.
+const STALE: nixl_store_result_t =
+    nixl_store_result_t { status: NIXL_STORE_OK, os_error: 0, bytes: 7, object_length: 7, reserved: [0; 3] };
 
 /// Writes are stuck, small ones and large ones. Reads do not wait behind them.
 #[test]

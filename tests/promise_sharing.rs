@@ -385,7 +385,9 @@ fn every_call(store: &Store, ticket: u64, memory: &mut [u8]) -> Vec<(&'static st
     let address = memory.as_mut_ptr();
     let wait = || {
         // SAFETY: no results are wanted.
-        unsafe { nixl_store_ticket_wait(store.handle(), ticket, 0, std::ptr::null_mut(), 0) }
+        unsafe {
+            nixl_store_ticket_wait(store.handle(), ticket, 0, std::ptr::null_mut(), 0, std::ptr::null_mut())
+        }
     };
     let mut calls = vec![
         ("put", of(store.put("key", b"bytes of a child"))),

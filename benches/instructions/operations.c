@@ -128,10 +128,11 @@ static void get_miss(bench_t *bench, uint64_t number)
 /* Waits for a batch; each item must end with wanted. */
 static void wait_for(bench_t *bench, nixl_store_ticket_t ticket, size_t count, nixl_store_status_t wanted)
 {
-    nixl_store_status_t status =
-        nixl_store_ticket_wait(bench->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, bench->results, count);
+    size_t result_count;
+    nixl_store_status_t status = nixl_store_ticket_wait(bench->store, ticket, NIXL_STORE_TIMEOUT_INFINITE,
+                                                        bench->results, count, &result_count);
     expect(status, wanted, "ticket_wait");
-    for (size_t item = 0; item < count; item++)
+    for (size_t item = 0; item < result_count; item++)
         expect(bench->results[item].status, wanted, "item");
 }
 

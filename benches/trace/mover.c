@@ -105,8 +105,8 @@ static int run_batch(mover_t *mover, submit_function_t *submit, size_t first, si
 {
     nixl_store_ticket_t ticket = 0;
     nixl_store_status_t status;
+    size_t index, result_count;
     double start;
-    size_t index;
 
     for (index = 0; index < count; index++) {
         mover->segments[index] = (nixl_store_segment_t){
@@ -121,7 +121,8 @@ static int run_batch(mover_t *mover, submit_function_t *submit, size_t first, si
     status = submit(mover->store, mover->items, count, NULL, &ticket);
     if (status != NIXL_STORE_OK)
         return store_failed("submit", status);
-    status = nixl_store_ticket_wait(mover->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, mover->results, count);
+    status = nixl_store_ticket_wait(mover->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, mover->results, count,
+                                    &result_count);
     samples_add(&traffic->batches, samples_now() - start);
     return status == NIXL_STORE_OK || status == NIXL_STORE_NOT_FOUND ? 0 : store_failed("transfer", status);
 }

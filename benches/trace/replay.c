@@ -71,7 +71,8 @@ static int replay(const blocks_t *trace, const replay_options_t *options, nixl_s
         if (result == 0)
             result = report(&mover, trace, samples_now() - start);
         /* Before its memory is freed the store has to let go of it. */
-        nixl_store_memory_unregister(store, mover.buffer);
+        if (nixl_store_memory_unregister(store, mover.buffer) < 0)
+            fprintf(stderr, "replay: unregister: %s\n", nixl_store_error_message());
     }
     mover_free(&mover);
     return result;

@@ -97,6 +97,7 @@ static int transfer(store_t *self, const batch_t *batch, submit_fn_t *submit, co
     nixl_store_result_t *const results = self->scratch[batch->thread].results;
     nixl_store_ticket_t ticket;
     nixl_store_status_t status;
+    size_t result_count;
 
     for (size_t i = 0; i < batch->count; i++) {
         segments[i].address = batch->memory + i * self->shape.object_stride;
@@ -110,10 +111,11 @@ static int transfer(store_t *self, const batch_t *batch, submit_fn_t *submit, co
     status = submit(self->store, items, batch->count, NULL, &ticket);
     if (status != NIXL_STORE_OK)
         return failed(what, status);
-    status = nixl_store_ticket_wait(self->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, results, batch->count);
+    status = nixl_store_ticket_wait(self->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, results, batch->count,
+                                    &result_count);
     if (status != NIXL_STORE_OK)
         return failed(what, status);
-    for (size_t i = 0; i < batch->count; i++)
+    for (size_t i = 0; i < result_count; i++)
         if (results[i].bytes != self->shape.object_bytes)
             return fail("%s: item %zu moved %llu bytes", what, i, (unsigned long long)results[i].bytes);
     return 0;

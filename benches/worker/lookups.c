@@ -117,9 +117,9 @@ int lookups_prefix(session_t *session, const command_t *command)
     }
     start = span_start();
     for (uint64_t i = 0; i < count; i += chain) {
-        size_t matched = 0;
-        nixl_store_prefix_match(store, links + i, chain, &matched);
-        matched_total += matched;
+        size_t matched;
+        if (nixl_store_prefix_match(store, links + i, chain, &matched) == NIXL_STORE_OK)
+            matched_total += matched;
     }
     span_add(&total, start);
     free(links);

@@ -52,7 +52,7 @@ BlockStore::BlockStore(const char *config_path, std::size_t block_bytes, std::si
         const std::string sizes = "a block of this model has " + std::to_string(stride_) + " bytes, a slot " +
                                   std::to_string(capabilities.object_bytes_max) +
                                   ": set nixl_store_chunk_bytes in the configuration";
-        nixl_store_close(store_);
+        succeeded("close", nixl_store_close(store_));
         throw std::runtime_error(sizes);
     }
     // Worth having, not needed: an ordinary user may lock little memory.
@@ -93,8 +93,12 @@ nixl_store_item_t BlockStore::item(const std::vector<Digest> &keys, std::size_t 
 std::size_t BlockStore::match(const std::vector<Digest> &keys) const
 {
     std::vector<nixl_store_key_t> chain;
-    for (const Digest &key : keys)
-        chain.push_back({key.data(), key.size()});
+    for (const Digest &key : keys) {
+        nixl_store_key_t link{};
+        link.key = key.data();
+        link.key_length = key.size();
+        chain.push_back(link);
+    }
     std::size_t matched = 0;
     return succeeded("prefix match", nixl_store_prefix_match(store_, chain.data(), chain.size(), &matched)) ? matched
                                                                                                             : 0;
@@ -126,10 +130,11 @@ std::size_t BlockStore::restore(const std::vector<Digest> &keys, std::size_t cou
     for (const Read &read : reads) {
         // All tickets are waited for, whatever was found: until then the store may write to the memory.
         nixl_store_result_t results[blocks_per_ticket];
-        const nixl_store_status_t status =
-            nixl_store_ticket_wait(store_, read.ticket, NIXL_STORE_TIMEOUT_INFINITE, results, read.count);
+        std::size_t result_count = 0;
+        const nixl_store_status_t status = nixl_store_ticket_wait(store_, read.ticket, NIXL_STORE_TIMEOUT_INFINITE,
+                                                                  results, read.count, &result_count);
         ended = ended || !succeeded("get", status);
-        for (std::size_t at = 0; at < read.count && !ended; ++at) {
+        for (std::size_t at = 0; at < result_count && !ended; ++at) {
             ended = results[at].status != NIXL_STORE_OK ||
                     !consume(read.first + at, memory(read.first + at));
             restored += ended ? 0 : 1;
@@ -158,8 +163,10 @@ BlockStore::Stored BlockStore::finish()
     if (writing_ == 0)
         return stored;
     std::vector<nixl_store_result_t> results(blocks_writing_);
+    std::size_t result_count = 0;
     succeeded("put", nixl_store_ticket_wait(store_, writing_, NIXL_STORE_TIMEOUT_INFINITE, results.data(),
-                                            results.size()));
+                                            results.size(), &result_count));
+    results.resize(result_count);
     writing_ = 0;
     for (const nixl_store_result_t &result : results) {
         stored.failed += result.status == NIXL_STORE_OK ? 0 : 1;

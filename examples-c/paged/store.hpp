@@ -38,7 +38,11 @@ public:
     }
 
     // Waits for everything in flight: no byte of the engine's memory is touched after it.
-    ~Store() { nixl_store_close(store_); }
+    ~Store()
+    {
+        if (nixl_store_close(store_) < 0)
+            std::fprintf(stderr, "paged_kv_cache: close: %s\n", nixl_store_error_message());
+    }
 
     Store(const Store &) = delete;
     Store &operator=(const Store &) = delete;
@@ -55,7 +59,7 @@ public:
     {
         std::vector<nixl_store_key_t> chain;
         for (std::size_t index = first; index < keys.size(); ++index)
-            chain.push_back({keys[index].data(), keys[index].size()});
+            chain.push_back(link(keys[index]));
         std::size_t matched = 0;
         if (!chain.empty())
             check("prefix match", nixl_store_prefix_match(store_, chain.data(), chain.size(), &matched));
@@ -91,7 +95,10 @@ public:
     std::vector<nixl_store_result_t> wait(nixl_store_ticket_t ticket, std::size_t item_count)
     {
         std::vector<nixl_store_result_t> results(item_count);
-        check("wait", nixl_store_ticket_wait(store_, ticket, NIXL_STORE_TIMEOUT_INFINITE, results.data(), item_count));
+        std::size_t count = 0;
+        check("wait", nixl_store_ticket_wait(store_, ticket, NIXL_STORE_TIMEOUT_INFINITE, results.data(), item_count,
+                                             &count));
+        results.resize(count);
         return results;
     }
 
@@ -118,6 +125,14 @@ public:
     }
 
 private:
+    static nixl_store_key_t link(const std::string &text)
+    {
+        nixl_store_key_t key{};
+        key.key = text.data();
+        key.key_length = text.size();
+        return key;
+    }
+
     static nixl_store_item_t item_of(const Transfer &transfer)
     {
         nixl_store_item_t item{};

@@ -93,16 +93,17 @@ static int run_batch(mover_t *mover, submit_function_t *submit, const char *what
     const double start = samples_now();
     nixl_store_ticket_t ticket = 0;
     nixl_store_status_t status = submit(mover->store, mover->items, count, NULL, &ticket);
-    size_t index;
+    size_t index, result_count;
 
     if (status != NIXL_STORE_OK)
         return mover_store_failed(what, status);
-    status = nixl_store_ticket_wait(mover->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, mover->results, count);
+    status = nixl_store_ticket_wait(mover->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, mover->results, count,
+                                    &result_count);
     samples_add(&traffic->batches, samples_now() - start);
     if (status == NIXL_STORE_OK || status == NIXL_STORE_NOT_FOUND)
         return 0;
     mover_store_failed(what, status);
-    for (index = 0; index < count; index++) {
+    for (index = 0; index < result_count; index++) {
         if (mover->results[index].status < 0) {
             fprintf(stderr, "trace_replay: %s of %s: %s, OS error %d\n", what, mover->keys[index],
                     nixl_store_status_name(mover->results[index].status), (int)mover->results[index].os_error);

@@ -44,13 +44,14 @@ nixl_store_status_t nixl_store_batch_get(nixl_store_t *store, const nixl_store_i
 }
 
 nixl_store_status_t nixl_store_ticket_wait(nixl_store_t *store, nixl_store_ticket_t ticket, uint64_t timeout_ms,
-                                           nixl_store_result_t *results_out, size_t result_capacity)
+                                           nixl_store_result_t *results_out, size_t result_capacity,
+                                           size_t *result_count_out)
 {
-    nixl_store_status_t (*next)(nixl_store_t *, nixl_store_ticket_t, uint64_t, nixl_store_result_t *, size_t);
+    nixl_store_status_t (*next)(nixl_store_t *, nixl_store_ticket_t, uint64_t, nixl_store_result_t *, size_t, size_t *);
     nixl_store_status_t status;
 
     find_next("nixl_store_ticket_wait", &next, sizeof next);
-    status = next(store, ticket, timeout_ms, results_out, result_capacity);
+    status = next(store, ticket, timeout_ms, results_out, result_capacity, result_count_out);
     pthread_mutex_lock(&lock);
     if (status != NIXL_STORE_IN_PROGRESS && ticket == spoiled_ticket && spoiled_byte != NULL) {
         *spoiled_byte ^= 1;

@@ -3,10 +3,14 @@ set(prefix examples.${NIXL_STORE_LINKAGE})
 set(data_dir "${CMAKE_CURRENT_SOURCE_DIR}/data")
 set(trace "${data_dir}/conversation_trace_500.jsonl")
 
-# The configuration that a user of LMCache would have.
+# The configuration that a user of LMCache would have, with a directory and slots for a test.
 set(store_dir "${CMAKE_CURRENT_BINARY_DIR}/store")
 file(MAKE_DIRECTORY "${store_dir}")
-configure_file(tests/lmcache.yaml.in lmcache.yaml @ONLY)
+set_property(DIRECTORY APPEND PROPERTY CMAKE_CONFIGURE_DEPENDS lmcache.yaml)
+file(READ lmcache.yaml configuration)
+string(REPLACE "/mnt/nixl/cache/" "\"${store_dir}\"" configuration "${configuration}")
+string(REPLACE "33554432" "1048576" configuration "${configuration}")
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/lmcache.yaml" "${configuration}")
 
 add_test(NAME ${prefix}.quickstart COMMAND quickstart "${CMAKE_CURRENT_BINARY_DIR}/lmcache.yaml")
 add_test(NAME ${prefix}.quickstart_finds_its_configuration_in_the_environment COMMAND quickstart)

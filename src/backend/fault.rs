@@ -6,7 +6,7 @@
 //! `torn`, `torn_end` and `torn_after` the process dies at it, if it is a write: half of its pages are written, all but the
 //! last, or all, and of earlier requests what the queue had passed on.
 
-use super::Backend;
+use super::queue::Backend;
 use crate::config::Config;
 use crate::error::Result;
 
@@ -24,16 +24,20 @@ pub use injecting::wrap;
 
 #[cfg(feature = "fault-injection")]
 mod injecting {
+    use std::fs::File;
     use std::io;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::{Backend, Config, Result};
-    use crate::backend::posix::threads::transfer;
-    use crate::backend::{IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Wait};
+    use crate::backend::positioned::transfer;
+    use crate::backend::queue::{
+        IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Stores, Wait,
+    };
+    use crate::backend::{Reach, Target};
     use crate::config::FAULT_PARAMETER;
     use crate::error::{Error, Status};
-    use crate::memory::HostSlice;
+    use crate::memory::{Arena, HostSlice, Stretch};
     use crate::sys::event::Event;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,8 +65,8 @@ mod injecting {
     }
 
     /// The first bytes of a request that a fault lets through.
-    fn cut(slices: &[HostSlice], part: Part) -> Vec<HostSlice> {
-        let pages = slices.iter().map(|slice| slice.length).sum::<usize>() / SHORT_GRANULE_BYTES;
+    fn cut(slices: &[Stretch], part: Part) -> Vec<Stretch> {
+        let pages = slices.iter().map(Stretch::length).sum::<usize>() / SHORT_GRANULE_BYTES;
         let mut left = SHORT_GRANULE_BYTES
             * match part {
                 Part::Half => pages / 2,
@@ -71,9 +75,9 @@ mod injecting {
             };
         let mut shorter = Vec::new();
         for slice in slices {
-            let length = slice.length.min(left);
+            let length = slice.length().min(left);
             if length > 0 {
-                shorter.push(HostSlice { pointer: slice.pointer, length });
+                shorter.push(slice.part(0, length));
             }
             left -= length;
         }
@@ -128,6 +132,18 @@ mod injecting {
     impl Backend for Injecting {
         fn path(&self) -> IoPath {
             self.inner.path()
+        }
+        fn reach(&self) -> Reach {
+            self.inner.reach()
+        }
+        fn stores(&self) -> Stores {
+            self.inner.stores()
+        }
+        fn attach(&self, file: Arc<File>) -> io::Result<Target> {
+            self.inner.attach(file)
+        }
+        fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
+            self.inner.staging(bytes, huge_pages)
         }
         fn lanes_default(&self, medium: Medium) -> u32 {
             self.inner.lanes_default(medium)
@@ -192,7 +208,7 @@ mod injecting {
                 Some((Fault::Torn(part), _)) => {
                     let written = cut(request.slices, *part);
                     if !written.is_empty() {
-                        transfer(request.direction, request.file, request.offset, &written)?;
+                        transfer(request.direction, request.target, request.offset, &written)?;
                     }
                     // As a kill: nothing is unwound, nothing is closed.
                     std::process::abort()

@@ -7,8 +7,9 @@
 use std::io;
 use std::sync::Arc;
 
-use super::posix::threads::transfer;
-use super::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use super::positioned::transfer;
+use super::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use super::target::Target;
 use crate::memory::HostSlice;
 use crate::sys::bus_error::Unblocked;
 use crate::sys::event::Event;
@@ -45,7 +46,11 @@ impl InlineQueue {
 
     /// Reads from the file's mapping. `None`: there is none, or this is not to be had from it.
     fn read_mapping(&mut self, request: &IoRequest<'_>) -> Option<usize> {
-        let mapping = request.mapping.filter(|_| request.direction == IoDirection::Read)?;
+        if request.direction == IoDirection::Write {
+            return None;
+        }
+        let Target::File(file) = request.target;
+        let mapping = file.mapping()?;
         let unblocked = (mapping.can_be_cut() && !self.is_unblocked).then(Unblocked::here);
         let read = mapping.read(request.offset, request.slices);
         // A caller's own thread, whose queue is only polled, gets its mask back; a lane's needs none.
@@ -74,7 +79,7 @@ impl IoQueue for InlineQueue {
         if self.done.is_some() {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let by_system_call = || transfer(request.direction, request.file, request.offset, request.slices);
+        let by_system_call = || transfer(request.direction, request.target, request.offset, request.slices);
         let result = match self.read_mapping(request) {
             Some(bytes) => Ok(bytes),
             // On a thread of the engine's, where SIGXFSZ would be the end.
@@ -92,8 +97,8 @@ impl IoQueue for InlineQueue {
     }
 
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
-        if let (None, Wait::Block, Some(waker)) = (&self.done, wait, &self.waker) {
-            waker.wait(-1)?;
+        if let (None, Wait::Until(moment), Some(waker)) = (&self.done, wait, &self.waker) {
+            waker.wait_until(moment)?;
             waker.clear();
         }
         completions.extend(self.done.take());

@@ -7,7 +7,8 @@ use std::io;
 use std::sync::Arc;
 
 use super::inline::{self, InlineQueue};
-use super::{Backend, IoPath, IoQueue, Medium};
+use super::queue::{Backend, IoPath, IoQueue, Medium, Stores};
+use super::reach::Reach;
 use crate::config::Config;
 use crate::error::Result;
 use crate::log::Logger;
@@ -26,6 +27,14 @@ pub fn open(_config: &Config, _logger: &Logger) -> Result<Box<dyn Backend>> {
 impl Backend for Memory {
     fn path(&self) -> IoPath {
         IoPath { name: "memory", reason: String::new() }
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::HOST
+    }
+
+    fn stores(&self) -> Stores {
+        Stores::Memory
     }
 
     fn lanes_default(&self, _medium: Medium) -> u32 {

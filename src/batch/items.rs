@@ -4,13 +4,17 @@
 //! the items' results and the count of those not done. Each unfinished item is represented by one
 //! [`ItemGuard`]; however a guard goes, its item ends, so no panic or early return can leave a
 //! waiter behind.
+//!
+//! An item that was not started can also be ended from outside, by a cancel or at its deadline, while its guard waits
+//! in some queue. Its stage says who was first: whoever starts it, or whoever ends it. The guard of an item that was
+//! ended so is a stub, dropped without effect by whoever takes it out of the queue.
 
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::completion::CompletionQueue;
 use crate::error::Status;
-use crate::memory::Segment;
+use crate::memory::Stretch;
 use crate::sync::{
     Arc, AtomicBool, AtomicI32, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock,
 };
@@ -76,12 +80,20 @@ pub struct Item {
     /// Bytes of all segments.
     pub length: usize,
     key: Range<usize>,
-    segments: Range<usize>,
+    stretches: Range<usize>,
+    stage: AtomicU32,
     status: AtomicI32,
     os_error: AtomicI32,
     bytes: AtomicU64,
     object_length: AtomicU64,
 }
+
+/// Nobody has touched the item's memory or storage for it.
+const WAITING: u32 = 0;
+/// A lane works on it, and it ends when that work does.
+const STARTED: u32 = 1;
+/// Its result stands, or is being written by whoever brought it here.
+const ENDED: u32 = 2;
 
 /// Where a batch reports its end, beside waking those who wait for it.
 #[derive(Debug, Clone)]
@@ -104,7 +116,7 @@ pub struct Batch {
     /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
     pub notice: Mutex<Option<Notice>>,
     items: Vec<Item>,
-    segments: Vec<Segment>,
+    stretches: Vec<Stretch>,
     keys: Vec<u8>,
     /// Room for whoever compares the segments before the batch is submitted; kept like the rest.
     pub ranges: Vec<(usize, usize)>,
@@ -123,7 +135,7 @@ impl Batch {
         self.ticket = 0;
         *lock(&self.notice) = None;
         self.items.clear();
-        self.segments.clear();
+        self.stretches.clear();
         self.keys.clear();
         lock(&self.messages).clear();
         self.cancelled = AtomicBool::new(false);
@@ -140,7 +152,8 @@ impl Batch {
             wish,
             length: 0,
             key,
-            segments: self.segments.len()..self.segments.len(),
+            stretches: self.stretches.len()..self.stretches.len(),
+            stage: AtomicU32::new(WAITING),
             status: AtomicI32::new(Status::InProgress.code()),
             os_error: AtomicI32::new(0),
             bytes: AtomicU64::new(0),
@@ -149,18 +162,18 @@ impl Batch {
         *self.remaining.get_mut() += 1;
     }
 
-    /// Adds a segment to the item started last. False if there is none or its length overflows.
+    /// Adds memory to the item started last. False if there is none or its length overflows.
     #[must_use]
-    pub fn push_segment(&mut self, segment: Segment) -> bool {
+    pub fn push_stretch(&mut self, stretch: Stretch) -> bool {
         let Some(item) = self.items.last_mut() else {
             return false;
         };
-        let Some(length) = item.length.checked_add(segment.length) else {
+        let Some(length) = item.length.checked_add(stretch.length()) else {
             return false;
         };
         item.length = length;
-        self.segments.push(segment);
-        item.segments.end = self.segments.len();
+        self.stretches.push(stretch);
+        item.stretches.end = self.stretches.len();
         true
     }
 
@@ -169,9 +182,9 @@ impl Batch {
         self.items.len()
     }
 
-    /// Segments of all items.
-    pub fn segment_count(&self) -> usize {
-        self.segments.len()
+    /// Stretches of memory of all items.
+    pub fn stretch_count(&self) -> usize {
+        self.stretches.len()
     }
 
     /// Whether it has no items.
@@ -195,11 +208,11 @@ impl Batch {
     }
 
     /// The memory of an item.
-    pub fn segments(&self, item: &Item) -> &[Segment] {
-        &self.segments[item.segments.clone()]
+    pub fn stretches(&self, item: &Item) -> &[Stretch] {
+        &self.stretches[item.stretches.clone()]
     }
 
-    /// Asks that items not yet started end.
+    /// Asks that items not yet started end; those who would start one look here. See also [`Batch::take_waiting`].
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Relaxed);
     }
@@ -211,6 +224,16 @@ impl Batch {
         }
         let late = self.deadline.is_some_and(|deadline| Instant::now() >= deadline);
         late.then_some(Status::TimedOut)
+    }
+
+    /// Hands `end` each item that nobody has started, to be ended with [`Batch::finish`]; nobody can start it any more.
+    pub fn take_waiting(&self, mut end: impl FnMut(&Item, u32)) {
+        for (index, item) in self.items.iter().enumerate() {
+            let taken = item.stage.compare_exchange(WAITING, ENDED, Ordering::AcqRel, Ordering::Relaxed);
+            if taken.is_ok() {
+                end(item, index as u32);
+            }
+        }
     }
 
     /// Whether all items have ended.
@@ -259,11 +282,11 @@ impl Batch {
 
     /// Whether an item's memory lies in this range of addresses.
     pub fn uses(&self, range: &Range<usize>) -> bool {
-        let overlaps = |segment: &Segment| {
-            let start = segment.pointer.addr();
-            start < range.end && range.start < start.saturating_add(segment.length)
+        let overlaps = |stretch: &Stretch| {
+            let start = stretch.addr();
+            start < range.end && range.start < start.saturating_add(stretch.length())
         };
-        self.segments.iter().any(overlaps)
+        self.stretches.iter().any(overlaps)
     }
 
     /// The status of the whole: the first error, else `NotFound` if any item was not found, else `Ok`.
@@ -284,7 +307,8 @@ impl Batch {
         summary
     }
 
-    fn finish(&self, index: u32, result: ItemResult) {
+    /// Writes an item's result down and tells of it. For whoever brought the item to its end, once.
+    pub fn finish(&self, index: u32, result: ItemResult) {
         let item = self.item(index);
         item.os_error.store(result.os_error, Ordering::Relaxed);
         item.bytes.store(result.bytes, Ordering::Relaxed);
@@ -328,7 +352,37 @@ impl ItemGuard {
         }
     }
 
-    /// Ends the item.
+    /// Begins the work on the item. False: it was ended from outside, and its memory is the caller's again.
+    #[must_use]
+    pub fn start(&self) -> bool {
+        let Some((_, item, _)) = self.parts() else { return false };
+        match item.stage.compare_exchange(WAITING, STARTED, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            // Started before: its work is begun anew.
+            Err(stage) => stage == STARTED,
+        }
+    }
+
+    /// Takes the start back: nothing is under way for the item any more, so it may be ended from outside again.
+    pub fn put_back(&self) {
+        if let Some((_, item, _)) = self.parts() {
+            // Only who started it gets here, and nobody ends a started item from outside.
+            item.stage.store(WAITING, Ordering::Release);
+        }
+    }
+
+    /// Whether the item was ended from outside, so that this is a stub.
+    pub fn is_stub(&self) -> bool {
+        self.parts().is_none_or(|(_, item, _)| item.stage.load(Ordering::Acquire) == ENDED)
+    }
+
+    /// Takes the right to end the item; whoever gets it calls [`ItemGuard::finish`]. False: it was ended from outside.
+    #[must_use]
+    pub fn end(&self) -> bool {
+        self.parts().is_some_and(|(_, item, _)| item.stage.swap(ENDED, Ordering::AcqRel) != ENDED)
+    }
+
+    /// Writes the result down, after [`ItemGuard::end`] gave the right to.
     pub fn finish(mut self, result: ItemResult) {
         if let Some(batch) = self.batch.take() {
             batch.finish(self.index, result);
@@ -337,9 +391,11 @@ impl ItemGuard {
 }
 
 impl Drop for ItemGuard {
-    /// A guard that goes without `finish` goes in a panic's unwinding or with a poisoned store.
+    /// A guard that goes without `finish` is a stub, or goes in a panic's unwinding or with a poisoned store.
     fn drop(&mut self) {
-        if let Some(batch) = self.batch.take() {
+        if self.end()
+            && let Some(batch) = self.batch.take()
+        {
             batch.finish(self.index, ItemResult::of(Status::Poisoned));
         }
     }

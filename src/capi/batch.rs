@@ -15,37 +15,33 @@ use super::types::{
     nixl_store_ticket_t,
 };
 use crate::error::{Error, Result, Status};
-use crate::memory::{HostPtr, MemoryKind, Segment};
+use crate::memory::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};
 use crate::store::{BatchBuilder, Direction, Wish};
 
 /// ======== Full layer: batches ========
 ///
-/// Submits puts of many objects and returns at once. Each item is a put of its own: it succeeds or fails by itself,
-/// as described at nixl_store_put(), and becomes visible as a whole.
+/// Submits puts of many objects and returns at once. Each item is a put of its own: it succeeds or fails by itself, as
+/// described at nixl_store_put(), and becomes visible as a whole.
 ///
-/// store: an open store.
 /// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
 /// the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
 /// that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
 /// already ends with NIXL_STORE_OK at once, and nothing is written.
-/// options: deadline, completion queue, user data; NULL: defaults.
-/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the
-/// batch.
+/// options: deadline, completion queue, user data. May be NULL.
+/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
 ///
-/// Waits only while the submission queue is full, up to the deadline. May be called from any thread, several at a
-/// time. Batches have no order among each other: wait for one before submitting what depends on it.
+/// Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
+/// one before submitting what depends on it.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: a pointer is NULL or misaligned; a count or length is 0 or too large, or
-///   wraps around the end of memory; a reserved field is not 0; a flag or memory_kind is unknown; NIXL_STORE_ITEM_RANGE
-///   or _EXACT is set, or object_offset. Nothing was submitted, as with every error below.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was
+///   submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
 /// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
 ///   yet, or completions not drained; the message says which.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
-/// - The common errors.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
 /// _NO_SPACE, _INVALID_ARGUMENT (a key without a file name in the layout lmcache), _IO, _PERMISSION, _OUT_OF_MEMORY,
@@ -62,36 +58,33 @@ pub unsafe extern "C" fn nixl_store_batch_put(
     unsafe { submit("nixl_store_batch_put", Direction::Put, store, items, item_count, options, ticket_out) }
 }
 
-/// Submits gets of many objects and returns at once. Each item is a get of its own.
+/// Submits gets of many objects and returns at once. Each item is a get of its own. Gets go ahead of puts that were not
+/// started.
 ///
-/// store: an open store.
 /// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object fills its item's segments one after the other;
-/// they may hold more than the object, and what is beyond it stays as it was; with NIXL_STORE_ITEM_EXACT an object of
-/// any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the
-/// bytes from object_offset on are read that the segments have room for. The arrays of items, segments and keys are
-/// copied: they may be freed when the call returns. The memory that the segments describe is written until the batch
-/// completed, and its content counts only where the item's status is NIXL_STORE_OK.
-/// options: deadline, completion queue, user data; NULL: defaults.
-/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the
-/// batch. Must not lie in a segment.
+/// they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_EXACT an object of
+/// any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are
+/// read that the segments have room for. The arrays of items, segments and keys are copied: they may be freed when the
+/// call returns. The memory that the segments describe is written until the batch completed, and its content counts
+/// only where the item's status is NIXL_STORE_OK.
+/// options: deadline, completion queue, user data. May be NULL.
+/// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
+/// Must not lie in a segment.
 ///
 /// No two segments may share a byte. That is checked within an item always, and across items in batches of up to
 /// NIXL_STORE_OVERLAP_SEGMENTS_MAX segments; it costs least when segments come in ascending order of address.
 ///
-/// Waits only while the submission queue is full, up to the deadline. May be called from any thread, several at a
-/// time. Gets go ahead of puts that were not started.
+/// Waits only while the submission queue is full, up to the deadline.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: a pointer is NULL or misaligned; a count or length is 0 or too large, or
-///   wraps around the end of memory; a reserved field is not 0; a flag or memory_kind is unknown; object_offset is set
-///   without NIXL_STORE_ITEM_RANGE; segments overlap. Nothing was submitted, as with every error below.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments
+///   overlap. Nothing was submitted, as with every error below.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
 /// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
 ///   yet, or completions not drained; the message says which.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
-/// - The common errors.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
 /// NIXL_STORE_ERROR_BUFFER_TOO_SMALL, _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED,
@@ -167,13 +160,13 @@ unsafe fn add_item(
         let raw = unsafe { item.segments.add(index).read() };
         let segment = segment(&raw).map_err(|error| invalid(format!("segment {index}: {error}")))?;
         bytes_total = bytes_total
-            .checked_add(segment.length as u64)
+            .checked_add(segment.length() as u64)
             .and_then(|total| item.object_offset.checked_add(total).map(|_| total))
             .ok_or_else(|| invalid("the lengths of the segments add up past the end of any object"))?;
         if let Some(overlaps) = &mut overlaps {
-            overlaps.segment(segment.pointer.addr(), segment.length)?;
+            overlaps.segment(segment.addr(), segment.length())?;
         }
-        batch.segment(segment)?;
+        batch.stretch(segment)?;
     }
     match overlaps {
         Some(overlaps) => overlaps.item_ends(),
@@ -182,7 +175,7 @@ unsafe fn add_item(
 }
 
 fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
-    check::reserved("reserved", item.reserved.into())?;
+    check::reserved_fields(&item.reserved)?;
     check::reserved("flags, apart from the known ones,", (item.flags & !ITEM_FLAGS).into())?;
     let has = |flag: u32| item.flags & flag != 0;
     if !has(NIXL_STORE_ITEM_RANGE) {
@@ -204,18 +197,22 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
     }
 }
 
-fn segment(raw: &nixl_store_segment_t) -> Result<Segment> {
-    let kind = match raw.memory_kind {
-        // Without a backend that knows device memory, there is nothing to find out.
-        NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => MemoryKind::Host,
-        NIXL_STORE_MEMORY_CUDA => MemoryKind::Cuda,
+fn segment(raw: &nixl_store_segment_t) -> Result<Stretch> {
+    let is_device = match raw.memory_kind {
+        // No backend serves device memory yet, so what the caller leaves open is host memory.
+        NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => false,
+        NIXL_STORE_MEMORY_CUDA => true,
         unknown => return Err(invalid(format!("memory_kind {unknown} is unknown"))),
     };
-    check::reserved("reserved", raw.reserved.into())?;
+    check::reserved_fields(&raw.reserved)?;
     let length = check::memory("address", raw.address.addr(), raw.length)?;
+    if is_device {
+        let pointer = DevicePtr::new(raw.address.addr() as u64);
+        return Ok(Stretch::Device(DeviceSlice { pointer, length }));
+    }
     // SAFETY: the header asks the caller to keep an item's memory valid, and to itself, until completion.
     let pointer = unsafe { HostPtr::new(raw.address.cast()) };
-    Ok(Segment { pointer, length, kind })
+    Ok(Stretch::Host(HostSlice { pointer, length }))
 }
 
 /// What can be told from an item alone.
@@ -228,7 +225,7 @@ mod tests {
         address: ptr::without_provenance_mut(0x1000),
         length: 16,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: 0,
+        reserved: [0; 3],
     };
 
     fn item(flags: u32, object_offset: u64, reserved: u32) -> nixl_store_item_t {
@@ -239,7 +236,7 @@ mod tests {
             segment_count: 0,
             object_offset,
             flags,
-            reserved,
+            reserved: [0, 0, 0, 0, reserved],
         }
     }
 
@@ -269,12 +266,13 @@ mod tests {
     /// Device memory is passed on as such, so that the store can say what it thinks of it.
     #[test]
     fn a_segment_keeps_its_kind_and_bounds() {
-        assert_eq!(segment(&SEGMENT).unwrap().kind, MemoryKind::Host);
+        assert!(segment(&SEGMENT).unwrap().host().is_some());
         let cuda = nixl_store_segment_t { memory_kind: NIXL_STORE_MEMORY_CUDA, ..SEGMENT };
-        assert_eq!(segment(&cuda).unwrap().kind, MemoryKind::Cuda);
+        assert!(segment(&cuda).unwrap().host().is_none());
         for wrong in [
             nixl_store_segment_t { memory_kind: 3, ..SEGMENT },
-            nixl_store_segment_t { reserved: 1, ..SEGMENT },
+            nixl_store_segment_t { reserved: [1, 0, 0], ..SEGMENT },
+            nixl_store_segment_t { reserved: [0, 0, 1], ..SEGMENT },
             nixl_store_segment_t { length: 0, ..SEGMENT },
             nixl_store_segment_t { length: u64::MAX, ..SEGMENT },
             nixl_store_segment_t { address: ptr::null_mut(), ..SEGMENT },

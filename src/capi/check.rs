@@ -1,8 +1,8 @@
 //! Arguments from C, wrapped before anything trusts them.
 //!
-//! What can be told from a number is checked here: NULL, alignment, lengths, sums that wrap around.
-//! That the memory behind a pointer is the caller's cannot be told; every function that reads or
-//! writes it is `unsafe` and repeats that duty, which the header states for each argument.
+//! What a pointer's number shows is checked here: NULL, alignment, lengths, sums that wrap around. Whether the memory
+//! behind it is mapped and the caller's cannot be seen from the number. The header therefore asks it of the caller for
+//! each argument, and every function here that reads or writes such memory is `unsafe` and says so again.
 
 use std::ffi::{c_char, c_void};
 use std::marker::PhantomData;
@@ -38,6 +38,70 @@ pub(super) unsafe fn output<'a, T>(name: &str, pointer: *mut T) -> Result<Output
     Ok(Output { pointer, caller: PhantomData })
 }
 
+/// An array of answers, filled from its start, and the place for their number.
+///
+/// Whatever way the call ends, entries that it did not fill say so when this is dropped: memory that still holds the
+/// results of an earlier call, or zeros, must not look like success.
+pub(super) struct OutputArray<'a, T: Copy> {
+    pointer: *mut T,
+    capacity: usize,
+    filled: usize,
+    /// What stands in an entry without an answer.
+    unfilled: T,
+    count_out: *mut usize,
+    caller: PhantomData<&'a mut T>,
+}
+
+impl<T: Copy> OutputArray<'_, T> {
+    /// Entries that there is room for.
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// Fills the next entry; what there is no room for is dropped.
+    pub(super) fn push(&mut self, value: T) {
+        if self.filled < self.capacity {
+            // SAFETY: below the capacity that the caller of `output_array` vouched for; aligned and not NULL.
+            unsafe { self.pointer.add(self.filled).write(value) };
+            self.filled += 1;
+        }
+    }
+}
+
+impl<T: Copy> Drop for OutputArray<'_, T> {
+    fn drop(&mut self) {
+        // SAFETY: `output_array` checked it, its caller vouched for the memory.
+        unsafe { self.count_out.write(self.filled) };
+        while self.filled < self.capacity {
+            self.push(self.unfilled);
+        }
+    }
+}
+
+/// Checks an array of `capacity` values to write to, and the place for their number. That place is 0 from here on, so
+/// that it never promises entries that are not there.
+///
+/// # Safety
+/// Pointers that are not NULL point to memory that the call may write `capacity` values of `T`, and a `usize`, to.
+pub(super) unsafe fn output_array<'a, T: Copy>(
+    name: &str,
+    pointer: *mut T,
+    capacity: usize,
+    unfilled: T,
+    count_name: &str,
+    count_out: *mut usize,
+) -> Result<OutputArray<'a, T>> {
+    typed(count_name, count_out)?;
+    // SAFETY: aligned and not NULL; the rest is the caller's promise.
+    unsafe { count_out.write(0) };
+    let capacity = array(name, pointer, capacity as u64, usize::MAX)?;
+    // Cannot wrap: `array` checked the product.
+    if overlap(pointer.addr(), capacity * size_of::<T>(), count_out.addr(), size_of::<usize>()) {
+        return Err(invalid(format!("{count_name} lies in {name}")));
+    }
+    Ok(OutputArray { pointer, capacity, filled: 0, unfilled, count_out, caller: PhantomData })
+}
+
 /// Checks a pointer to a `T`: not NULL, aligned.
 pub(super) fn typed<T>(name: &str, pointer: *const T) -> Result<()> {
     if pointer.is_null() {
@@ -69,7 +133,7 @@ pub(super) fn memory(name: &str, address: usize, length: u64) -> Result<usize> {
     }
     match usize::try_from(length) {
         Ok(0) => Err(invalid(format!("{name} has length 0"))),
-        // No object in Rust or C is longer than this; pointer arithmetic relies on it.
+        // No object in Rust or C is longer than `isize::MAX`, and pointer arithmetic would be undefined if one were.
         Ok(bytes) if bytes <= isize::MAX as usize && address.checked_add(bytes).is_some() => Ok(bytes),
         _ => Err(invalid(format!("{name}: {length} bytes at {address:#x} reach past the end of memory"))),
     }
@@ -109,6 +173,15 @@ pub(super) unsafe fn text<'a>(name: &str, pointer: *const c_char, bytes_max: usi
     }
     // SAFETY: `strnlen` just read these bytes.
     Ok(unsafe { std::slice::from_raw_parts(pointer.cast(), length) })
+}
+
+/// Checks that fields kept for later are zero: else a program that leaves them undefined would change its meaning on
+/// the day when they get one.
+pub(super) fn reserved_fields(fields: &[u32]) -> Result<()> {
+    if fields.iter().any(|&field| field != 0) {
+        return Err(invalid("a reserved field is not 0; clear the whole struct before it is filled in"));
+    }
+    Ok(())
 }
 
 /// Checks that what has to be zero is zero.

@@ -4,39 +4,47 @@
 //! the end hold them equal to the values that the rest of the library uses.
 
 use super::types::nixl_store_status_t;
+use crate::config;
 use crate::error::Status;
 use crate::log::Level;
 use crate::store;
 
-/// Version of the binary interface, and the number in the soname. A library serves a program that was compiled
-/// with the same number; within one number, structs with a struct_size member may grow and functions may be added.
+/// ======== Versions ========
+///
+/// Of the binary interface, and the number in the soname. A library serves a program that was compiled with the same
+/// number; within one number, structs with a struct_size member may grow and functions may be added.
 pub const NIXL_STORE_ABI_VERSION: u32 = 0;
-/// Version of the library that this header belongs to; nixl_store_version() tells that of the library loaded.
+/// Of this header; nixl_store_version() has the library's.
 pub const NIXL_STORE_VERSION_MAJOR: u32 = 0;
 /// See NIXL_STORE_VERSION_MAJOR.
 pub const NIXL_STORE_VERSION_MINOR: u32 = 1;
 /// See NIXL_STORE_VERSION_MAJOR.
 pub const NIXL_STORE_VERSION_PATCH: u32 = 0;
 
+/// ======== Statuses: success, and answers that are no errors ========
+///
 /// Success.
 pub const NIXL_STORE_OK: i32 = 0;
-/// Answer: the key is not stored, or its bytes could not be proven right, which to a cache is the same.
+/// Not stored, or not proven right, which to a cache is the same.
 pub const NIXL_STORE_NOT_FOUND: i32 = 1;
-/// Answer: the ticket is not finished yet.
+/// The batch is not completed yet.
 pub const NIXL_STORE_IN_PROGRESS: i32 = 2;
-/// Answer: the key was not removed because it is pinned.
+/// Not removed, because it is pinned.
 pub const NIXL_STORE_PINNED: i32 = 3;
+
+/// ======== Statuses: errors ========
+///
 /// An argument cannot be accepted; nothing was done.
 pub const NIXL_STORE_ERROR_INVALID_ARGUMENT: i32 = -1;
-/// A handle or ticket is NULL or 0, closed or consumed, or never was one of this store.
+/// NULL or 0, closed or consumed, or never one of this store.
 pub const NIXL_STORE_ERROR_INVALID_HANDLE: i32 = -2;
-/// The configuration cannot be used; the message names key, value, what is allowed, and the line.
+/// The configuration cannot be used; the message has the line.
 pub const NIXL_STORE_ERROR_CONFIG: i32 = -3;
-/// The backend is not built in, a device is missing, or the combination is not served.
+/// Backend not built in, device missing, or not served.
 pub const NIXL_STORE_ERROR_UNSUPPORTED: i32 = -4;
 /// The operating system or the backend reported an error.
 pub const NIXL_STORE_ERROR_IO: i32 = -5;
-/// The device is full (ENOSPC, EDQUOT) and eviction could not help.
+/// Device full (ENOSPC, EDQUOT), and eviction could not help.
 pub const NIXL_STORE_ERROR_NO_SPACE: i32 = -6;
 /// Every slot is pinned, in use or quarantined.
 pub const NIXL_STORE_ERROR_POOL_FULL: i32 = -7;
@@ -54,64 +62,83 @@ pub const NIXL_STORE_ERROR_TIMED_OUT: i32 = -12;
 pub const NIXL_STORE_ERROR_CANCELLED: i32 = -13;
 /// Another thread is closing the store.
 pub const NIXL_STORE_ERROR_CLOSING: i32 = -14;
-/// Another process, or another store of this one, owns the static pool; the message says who.
+/// Another process or store owns the static pool.
 pub const NIXL_STORE_ERROR_LOCKED: i32 = -15;
-/// What is on storage was made with other parameters; the message says how to proceed.
+/// What is on storage was made with other parameters.
 pub const NIXL_STORE_ERROR_FORMAT: i32 = -16;
 /// The operating system denied access.
 pub const NIXL_STORE_ERROR_PERMISSION: i32 = -17;
-/// Memory could not be had.
+/// Memory, or a thread, could not be had.
 pub const NIXL_STORE_ERROR_OUT_OF_MEMORY: i32 = -18;
-/// The library caught a bug of its own in this store; the store refuses everything but close.
+/// A bug was caught in this store; it refuses all but close.
 pub const NIXL_STORE_ERROR_POISONED: i32 = -19;
 /// The process forked after open; the child may only close.
 pub const NIXL_STORE_ERROR_FORKED: i32 = -20;
 /// A bug in the library.
 pub const NIXL_STORE_ERROR_INTERNAL: i32 = -21;
+/// In an entry of an array of answers that was not filled.
+pub const NIXL_STORE_ERROR_NO_RESULT: i32 = -22;
 
+/// ======== Times ========
+///
+/// As a timeout_ms: wait for ever.
+pub const NIXL_STORE_TIMEOUT_INFINITE: u64 = u64::MAX;
+/// As a deadline_ms: the setting nixl_store_timeout_ms.
+pub const NIXL_STORE_DEADLINE_DEFAULT: u64 = 0;
+/// As a deadline_ms: none.
+pub const NIXL_STORE_DEADLINE_NONE: u64 = u64::MAX;
+
+/// ======== Limits ========
+///
 /// Longest key, in bytes.
 pub const NIXL_STORE_KEY_BYTES_MAX: usize = 1024;
 /// Longest cache_namespace, in bytes without its NUL.
 pub const NIXL_STORE_NAMESPACE_BYTES_MAX: usize = 255;
 /// Longest config_path, in bytes with its NUL.
 pub const NIXL_STORE_PATH_BYTES_MAX: usize = 4096;
+/// Longest configuration, file or text, in bytes.
+pub const NIXL_STORE_CONFIG_BYTES_MAX: usize = 1048576;
 /// Most items of a batch, and most keys of a prefix match.
 pub const NIXL_STORE_BATCH_ITEMS_MAX: usize = 65536;
 /// Most segments of an item.
 pub const NIXL_STORE_SEGMENTS_PER_ITEM_MAX: usize = 65536;
-/// Most segments of a get batch up to which the items are checked against each other for overlapping memory.
+/// Segments of a get batch up to which items are compared.
 pub const NIXL_STORE_OVERLAP_SEGMENTS_MAX: usize = 65536;
 /// Most stores open at one time in a process.
 pub const NIXL_STORE_STORES_MAX: usize = 1024;
 /// Largest struct_size accepted, in bytes.
 pub const NIXL_STORE_STRUCT_BYTES_MAX: usize = 4096;
-/// As a timeout in milliseconds: wait for ever.
-pub const NIXL_STORE_TIMEOUT_INFINITE: u64 = u64::MAX;
 
-/// Memory kind: the library finds out.
+/// ======== Kinds of memory ========
+///
+/// The library finds out.
 pub const NIXL_STORE_MEMORY_AUTO: u32 = 0;
-/// Memory kind: host memory, pageable or pinned.
+/// Host memory, pageable or pinned.
 pub const NIXL_STORE_MEMORY_HOST: u32 = 1;
-/// Memory kind: CUDA device memory.
+/// CUDA device memory.
 pub const NIXL_STORE_MEMORY_CUDA: u32 = 2;
 
-/// Item flag, gets only: read the range of the object that starts at object_offset and is as long as the
-/// segments together, instead of the whole object.
+/// ======== Flags of an item ========
+///
+/// Of a get: read the range of the object that starts at object_offset and is as long as the segments together, instead
+/// of the whole object.
 pub const NIXL_STORE_ITEM_RANGE: u32 = 1;
-/// Item flag of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines
-/// whose objects all have one length, so that a shorter one cannot pass for a whole.
+/// Of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines whose objects
+/// all have one length, so that a shorter one cannot pass for a whole.
 pub const NIXL_STORE_ITEM_EXACT: u32 = 2;
-/// Item flag of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored
-/// object_length. For keys that stand for their content, such as hashes of token blocks.
+/// Of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored object_length. For
+/// keys that stand for their content, such as hashes of token blocks.
 pub const NIXL_STORE_ITEM_KEEP: u32 = 4;
 
-/// Log level: something failed.
+/// ======== Levels of the log ========
+///
+/// Something failed.
 pub const NIXL_STORE_LOG_ERROR: u32 = 1;
-/// Log level: something works, but not as it was asked for.
+/// Something works, but not as it was asked for.
 pub const NIXL_STORE_LOG_WARN: u32 = 2;
-/// Log level: a fact about how the store runs.
+/// A fact about how the store runs.
 pub const NIXL_STORE_LOG_INFO: u32 = 3;
-/// Log level: detail for the library's developers.
+/// Detail for the library's developers.
 pub const NIXL_STORE_LOG_DEBUG: u32 = 4;
 
 /// Every flag that an item may carry.
@@ -166,11 +193,13 @@ statuses! {
     NIXL_STORE_ERROR_POISONED = Poisoned,
     NIXL_STORE_ERROR_FORKED = Forked,
     NIXL_STORE_ERROR_INTERNAL = Internal,
+    NIXL_STORE_ERROR_NO_RESULT = NoResult,
 }
 
 const _: () = {
     assert!(NIXL_STORE_KEY_BYTES_MAX == store::KEY_BYTES_MAX);
     assert!(NIXL_STORE_NAMESPACE_BYTES_MAX == store::NAMESPACE_BYTES_MAX);
+    assert!(NIXL_STORE_CONFIG_BYTES_MAX as u64 == config::FILE_BYTES_MAX);
     assert!(NIXL_STORE_BATCH_ITEMS_MAX == store::BATCH_ITEMS_MAX);
     assert!(NIXL_STORE_SEGMENTS_PER_ITEM_MAX == store::SEGMENTS_PER_ITEM_MAX);
     // Whatever one item may hold is checked against itself without exception.
@@ -193,7 +222,7 @@ mod tests {
             assert_eq!(status_name(*status).map(|name| name.to_str().unwrap()), Some(*name));
         }
         assert_eq!(status_name(4), None);
-        assert_eq!(status_name(-22), None);
+        assert_eq!(status_name(-23), None);
     }
 
     /// The header's version macros are literals; they must not fall behind the crate's version.
@@ -202,5 +231,14 @@ mod tests {
         let header =
             format!("{NIXL_STORE_VERSION_MAJOR}.{NIXL_STORE_VERSION_MINOR}.{NIXL_STORE_VERSION_PATCH}");
         assert_eq!(header, env!("CARGO_PKG_VERSION"));
+        let text = concat!("\n#define NIXL_STORE_VERSION_STRING \"", env!("CARGO_PKG_VERSION"), "\"");
+        assert!(include_str!("../../include/nixl_store.h").contains(text), "run scripts/header.sh");
+    }
+
+    /// A program is bound to the ABI that it was compiled with by the soname, which is written down elsewhere.
+    #[test]
+    fn the_soname_carries_the_abi_version() {
+        let soname = format!("-soname,libnixl_store.so.{NIXL_STORE_ABI_VERSION}\"");
+        assert!(include_str!("../../build.rs").contains(&soname), "build.rs has another number");
     }
 }

@@ -1,8 +1,8 @@
 //! The message for the last failed call of each thread.
 //!
 //! The text lives in a fixed buffer of the thread, so that handing out its address can neither fail
-//! nor dangle, and a call that succeeds pays one byte written to clear it. The buffer needs no
-//! destructor: it stays usable while the thread's other thread-locals are torn down.
+//! nor dangle. A call that succeeds clears it by writing one byte. The buffer needs no destructor, so a call from the
+//! destructor of another thread-local still finds it.
 
 use std::cell::UnsafeCell;
 use std::ffi::c_char;
@@ -53,10 +53,10 @@ fn clear() {
 }
 
 fn set(text: fmt::Arguments<'_>) {
-    // Formatted beside the buffer first: a `Display` that came back into this module would
-    // otherwise find the buffer half written.
+    // Formatted on the stack first: a `Display` that itself made a call of the library would otherwise write into the
+    // buffer while it is being written.
     let mut buffer = Buffer { bytes: [0; MESSAGE_BYTES_MAX], used: 0 };
-    // An error means that the text was cut off, which is all that can be done about its length.
+    // An error only means that the text did not fit; what fits is kept.
     let _ = buffer.write_fmt(text);
     // SAFETY: as in `clear`; both arrays have the same length.
     LAST.with(|last| unsafe { last.0.get().write(buffer.bytes) });

@@ -19,8 +19,8 @@ use crate::error::Result;
 /// `repr(C)`; the first member is a `usize`; every bit pattern, all zero among them, is a valid value.
 pub(super) unsafe trait Extensible: Copy {}
 
-// SAFETY: integers, raw pointers, and an optional function pointer, to which any number is a value
-// or none; that it can be called is the caller's promise.
+// SAFETY: integers, raw pointers, and an optional function pointer, for which every bit pattern is a value too: zero is
+// `None`, anything else `Some`. That such a function can be called is the caller's promise.
 unsafe impl Extensible for nixl_store_open_options_t {}
 // SAFETY: integers and a raw pointer.
 unsafe impl Extensible for nixl_store_submit_options_t {}
@@ -37,7 +37,7 @@ unsafe fn struct_size<T: Extensible>(name: &str, pointer: *const T) -> Result<us
     check::typed(name, pointer)?;
     // SAFETY: aligned and not NULL; the first member is a `usize`.
     let size = unsafe { pointer.cast::<usize>().read() };
-    // A size that is no multiple of the alignment is no sizeof, and would cut a field in two.
+    // The size of a struct is a multiple of its alignment. Any other number is no sizeof, and could end inside a field.
     if size < size_of::<usize>()
         || size > NIXL_STORE_STRUCT_BYTES_MAX
         || !size.is_multiple_of(align_of::<T>())

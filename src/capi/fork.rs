@@ -23,7 +23,7 @@ pub(super) fn epoch() -> u64 {
     EPOCH.load(Ordering::Relaxed)
 }
 
-/// Has the epoch raised in every child from now on.
+/// Installs the handler: from here on, every child that is forked counts one epoch more than its parent.
 ///
 /// # Errors
 /// [`Status::OutOfMemory`] if the C library cannot keep the handler.
@@ -31,8 +31,8 @@ pub(super) fn install() -> Result<()> {
     if INSTALLED.load(Ordering::Acquire) {
         return Ok(());
     }
-    // Two threads may both get here; a child then raises the epoch twice, which is as good as once.
-    // A lock instead could be held by another thread at the very fork it is there for.
+    // Two threads may both get here and install it twice. A child then counts two epochs more, which tells it apart as
+    // well as one does. A lock would prevent that, but could be held by another thread at the moment of a fork.
     // SAFETY: the handler is a plain function that lives as long as the library does.
     let os_error = unsafe { libc::pthread_atfork(None, None, Some(raise_epoch_in_child)) };
     if os_error != 0 {
@@ -43,7 +43,7 @@ pub(super) fn install() -> Result<()> {
     Ok(())
 }
 
-/// Fork is tested on its own: no store is needed to see that a child knows itself.
+/// A child is forked without any store: only the epoch is looked at.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,12 +2,12 @@
 //!
 //! A store handle is a pointer-sized number, `tag:16 | serial:38 | index:10`, and is never
 //! dereferenced. The index names a slot of a fixed table; the serial, new for every open, tells
-//! whether the slot still holds that very store. The tag makes the number no canonical address on
-//! any 64-bit system, so that no real pointer passes for a handle.
+//! whether the slot still holds that store and not a later one. The tag sets bits that no address of a 64-bit system
+//! has, so that no real pointer passes for a handle.
 //!
 //! Every call looks its store up, so the lookup takes no lock and writes nothing that threads share:
-//! a slot is an `ArcSwapOption`, read through a thread's own hazard slot. That also leaves no lock
-//! that another thread could hold at the moment of a fork.
+//! a slot is an `ArcSwapOption`, read through a thread's own hazard slot. Having no lock also means that a forked child
+//! cannot inherit one that another thread of the parent held.
 
 use std::ptr;
 use std::sync::Arc;
@@ -106,7 +106,8 @@ impl<T> Registry<T> {
         Ok(reservation)
     }
 
-    /// Lets `body` use what the handle `bits` is on; it stays alive meanwhile, even if closed.
+    /// Runs `body` on the value that the handle `bits` names. The value lives until `body` returns, even if another
+    /// thread removes it meanwhile.
     ///
     /// # Errors
     /// [`Status::InvalidHandle`] for NULL, for what never was a handle, and for what was closed.
@@ -131,7 +132,7 @@ impl<T> Registry<T> {
         self.take(bits).is_some()
     }
 
-    /// As [`Registry::remove`], but what the handle was on is never dropped.
+    /// As [`Registry::remove`], but the value is never dropped.
     pub(super) fn remove_leaking(&self, bits: u64) -> bool {
         self.take(bits).map(std::mem::forget).is_some()
     }
@@ -139,7 +140,7 @@ impl<T> Registry<T> {
     fn take(&self, bits: u64) -> Option<Arc<Entry<T>>> {
         let (slot, serial) = self.slot(bits)?;
         let current = slot.load_full().filter(|entry| entry.serial == serial)?;
-        // No other entry can be at this address while `current` holds it.
+        // Comparing addresses is enough: while `current` keeps this entry allocated, no other can have its address.
         let previous = slot.compare_and_swap(Arc::as_ptr(&current), None);
         previous.as_deref().filter(|entry| entry.serial == serial)?;
         self.used.fetch_sub(1, Ordering::AcqRel);
@@ -158,8 +159,8 @@ impl<T> Reservation<'_, T> {
     pub(super) fn fill(mut self, value: T) -> u64 {
         let entry = Arc::new(Entry { serial: self.serial, value });
         let mut index = self.serial as usize % NIXL_STORE_STORES_MAX;
-        // There are never more entries than reservations, so a slot is free somewhere. Going round
-        // without meeting it takes another thread that filled one ahead of every one freed behind.
+        // This ends. There are never more entries than reservations, so some slot is always free, and this misses it
+        // only if another thread takes it first; whoever does so is done and competes no more.
         loop {
             if let Some(slot) = self.registry.slots.get(index)
                 && slot.load().is_none()
@@ -214,7 +215,7 @@ pub(super) fn queue_pointer(store_bits: u64, queue: QueueId) -> Result<*mut nixl
     Ok(ptr::without_provenance_mut(bits as usize))
 }
 
-/// The queue behind a handle; whether the store knows it is for the store to say.
+/// The number of the queue that a handle names. The store then says whether it has a queue of that number.
 ///
 /// # Errors
 /// [`Status::InvalidHandle`] for NULL and what never was a queue of this store.
@@ -227,7 +228,7 @@ pub(super) fn queue_id(store_bits: u64, queue: *const nixl_store_queue_t) -> Res
     }
 }
 
-/// 48 bits that look like no other store's: the finaliser of SplitMix64 over the handle.
+/// 48 bits that differ from store to store: the finaliser of SplitMix64 over the store's handle.
 fn queue_pattern(store_bits: u64) -> u64 {
     let mut mixed = store_bits;
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -14,20 +14,14 @@ use crate::store::PREFIX_GROUP_KEYS;
 ///
 /// Says whether a key is stored. It may be gone a moment later, unless it is pinned.
 ///
-/// On a static pool this looks at a keyed 64-bit hash of the key, not at the key: a key that is not stored can pass for
-/// one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A get compares keys.
-///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-///
-/// May be called from any thread, several at a time. Does no I/O on a static pool.
+/// On a static pool this does no I/O, and looks at a keyed 64-bit hash of the key, not at the key: a key that is not
+/// stored can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A
+/// get compares keys.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
 /// - NIXL_STORE_NOT_FOUND: not stored.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_key_contains(
     store: *mut nixl_store_t,
@@ -42,20 +36,14 @@ pub unsafe extern "C" fn nixl_store_key_contains(
     }
 }
 
-/// Tells the length of a stored object.
+/// Tells the length of a stored object. Does no I/O on a static pool.
 ///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
 /// length_out: gets the length in bytes.
-///
-/// May be called from any thread, several at a time. Does no I/O on a static pool.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: *length_out is the length.
 /// - NIXL_STORE_NOT_FOUND: not stored.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long; length_out is NULL or misaligned.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_key_length(
     store: *mut nixl_store_t,
@@ -77,22 +65,17 @@ pub unsafe extern "C" fn nixl_store_key_length(
     }
 }
 
-/// Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again.
+/// Tells how many keys at the start of a chain are stored: the longest prefix that need not be computed again. Does no
+/// I/O on a static pool.
 ///
-/// store: an open store.
-/// keys: key_count keys in the order of the chain, at most NIXL_STORE_BATCH_ITEMS_MAX. Read during the call only. May
-/// be NULL if key_count is 0.
+/// keys: key_count keys in the order of the chain, at most NIXL_STORE_BATCH_ITEMS_MAX. May be NULL if key_count is 0.
 /// matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not
 /// stored do not count.
 ///
-/// May be called from any thread, several at a time. Does no I/O on a static pool.
-///
 /// Returns:
 /// - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: keys, a key or matched_out is NULL or misaligned; a key is empty or too long,
-///   at any place of the chain; key_count is too large.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if a key cannot be one, at any place of the chain.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage could not be asked.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_prefix_match(
     store: *mut nixl_store_t,
@@ -115,12 +98,14 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
             for (index, place) in (first..).zip(&mut *group) {
                 // SAFETY: within the array.
                 let raw = unsafe { keys.add(index).read() };
+                let checked = check::reserved_fields(&raw.reserved);
                 // SAFETY: the header asks for `key_length` readable bytes.
-                *place = unsafe { check::key(raw.key, raw.key_length) }
+                *place = checked
+                    .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
                     .map_err(|error| invalid(format!("key {index}: {error}")))?;
             }
-            // Past the end of the prefix, keys are only checked, so that a wrong one does not come
-            // to light on the day when those before it are stored.
+            // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at
+            // once, and not only later, when all keys before it are stored.
             if matched == first {
                 matched += open.store.prefix(group)?;
             }
@@ -132,18 +117,11 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
 
 /// Removes a key and its object. Gets that are under way still deliver the object.
 ///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: removed.
 /// - NIXL_STORE_NOT_FOUND: not stored.
 /// - NIXL_STORE_PINNED: not removed, because it is pinned.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_key_remove(
     store: *mut nixl_store_t,
@@ -157,18 +135,12 @@ pub unsafe extern "C" fn nixl_store_key_remove(
 /// Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
 /// is closed, or this process ends.
 ///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-///
-/// May be called from any thread. In a dynamic store it waits for another process that evicts the key at that moment, at
-/// most 10 s.
+/// In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: pinned.
 /// - NIXL_STORE_NOT_FOUND: not stored; nothing was pinned.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_key_pin(
     store: *mut nixl_store_t,
@@ -183,17 +155,10 @@ pub unsafe extern "C" fn nixl_store_key_pin(
 
 /// Takes back one pin.
 ///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: one pin fewer.
 /// - NIXL_STORE_NOT_FOUND: this store holds no pin on the key.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key is NULL, empty or too long.
 /// - NIXL_STORE_ERROR_IO: storage refused.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_key_unpin(
     store: *mut nixl_store_t,
@@ -208,18 +173,14 @@ pub unsafe extern "C" fn nixl_store_key_unpin(
     }
 }
 
-/// Removes every key that is not pinned. Gets that are under way still deliver their objects.
+/// Removes every key that is not pinned. Gets that are under way still deliver their objects; keys that are put
+/// meanwhile may stay.
 ///
-/// store: an open store.
-/// removed_out: gets the number of keys removed; NULL: not wanted.
-///
-/// May be called from any thread. Keys that are put meanwhile may stay.
+/// removed_out: gets the number of keys removed. May be NULL: not wanted.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: removed, possibly 0 keys.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: removed_out is misaligned.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_clear(
     store: *mut nixl_store_t,

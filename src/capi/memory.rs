@@ -12,22 +12,17 @@ use crate::memory::HostPtr;
 ///
 /// Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
 ///
-/// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which
-/// counts against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
+/// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
+/// against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
 ///
-/// store: an open store.
-/// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is
-/// unregistered or the store is closed. It must not overlap another registered region.
-///
-/// May be called from any thread.
+/// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
+/// or the store is closed. It must not overlap another registered region.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: registered. Where the system refuses to pin pages, that is logged once and transfers go on as
 ///   without a registration.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, length 0; the region wraps around the end of memory, is not
-///   mapped, or overlaps a registered one.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the region is not mapped, or overlaps a registered one.
 /// - NIXL_STORE_ERROR_BUSY: the table of regions is full.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_memory_register(
     store: *mut nixl_store_t,
@@ -44,14 +39,11 @@ pub unsafe extern "C" fn nixl_store_memory_register(
 
 /// Takes back a registration, after waiting for the transfers that use it.
 ///
-/// store: an open store. address: exactly as it was registered.
-///
-/// May be called from any thread.
+/// address: exactly as it was registered.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: the library will not touch the region through this registration again.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL or not the start of a registered region.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if address is not the start of a registered region.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_memory_unregister(
     store: *mut nixl_store_t,
@@ -65,23 +57,17 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
     })
 }
 
-/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is
-/// page-aligned, so transfers from and to it need no copy.
+/// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
+/// so transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs
+/// for that.
 ///
-/// What is allocated is missing for staging; a store keeps back what it needs for that.
-///
-/// store: an open store.
 /// length: bytes, at least 1.
 /// address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with
 /// nixl_store_memory_free(), or leaves that to nixl_store_close(), after which it must not be touched.
 ///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: allocated.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: length is 0; address_out is NULL or misaligned.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: the buffer has no free stretch of that length.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_memory_allocate(
     store: *mut nixl_store_t,
@@ -91,7 +77,7 @@ pub unsafe extern "C" fn nixl_store_memory_allocate(
     with_store("nixl_store_memory_allocate", store, |open| {
         // SAFETY: the header asks for a pointer to a pointer.
         let address_out = unsafe { check::output("address_out", address_out) }?;
-        // The lowest address there is, so that the length alone decides.
+        // Only the length is checked; 1 stands for an address, which there is none of yet.
         let length = check::memory("length", 1, length as u64)?;
         address_out.write(open.store.memory_allocate(length)?.as_ptr().cast());
         Ok(Status::Ok)
@@ -100,15 +86,11 @@ pub unsafe extern "C" fn nixl_store_memory_allocate(
 
 /// Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.
 ///
-/// store: an open store.
 /// address: exactly as it was given. NULL is not accepted.
-///
-/// May be called from any thread.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: freed.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: address is NULL, freed already, or was not given by this store.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if address was freed already, or was not given by this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_memory_free(
     store: *mut nixl_store_t,

@@ -14,34 +14,24 @@ use crate::store::{Capabilities, Stats};
 /// ======== Full layer: operations ========
 ///
 /// Makes durable what was put: waits for the puts that were submitted before, then for the device to have them. They
-/// survive a loss of power from then on.
-///
-/// store: an open store.
-///
-/// May be called from any thread. Puts that are submitted meanwhile are not waited for.
+/// survive a loss of power from then on. Puts that are submitted meanwhile are not waited for.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: durable, as far as puts completed.
 /// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
 ///   be lost with the power.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_flush(store: *mut nixl_store_t) -> nixl_store_status_t {
     with_store("nixl_store_flush", store, |open| open.store.flush().map(|()| Status::Ok))
 }
 
-/// Reads gauges and counters.
+/// Reads gauges and counters, as often as one likes.
 ///
-/// store: an open store.
 /// stats_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
 /// library does not know is set to 0.
 ///
-/// May be called from any thread, as often as one likes.
-///
 /// Returns:
 /// - NIXL_STORE_OK: read.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: stats_out is NULL or misaligned; struct_size is no possible size.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_stats_read(
     store: *mut nixl_store_t,
@@ -57,16 +47,11 @@ pub unsafe extern "C" fn nixl_store_stats_read(
 
 /// Tells which backend and path are in effect, and why not a better one.
 ///
-/// store: an open store.
 /// capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of
 /// the library does not know is set to 0.
 ///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: told.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: capabilities_out is NULL or misaligned; struct_size is no possible size.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_capabilities_read(
     store: *mut nixl_store_t,
@@ -80,9 +65,8 @@ pub unsafe extern "C" fn nixl_store_capabilities_read(
     })
 }
 
-/// The version of the library that is loaded, such as "0.1.0". A constant string, never NULL.
-///
-/// May be called from any thread. Leaves nixl_store_error_message() as it is.
+/// The version of the library that is loaded, such as "0.1.0". A constant string, never NULL. Leaves
+/// nixl_store_error_message() as it is, as do the next two.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_version() -> *const c_char {
     const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), "\0");
@@ -90,8 +74,6 @@ pub extern "C" fn nixl_store_version() -> *const c_char {
 }
 
 /// The NIXL_STORE_ABI_VERSION of the library that is loaded; it serves programs that were compiled with the same.
-///
-/// May be called from any thread. Leaves nixl_store_error_message() as it is.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_abi_version() -> u32 {
     NIXL_STORE_ABI_VERSION
@@ -99,8 +81,6 @@ pub extern "C" fn nixl_store_abi_version() -> u32 {
 
 /// The name of a status, such as "NIXL_STORE_NOT_FOUND"; "NIXL_STORE_UNKNOWN" for a number that is none. A constant
 /// string, never NULL.
-///
-/// May be called from any thread. Leaves nixl_store_error_message() as it is.
 #[unsafe(no_mangle)]
 pub extern "C" fn nixl_store_status_name(status: nixl_store_status_t) -> *const c_char {
     status_name(status).unwrap_or(c"NIXL_STORE_UNKNOWN").as_ptr()
@@ -117,7 +97,7 @@ pub extern "C" fn nixl_store_error_message() -> *const c_char {
 }
 
 fn stats_to_c(stats: &Stats) -> nixl_store_stats_t {
-    // Named one by one, so that a counter that is added to the store cannot be forgotten here.
+    // Every field is named, so that this fails to compile when the store gets a counter that is not told here.
     let Stats { totals, keys, bytes_stored, slots, slots_free, capacity_bytes, keys_pinned, items_in_flight } =
         *stats;
     let Snapshot {

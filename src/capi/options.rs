@@ -3,53 +3,77 @@
 use std::ffi::{OsStr, c_char, c_void};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::ptr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::{self, invalid};
-use super::constants::{NIXL_STORE_NAMESPACE_BYTES_MAX, NIXL_STORE_PATH_BYTES_MAX};
+use super::constants::{
+    NIXL_STORE_CONFIG_BYTES_MAX, NIXL_STORE_DEADLINE_DEFAULT, NIXL_STORE_NAMESPACE_BYTES_MAX,
+    NIXL_STORE_PATH_BYTES_MAX,
+};
 use super::extensible;
 use super::handle::queue_id;
 use super::text::bytes_for_c;
 use super::types::{nixl_store_log_fn_t, nixl_store_open_options_t, nixl_store_submit_options_t};
+use crate::config::Source;
 use crate::error::Result;
 use crate::log::{Level, Logger};
 use crate::store::{OpenOptions, SubmitOptions};
 
-/// The path of the configuration; `None` leaves it to the environment.
+/// Where the configuration comes from.
 ///
 /// # Safety
-/// As [`check::text`].
-pub(super) unsafe fn config_path<'a>(pointer: *const c_char) -> Result<Option<&'a Path>> {
-    if pointer.is_null() {
-        return Ok(None);
+/// Both as [`check::text`].
+unsafe fn source<'a>(path: *const c_char, text: *const c_char) -> Result<Source<'a>> {
+    const ENVIRONMENT: &str = "NULL stands for $LMCACHE_CONFIG_FILE, or the environment alone";
+    if !path.is_null() && !text.is_null() {
+        return Err(invalid("config_path and options->config_text are both given; one of them must be NULL"));
+    }
+    if !text.is_null() {
+        // SAFETY: as this function's.
+        let bytes = unsafe { check::text("options->config_text", text, NIXL_STORE_CONFIG_BYTES_MAX) }?;
+        if bytes.is_empty() {
+            return Err(invalid(format!("options->config_text is empty; {ENVIRONMENT}")));
+        }
+        return Ok(Source::Text(bytes));
+    }
+    if path.is_null() {
+        return Ok(Source::Environment);
     }
     // SAFETY: as this function's.
-    let bytes = unsafe { check::text("config_path", pointer, NIXL_STORE_PATH_BYTES_MAX - 1) }?;
+    let bytes = unsafe { check::text("config_path", path, NIXL_STORE_PATH_BYTES_MAX - 1) }?;
     if bytes.is_empty() {
-        return Err(invalid("config_path is empty; NULL stands for $LMCACHE_CONFIG_FILE"));
+        return Err(invalid(format!("config_path is empty; {ENVIRONMENT}")));
     }
-    Ok(Some(Path::new(OsStr::from_bytes(bytes))))
+    Ok(Source::File(Path::new(OsStr::from_bytes(bytes))))
 }
 
-/// The options of an open.
+/// The options of an open, and where its configuration comes from.
 ///
 /// # Safety
-/// As [`extensible::read`]; `cache_namespace` as [`check::text`]; `log_function` keeps the promises that its type
-/// documents until the store is closed.
-pub(super) unsafe fn open(pointer: *const nixl_store_open_options_t) -> Result<OpenOptions> {
+/// `path` as [`check::text`]; `pointer` as [`extensible::read`], its `config_text` and `cache_namespace` as
+/// [`check::text`]; its `log_function` keeps the promises that its type documents until the store is closed.
+pub(super) unsafe fn open<'a>(
+    path: *const c_char,
+    pointer: *const nixl_store_open_options_t,
+) -> Result<(Source<'a>, OpenOptions)> {
     if pointer.is_null() {
-        return Ok(OpenOptions {
+        let options = OpenOptions {
             chunk_bytes: None,
             worker_id: 0,
             world_size: 1,
             cuda_device: None,
             namespace: Vec::new(),
             logger: Logger::to_stderr(),
-        });
+        };
+        // SAFETY: as this function's.
+        return Ok((unsafe { source(path, ptr::null()) }?, options));
     }
     // SAFETY: as this function's.
     let options = unsafe { extensible::read("options", pointer) }?;
+    // SAFETY: as this function's.
+    let source = unsafe { source(path, options.config_text) }?;
     let world_size = options.world_size.max(1);
     if options.worker_id >= world_size {
         let worker_id = options.worker_id;
@@ -69,14 +93,15 @@ pub(super) unsafe fn open(pointer: *const nixl_store_open_options_t) -> Result<O
         // SAFETY: as this function's.
         namespace = unsafe { check::text(name, pointer, NIXL_STORE_NAMESPACE_BYTES_MAX) }?.to_vec();
     }
-    Ok(OpenOptions {
+    let options = OpenOptions {
         chunk_bytes: (options.chunk_bytes != 0).then_some(options.chunk_bytes),
         worker_id: options.worker_id,
         world_size,
         cuda_device,
         namespace,
         logger: logger(options.log_function, options.log_context),
-    })
+    };
+    Ok((source, options))
 }
 
 /// The engine's context pointer, carried to whichever thread logs.
@@ -123,8 +148,9 @@ pub(super) unsafe fn submit(
     let options = unsafe { extensible::read("options", pointer) }?;
     let queue = if options.queue.is_null() { None } else { Some(queue_id(store_bits, options.queue)?) };
     Ok(SubmitOptions {
-        // "Infinite" is 584 million years, which needs no case of its own below.
-        timeout: (options.timeout_ms != 0).then(|| Duration::from_millis(options.timeout_ms)),
+        // No deadline is one in 584 million years, which needs no case of its own below.
+        timeout: (options.deadline_ms != NIXL_STORE_DEADLINE_DEFAULT)
+            .then(|| Duration::from_millis(options.deadline_ms)),
         queue,
         user_data: options.user_data,
     })

@@ -28,7 +28,7 @@ pub(super) struct OverlapCheck {
 }
 
 impl OverlapCheck {
-    /// Uses the memory of `room`, whatever is in it.
+    /// Starts an empty check, in the memory that `room` has allocated; what it holds is dropped.
     pub(super) fn new(mut room: Vec<Range>) -> OverlapCheck {
         room.clear();
         OverlapCheck { held: room, item_start: 0, per_item: false, ascending: true, end_last: 0 }
@@ -76,12 +76,12 @@ impl OverlapCheck {
         check_apart(&mut self.held)
     }
 
-    /// The memory, for another check.
+    /// Gives the memory back, for the next check.
     pub(super) fn into_room(self) -> Vec<Range> {
         self.held
     }
 
-    /// Checks what came before the current item and lets it go.
+    /// Checks the segments of the items before the current one against each other, and forgets them.
     fn finish_earlier_items(&mut self) -> Result<()> {
         self.per_item = true;
         if let Some(earlier) = self.held.get_mut(..self.item_start) {
@@ -122,7 +122,8 @@ fn check_apart(ranges: &mut [Range]) -> Result<()> {
     Ok(())
 }
 
-/// Two writers of one byte make a get's outcome a matter of timing; each way in is tried.
+/// If two segments shared a byte, timing would decide what it holds in the end. Each place where that could slip
+/// through is tried: within an item, across items, at the bound and beyond it.
 #[cfg(test)]
 mod tests {
     use super::*;

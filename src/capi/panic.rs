@@ -63,8 +63,8 @@ pub(super) fn poison_on_panic(
 
 /// Runs `body`; a panic comes back as its message.
 fn catch<T>(body: impl FnOnce() -> T) -> std::result::Result<T, String> {
-    // Unwind safety: what a panic may have left broken is never used again, because the store is
-    // poisoned; without a store there is nothing left to use.
+    // Unwinding is safe here: what the panic left half done belongs to the store, which is poisoned and not used again.
+    // A call without a store leaves nothing behind.
     catch_unwind(AssertUnwindSafe(body)).map_err(|payload| describe(payload.as_ref()))
 }
 
@@ -74,7 +74,7 @@ fn describe(payload: &(dyn Any + Send)) -> String {
     text.unwrap_or("a panic without a message").to_owned()
 }
 
-/// Bugs are injected here, because the library has none to offer.
+/// Panics are raised on purpose here.
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,6 +3,7 @@
 use std::ffi::c_int;
 
 use super::check;
+use super::constants::NIXL_STORE_ERROR_NO_RESULT;
 use super::handle::{queue_id, queue_pointer, store_bits};
 use super::panic::with_store;
 use super::types::{nixl_store_completion_t, nixl_store_queue_t, nixl_store_status_t, nixl_store_t};
@@ -13,18 +14,13 @@ use crate::store::Completion;
 ///
 /// Creates a queue that tells which batches completed, for programs that wait for many things at once.
 ///
-/// store: an open store.
 /// queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(),
 /// or leaves that to nixl_store_close().
 ///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: created.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: queue_out is NULL or misaligned.
 /// - NIXL_STORE_ERROR_BUSY: the store has as many queues as it can have.
 /// - NIXL_STORE_ERROR_IO, _OUT_OF_MEMORY: no eventfd could be had.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_queue_create(
     store: *mut nixl_store_t,
@@ -47,17 +43,12 @@ pub unsafe extern "C" fn nixl_store_queue_create(
 
 /// Gives the queue's eventfd, which polls readable while completions are waiting.
 ///
-/// store: an open store. queue: a queue of this store.
 /// fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write
 /// or close it, and do not use it after the queue was destroyed.
 ///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: *fd_out is the descriptor.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: fd_out is NULL or misaligned.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: queue is NULL, destroyed, or none of this store; or as below.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if queue is NULL, destroyed, or none of this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_queue_fd(
     store: *mut nixl_store_t,
@@ -78,18 +69,16 @@ pub unsafe extern "C" fn nixl_store_queue_fd(
 /// Each batch that was submitted with this queue shows up once. Its ticket still has to be consumed with
 /// nixl_store_ticket_wait(), which gives the results and does not block.
 ///
-/// store: an open store. queue: a queue of this store.
-/// completions_out: gets up to capacity completions, at least 1, oldest first.
-/// count_out: gets their number; 0 if none was waiting. Must not lie in completions_out.
+/// completions_out: gets up to capacity completions, oldest first. All capacity entries, at least 1, are written
+/// whatever this call returns: those without a completion get ticket 0 and NIXL_STORE_ERROR_NO_RESULT.
+/// count_out: gets the number of completions; 0 if none was waiting, and with every error. Must not lie in
+/// completions_out.
 ///
-/// May be called from any thread; of several that drain one queue, each gets completions of its own.
+/// Of several threads that drain one queue, each gets completions of its own.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: *count_out completions were taken, possibly 0.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: completions_out or count_out is NULL or misaligned; capacity is 0; count_out
-///   lies in completions_out.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: queue is NULL, destroyed, or none of this store; or as below.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if queue is NULL, destroyed, or none of this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_queue_drain(
     store: *mut nixl_store_t,
@@ -98,25 +87,24 @@ pub unsafe extern "C" fn nixl_store_queue_drain(
     capacity: usize,
     count_out: *mut usize,
 ) -> nixl_store_status_t {
-    with_store("nixl_store_queue_drain", store, |open| {
+    // Before the store is looked up, so that the completions say that there are none also if it is closed.
+    // SAFETY: the header asks for an array of that capacity and a pointer to a size_t.
+    let completions = unsafe {
+        check::output_array(
+            "completions_out",
+            completions_out,
+            capacity,
+            NO_COMPLETION,
+            "count_out",
+            count_out,
+        )
+    };
+    with_store("nixl_store_queue_drain", store, move |open| {
+        let mut completions = completions?;
         let queue = queue_id(store_bits(store), queue)?;
-        let capacity = check::array("completions_out", completions_out, capacity as u64, usize::MAX)?;
-        // Cannot wrap: `array` checked the product.
-        let bytes = capacity * size_of::<nixl_store_completion_t>();
-        if check::overlap(completions_out.addr(), bytes, count_out.addr(), size_of::<usize>()) {
-            return Err(check::invalid("count_out lies in completions_out"));
-        }
-        // SAFETY: the header asks for a pointer to a size_t.
-        let count_out = unsafe { check::output("count_out", count_out) }?;
-        let mut taken = 0;
-        open.store.queue_drain(queue, capacity, &mut |completion| {
-            if taken < capacity {
-                // SAFETY: below the capacity that the caller vouched for; aligned and not NULL.
-                unsafe { completions_out.add(taken).write(completion_to_c(&completion)) };
-                taken += 1;
-            }
+        open.store.queue_drain(queue, completions.capacity(), &mut |completion| {
+            completions.push(completion_to_c(&completion));
         })?;
-        count_out.write(taken);
         Ok(Status::Ok)
     })
 }
@@ -125,14 +113,9 @@ pub unsafe extern "C" fn nixl_store_queue_drain(
 ///
 /// Batches that were submitted with it go on; their tickets are consumed as ever, only no completion tells of them.
 ///
-/// store: an open store. queue: a queue of this store.
-///
-/// May be called from any thread.
-///
 /// Returns:
 /// - NIXL_STORE_OK: destroyed.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: queue is NULL, destroyed already, or none of this store; or as below.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if queue is NULL, destroyed already, or none of this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_queue_destroy(
     store: *mut nixl_store_t,
@@ -144,11 +127,15 @@ pub unsafe extern "C" fn nixl_store_queue_destroy(
     })
 }
 
+/// An entry without a completion.
+const NO_COMPLETION: nixl_store_completion_t =
+    nixl_store_completion_t { ticket: 0, user_data: 0, status: NIXL_STORE_ERROR_NO_RESULT, reserved: [0; 3] };
+
 fn completion_to_c(completion: &Completion) -> nixl_store_completion_t {
     nixl_store_completion_t {
         ticket: completion.ticket,
         user_data: completion.user_data,
         status: completion.status.code(),
-        reserved: 0,
+        reserved: [0; 3],
     }
 }

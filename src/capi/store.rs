@@ -13,34 +13,34 @@ use super::ticket::item_error;
 use super::types::{nixl_store_open_options_t, nixl_store_status_t, nixl_store_t};
 use crate::config::Config;
 use crate::error::{Error, Result, Status};
-use crate::memory::{HostPtr, MemoryKind, Segment};
+use crate::memory::{HostPtr, HostSlice, Stretch};
 use crate::store::{Direction, ItemResult, Store, SubmitOptions, Wish};
 
 /// ======== Simple layer: one blocking call each ========
 ///
-/// Opens the store that a configuration file describes, and recovers what it holds.
+/// Opens the store that a configuration describes, and recovers what it holds.
 ///
-/// config_path: the LMCache YAML file, NUL-terminated, at most NIXL_STORE_PATH_BYTES_MAX bytes; NULL: the file that
-/// the environment variable LMCACHE_CONFIG_FILE names. Read during the call only.
-/// options: what the file does not say; NULL: defaults. Copied, but for log_function and log_context, which are used
-/// until nixl_store_close() returned.
+/// The configuration is, in this order: the file config_path; options->config_text; the file that the environment
+/// variable LMCACHE_CONFIG_FILE names; the environment alone, if LMCACHE_EXTRA_CONFIG turns NIXL storage on. As in
+/// LMCache, variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
+///
+/// config_path: LMCache's YAML file, NUL-terminated, at most NIXL_STORE_PATH_BYTES_MAX bytes. May be NULL.
+/// options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are
+/// used until nixl_store_close() returned.
 /// store_out: gets the handle, which the caller closes with nixl_store_close().
 ///
-/// May be called from any thread. Blocks while it recovers: about 1 s per 100000 slots after a clean close, up to 10 s
-/// after a crash.
+/// Blocks while it recovers: about 1 s for 100000 slots after a clean close, up to 10 s after a crash.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: *store_out is open.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: store_out is NULL or misaligned; config_path is empty or too long;
-///   struct_size, a flag or a value of options cannot be.
-/// - NIXL_STORE_ERROR_CONFIG: the file cannot be read, or a setting cannot be used.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if config_path or config_text is empty or too long, or both are given.
+/// - NIXL_STORE_ERROR_CONFIG: there is no configuration, it cannot be read, or a setting cannot be used.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: the backend is not built in, or lacks a device, driver or library that the message
 ///   names.
 /// - NIXL_STORE_ERROR_LOCKED: another process or store owns the static pool; the message says which.
 /// - NIXL_STORE_ERROR_FORMAT: the pool was made with other parameters; nothing in it was touched.
 /// - NIXL_STORE_ERROR_BUSY: NIXL_STORE_STORES_MAX stores are open in this process.
 /// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: as named.
-/// - NIXL_STORE_ERROR_INTERNAL: a bug in the library.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_open(
     config_path: *const c_char,
@@ -50,14 +50,12 @@ pub unsafe extern "C" fn nixl_store_open(
     boundary("nixl_store_open", || {
         // SAFETY: the header asks for a pointer to a handle.
         let store_out = unsafe { check::output("store_out", store_out) }?;
-        // SAFETY: the header asks for a NUL-terminated string.
-        let path = unsafe { options::config_path(config_path) }?;
-        // SAFETY: the header asks for a struct of the size that it states.
-        let options = unsafe { options::open(options) }?;
+        // SAFETY: the header asks for NUL-terminated strings and a struct of the size that it states.
+        let (source, options) = unsafe { options::open(config_path, options) }?;
         fork::install()?;
         let reservation = STORES.reserve()?;
         let epoch = fork::epoch();
-        let config = Config::load(path, &|name| std::env::var(name).ok())?;
+        let config = Config::load(source, &environment)?;
         let store = Store::open(&config, &options)?;
         store_out.write(store_pointer(reservation.fill(OpenStore::new(store, epoch))));
         Ok(Status::Ok)
@@ -68,27 +66,24 @@ pub unsafe extern "C" fn nixl_store_open(
 ///
 /// When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process
 /// is killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object
-/// is visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
+/// is
+/// visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
 /// makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
 ///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned
-/// to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
+/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned to
+/// direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
 ///
-/// Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
-/// waited for, because the device may still be using the memory. May be called from any thread, several at a time.
+/// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
+/// may still be using the memory.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key or data is NULL, empty, too long, or wraps around the end of memory; or
-///   the key has no file name in the layout lmcache.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the key has no file name in the layout lmcache.
 /// - NIXL_STORE_ERROR_TOO_LARGE: length is beyond object_bytes_max of the capabilities.
 /// - NIXL_STORE_ERROR_POOL_FULL: every slot is pinned, in use or quarantined.
 /// - NIXL_STORE_ERROR_NO_SPACE: the device is full and eviction could not help.
-/// - NIXL_STORE_ERROR_BUSY, _TIMED_OUT: the queue stayed full, or the deadline passed.
+/// - NIXL_STORE_ERROR_BUSY, _TIMED_OUT: the submission queue stayed full, or the deadline passed.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _OUT_OF_MEMORY: as named.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_put(
     store: *mut nixl_store_t,
@@ -112,26 +107,21 @@ pub unsafe extern "C" fn nixl_store_put(
 
 /// Reads the object under a key into memory.
 ///
-/// store: an open store.
-/// key: key_length bytes of any content, 1 to NIXL_STORE_KEY_BYTES_MAX.
-/// buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error
-/// or NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the
-/// capabilities moves without a copy; registered memory also spares the kernel pinning it.
+/// buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error or
+/// NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves
+/// without a copy; registered memory also spares the kernel pinning it.
 /// length_out: gets the length of the object in bytes. Must not lie in buffer.
 ///
-/// Gives up after the time of the setting nixl_store_timeout_ms if it was not started by then; what is under way is
-/// waited for, because the device may still be using the memory. May be called from any thread, several at a time.
+/// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
+/// may still be using the memory.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: the first *length_out bytes of buffer are the object.
 /// - NIXL_STORE_NOT_FOUND: the key is not stored, or its bytes could not be proven right.
-/// - NIXL_STORE_ERROR_BUFFER_TOO_SMALL: *length_out is the capacity that is needed, the one output that is written
-///   with an error.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: key, buffer or length_out is NULL, empty, too long, misaligned, or wraps
-///   around the end of memory; length_out lies in buffer.
-/// - NIXL_STORE_ERROR_BUSY, _TIMED_OUT: the queue stayed full, or the deadline passed.
+/// - NIXL_STORE_ERROR_BUFFER_TOO_SMALL: *length_out is the capacity that is needed, written although this is an error.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if length_out lies in buffer.
+/// - NIXL_STORE_ERROR_BUSY, _TIMED_OUT: the submission queue stayed full, or the deadline passed.
 /// - NIXL_STORE_ERROR_IO, _PERMISSION, _OUT_OF_MEMORY: as named.
-/// - The common errors.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_get(
     store: *mut nixl_store_t,
@@ -170,17 +160,15 @@ pub unsafe extern "C" fn nixl_store_get(
 /// everything.
 ///
 /// Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again;
-/// allocated memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and
-/// using it is harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
+/// allocated memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using
+/// it is
+/// harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
 ///
-/// store: an open store. NULL is not accepted.
-///
-/// May be called from any thread, but not from log_function. In a child of fork() it releases the child's share
-/// without touching the parent's store.
+/// Not to be called from log_function. In a child of fork() it releases the child's share without touching the parent's
+/// store.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: closed.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: NULL, closed already, or never a handle.
 /// - NIXL_STORE_ERROR_CLOSING: another thread is closing it now.
 /// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next
 ///   open recovers as after a crash.
@@ -202,6 +190,12 @@ pub unsafe extern "C" fn nixl_store_close(store: *mut nixl_store_t) -> nixl_stor
             )
         })
     })
+}
+
+/// A variable of the process. Bytes that are no UTF-8 are replaced and not taken for a variable that is not set: the
+/// error is then about a path or value that the user recognises.
+fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }
 
 /// Takes a handle out of the table however the close ends, a panic included.
@@ -235,14 +229,14 @@ fn transfer_one(
     batch.item(key, Wish::default())?;
     // SAFETY: the header asks the caller to keep the memory valid during the call, which ends after the item has.
     let pointer = unsafe { HostPtr::new(address.cast()) };
-    batch.segment(Segment { pointer, length, kind: MemoryKind::Host })?;
+    batch.stretch(Stretch::Host(HostSlice { pointer, length }))?;
     let ticket = batch.run(SubmitOptions::default())?;
     let mut outcome = None;
-    // Without a deadline of its own: the memory is the caller's again only when the item has ended,
-    // and the item's own deadline makes it end.
+    // No timeout here: the caller gets its memory back when this returns, so the item must have ended by then. The
+    // item's deadline sees to it that it ends.
     open.store.ticket_wait(ticket, None, &mut |_, result, message| {
         outcome = Some(match result.status {
-            // Answers of which the caller makes something; the rest are errors.
+            // The callers of this function handle these three; any other status is an error.
             Status::Ok | Status::NotFound | Status::BufferTooSmall => Ok(result),
             _ => Err(item_error(&result, message)),
         });

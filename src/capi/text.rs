@@ -1,4 +1,4 @@
-//! Text on its way to C, which ends it at the first NUL.
+//! Text for C, in which a NUL is the end: it is cut where there is no room, and has no NUL inside.
 
 /// How many bytes of `text` fit into `bytes_max` without cutting a character in two.
 pub(super) fn fitting(text: &str, bytes_max: usize) -> usize {
@@ -10,7 +10,7 @@ pub(super) fn fitting(text: &str, bytes_max: usize) -> usize {
     fits
 }
 
-/// The bytes of `text` with what would end it early, a NUL inside, made a space.
+/// The bytes of `text`, with a space for each NUL, which would end it early in C.
 pub(super) fn bytes_for_c(text: &str) -> impl Iterator<Item = u8> + '_ {
     text.bytes().map(|byte| if byte == 0 { b' ' } else { byte })
 }

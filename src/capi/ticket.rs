@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use super::check::{self, invalid};
-use super::constants::{NIXL_STORE_TIMEOUT_INFINITE, status_name};
+use super::check::{self, OutputArray, invalid};
+use super::constants::{NIXL_STORE_ERROR_NO_RESULT, NIXL_STORE_TIMEOUT_INFINITE, status_name};
 use super::panic::with_store;
 use super::types::{nixl_store_result_t, nixl_store_status_t, nixl_store_t, nixl_store_ticket_t};
 use crate::error::{Error, Result, Status};
@@ -14,17 +14,18 @@ use crate::store::ItemResult;
 ///
 /// Waits until a batch completed, gives the result of each item, and releases the ticket.
 ///
-/// store: an open store.
 /// ticket: from a submit to this store, not consumed yet.
-/// timeout_ms: milliseconds to wait; 0: do not; NIXL_STORE_TIMEOUT_INFINITE: for ever. It bounds this call alone: the
-/// batch goes on, and its memory stays in use, until the batch completed.
-/// results_out: gets one result per item, in the order of the items, whenever the batch completed, whatever its
-/// status; NULL: not wanted.
-/// result_capacity: results that results_out has room for, at least the number of items. Not used if results_out is
+/// timeout_ms: see TIMES. It bounds this call alone: the batch goes on, and its memory stays in use, until the batch
+/// completed.
+/// results_out: gets one result per item, in the order of the items, once the batch completed, whatever its status. All
+/// result_capacity entries are written whatever this call returns: those without a result get
+/// NIXL_STORE_ERROR_NO_RESULT. May be NULL: not wanted.
+/// result_capacity: entries that results_out has room for, at least the number of items. Not used if results_out is
 /// NULL.
+/// result_count_out: gets the number of results: the number of items once the batch completed, else 0. May be NULL if
+/// results_out is. Must not lie in results_out.
 ///
-/// May be called from any thread; of several that wait for one ticket, one gets the results, the others
-/// NIXL_STORE_ERROR_INVALID_HANDLE.
+/// Of several threads that wait for one ticket, one gets the results, the others NIXL_STORE_ERROR_INVALID_HANDLE.
 ///
 /// Returns, with the batch completed and the ticket released:
 /// - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
@@ -34,9 +35,8 @@ use crate::store::ItemResult;
 ///
 /// Returns, with the ticket kept:
 /// - NIXL_STORE_IN_PROGRESS: not completed within timeout_ms.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: results_out is misaligned, or result_capacity below the number of items.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: the ticket is 0, was consumed, or is none of this store; or as below.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if result_capacity is below the number of items.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_ticket_wait(
     store: *mut nixl_store_t,
@@ -44,12 +44,15 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
     timeout_ms: u64,
     results_out: *mut nixl_store_result_t,
     result_capacity: usize,
+    result_count_out: *mut usize,
 ) -> nixl_store_status_t {
-    with_store("nixl_store_ticket_wait", store, |open| {
+    // Before the store is looked up, so that the results say that there are none also if it is closed.
+    // SAFETY: the header asks for an array of that capacity and a pointer to a size_t.
+    let results = unsafe { results(results_out, result_capacity, result_count_out) };
+    with_store("nixl_store_ticket_wait", store, move |open| {
+        let mut results = results?;
         check_ticket(ticket)?;
-        let wanted = !results_out.is_null();
-        if wanted {
-            check::typed("results_out", results_out)?;
+        if results.is_some() {
             let items = open.store.ticket_item_count(ticket)?;
             if result_capacity < items {
                 return Err(invalid(format!(
@@ -63,9 +66,8 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
             if result.status.is_error() && failed.is_none() {
                 failed = Some((index, item_error(&result, message)));
             }
-            if wanted && index < result_capacity {
-                // SAFETY: below the capacity that the caller vouched for; aligned and not NULL.
-                unsafe { results_out.add(index).write(result_to_c(&result)) };
+            if let Some(results) = &mut results {
+                results.push(result_to_c(&result));
             }
         })?;
         match failed {
@@ -79,15 +81,12 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
 
 /// Says how a batch is doing, without waiting and without releasing the ticket.
 ///
-/// store: an open store. ticket: from a submit to this store, not consumed yet.
-///
-/// May be called from any thread.
+/// ticket: from a submit to this store, not consumed yet.
 ///
 /// Returns:
 /// - NIXL_STORE_IN_PROGRESS: not completed.
 /// - What nixl_store_ticket_wait() will return: completed.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: the ticket is 0, was consumed, or is none of this store; or as below.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_ticket_poll(
     store: *mut nixl_store_t,
@@ -104,14 +103,11 @@ pub unsafe extern "C" fn nixl_store_ticket_poll(
 /// It neither waits nor releases the ticket: the batch's memory is in use until nixl_store_ticket_wait() says that it
 /// completed. A batch that completed already stays as it is.
 ///
-/// store: an open store. ticket: from a submit to this store, not consumed yet.
-///
-/// May be called from any thread.
+/// ticket: from a submit to this store, not consumed yet.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: asked for.
-/// - NIXL_STORE_ERROR_INVALID_HANDLE: the ticket is 0, was consumed, or is none of this store; or as below.
-/// - The common errors.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_ticket_cancel(
     store: *mut nixl_store_t,
@@ -123,6 +119,38 @@ pub unsafe extern "C" fn nixl_store_ticket_cancel(
     })
 }
 
+/// Where the results go; `None` if they are not wanted.
+///
+/// # Safety
+/// As [`check::output_array`].
+unsafe fn results<'a>(
+    results_out: *mut nixl_store_result_t,
+    capacity: usize,
+    count_out: *mut usize,
+) -> Result<Option<OutputArray<'a, nixl_store_result_t>>> {
+    if results_out.is_null() {
+        if !count_out.is_null() {
+            // SAFETY: as this function's.
+            unsafe { check::output("result_count_out", count_out) }?.write(0);
+        }
+        return Ok(None);
+    }
+    // SAFETY: as this function's.
+    unsafe {
+        check::output_array("results_out", results_out, capacity, NO_RESULT, "result_count_out", count_out)
+    }
+    .map(Some)
+}
+
+/// An entry without a result.
+const NO_RESULT: nixl_store_result_t = nixl_store_result_t {
+    status: NIXL_STORE_ERROR_NO_RESULT,
+    os_error: 0,
+    bytes: 0,
+    object_length: 0,
+    reserved: [0; 3],
+};
+
 fn check_ticket(ticket: nixl_store_ticket_t) -> Result<()> {
     if ticket == 0 { Err(Error::new(Status::InvalidHandle, "0 is no ticket")) } else { Ok(()) }
 }
@@ -133,7 +161,7 @@ fn result_to_c(result: &ItemResult) -> nixl_store_result_t {
         os_error: result.os_error,
         bytes: result.bytes,
         object_length: result.object_length,
-        reserved: 0,
+        reserved: [0; 3],
     }
 }
 

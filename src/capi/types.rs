@@ -1,42 +1,42 @@
 //! The structs of the C API, with their layout asserted field by field.
 //!
-//! The same numbers stand in `tests/header/layout.c`, where a C compiler asserts them. The types
-//! carry the names that C sees. Two kinds of struct exist: those that begin with `struct_size` may
-//! grow at their end; the others form arrays, never change, and keep reserved fields instead.
+//! The same numbers stand in `tests/header/layout.c`, where a C compiler asserts them. The types carry the names that C
+//! sees. Two kinds of struct exist. Those that begin with `struct_size` may grow at their end. The others are elements
+//! of arrays, whose size programs have compiled in: they never grow, and keep reserved fields for what is to come.
 
 #![allow(non_camel_case_types, reason = "these are the names in the C header")]
 
 use std::ffi::{c_char, c_void};
 
-/// Outcome of a call: NIXL_STORE_OK, a positive number for an answer that is not an error, a negative one for an
-/// error. nixl_store_status_name() names it.
+/// Outcome of a call: one of the statuses above.
 pub type nixl_store_status_t = i32;
 
-/// A handle on a submitted batch: never 0, never given out twice by one store.
+/// A submitted batch: never 0, never given out twice by one store.
 pub type nixl_store_ticket_t = u64;
 
-/// An open store. The pointer is a handle and no address: it is looked up on every call, so that a closed or
-/// made-up one is told apart and nothing behind it is ever read.
+/// An open store. A handle, see HANDLES above.
 pub struct nixl_store_t {
     _opaque: (),
 }
 
-/// A completion queue of a store; a handle as nixl_store_t is.
+/// ======== Types ========
+///
+/// A completion queue of a store. A handle, see HANDLES above.
 pub struct nixl_store_queue_t {
     _opaque: (),
 }
 
-/// Receives the library's messages, each a NUL-terminated string of UTF-8, valid during the call only.
+/// Receives the library's messages. message is NUL-terminated UTF-8, one line, valid during the call only; level is one
+/// of NIXL_STORE_LOG_*. Levels up to INFO arrive, unless the environment variable NIXL_STORE_LOG says otherwise (off,
+/// error, warn, info, debug).
 ///
-/// It is called from the caller's threads and from the library's, several at a time: it must be thread-safe, return
-/// soon, throw nothing, and call no function of this library. It may be called from inside nixl_store_open() until
-/// nixl_store_close() returned; log_context has to live as long.
-/// level is one of NIXL_STORE_LOG_*. Which levels arrive: up to INFO, unless the environment variable
-/// NIXL_STORE_LOG says otherwise (off, error, warn, info, debug).
+/// It is called from threads of the caller and of the library, several at a time, from inside nixl_store_open() until
+/// nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function
+/// of this library.
 pub type nixl_store_log_fn_t =
     Option<unsafe extern "C" fn(context: *mut c_void, level: u32, message: *const c_char)>;
 
-/// What the engine knows and the configuration file does not. All zero but struct_size means: defaults.
+/// What the engine knows and the configuration does not. All zero but struct_size means: defaults.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct nixl_store_open_options_t {
@@ -59,6 +59,9 @@ pub struct nixl_store_open_options_t {
     pub log_function: nixl_store_log_fn_t,
     /// Given to log_function with each message.
     pub log_context: *mut c_void,
+    /// The configuration itself instead of a file: YAML of at most NIXL_STORE_CONFIG_BYTES_MAX bytes, NUL-terminated,
+    /// read during the call only; config_path must then be NULL. NULL: none.
+    pub config_text: *const c_char,
 }
 
 /// A stretch of the caller's memory.
@@ -72,7 +75,7 @@ pub struct nixl_store_segment_t {
     /// One of NIXL_STORE_MEMORY_*.
     pub memory_kind: u32,
     /// Must be 0.
-    pub reserved: u32,
+    pub reserved: [u32; 3],
 }
 
 /// One object of a batch: its key and the memory that its bytes come from or go to, in the order of the segments.
@@ -92,23 +95,23 @@ pub struct nixl_store_item_t {
     /// NIXL_STORE_ITEM_* together, or 0.
     pub flags: u32,
     /// Must be 0.
-    pub reserved: u32,
+    pub reserved: [u32; 5],
 }
 
 /// How one item of a batch ended.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct nixl_store_result_t {
-    /// Its status.
+    /// How it ended; NIXL_STORE_ERROR_NO_RESULT in an entry that was not filled.
     pub status: nixl_store_status_t,
-    /// The errno behind it, 0 if there was none.
+    /// The errno behind it; 0: none.
     pub os_error: i32,
     /// Payload bytes moved to or from the segments. They count only if status is NIXL_STORE_OK.
     pub bytes: u64,
     /// Bytes of the stored object where it is known, else 0; with NIXL_STORE_ERROR_BUFFER_TOO_SMALL, what is needed.
     pub object_length: u64,
     /// 0.
-    pub reserved: u64,
+    pub reserved: [u64; 3],
 }
 
 /// How a batch is submitted. All zero but struct_size means: defaults.
@@ -117,10 +120,9 @@ pub struct nixl_store_result_t {
 pub struct nixl_store_submit_options_t {
     /// sizeof(nixl_store_submit_options_t).
     pub struct_size: usize,
-    /// Milliseconds from submit after which items not yet started end with NIXL_STORE_ERROR_TIMED_OUT; those under way
-    /// finish; 0: the store's default (the setting
-    /// nixl_store_timeout_ms); NIXL_STORE_TIMEOUT_INFINITE: none.
-    pub timeout_ms: u64,
+    /// Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT.
+    /// NIXL_STORE_DEADLINE_DEFAULT (0): that of the store; NIXL_STORE_DEADLINE_NONE: none.
+    pub deadline_ms: u64,
     /// Queue of the same store that gets a completion for the batch; NULL: none.
     pub queue: *mut nixl_store_queue_t,
     /// Any number; it comes back in the completion.
@@ -131,14 +133,15 @@ pub struct nixl_store_submit_options_t {
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct nixl_store_completion_t {
-    /// The batch; it still has to be consumed with nixl_store_ticket_wait(), which will not block.
+    /// The batch, still to be consumed with nixl_store_ticket_wait(), which will not block; 0 in an entry that was not
+    /// filled.
     pub ticket: nixl_store_ticket_t,
     /// user_data of its submit options.
     pub user_data: u64,
-    /// What nixl_store_ticket_wait() will return for it.
+    /// What nixl_store_ticket_wait() will return for it; NIXL_STORE_ERROR_NO_RESULT in an entry that was not filled.
     pub status: nixl_store_status_t,
     /// 0.
-    pub reserved: u32,
+    pub reserved: [u32; 3],
 }
 
 /// A key, as an element of a chain.
@@ -149,6 +152,8 @@ pub struct nixl_store_key_t {
     pub key: *const c_void,
     /// Bytes of the key: 1 to NIXL_STORE_KEY_BYTES_MAX.
     pub key_length: u64,
+    /// Must be 0.
+    pub reserved: [u32; 4],
 }
 
 /// Gauges and counters of a store. Counters are totals since open; each is exact, together they are not one instant.
@@ -251,22 +256,22 @@ macro_rules! layout {
     };
 }
 
-layout!(nixl_store_open_options_t: size 56, align 8, {
+layout!(nixl_store_open_options_t: size 64, align 8, {
     struct_size @ 0, chunk_bytes @ 8, worker_id @ 16, world_size @ 20, has_cuda_device @ 24, cuda_device @ 28,
-    cache_namespace @ 32, log_function @ 40, log_context @ 48,
+    cache_namespace @ 32, log_function @ 40, log_context @ 48, config_text @ 56,
 });
-layout!(nixl_store_segment_t: size 24, align 8, { address @ 0, length @ 8, memory_kind @ 16, reserved @ 20 });
-layout!(nixl_store_item_t: size 48, align 8, {
+layout!(nixl_store_segment_t: size 32, align 8, { address @ 0, length @ 8, memory_kind @ 16, reserved @ 20 });
+layout!(nixl_store_item_t: size 64, align 8, {
     key @ 0, key_length @ 8, segments @ 16, segment_count @ 24, object_offset @ 32, flags @ 40, reserved @ 44,
 });
-layout!(nixl_store_result_t: size 32, align 8, {
+layout!(nixl_store_result_t: size 48, align 8, {
     status @ 0, os_error @ 4, bytes @ 8, object_length @ 16, reserved @ 24,
 });
 layout!(nixl_store_submit_options_t: size 32, align 8, {
-    struct_size @ 0, timeout_ms @ 8, queue @ 16, user_data @ 24,
+    struct_size @ 0, deadline_ms @ 8, queue @ 16, user_data @ 24,
 });
-layout!(nixl_store_completion_t: size 24, align 8, { ticket @ 0, user_data @ 8, status @ 16, reserved @ 20 });
-layout!(nixl_store_key_t: size 16, align 8, { key @ 0, key_length @ 8 });
+layout!(nixl_store_completion_t: size 32, align 8, { ticket @ 0, user_data @ 8, status @ 16, reserved @ 20 });
+layout!(nixl_store_key_t: size 32, align 8, { key @ 0, key_length @ 8, reserved @ 16 });
 layout!(nixl_store_stats_t: size 200, align 8, {
     struct_size @ 0, keys @ 8, bytes_stored @ 16, slots @ 24, slots_free @ 32, capacity_bytes @ 40,
     keys_pinned @ 48, items_in_flight @ 56, puts_ok @ 64, puts_failed @ 72, gets_hit @ 80, gets_missed @ 88,

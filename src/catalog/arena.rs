@@ -9,6 +9,10 @@
 //! joined again; when keys of other lengths come and more than half of the memory lies idle, the
 //! arena asks for [`Arena::compact`] instead, which bounds it to about twice what it holds.
 
+use std::collections::TryReserveError;
+
+use super::filled;
+
 /// Records begin at multiples of this.
 const GRANULE_BYTES: usize = 8;
 /// Memory is taken in pieces of this size.
@@ -54,6 +58,21 @@ impl Arena {
         place
     }
 
+    /// Sees to it that the next [`Arena::store`] of this many bytes needs no memory.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn make_room(&mut self, record_bytes: usize) -> Result<(), TryReserveError> {
+        let size = granules(record_bytes);
+        let is_freed = self.free.get(size..).is_some_and(|lists| lists.iter().any(|&head| head != NIL));
+        if self.rest < size && !is_freed {
+            let chunk = filled(0, CHUNK_BYTES)?;
+            self.chunks.try_reserve(1)?;
+            self.add_chunk(chunk);
+        }
+        Ok(())
+    }
+
     /// The record at a place that [`Arena::store`] gave.
     #[inline]
     pub(super) fn get(&self, place: Place) -> &[u8] {
@@ -97,15 +116,19 @@ impl Arena {
             return place;
         }
         if self.rest < size {
-            if self.rest > 0 {
-                self.give(self.end() - self.rest as u32, self.rest);
-            }
-            self.chunks.push(vec![0; CHUNK_BYTES].into_boxed_slice());
-            self.rest = CHUNK_GRANULES;
+            self.add_chunk(vec![0; CHUNK_BYTES].into_boxed_slice());
         }
         let place = self.end() - self.rest as u32;
         self.rest -= size;
         place
+    }
+
+    fn add_chunk(&mut self, chunk: Box<[u8]>) {
+        if self.rest > 0 {
+            self.give(self.end() - self.rest as u32, self.rest);
+        }
+        self.chunks.push(chunk);
+        self.rest = CHUNK_GRANULES;
     }
 
     /// A freed place of this size, else one split off from the next larger that there is.

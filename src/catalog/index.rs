@@ -13,10 +13,13 @@
 //! its own: a 64-bit *check* for each cell, by a hash of the caller's choice, in an array apart. It
 //! is one cache miss or, as the array of a million keys is 13 MB, none.
 
+use std::collections::TryReserveError;
+
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::sys::prefetch::prefetch;
 
 use super::arena::{Arena, Place};
+use super::filled;
 
 /// Most shards of an index, as a power of two.
 const SHARD_BITS_MAX: u32 = 6;
@@ -186,8 +189,10 @@ impl Table {
 
     /// Adds a record made of two parts, which the caller knows not to be there, with the check to know it by.
     pub(super) fn insert(&mut self, tag: u32, check: u64, head: &[u8], tail: &[u8]) {
-        if (self.len + 1) * 100 > self.cells.len() * LOAD_MAX {
-            self.grow();
+        // Without memory to grow, the table goes on while it keeps a free cell, at which searches end.
+        while self.is_crowded() && self.grow().is_err() && self.len + 2 > self.cells.len() {
+            // Ends the process, as every allocation does that cannot fail.
+            self.cells.reserve(self.cells.len());
         }
         if self.arena.is_sparse() {
             let places = self.cells.iter_mut().filter(|cell| cell.tag != FREE).map(|cell| &mut cell.place);
@@ -196,6 +201,21 @@ impl Table {
         let place = self.arena.store(head, tail);
         self.put(Cell { tag, place }, storable(check));
         self.len += 1;
+    }
+
+    /// Sees to it that the next [`Table::insert`] of a record of this many bytes needs no memory.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub(super) fn make_room(&mut self, record_bytes: usize) -> Result<(), TryReserveError> {
+        if self.is_crowded() {
+            self.grow()?;
+        }
+        self.arena.make_room(record_bytes)
+    }
+
+    fn is_crowded(&self) -> bool {
+        (self.len + 1) * 100 > self.cells.len() * LOAD_MAX
     }
 
     /// Takes a record out.
@@ -236,17 +256,19 @@ impl Table {
     }
 
     /// Tags alone tell where cells belong, so no record is read for this.
-    fn grow(&mut self) {
+    fn grow(&mut self) -> Result<(), TryReserveError> {
         let now = self.cells.len();
         let mut cells = now * GROWTH / 100 + CELLS_MIN;
         if now < self.cells_at_last {
             cells = cells.min(self.cells_at_last.max(CELLS_MIN));
         }
-        let old_checks = std::mem::replace(&mut self.checks, vec![NO_CHECK; cells]);
-        let old_cells = std::mem::replace(&mut self.cells, vec![Cell::FREE; cells]);
+        let (new_checks, new_cells) = (filled(NO_CHECK, cells)?, filled(Cell::FREE, cells)?);
+        let old_checks = std::mem::replace(&mut self.checks, new_checks.into_vec());
+        let old_cells = std::mem::replace(&mut self.cells, new_cells.into_vec());
         for (cell, check) in old_cells.into_iter().zip(old_checks).filter(|(cell, _)| cell.tag != FREE) {
             self.put(cell, check);
         }
+        Ok(())
     }
 
     /// Where a search for the tag begins: its bits below the shard's, scaled to the table.

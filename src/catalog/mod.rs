@@ -1,8 +1,8 @@
 //! What is stored, and what leaves when room is needed. Pure memory; no I/O is done here.
 //!
 //! Two catalogs share the eviction order, the record of uses and the sharded index:
-//! [`SlotCatalog`] is the truth about a static pool that this process owns; [`FileCatalog`] is what
-//! this process knows of files that others share.
+//! [`SlotCatalog`] is the truth about a static pool that this process owns; [`ObjectCatalog`] is what
+//! this process knows of the objects of a dynamic store, whose files others share.
 
 mod arena;
 mod index;
@@ -13,8 +13,22 @@ mod slots;
 mod testing;
 mod touches;
 
-pub use objects::{FILES_MAX, FileCatalog, FileGauges, FileReservation, RoomRefused, Victim};
+use std::collections::TryReserveError;
+
+pub use objects::{OBJECTS_MAX, ObjectCatalog, ObjectGauges, ObjectReservation, RoomRefused, Victim};
 pub use slots::{
-    Cleanups, Cleared, DirtySlot, Gauges, Lease, Published, Release, Remove, Reservation, Reserve, SLOTS_MAX,
-    SlotCatalog, StoredEntry,
+    Cleanups, Cleared, DirtySlot, Gauges, Haunted, Lease, OutOfUse, Published, Release, Remove, Reservation,
+    Reserve, SLOTS_MAX, SlotCatalog, StoredEntry, Suspect, Why,
 };
+
+/// A table of `count` times `value`.
+///
+/// # Errors
+/// If there is no memory for it: sizes come from the configuration, and a number too large there must not end the
+/// process.
+fn filled<T: Clone>(value: T, count: usize) -> Result<Box<[T]>, TryReserveError> {
+    let mut table = Vec::new();
+    table.try_reserve_exact(count)?;
+    table.resize(count, value);
+    Ok(table.into_boxed_slice())
+}

@@ -1,6 +1,6 @@
 //! The eviction order: which item leaves first under LRU, LFU, FIFO and MRU.
 //!
-//! Items are small numbers (slots of a pool, nodes of the file catalog). They sit in doubly linked
+//! Items are small numbers (slots of a pool, nodes of the catalog of objects). They sit in doubly linked
 //! lists that run through one array, so every operation moves a few integers and none allocates
 //! beyond that array. A list belongs to a *bucket* of one frequency; buckets are linked by rising
 //! frequency. Only LFU ever has more than one bucket.
@@ -10,6 +10,8 @@
 //!
 //! The meanings are LMCache's: LFU starts at frequency 1 with a put and breaks ties in order of
 //! arrival at that frequency; MRU takes the item used or put last; FIFO ignores uses.
+
+use std::collections::TryReserveError;
 
 use crate::config::CachePolicy;
 
@@ -62,16 +64,26 @@ pub(super) struct Order {
 }
 
 impl Order {
-    /// An empty order with room for items `0..capacity` set aside, but not touched yet.
-    pub(super) fn new(policy: CachePolicy, capacity: usize) -> Order {
+    /// An empty order.
+    pub(super) fn new(policy: CachePolicy) -> Order {
         Order {
             policy,
-            nodes: Vec::with_capacity(capacity),
+            nodes: Vec::new(),
             buckets: Vec::new(),
             spare_buckets: Vec::new(),
             lowest: NIL,
             highest: NIL,
         }
+    }
+
+    /// An empty order with room for items `0..capacity` set aside, but not touched yet.
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub(super) fn with_room(policy: CachePolicy, capacity: usize) -> Result<Order, TryReserveError> {
+        let mut order = Order::new(policy);
+        order.nodes.try_reserve_exact(capacity)?;
+        Ok(order)
     }
 
     /// Whether uses change the order, that is whether they need be recorded.

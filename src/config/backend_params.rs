@@ -7,7 +7,7 @@
 use super::endpoint;
 use super::names;
 use super::scalar;
-use super::setting::{Level, Setting, quote, shown_name};
+use super::setting::{Level, Setting, is_secret, quote, shown_name};
 use super::tree::Value;
 use super::{BackendKind, Environment, SecretMap};
 use crate::error::Result;
@@ -35,6 +35,8 @@ enum Kind {
     },
     Word(&'static [&'static str]),
     Text,
+    /// Text that no message repeats.
+    Credential,
     Endpoint,
     MountPoint,
 }
@@ -81,9 +83,9 @@ static HF3FS: &[Param] = &[
 ];
 
 static OBJ: &[Param] = &[
-    param("access_key", Kind::Text),
-    param("secret_key", Kind::Text),
-    param("session_token", Kind::Text),
+    param("access_key", Kind::Credential),
+    param("secret_key", Kind::Credential),
+    param("session_token", Kind::Credential),
     param("bucket", Kind::Text),
     param("endpoint_override", Kind::Endpoint),
     param("scheme", Kind::Word(&["http", "https"])),
@@ -169,6 +171,23 @@ pub(super) fn read(
     Ok(params)
 }
 
+/// The parameters that are in effect, for the log. What is not listed has the backend's default.
+pub(super) fn shown(backend: BackendKind, params: &SecretMap) -> String {
+    let known = || table(backend).iter().chain(FAULT);
+    let one =
+        |name: &str, value: &str| match known().find(|param| param.name == name).map(|param| &param.kind) {
+            // By its kind for what is one, by its name for what may have been added and forgotten here.
+            Some(Kind::Credential) | None => format!("{name}: not shown"),
+            Some(_) if is_secret(name) => format!("{name}: not shown"),
+            Some(Kind::Text | Kind::Endpoint | Kind::MountPoint) => format!("{name}: {}", quote(value)),
+            Some(Kind::Flag | Kind::Number { .. } | Kind::Clamped { .. } | Kind::Word(_)) => {
+                format!("{name}: {value}")
+            }
+        };
+    let all: Vec<String> = params.0.iter().map(|(name, value)| one(name, value)).collect();
+    format!("{{{}}}", all.join(", "))
+}
+
 /// Values of unknown names are never shown: the name may be a misspelt credential.
 fn check_names(level: &Level<'_>, backend: BackendKind) -> Result<()> {
     for entry in &level.map.entries {
@@ -230,7 +249,7 @@ fn value(setting: &Setting<'_>, param: &Param, notices: &mut Vec<String>) -> Res
             let pairs: Vec<(&str, &str)> = words.iter().map(|word| (*word, *word)).collect();
             setting.choice(&pairs, false).map(|word| Some(word.to_owned()))
         }
-        Kind::Text => text(setting),
+        Kind::Text | Kind::Credential => text(setting),
         Kind::Endpoint => {
             let Some(text) = text(setting)? else { return Ok(None) };
             endpoint::check_override(&text).map(|()| Some(text)).map_err(|allowed| setting.refuse(allowed))

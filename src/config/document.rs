@@ -1,18 +1,23 @@
-//! The file and the environment put together: which mapping a setting is looked up in, and where it came from.
+//! The file or text and the environment put together: which mapping a setting is looked up in, and where it came from.
 //!
-//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole. An
-//! empty variable counts as not set; other than LMCache, one that cannot be read is an error and not a warning.
+//! As in LMCache, a variable wins over the file, and `$LMCACHE_EXTRA_CONFIG` replaces `extra_config` as a whole; where
+//! no file is named, the variables alone are the configuration. An empty variable counts as not set; other than
+//! LMCache, one that cannot be read is an error and not a warning.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::setting::{Level, Origin, Place, Setting};
-use super::tree::{Entry, Map, Node, Value};
-use super::{Environment, json, source, tree};
+use super::tree::{Entry, Malformed, Map, Node, Unread, Value};
+use super::{Environment, Source, json, source, tree};
 use crate::error::{Error, Result, Status};
 
 /// Names the file where the caller names none.
 pub(super) const FILE_VARIABLE: &str = "LMCACHE_CONFIG_FILE";
 const EXTRA_VARIABLE: &str = "LMCACHE_EXTRA_CONFIG";
+/// What messages call a configuration that the caller gave as text.
+const TEXT_NAME: &str = "config text";
+/// What messages call a configuration of variables alone.
+const ENVIRONMENT_NAME: &str = "environment";
 
 /// Settings of the top level that a variable may override.
 const OVERRIDES: [(&str, &str); 5] = [
@@ -32,6 +37,7 @@ pub(super) fn variables() -> impl Iterator<Item = &'static str> {
 /// What was read, before anything in it was understood.
 pub(super) struct Document {
     pub path: PathBuf,
+    has_file: bool,
     file: Origin,
     top: Map,
     overrides: Vec<(Origin, Map)>,
@@ -47,28 +53,47 @@ struct Extra {
 }
 
 impl Document {
-    /// Reads file and variables.
+    /// Reads file or text, and variables.
     ///
     /// # Errors
-    /// [`Status::Config`] if there is no file, it is not YAML, or `extra_config` is no mapping.
-    pub fn read(path: Option<&Path>, environment: Environment<'_>) -> Result<Document> {
-        let path = choose(path, environment)?;
-        let file = Origin::File(source::display(&path));
-        let top = match parse(&source::read(&path)?, &file)?.value {
-            Value::Map(map) => map,
-            Value::Null => Map { entries: Vec::new() },
-            Value::List(_) | Value::Scalar(_) => {
-                return Err(Place { origin: &file, line: 1 }.error(
-                    "the file holds a single value or a list; allowed: settings, one `key: value` per line",
-                ));
+    /// [`Status::Config`] if there is neither file nor text nor variables, it is not YAML, or `extra_config` is no
+    /// mapping; [`Status::OutOfMemory`] if it cannot be parsed for want of a thread.
+    pub fn read(source: Source<'_>, environment: Environment<'_>) -> Result<Document> {
+        let (path, text) = match source {
+            Source::Text(bytes) => {
+                (PathBuf::from(TEXT_NAME), Some(source::check(bytes.to_owned(), TEXT_NAME)?))
             }
+            Source::File(path) => (path.to_owned(), Some(source::read(path)?)),
+            Source::Environment => match variable(environment, FILE_VARIABLE).map(PathBuf::from) {
+                Some(path) => {
+                    let text = source::read(&path)?;
+                    (path, Some(text))
+                }
+                None => (PathBuf::from(ENVIRONMENT_NAME), None),
+            },
         };
-        let overrides = overrides(environment);
+        let file = Origin::File(source::display(&path));
+        let top = match &text {
+            Some(text) => settings(parse(text, &file)?, &file)?,
+            None if variable(environment, EXTRA_VARIABLE).is_some() => Map { entries: Vec::new() },
+            None => return Err(no_configuration()),
+        };
+        let overrides = overrides(environment)?;
         let extra = match variable(environment, EXTRA_VARIABLE) {
             Some(text) => extra_of_variable(&text)?,
             None => extra_of_file(&top, &file)?,
         };
-        Ok(Document { path, file, top, overrides, extra })
+        Ok(Document { path, has_file: text.is_some(), file, top, overrides, extra })
+    }
+
+    /// An error in what turns NIXL storage on. Where that was looked for in variables alone, it tells the other way
+    /// too: whoever meant a file finds out that none was named.
+    pub fn not_enabled(&self, error: Error) -> Error {
+        if self.has_file {
+            return error;
+        }
+        let status = error.status();
+        Error::new(status, format!("{error}; no file is named either: {}", no_configuration()))
     }
 
     /// The top level of the file, without overrides.
@@ -98,49 +123,53 @@ impl Document {
     }
 }
 
-fn choose(path: Option<&Path>, environment: Environment<'_>) -> Result<PathBuf> {
-    if let Some(path) = path.filter(|path| !path.as_os_str().is_empty()) {
-        return Ok(path.to_owned());
+fn no_configuration() -> Error {
+    Error::new(
+        Status::Config,
+        format!(
+            "no configuration: pass a path or a text to open, or set {FILE_VARIABLE} to the path of the YAML file that \
+             LMCache reads, or {EXTRA_VARIABLE} to a JSON object with enable_nixl_storage, nixl_backend and so on"
+        ),
+    )
+}
+
+fn settings(node: Node, file: &Origin) -> Result<Map> {
+    match node.value {
+        Value::Map(map) => Ok(map),
+        Value::Null => Ok(Map { entries: Vec::new() }),
+        Value::List(_) | Value::Scalar(_) => Err(Place { origin: file, line: 1 }
+            .error("it holds a single value or a list; allowed: settings, one `key: value` per line")),
     }
-    variable(environment, FILE_VARIABLE).map(PathBuf::from).ok_or_else(|| {
-        Error::new(
-            Status::Config,
-            format!(
-                "no configuration file: pass a path to open, or set {FILE_VARIABLE} to the path of the YAML file \
-                 that LMCache reads"
-            ),
-        )
-    })
 }
 
 fn variable(environment: Environment<'_>, name: &str) -> Option<String> {
     environment(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty())
 }
 
-fn overrides(environment: Environment<'_>) -> Vec<(Origin, Map)> {
-    OVERRIDES
-        .iter()
-        .filter_map(|(key, name)| {
-            let text = unquoted(&variable(environment, name)?);
-            let entry = Entry { key: (*key).to_owned(), line: 0, value: Node::text(text) };
-            Some((Origin::Variable(name), Map { entries: vec![entry] }))
-        })
-        .collect()
+fn overrides(environment: Environment<'_>) -> Result<Vec<(Origin, Map)>> {
+    let mut overrides = Vec::new();
+    for (key, name) in OVERRIDES {
+        let Some(text) = variable(environment, name) else { continue };
+        let entry = Entry { key: key.to_owned(), line: 0, value: Node::text(unquoted(&text)?) };
+        overrides.push((Origin::Variable(name), Map { entries: vec![entry] }));
+    }
+    Ok(overrides)
 }
 
 /// LMCache takes quotes off that a shell or a compose file left around a value.
-fn unquoted(text: &str) -> String {
+fn unquoted(text: &str) -> Result<String> {
     let inner = ['"', '\''].iter().find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
-    let Some(inner) = inner else { return text.to_owned() };
+    let Some(inner) = inner else { return Ok(text.to_owned()) };
     match tree::parse(text).map(|node| node.value) {
-        Ok(Value::Scalar(scalar)) => scalar.text,
-        _ => inner.to_owned(),
+        Ok(Value::Scalar(scalar)) => Ok(scalar.text),
+        Err(Unread::NoThread(error)) => Err(no_thread(&error)),
+        _ => Ok(inner.to_owned()),
     }
 }
 
 fn extra_of_variable(text: &str) -> Result<Extra> {
     let origin = Origin::Variable(EXTRA_VARIABLE);
-    let map = json_mapping(&unquoted(text), Place { origin: &origin, line: 0 })?;
+    let map = json_mapping(&unquoted(text)?, Place { origin: &origin, line: 0 })?;
     Ok(Extra { map, origin, line: 0, has_lines: false })
 }
 
@@ -180,13 +209,22 @@ fn json_mapping(text: &str, place: Place<'_>) -> Result<Map> {
     match tree::parse(text).map(|node| node.value) {
         Ok(Value::Map(map)) => Ok(map),
         Ok(_) => Err(refuse("is JSON, but no object")),
-        Err(malformed) => Err(refuse(&format!("cannot be read: {}", malformed.reason))),
+        Err(Unread::Malformed(malformed)) => Err(refuse(&format!("cannot be read: {}", malformed.reason))),
+        Err(Unread::NoThread(error)) => Err(no_thread(&error)),
     }
 }
 
 fn parse(text: &str, file: &Origin) -> Result<Node> {
-    tree::parse(text).map_err(|malformed| {
-        let place = Place { origin: file, line: malformed.line.unwrap_or(1) };
-        place.error(format_args!("not valid YAML: {}; allowed: LMCache's YAML settings", malformed.reason))
+    tree::parse(text).map_err(|unread| match unread {
+        Unread::Malformed(Malformed { line, reason }) => {
+            let place = Place { origin: file, line: line.unwrap_or(1) };
+            place.error(format_args!("not valid YAML: {reason}; allowed: LMCache's YAML settings"))
+        }
+        Unread::NoThread(error) => no_thread(&error),
     })
+}
+
+/// No configuration error: the file may be right, and whoever went looking for a mistake in it would look in vain.
+fn no_thread(error: &std::io::Error) -> Error {
+    Error::no_thread("starting the thread that reads the configuration", error)
 }

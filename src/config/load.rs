@@ -8,13 +8,15 @@ use super::setting::{Level, Setting};
 use super::tree::Value;
 use super::types::CHUNK_SIZE_TOKENS_DEFAULT;
 use super::{BackendKind, BufferDevice, CachePolicy, Config, Environment};
-use super::{backend_params, endpoint, store_settings};
+use super::{backend_params, effective, endpoint, store_settings};
 use crate::error::Result;
 
 /// Largest `chunk_size`, in tokens.
 const CHUNK_SIZE_TOKENS_MAX: u64 = 1 << 24;
-/// Largest `nixl_buffer_size`, in bytes: 256 TiB, the address space of a process.
-const BUFFER_BYTES_MAX: u64 = 1 << 48;
+/// Smallest `nixl_buffer_size`, in bytes: four blocks of 64 KiB, each with its checksum.
+const BUFFER_BYTES_MIN: u64 = 256 << 10;
+/// Largest `nixl_buffer_size`, in bytes: 4 TiB, the memory of the largest hosts.
+const BUFFER_BYTES_MAX: u64 = 1 << 42;
 /// Most slots of a static pool.
 const POOL_SIZE_MAX: u32 = 1 << 30;
 /// Most entries of `nixl_path`.
@@ -53,9 +55,10 @@ const NIXL_ONLY: [&str; 10] = [
 /// Checks everything in the document.
 pub(super) fn config(document: &Document, environment: Environment<'_>) -> Result<Config> {
     let (top, extra) = (document.top_of_file(), document.extra());
-    names::check(&top, Depth::Top)?;
-    names::check(&extra, Depth::Extra)?;
-    enabled(&extra)?;
+    let mut unknown = names::allows_unknown(&extra)?.then(Vec::new);
+    names::check(&top, Depth::Top, unknown.as_mut())?;
+    names::check(&extra, Depth::Extra, unknown.as_mut())?;
+    enabled(&extra).map_err(|error| document.not_enabled(error))?;
     let mut notices = Vec::new();
     let backend = backend(&extra)?;
     let pool_size = pool_size(&extra)?;
@@ -77,12 +80,14 @@ pub(super) fn config(document: &Document, environment: Environment<'_>) -> Resul
         endpoint_list: endpoints(&extra, backend, &mut notices)?,
         store: store_settings::read(&extra, backend, pool_size, &mut notices)?,
         notices: Vec::new(),
+        warning: unknown.and_then(|names| unknown_names(&names)),
+        effective: Vec::new(),
     };
     if let Some(setting) = document.top("chunk_size")? {
         config.chunk_size_tokens = setting.whole(1..=CHUNK_SIZE_TOKENS_MAX, "tokens")?;
     }
     if let Some(setting) = document.top("nixl_buffer_size")? {
-        config.buffer_bytes = Some(setting.whole(1..=BUFFER_BYTES_MAX, "bytes")?);
+        config.buffer_bytes = Some(setting.whole(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX, "bytes")?);
     }
     if let Some(setting) = document.top("cache_policy")? {
         config.cache_policy = setting.choice(&POLICIES, true)?;
@@ -103,7 +108,20 @@ pub(super) fn config(document: &Document, environment: Environment<'_>) -> Resul
         ));
     }
     config.notices = notices;
+    config.effective = effective::list(document, &config)?;
     Ok(config)
+}
+
+/// Unknown names that are told; of more, only the number.
+const UNKNOWN_NAMES_TOLD_MAX: usize = 16;
+
+fn unknown_names(names: &[String]) -> Option<String> {
+    let told = names.get(..UNKNOWN_NAMES_TOLD_MAX).unwrap_or(names).join(", ");
+    let more = names.len().saturating_sub(UNKNOWN_NAMES_TOLD_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!names.is_empty()).then(|| {
+        format!("nobody here knows these settings, and nixl_store_allow_unknown lets them pass: {told}{more}")
+    })
 }
 
 fn note(notices: &mut Vec<String>, setting: &Setting<'_>, why: &str) {

@@ -4,6 +4,7 @@
 //! source  file to text          document  text and environment to levels     names  which keys there are
 //! tree    text to values        setting   one value: read it or refuse it    scalar what a value means
 //! load    levels to a Config, with backend_params, store_settings, endpoint for their parts
+//! effective  what every setting came to, and where from
 //! ```
 //!
 //! The file is untrusted: it cannot crash the process, make it read without end, or put a credential into a message.
@@ -14,6 +15,7 @@ use crate::error::Result;
 
 mod backend_params;
 mod document;
+mod effective;
 mod endpoint;
 mod json;
 mod load;
@@ -28,21 +30,40 @@ mod tree;
 mod types;
 
 pub use backend_params::FAULT_PARAMETER;
+pub use effective::{Effective, SettingOrigin};
+pub use source::FILE_BYTES_MAX;
 pub use types::{
     BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Layout, QUEUE_ITEMS_DEFAULT,
     SecretMap, StoreSettings, TIMEOUT_MS_DEFAULT,
 };
 
+/// Where a configuration comes from.
+#[derive(Clone, Copy, Debug)]
+pub enum Source<'a> {
+    /// The YAML file of this path.
+    File(&'a Path),
+    /// YAML, as bytes that anyone may have made.
+    Text(&'a [u8]),
+    /// The file that `$LMCACHE_CONFIG_FILE` names, else the variables alone.
+    Environment,
+}
+
 /// Looks up an environment variable; a parameter so that tests need not touch the real environment.
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
-    /// Reads the YAML at `path`, else at `$LMCACHE_CONFIG_FILE`, applies the environment's overrides and checks everything.
+    /// Reads the source, applies the environment's overrides and checks everything.
     ///
     /// # Errors
-    /// [`Status::Config`](crate::error::Status::Config) with a message that names the place (file and line, or variable),
-    /// the key, the value unless it may be a credential, and what is allowed.
-    pub fn load(path: Option<&Path>, environment: Environment<'_>) -> Result<Config> {
-        load::config(&document::Document::read(path, environment)?, environment)
+    /// [`Status::Config`](crate::error::Status::Config) with a message that names the place (file and line, or
+    /// variable), the key, the value unless it may be a credential, and what is allowed;
+    /// [`Status::OutOfMemory`](crate::error::Status::OutOfMemory) if no thread could be had to parse it.
+    pub fn load(source: Source<'_>, environment: Environment<'_>) -> Result<Config> {
+        load::config(&document::Document::read(source, environment)?, environment)
+    }
+
+    /// What messages call the configuration, in one line: its path, the text, or the environment.
+    pub fn source_name(&self) -> String {
+        source::display(&self.source)
     }
 }

@@ -19,8 +19,16 @@ impl Depth {
     }
 }
 
+/// The setting that lets unknown names pass: those of an LMCache newer than this library.
+const ALLOW_UNKNOWN: &str = "nixl_store_allow_unknown";
+
+/// Whether unknown names pass.
+pub(super) fn allows_unknown(extra: &Level<'_>) -> Result<bool> {
+    extra.find(ALLOW_UNKNOWN)?.map_or(Ok(false), |setting| setting.boolean())
+}
+
 /// Every setting that is read here. `local_cpu_use_hugepages` is LMCache's and therefore not refused elsewhere.
-pub(super) const KNOWN: [(&str, Depth); 29] = [
+pub(super) const KNOWN: [(&str, Depth); 30] = [
     ("chunk_size", Depth::Top),
     ("nixl_buffer_size", Depth::Top),
     ("nixl_buffer_device", Depth::Top),
@@ -49,6 +57,7 @@ pub(super) const KNOWN: [(&str, Depth); 29] = [
     ("nixl_store_map_files", Depth::Extra),
     ("nixl_store_timeout_ms", Depth::Extra),
     ("nixl_store_queue_items", Depth::Extra),
+    (ALLOW_UNKNOWN, Depth::Extra),
     ("extra_config", Depth::Top),
 ];
 
@@ -68,8 +77,9 @@ const LMCACHE_OWN: [&str; 11] = [
     "nixl_enable_gc",
 ];
 
-/// Refuses what would be ignored in silence: a setting at the wrong level, and a `nixl_*` name that nobody knows.
-pub(super) fn check(level: &Level<'_>, depth: Depth) -> Result<()> {
+/// Refuses what would be ignored in silence: a setting at the wrong level, and a `nixl_*` name that nobody knows,
+/// unless `allowed` has room for its place and name.
+pub(super) fn check(level: &Level<'_>, depth: Depth, mut allowed: Option<&mut Vec<String>>) -> Result<()> {
     for entry in &level.map.entries {
         let place = level.at(entry.line);
         let name = entry.key.as_str();
@@ -85,11 +95,16 @@ pub(super) fn check(level: &Level<'_>, depth: Depth) -> Result<()> {
                 )));
             }
             None if claims_to_be_ours(name) => {
+                if let Some(allowed) = &mut allowed {
+                    allowed.push(format!("{key} ({place})"));
+                    continue;
+                }
                 let (nearest, right) = nearest_known(name);
                 // A misspelt holder of credentials holds credentials.
                 let shown = || describe(if is_secret(nearest) { nearest } else { name }, &entry.value);
                 return Err(place.error(format_args!(
-                    "{key} is {}, but there is no such setting; allowed: the nearest known name is {nearest}, at {}",
+                    "{key} is {}, but there is no such setting; allowed: the nearest known name is {nearest}, at {} \
+                     (a setting of a newer LMCache: {ALLOW_UNKNOWN}: true in extra_config lets it pass)",
                     shown(),
                     right.place()
                 )));

@@ -1,4 +1,4 @@
-//! Reading the file: from a path that anyone may have mistyped to text that is safe to parse.
+//! Reading the file: from a path that anyone may have mistyped, or from bytes, to text that is safe to parse.
 
 use std::fs::OpenOptions;
 use std::io::Read;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result, Status};
 use crate::sys::retry_on_interrupt;
 
 /// Largest configuration that is read, in bytes. LMCache's own are below 4 KiB.
-pub(super) const FILE_BYTES_MAX: u64 = 1 << 20;
+pub const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// The text of the file.
 ///
@@ -36,9 +36,17 @@ pub(super) fn read(path: &Path) -> Result<String> {
         .take(FILE_BYTES_MAX + 1)
         .read_to_end(&mut bytes)
         .map_err(|source| os("reading", &source))?;
+    check(bytes, &name)
+}
+
+/// The text in bytes that messages call `name`.
+///
+/// # Errors
+/// [`Status::Config`] if it is too large, or holds what is not text.
+pub(super) fn check(bytes: Vec<u8>, name: &str) -> Result<String> {
     if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > FILE_BYTES_MAX {
         return Err(refusal(
-            &name,
+            name,
             format_args!("it is larger than {FILE_BYTES_MAX} bytes, the most allowed"),
         ));
     }

@@ -1,6 +1,7 @@
 //! The settings `nixl_store_*`: this library's own, each with a default and a range. LMCache ignores them.
 
-use super::setting::Level;
+use super::names;
+use super::setting::{Level, Setting};
 use super::{BackendKind, Layout, StoreSettings};
 use crate::error::Result;
 
@@ -87,10 +88,24 @@ pub(super) fn read(
         store.map_files = setting.boolean()?;
     }
     if let Some(setting) = extra.find("nixl_store_timeout_ms")? {
-        store.timeout_ms = setting.whole(0..=TIMEOUT_MS_MAX, "milliseconds")?;
+        store.timeout_ms = timeout(&setting)?;
     }
     if let Some(setting) = extra.find("nixl_store_queue_items")? {
         store.queue_items = setting.whole_u32(QUEUE_ITEMS_MIN..=QUEUE_ITEMS_MAX, "items")?;
     }
+    store.allow_unknown = names::allows_unknown(extra)?;
     Ok(store)
+}
+
+/// 0 is refused: elsewhere in this library a timeout of 0 does not wait, in many a configuration it waits for ever.
+fn timeout(setting: &Setting<'_>) -> Result<Option<u64>> {
+    if setting.scalar().is_some_and(|scalar| scalar.text.trim() == "none") {
+        return Ok(None);
+    }
+    let whole = setting.whole(1..=TIMEOUT_MS_MAX, "milliseconds");
+    whole.map(Some).map_err(|_| {
+        setting.refuse(format_args!(
+            "a whole number of milliseconds from 1 to {TIMEOUT_MS_MAX}, or none for no deadline"
+        ))
+    })
 }

@@ -4,7 +4,7 @@
 //! reads 1.2, so what a scalar means is decided later, by the setting that it belongs to ([`super::scalar`]).
 //! The parser's own messages never leave this file as they are: they may quote the source, which holds credentials.
 
-use std::fmt;
+use std::{fmt, io};
 
 use serde_core::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_yaml::granit_parser::ErrorKind;
@@ -71,6 +71,14 @@ pub(super) struct Malformed {
     pub reason: String,
 }
 
+/// Why there is no tree.
+pub(super) enum Unread {
+    /// The text is none.
+    Malformed(Malformed),
+    /// The system had no thread to read it on, which says nothing about the text.
+    NoThread(io::Error),
+}
+
 impl Node {
     /// A text that did not come from YAML.
     pub fn text(text: String) -> Node {
@@ -82,15 +90,13 @@ impl Node {
 ///
 /// It runs on a thread of its own: the parser takes some 6 KiB of stack for each level, and the engine may call open
 /// from a thread with next to none. The thread also keeps a panic of the parser from its caller.
-pub(super) fn parse(source: &str) -> Result<Node, Malformed> {
+pub(super) fn parse(source: &str) -> Result<Node, Unread> {
     std::thread::scope(|scope| {
         let builder =
             std::thread::Builder::new().name(String::from("nixl_store_yaml")).stack_size(STACK_BYTES);
-        let failed = |reason: &str| Malformed { line: None, reason: String::from(reason) };
-        match spawn_scoped(scope, builder, || parse_here(source)) {
-            Ok(running) => running.join().unwrap_or_else(|_| Err(failed("the parser failed on it"))),
-            Err(_) => Err(failed("no thread could be started to read it")),
-        }
+        let running = spawn_scoped(scope, builder, || parse_here(source)).map_err(Unread::NoThread)?;
+        let failed = |_| Err(Malformed { line: None, reason: String::from("the parser failed on it") });
+        running.join().unwrap_or_else(failed).map_err(Unread::Malformed)
     })
 }
 

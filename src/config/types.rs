@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::Effective;
+
 /// `nixl_store_timeout_ms` where the file has none, in milliseconds: far beyond any healthy transfer, short enough
 /// that an engine gives a dead mount up and recomputes.
 pub const TIMEOUT_MS_DEFAULT: u64 = 30_000;
@@ -88,6 +90,18 @@ pub enum CachePolicy {
     Mru,
 }
 
+impl CachePolicy {
+    /// The name in `cache_policy`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            CachePolicy::Lru => "LRU",
+            CachePolicy::Lfu => "LFU",
+            CachePolicy::Fifo => "FIFO",
+            CachePolicy::Mru => "MRU",
+        }
+    }
+}
+
 /// How a dynamic store names its files (`nixl_store_layout`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Layout {
@@ -96,6 +110,16 @@ pub enum Layout {
     Sharded,
     /// The flat names that LMCache's dynamic NIXL backend uses.
     Lmcache,
+}
+
+impl Layout {
+    /// The name in `nixl_store_layout`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Layout::Sharded => "sharded",
+            Layout::Lmcache => "lmcache",
+        }
+    }
 }
 
 /// This library's own settings: the keys `nixl_store_*` in `extra_config`.
@@ -115,10 +139,12 @@ pub struct StoreSettings {
     pub io_threads: Option<u32>,
     /// `nixl_store_map_files`: read slot files that lie in memory through a mapping.
     pub map_files: bool,
-    /// `nixl_store_timeout_ms`: deadline of an operation that names none; 0 is none.
-    pub timeout_ms: u64,
+    /// `nixl_store_timeout_ms`: deadline of an operation that names none; `None` is no deadline.
+    pub timeout_ms: Option<u64>,
     /// `nixl_store_queue_items`: items that may wait or be under way, per direction.
     pub queue_items: u32,
+    /// `nixl_store_allow_unknown`: a `nixl_*` name that nobody knows is warned of, not refused.
+    pub allow_unknown: bool,
 }
 
 impl Default for StoreSettings {
@@ -131,8 +157,9 @@ impl Default for StoreSettings {
             serve_unverified: false,
             io_threads: None,
             map_files: true,
-            timeout_ms: TIMEOUT_MS_DEFAULT,
+            timeout_ms: Some(TIMEOUT_MS_DEFAULT),
             queue_items: QUEUE_ITEMS_DEFAULT,
+            allow_unknown: false,
         }
     }
 }
@@ -172,6 +199,10 @@ pub struct Config {
     pub store: StoreSettings,
     /// Accepted settings without effect here, one sentence each, to be logged once at open.
     pub notices: Vec<String>,
+    /// Names that nobody knows and that were let pass, in one sentence, to be logged as a warning at open.
+    pub warning: Option<String>,
+    /// What every setting came to, and where from.
+    pub effective: Vec<Effective>,
 }
 
 /// The parameters of a backend. Flags are stored as `true` or `false`, numbers in decimal; what is absent takes

@@ -4,12 +4,11 @@
 //! it. Here the caller's own thread walks the same path with system calls that block. Large objects are better off
 //! with the I/O threads, which keep several requests under way.
 
-use super::Lane;
+use super::{Lane, Parts};
 use crate::backend::{IoCompletion, IoQueue, Medium, Wait};
 use crate::batch::ItemGuard;
-use crate::lane::shared::Shared;
 use crate::placement::Placement;
-use crate::sync::{Arc, thread};
+use crate::sync::thread;
 
 /// Largest object carried to and from a device, in bytes: one request.
 const DEVICE_BYTES_MAX: u64 = 1 << 20;
@@ -40,34 +39,44 @@ struct CallerLane<P: Placement> {
 /// `OutOfMemory`.
 pub(crate) fn new<P: Placement>(
     queue: Box<dyn IoQueue>,
-    medium: Medium,
-    shared: Arc<Shared>,
-    placement: Arc<P>,
+    parts: Parts<P>,
 ) -> std::io::Result<Box<dyn Carrier>> {
     let completions = Vec::with_capacity(queue.room());
-    let mut lane = Lane::new(usize::MAX, queue, medium, shared, placement)?;
+    let medium = parts.medium;
+    let mut lane = Lane::new(usize::MAX, queue, parts)?;
+    lane.is_callers = true;
     if medium == Medium::Device {
         lane.read_bytes_min = DEVICE_BYTES_MAX;
     }
     Ok(Box::new(CallerLane { lane, completions }))
 }
 
+impl<P: Placement> CallerLane<P> {
+    /// An item that waits for what others hold; they may be long about it.
+    fn take_parked(&mut self) -> Option<ItemGuard> {
+        let parked = self.lane.parked_gets.pop_front().or_else(|| self.lane.parked_puts.pop_front());
+        parked.map(|parked| parked.guard)
+    }
+}
+
 impl<P: Placement> Carrier for CallerLane<P> {
     fn carry(&mut self, guard: ItemGuard) -> Option<ItemGuard> {
-        let lane = &mut self.lane;
-        lane.start(guard, 0);
+        self.lane.start(guard, 0);
         loop {
-            if let Some(parked) = lane.parked.pop_front() {
-                return Some(parked.guard);
+            if let Some(guard) = self.take_parked() {
+                return Some(guard);
             }
-            if lane.jobs.is_empty() {
+            let lane = &mut self.lane;
+            if lane.is_idle() {
                 return None;
             }
             lane.push_pieces();
             if let Err(error) = lane.queue.wait(Wait::Poll, &mut self.completions) {
                 lane.shared.poison(&format!("the I/O queue of a caller broke: {error}"));
                 lane.jobs.clear();
+                lane.epilogues.clear();
             }
+            self.completions.append(&mut lane.refused);
             if self.completions.is_empty() && lane.wants_slice {
                 // Only memory that goes direct is carried, so this is rare; a transfer of another lane gives it back.
                 thread::yield_now();

@@ -1,23 +1,39 @@
 //! Requests under way: one is launched for a piece of a job, and lands.
 
-use super::Lane;
-use super::job::{Piece, Work};
-use crate::backend::{IoCompletion, IoDirection};
-use crate::lane::progress::{Op, Progress};
-use crate::memory::HostSlice;
-use crate::memory::staging::Slice;
-use crate::placement::{Extent, Placement};
+use super::job::{Epilogue, Piece, Work};
+use super::plan::region_of;
+use super::progress::{Op, Progress};
+use super::{Lane, Reply};
+use crate::backend::{IoCompletion, IoDirection, Target};
+use crate::batch::{ItemGuard, ItemResult};
+use crate::memory::arena::zero_slice;
+use crate::memory::{AlignedBuffer, Hold, Stretch};
+use crate::placement::{Placement, Tombstone, Tombstones};
 
 /// Bytes that are pushed before the device is told: few, so that it works while the next checksums are computed.
 const SUBMIT_BYTES: usize = 1 << 20;
 
-/// What one request is for.
-pub(super) struct Flight {
+/// One request and all that must stay where it is until the request has landed.
+pub(super) struct Flight<P: Placement> {
     pub(super) op: Op,
-    pub(super) job: usize,
-    pub(super) piece: Piece,
-    pub(super) slice: Option<Slice>,
+    pub(super) target: Target,
+    pub(super) errand: Errand<P>,
     pub(super) bytes: usize,
+}
+
+/// What a request is for.
+pub(super) enum Errand<P: Placement> {
+    /// A piece of a job.
+    Piece {
+        job: usize,
+        piece: Piece,
+        /// The staging slice that it goes through.
+        hold: Option<Hold>,
+        /// The job's buffer, if this request reads or writes it.
+        buffer: Option<AlignedBuffer>,
+    },
+    /// A tombstone, for an item that is over otherwise.
+    Tombstone { claim: P::TombClaim, epilogue: usize },
 }
 
 /// Bytes under way.
@@ -37,23 +53,55 @@ impl InFlight {
 }
 
 impl<P: Placement> Lane<P> {
-    /// Pushes one request; the caller has checked for room.
-    pub(super) fn launch(&mut self, job: usize, piece: Piece, slice: Option<Slice>, op: Op) {
-        let bytes = op.slices.iter().map(|slice| slice.length).sum();
-        let direction = op.direction;
-        let token = self.flights.insert(Flight { op, job, piece, slice, bytes });
-        self.jobs[job].in_flight += 1;
+    /// Pushes one request for a job; the caller has checked for room.
+    pub(super) fn launch(
+        &mut self,
+        index: usize,
+        piece: Piece,
+        hold: Option<Hold>,
+        buffer: Option<AlignedBuffer>,
+        op: Op,
+    ) {
+        let bytes = op.bytes();
+        let job = &mut self.jobs[index];
+        job.in_flight += 1;
+        job.bytes_in_flight += bytes;
+        let target = job.extent.target.clone();
+        let errand = Errand::Piece { job: index, piece, hold, buffer };
+        self.push(Flight { op, target, errand, bytes });
+    }
+
+    /// Pushes the tombstones of items that are over, while there is room.
+    pub(super) fn push_tombstones(&mut self) -> bool {
+        let mut advanced = false;
+        while self.queue.room() > 0
+            && let Some(&index) = self.tombstones.front()
+        {
+            let epilogue = &mut self.epilogues[index];
+            let taken = epilogue.due.take();
+            if epilogue.due.is_empty() {
+                self.tombstones.pop_front();
+            }
+            let Some(Tombstone { target, offset, claim }) = taken else { continue };
+            epilogue.under_way += 1;
+            let slices = self.spares.one_slice(zero_slice());
+            let op = self.op(IoDirection::Write, offset, slices);
+            let bytes = op.bytes();
+            self.push(Flight { op, target, errand: Errand::Tombstone { claim, epilogue: index }, bytes });
+            advanced = true;
+        }
+        advanced
+    }
+
+    fn push(&mut self, flight: Flight<P>) {
+        let (direction, bytes) = (flight.op.direction, flight.bytes);
         *self.bytes_in_flight.of(direction) += bytes;
+        let token = self.flights.insert(flight);
         let flight = &self.flights[token];
-        let Extent { file, mapping, .. } = &self.jobs[job].extent;
-        if let Err(error) = flight.op.push(token as u32, file, mapping.as_deref(), &mut *self.queue) {
-            // Not possible while there is room. The job ends where it is next looked at, not here, because
-            // the caller still holds its place in the line.
-            let flight = self.flights.remove(token);
-            *self.bytes_in_flight.of(direction) -= flight.bytes;
-            self.jobs[job].in_flight -= 1;
-            self.jobs[job].fail_io(&error);
-            flight.slice.into_iter().for_each(|slice| self.shared.staging.give_back(slice));
+        if let Err(error) = flight.op.push(token as u32, &flight.target, &mut *self.queue) {
+            // Not possible while there is room, for memory within the backend's reach. The request fails as a
+            // completion would, but with the next ones, because the caller still holds its place in the line.
+            self.refused.push(IoCompletion { token: token as u32, result: Err(error) });
         }
         self.bytes_pushed += bytes;
         if self.bytes_pushed >= SUBMIT_BYTES {
@@ -71,9 +119,7 @@ impl<P: Placement> Lane<P> {
             Progress::EndOfFile(missing) => self.land(token, Ok(missing)),
             Progress::Failed(error) => self.land(token, Err(error)),
             Progress::Again => {
-                let Extent { file, mapping, .. } = &self.jobs[flight.job].extent;
-                let again = flight.op.push(completion.token, file, mapping.as_deref(), &mut *self.queue);
-                if let Err(error) = again {
+                if let Err(error) = flight.op.push(completion.token, &flight.target, &mut *self.queue) {
                     self.land(token, Err(error));
                 }
             }
@@ -81,23 +127,79 @@ impl<P: Placement> Lane<P> {
     }
 
     /// Takes in a request that is over: done up to `missing` bytes at the end of the file, or failed.
-    pub(super) fn land(&mut self, token: usize, outcome: std::io::Result<usize>) {
-        let mut flight = self.flights.remove(token);
-        *self.bytes_in_flight.of(flight.op.direction) -= flight.bytes;
-        let index = flight.job;
-        self.jobs[index].in_flight -= 1;
-        let is_get = matches!(self.jobs[index].work, Work::Get(_));
-        match outcome {
-            outcome if is_get => self.land_get(index, &flight, outcome),
-            Ok(_) => self.land_put(index),
-            Err(error) => self.jobs[index].fail_io(&error),
+    fn land(&mut self, token: usize, outcome: std::io::Result<usize>) {
+        let Flight { op, errand, bytes, .. } = self.flights.remove(token);
+        *self.bytes_in_flight.of(op.direction) -= bytes;
+        self.spares.keep_slices(op.into_slices());
+        match errand {
+            Errand::Tombstone { claim, epilogue } => self.land_tombstone(claim, epilogue, outcome.map(drop)),
+            Errand::Piece { job: index, piece, hold, buffer } => {
+                let job = &mut self.jobs[index];
+                job.in_flight -= 1;
+                job.bytes_in_flight -= bytes;
+                if buffer.is_some() {
+                    job.buffer = buffer;
+                }
+                match (&job.work, outcome) {
+                    (Work::Get(_), outcome) => self.land_get(index, &piece, hold.as_ref(), outcome),
+                    (Work::Put(_), Ok(_)) => self.land_put(index),
+                    (Work::Put(_), Err(error)) => job.fail_io(&error),
+                }
+                if hold.is_some() {
+                    drop(hold);
+                    self.shared.relieve();
+                }
+                self.finish_if_done(index);
+            }
         }
-        if let Some(slice) = flight.slice.take() {
-            self.shared.staging.give_back(slice);
-            self.shared.relieve();
+    }
+
+    fn land_tombstone(&mut self, claim: P::TombClaim, epilogue: usize, outcome: std::io::Result<()>) {
+        let answer = self.placement.entombed(claim, outcome);
+        self.ask(answer, move |due| Reply::Entombed { epilogue, due });
+    }
+
+    /// A tombstone is written, or given up.
+    pub(super) fn entombed(&mut self, epilogue: usize, due: Tombstones<P::TombClaim>) {
+        self.shared.relieve();
+        let waiting = &mut self.epilogues[epilogue];
+        waiting.under_way -= 1;
+        let is_listed = !waiting.due.is_empty();
+        waiting.due.add(due);
+        if !waiting.due.is_empty() {
+            if !is_listed {
+                self.tombstones.push_back(epilogue);
+            }
+        } else if waiting.under_way == 0
+            && let Some((guard, result)) = self.epilogues.remove(epilogue).ending
+        {
+            self.finish(guard, result);
         }
-        self.spares.keep_slices(flight.op.into_slices());
-        self.finish_if_done(index);
+    }
+
+    /// Ends an item once the tombstones that its end made due are written.
+    pub(super) fn finish_after(
+        &mut self,
+        guard: ItemGuard,
+        result: ItemResult,
+        due: Tombstones<P::TombClaim>,
+    ) {
+        if due.is_empty() {
+            return self.finish(guard, result);
+        }
+        self.write_tombstones(due, Some((guard, result)));
+    }
+
+    /// Writes tombstones, then ends the item, if there is one to end.
+    pub(super) fn write_tombstones(
+        &mut self,
+        due: Tombstones<P::TombClaim>,
+        ending: Option<(ItemGuard, ItemResult)>,
+    ) {
+        if !due.is_empty() {
+            let index = self.epilogues.insert(Epilogue { due, under_way: 0, ending });
+            self.tombstones.push_back(index);
+        }
     }
 
     pub(super) fn finish_if_done(&mut self, index: usize) {
@@ -114,21 +216,13 @@ impl<P: Placement> Lane<P> {
             Work::Get(_) => self.finish_get(job),
             Work::Put(_) => self.finish_put(job),
         }
-        self.shared.job_ends();
         self.shared.relieve();
     }
 
-    pub(super) fn op(&self, direction: IoDirection, offset: u64, slices: Vec<HostSlice>) -> Op {
-        let region = match slices.as_slice() {
-            [only] => {
-                let (start, end) = (only.pointer.addr(), only.pointer.addr() + only.length);
-                self.regions
-                    .iter()
-                    .find(|region| region.start <= start && end <= region.end)
-                    .map(|region| region.index)
-            }
-            _ => None,
-        };
+    pub(super) fn op(&self, direction: IoDirection, offset: u64, slices: Vec<Stretch>) -> Op {
+        // Other requests gain nothing by a region, unless the backend takes no others.
+        let may_use = slices.len() == 1 || self.reach.registered_only;
+        let region = if may_use { region_of(&self.regions, &slices) } else { None };
         Op::new(direction, offset, slices, region)
     }
 }

@@ -2,90 +2,133 @@
 //!
 //! The walk of one item: taken from the shared queue (gets first), placed (slot or file), cut into
 //! pieces, pushed to the backend's queue, verified or published when the last piece is back. One item
-//! stays on one lane, so its state needs no locks. A lane never waits for anything but its queue: what
-//! finds a shared resource taken is parked and tried again when somebody gives one back.
+//! stays on one lane, so its state needs no locks. A lane never waits for anything but its queue: what may take long
+//! otherwise is a chore of other threads, whose answer comes through the mailbox; what finds a shared resource taken is
+//! parked and tried again when somebody gives one back.
 
 pub mod caller;
+pub mod chores;
+mod clock;
+pub mod deadlines;
 mod flight;
 mod get;
+mod item;
 mod job;
+mod line;
 #[cfg(all(test, feature = "shuttle"))]
 mod model_tests;
+mod plan;
 mod progress;
+mod proof;
 mod put;
 mod registration;
+mod reply;
 pub mod shared;
 mod spares;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use slab::Slab;
 
+use self::chores::{Chores, Mailbox};
 use self::flight::{Flight, InFlight};
-use self::job::Job;
+use self::item::Parked;
+use self::job::{Epilogue, Job};
 use self::registration::Region;
 pub(super) use self::registration::Registered;
-use self::shared::Shared;
+use self::reply::Reply;
+use self::shared::{Shared, Takes};
 use self::spares::Spares;
-use crate::backend::{Backend, IoCompletion, IoQueue, Medium, Wait};
+use crate::backend::{Backend, IoCompletion, IoQueue, Medium, Reach, Wait};
 use crate::batch::{Direction, ItemGuard, ItemResult};
-use crate::error::Status;
+use crate::error::panic_message;
 use crate::layout::record::CHECKSUM_BLOCK_BYTES;
-use crate::memory::Segment;
-use crate::placement::{Key, Placement};
+use crate::placement::Placement;
 use crate::sync::Arc;
 use crate::sys::{room, thread};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
-/// Bytes under way from which a lane takes no more gets. Enough for devices that need a deep queue.
+/// Bytes under way from which a lane takes no more gets and pushes no more of those it has. Enough for devices that need
+/// a deep queue.
 const READ_BYTES_MAX: usize = 64 << 20;
 /// Bytes under way from which a lane pushes no more of its puts. Enough to cover a device's latency; more would only
 /// queue up before the next get.
 const WRITTEN_BYTES_MAX: usize = 8 << 20;
+/// Gets that a lane has others open at a time. More would be others' to take.
+const GETS_OPENING_MAX: usize = 8;
 /// Puts with payload to push that a lane has at a time: while one is being written, the next ones can destroy their
-/// slots' old trailers, which have to be down before their payload begins.
+/// slots' old trailers, which have to be down before their payload begins, or have their files made.
 const PUTS_AHEAD: usize = 8;
 /// One part in this many of the queue, and of the items that a lane works on, is kept for gets.
 const GET_RESERVE: usize = 4;
 /// Attempts of a put that meets a full device, each after an eviction.
 const PUT_ATTEMPTS_MAX: u32 = 3;
-
-/// An item that waits for room.
-struct Parked {
-    guard: ItemGuard,
-    attempts: u32,
-}
+/// The pause before an item that met a shortage of descriptors is tried again. The process's other users of descriptors
+/// do not say when they give one back.
+const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 
 /// The state of one lane. `queue` is the first field so that it goes first: its drop waits for the kernel
 /// to let go of the memory that the other fields and the callers own.
 pub(super) struct Lane<P: Placement> {
     queue: Box<dyn IoQueue>,
     medium: Medium,
+    reach: Reach,
     index: usize,
     shared: Arc<Shared>,
     placement: Arc<P>,
+    chores: Arc<Chores>,
+    mailbox: Arc<Mailbox<Reply<P>>>,
+    /// Whether the thread is a caller's, who waits for this one item anyway and so does its chores himself.
+    is_callers: bool,
+    /// Chores whose answers are awaited.
+    asked: usize,
     jobs: Slab<Job<P>>,
-    flights: Slab<Flight>,
+    flights: Slab<Flight<P>>,
+    /// Requests that the queue did not take, to be completed with its own.
+    refused: Vec<IoCompletion>,
+    epilogues: Slab<Epilogue<P>>,
+    /// Epilogues with tombstones to push.
+    tombstones: VecDeque<usize>,
     /// Jobs with pieces still to push.
     gets: VecDeque<usize>,
     puts: VecDeque<usize>,
-    parked: VecDeque<Parked>,
+    parked_gets: VecDeque<Parked>,
+    parked_puts: VecDeque<Parked>,
     bytes_in_flight: InFlight,
     /// Bytes pushed since the queue was last told to start.
     bytes_pushed: usize,
+    gets_opening: usize,
+    puts_opening: usize,
     /// Puts that have payload to push.
     puts_ahead: usize,
     /// Least bytes of one read.
     read_bytes_min: u64,
     /// A piece could not be pushed for want of a staging slice.
     wants_slice: bool,
+    /// An item is parked for want of descriptors.
+    is_short: bool,
     regions: Vec<Region>,
-    /// For checksum blocks that straddle segments.
+    /// For checksum blocks that straddle stretches of memory.
     scratch: Vec<u8>,
     spares: Spares,
+}
+
+/// What lanes are made of, but for their queue.
+pub struct Parts<P> {
+    /// The store's.
+    pub shared: Arc<Shared>,
+    /// Where the records are.
+    pub placement: Arc<P>,
+    /// The store's chore threads.
+    pub chores: Arc<Chores>,
+    /// What the records lie on.
+    pub medium: Medium,
+    /// What goes direct.
+    pub reach: Reach,
 }
 
 /// Starts the thread of lane `index`. What its queue answered at open arrives through `opened`: whether
@@ -95,18 +138,16 @@ pub(super) struct Lane<P: Placement> {
 /// What starting a thread answers.
 pub(super) fn spawn<P: Placement>(
     index: usize,
-    shared: Arc<Shared>,
-    placement: Arc<P>,
+    parts: Parts<P>,
     backend: Arc<dyn Backend>,
-    medium: Medium,
     opened: mpsc::Sender<std::io::Result<Registered>>,
 ) -> std::io::Result<std::thread::JoinHandle<()>> {
     thread::spawn(format!("nixl-lane-{index}"), move || {
+        let shared = Arc::clone(&parts.shared);
         let outcome = catch_unwind(AssertUnwindSafe(|| {
             let waker = Arc::clone(&shared.lanes[index].waker);
-            let lane = backend
-                .open_queue(waker, medium)
-                .and_then(|queue| Lane::new(index, queue, medium, Arc::clone(&shared), placement));
+            let lane =
+                backend.open_queue(waker, parts.medium).and_then(|queue| Lane::new(index, queue, parts));
             match lane {
                 Err(error) => drop(opened.send(Err(error))),
                 Ok(mut lane) => {
@@ -117,51 +158,52 @@ pub(super) fn spawn<P: Placement>(
             }
         }));
         if let Err(panic) = outcome {
-            shared.poison(&panic_message(&*panic));
-            shared.drop_waiting();
+            shared.poison_and_drop(&panic_message(&*panic));
             // Whoever opens the store may still wait for this lane's answer.
             drop(opened.send(Err(std::io::Error::other("the lane panicked"))));
         }
     })
 }
 
-/// The text of a caught panic.
-pub(crate) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
-    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
-}
-
 impl<P: Placement> Lane<P> {
     /// A lane with all that its work needs set aside.
-    fn new(
-        index: usize,
-        queue: Box<dyn IoQueue>,
-        medium: Medium,
-        shared: Arc<Shared>,
-        placement: Arc<P>,
-    ) -> std::io::Result<Lane<P>> {
+    fn new(index: usize, queue: Box<dyn IoQueue>, parts: Parts<P>) -> std::io::Result<Lane<P>> {
         let depth = queue.room();
+        let Parts { shared, placement, chores, medium, reach } = parts;
         let spares = Spares::new(depth, placement.payload_bytes_max())?;
-        let bytes = JOBS_MAX * size_of::<(usize, Job<P>)>() + depth * size_of::<(usize, Flight)>();
-        let (jobs, flights, scratch) = room::take(bytes + CHECKSUM_BLOCK_BYTES, || {
-            let (jobs, flights) = (Slab::with_capacity(JOBS_MAX), Slab::with_capacity(depth));
-            Ok((jobs, flights, room::filled(0, CHECKSUM_BLOCK_BYTES)?))
+        let entries = size_of::<(usize, Job<P>)>() + size_of::<(usize, Epilogue<P>)>();
+        let bytes = JOBS_MAX * entries + depth * size_of::<(usize, Flight<P>)>();
+        let (jobs, epilogues, flights, scratch) = room::take(bytes + CHECKSUM_BLOCK_BYTES, || {
+            let (jobs, epilogues) = (Slab::with_capacity(JOBS_MAX), Slab::with_capacity(JOBS_MAX));
+            Ok((jobs, epilogues, Slab::with_capacity(depth), room::filled(0, CHECKSUM_BLOCK_BYTES)?))
         })?;
         Ok(Lane {
             queue,
             medium,
+            reach,
             index,
             shared,
+            chores,
+            mailbox: Arc::new(Mailbox::new(index)),
+            is_callers: false,
+            asked: 0,
             jobs,
             flights,
+            refused: Vec::new(),
+            epilogues,
+            tombstones: VecDeque::with_capacity(JOBS_MAX),
             gets: VecDeque::with_capacity(JOBS_MAX),
             puts: VecDeque::with_capacity(JOBS_MAX),
-            parked: VecDeque::with_capacity(JOBS_MAX),
+            parked_gets: VecDeque::with_capacity(JOBS_MAX),
+            parked_puts: VecDeque::with_capacity(JOBS_MAX),
             bytes_in_flight: InFlight::default(),
             bytes_pushed: 0,
+            gets_opening: 0,
+            puts_opening: 0,
             puts_ahead: 0,
             read_bytes_min: get::piece_bytes_min(medium),
             wants_slice: false,
+            is_short: false,
             regions: Vec::new(),
             scratch,
             spares,
@@ -173,34 +215,49 @@ impl<P: Placement> Lane<P> {
         let mut completions: Vec<IoCompletion> = Vec::with_capacity(self.queue.room());
         loop {
             self.take_commands();
+            self.take_answers();
             self.advance();
-            let idle = self.jobs.is_empty() && self.parked.is_empty();
             if self.shared.is_poisoned() {
                 // Nothing new is started; what is under way is waited for, then everything ends.
                 self.shared.drop_waiting();
-                if self.queue.in_flight() == 0 {
+                if self.queue.in_flight() == 0 && self.asked == 0 {
                     return;
                 }
-            } else if idle && self.shared.is_stopping() && !self.shared.has_waiting(false) {
+            } else if self.is_idle() && self.shared.is_stopping() && !self.shared.has_waiting(Takes::Both) {
                 return;
             }
             self.bytes_pushed = 0;
-            let sleeps = !self.queue.has_completed() && self.fall_asleep();
-            let wait = if sleeps { Wait::Block } else { Wait::Poll };
+            let may_sleep = !self.queue.has_completed() && self.refused.is_empty();
+            let wait = if may_sleep && self.fall_asleep() { self.sleep() } else { Wait::Poll };
             if let Err(error) = self.queue.wait(wait, &mut completions) {
-                self.shared.poison(&format!("the I/O queue of lane {} broke: {error}", self.index));
+                let index = self.index;
+                self.shared.poison_and_drop(&format!("the I/O queue of lane {index} broke: {error}"));
                 return;
             }
             self.shared.lanes[self.index].awake();
+            completions.append(&mut self.refused);
             for completion in completions.drain(..) {
                 self.complete(completion);
             }
         }
     }
 
+    /// Items that this lane has, in whatever state.
+    fn items(&self) -> usize {
+        self.jobs.len() + self.epilogues.len() + self.parked_gets.len() + self.parked_puts.len() + self.asked
+    }
+
+    fn is_idle(&self) -> bool {
+        self.items() == 0
+    }
+
+    fn sleep(&self) -> Wait {
+        Wait::Until(if self.is_short { Instant::now().checked_add(SHORTAGE_PAUSE) } else { None })
+    }
+
     /// Raises the sleeping flag and looks once more for work. False: there is some, stay awake.
     fn fall_asleep(&mut self) -> bool {
-        if !self.parked.is_empty() || self.wants_slice {
+        if !self.parked_gets.is_empty() || !self.parked_puts.is_empty() || self.wants_slice {
             // Others hold what this lane waits for: ask to be woken, then look again. Room in its own queue comes back
             // with its own completions.
             self.shared.starve();
@@ -209,11 +266,13 @@ impl<P: Placement> Lane<P> {
             }
         }
         let handle = &self.shared.lanes[self.index];
-        handle.announce_sleep(|| {
-            (self.can_take() && self.shared.has_waiting(!self.can_take_puts()))
+        let takes = self.takes();
+        handle.announce_sleep(takes, || {
+            self.shared.has_waiting(takes)
                 || !handle.commands.is_empty()
+                || !self.mailbox.is_empty()
                 || self.shared.is_poisoned()
-                || (self.shared.is_stopping() && self.jobs.is_empty() && self.parked.is_empty())
+                || (self.shared.is_stopping() && self.is_idle())
         })
     }
 
@@ -224,29 +283,35 @@ impl<P: Placement> Lane<P> {
         }
         let mut advanced = self.push_pieces();
         advanced |= self.retry_parked();
-        while self.can_take() {
-            let Some(guard) = self.shared.next(!self.can_take_puts()) else { break };
+        loop {
+            let takes = self.takes();
+            if takes == Takes::Nothing {
+                return advanced;
+            }
+            let Some(guard) = self.shared.next(takes == Takes::Gets) else { return advanced };
             self.start(guard, 0);
             self.push_pieces();
             advanced = true;
         }
-        advanced
     }
 
-    /// Whether another item can be put to work at once.
-    fn can_take(&self) -> bool {
-        self.gets.is_empty()
-            && self.jobs.len() + self.parked.len() < JOBS_MAX
+    /// What other items can be put to work at once. Gets must find room whatever puts have under way.
+    fn takes(&self) -> Takes {
+        let items = self.items();
+        let gets = self.gets.is_empty()
+            && self.gets_opening < GETS_OPENING_MAX
+            && items < JOBS_MAX
             && self.queue.room() > 0
-            && self.bytes_in_flight.read < READ_BYTES_MAX
-    }
-
-    /// Whether that may be a put. Gets must find room whatever puts have under way.
-    fn can_take_puts(&self) -> bool {
-        self.puts_ahead < PUTS_AHEAD
-            && self.parked.is_empty()
-            && self.jobs.len() < JOBS_MAX - JOBS_MAX / GET_RESERVE
-            && self.put_room() > 0
+            && self.bytes_in_flight.read < READ_BYTES_MAX;
+        let puts = self.puts_ahead + self.puts_opening < PUTS_AHEAD
+            && self.parked_puts.is_empty()
+            && items < JOBS_MAX - JOBS_MAX / GET_RESERVE
+            && self.put_room() > 0;
+        match (gets, puts) {
+            (false, _) => Takes::Nothing,
+            (true, false) => Takes::Gets,
+            (true, true) => Takes::Both,
+        }
     }
 
     /// Requests that puts may push, leaving some of the queue to gets.
@@ -266,25 +331,39 @@ impl<P: Placement> Lane<P> {
         }
     }
 
+    /// Tries parked items again, gets first. A put that still finds no room says nothing of what a get would find.
     fn retry_parked(&mut self) -> bool {
+        self.is_short = false;
         let mut advanced = false;
-        for _ in 0..self.parked.len() {
-            let Some(parked) = self.parked.pop_front() else { break };
-            let before = self.parked.len();
-            self.start(parked.guard, parked.attempts);
-            if self.parked.len() > before {
-                // Still nothing free; the others would not fare better.
-                self.parked.rotate_right(1);
+        for _ in 0..self.parked_gets.len() {
+            let Some(Parked { guard, attempts }) = self.parked_gets.pop_front() else { break };
+            advanced |= self.retry(guard, attempts);
+        }
+        for _ in 0..self.parked_puts.len() {
+            let Some(Parked { guard, attempts }) = self.parked_puts.pop_front() else { break };
+            if !self.retry(guard, attempts) {
+                // Still nothing free; the others would not fare better, and keep their order.
+                self.parked_puts.rotate_right(1);
                 break;
             }
-            self.push_pieces();
             advanced = true;
         }
         advanced
     }
 
+    /// False: the item is parked again, as the last of its kind.
+    fn retry(&mut self, guard: ItemGuard, attempts: u32) -> bool {
+        let parked = self.parked_gets.len() + self.parked_puts.len();
+        self.start(guard, attempts);
+        if self.parked_gets.len() + self.parked_puts.len() > parked {
+            return false;
+        }
+        self.push_pieces();
+        true
+    }
+
     fn push_pieces(&mut self) -> bool {
-        let mut advanced = false;
+        let mut advanced = self.push_tombstones();
         self.wants_slice = false;
         while let Some(&index) = self.gets.front() {
             match self.push_get_piece(index) {
@@ -313,17 +392,6 @@ impl<P: Placement> Lane<P> {
         }
         advanced
     }
-
-    /// Whether an error will pass: descriptors are short, and items under way will give some back.
-    fn passes(&self, error: &crate::error::Error) -> bool {
-        matches!(error.os_error(), libc::EMFILE | libc::ENFILE) && self.shared.has_jobs()
-    }
-
-    /// Ends an item. Whatever it held was given back before, so lanes that wait for such look again.
-    fn finish(&self, guard: ItemGuard, result: ItemResult) {
-        self.shared.finish(guard, result);
-        self.shared.relieve();
-    }
 }
 
 /// What became of an attempt to push a job's next piece.
@@ -334,32 +402,4 @@ enum Pushed {
     Last,
     /// No room in the queue or the staging buffer.
     Blocked,
-}
-
-/// The key and memory of an item, as its job needs them again and again.
-fn item_parts(guard: &ItemGuard) -> Option<(Key<'_>, &[Segment])> {
-    let (batch, item, _) = guard.parts()?;
-    Some((Key { effective: batch.key(item), digest: item.digest }, batch.segments(item)))
-}
-
-/// The result of an operation that failed before or after its transfer; the item keeps the reason.
-fn failed(guard: &ItemGuard, error: &crate::error::Error) -> ItemResult {
-    guard.explain(|| error.message().to_owned());
-    ItemResult::failed(error.status(), error.os_error())
-}
-
-/// The result of a transfer that failed.
-fn failed_transfer(guard: &ItemGuard, what: &str, status: Status, os_error: i32) -> ItemResult {
-    if os_error != 0 {
-        guard.explain(|| {
-            let key = item_parts(guard).map_or_else(String::new, |(key, _)| key.shown());
-            format!("{what} key {key}: {}", std::io::Error::from_raw_os_error(os_error))
-        });
-    }
-    ItemResult::failed(status, os_error)
-}
-
-/// The result of a get that found nothing to serve.
-fn not_found() -> ItemResult {
-    ItemResult::of(Status::NotFound)
 }

@@ -1,11 +1,9 @@
 //! One request to the device and what is left of it after a short or interrupted transfer.
 
-use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
 
-use crate::backend::{IoDirection, IoQueue, IoRequest};
-use crate::memory::{HostSlice, Mapping};
+use crate::backend::{IoDirection, IoQueue, IoRequest, Target};
+use crate::memory::Stretch;
 use crate::metrics::Metrics;
 
 /// Attempts in a row that may move nothing (EINTR, EAGAIN, a short transfer of less than a block)
@@ -23,7 +21,7 @@ pub struct Op {
     /// Next byte in the file.
     pub offset: u64,
     /// Memory still to be moved.
-    pub slices: Vec<HostSlice>,
+    pub slices: Vec<Stretch>,
     /// Registered region that holds all slices.
     pub region: Option<u16>,
     left: usize,
@@ -47,27 +45,25 @@ pub enum Progress {
 
 impl Op {
     /// A request over `slices`, which come back empty in [`Op::into_slices`].
-    pub fn new(direction: IoDirection, offset: u64, slices: Vec<HostSlice>, region: Option<u16>) -> Op {
-        let left = slices.iter().map(|slice| slice.length).sum();
+    pub fn new(direction: IoDirection, offset: u64, slices: Vec<Stretch>, region: Option<u16>) -> Op {
+        let left = slices.iter().map(Stretch::length).sum();
         Op { direction, offset, slices, region, left, fruitless: 0, part: 0 }
+    }
+
+    /// Bytes still to be moved.
+    pub fn bytes(&self) -> usize {
+        self.left
     }
 
     /// Hands what is left to the queue.
     ///
     /// # Errors
     /// The queue did not take it.
-    pub fn push(
-        &self,
-        token: u32,
-        file: &File,
-        mapping: Option<&Mapping>,
-        queue: &mut dyn IoQueue,
-    ) -> io::Result<()> {
+    pub fn push(&self, token: u32, target: &Target, queue: &mut dyn IoQueue) -> io::Result<()> {
         queue.push(&IoRequest {
             token,
             direction: self.direction,
-            file: file.as_raw_fd(),
-            mapping,
+            target,
             offset: self.offset,
             slices: &self.slices,
             region: self.region,
@@ -102,7 +98,7 @@ impl Op {
     }
 
     /// The slice list, emptied, to be used again.
-    pub fn into_slices(mut self) -> Vec<HostSlice> {
+    pub fn into_slices(mut self) -> Vec<Stretch> {
         self.slices.clear();
         self.slices
     }
@@ -120,11 +116,11 @@ impl Op {
         self.left -= bytes;
         let mut gone = 0;
         for slice in &mut self.slices {
-            if bytes < slice.length {
+            if bytes < slice.length() {
                 *slice = slice.skip(bytes);
                 break;
             }
-            bytes -= slice.length;
+            bytes -= slice.length();
             gone += 1;
         }
         self.slices.drain(..gone);
@@ -137,7 +133,7 @@ mod tests {
     use crate::memory::AlignedBuffer;
 
     fn op(direction: IoDirection, buffer: &AlignedBuffer) -> Op {
-        let slices = vec![buffer.host_slice(0, 8192), buffer.host_slice(8192, 8192 + 4096 * 3)];
+        let slices = vec![buffer.host_slice(0, 8192).into(), buffer.host_slice(8192, 8192 + 4096 * 3).into()];
         Op::new(direction, 1 << 20, slices, None)
     }
 
@@ -149,7 +145,7 @@ mod tests {
         let mut op = op(IoDirection::Read, &buffer);
         assert!(matches!(op.complete(Ok(8192 + 5000), &metrics), Progress::Again));
         assert_eq!(op.offset, (1 << 20) + 8192 + 4096);
-        assert_eq!(op.slices, vec![buffer.host_slice(8192 + 4096, 8192 + 4096 * 3)]);
+        assert_eq!(op.slices, vec![Stretch::from(buffer.host_slice(8192 + 4096, 8192 + 4096 * 3))]);
         assert!(matches!(op.complete(Ok(4096 * 2), &metrics), Progress::Done));
         assert_eq!(metrics.snapshot().short_transfers, 1);
     }

@@ -7,16 +7,19 @@
 
 use std::ops::Range;
 
-use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work, blocks_in, direct_slices, piece_bytes};
-use super::{Lane, PUT_ATTEMPTS_MAX, Parked, Pushed, failed, failed_transfer, item_parts};
+use super::item::{Parked, failed, failed_transfer, item_parts};
+use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work};
+use super::plan::{Rules, add_direct, blocks_in, piece_bytes};
+use super::{Lane, PUT_ATTEMPTS_MAX, Pushed, Reply};
 use crate::backend::{IoDirection, Medium};
 use crate::batch::{ItemGuard, ItemResult};
-use crate::error::Status;
-use crate::layout::record::{self, RECORD_ALIGNMENT, TOMBSTONE_BYTES};
-use crate::memory::HostSlice;
-use crate::memory::bytes;
+use crate::error::{Result, Status};
+use crate::layout::record::{self, RECORD_ALIGNMENT};
+use crate::memory::arena::zero_slice;
+use crate::memory::bytes::{self, NotHost};
 use crate::memory::staging::SLICE_BYTES_MAX;
-use crate::placement::{Placement, PutPlace, Sink};
+use crate::memory::{HostSlice, Stretch};
+use crate::placement::{Placement, PutPlace, Sink, Tombstones};
 
 /// Least bytes of one write, and the largest record that goes down in one.
 const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
@@ -24,25 +27,23 @@ const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
 impl<P: Placement> Lane<P> {
     pub(super) fn start_put(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((_, item, _)) = guard.parts() else { return };
-        let (length, keep) = (item.length as u64, item.wish.keep);
+        let keep = item.wish.keep;
         let Some((key, _)) = item_parts(&guard) else { return };
         if keep {
-            match self.placement.length(&key) {
-                Ok(Some(object_length)) => {
-                    let result = ItemResult { object_length, ..ItemResult::of(Status::Ok) };
-                    return self.finish(guard, result);
-                }
-                Ok(None) => {}
-                Err(error) => {
-                    let result = failed(&guard, &error);
-                    return self.finish(guard, result);
-                }
-            }
+            let answer = self.placement.find(&key);
+            return self.ask(answer, move |found| Reply::Found { guard, attempts, found });
         }
-        match self.placement.open_put(&key, length) {
-            Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, length, attempts),
-            Ok(PutPlace::Busy) => self.parked.push_back(Parked { guard, attempts }),
-            Err(error) if self.passes(&error) => self.parked.push_back(Parked { guard, attempts }),
+        self.open_put(guard, attempts);
+    }
+
+    /// A put that keeps what is stored has learned whether something is.
+    pub(super) fn put_found(&mut self, guard: ItemGuard, attempts: u32, found: Result<Option<u64>>) {
+        match found {
+            Ok(Some(object_length)) => {
+                let result = ItemResult { object_length, ..ItemResult::of(Status::Ok) };
+                self.finish(guard, result);
+            }
+            Ok(None) => self.open_put(guard, attempts),
             Err(error) => {
                 let result = failed(&guard, &error);
                 self.finish(guard, result);
@@ -50,20 +51,59 @@ impl<P: Placement> Lane<P> {
         }
     }
 
-    fn begin_put(&mut self, guard: ItemGuard, sink: Sink<P::PutClaim>, length: u64, attempts: u32) {
-        let Sink { extent, generation, invalidate_first, hidden, claim } = sink;
-        let mut buffer = match self.spares.buffer(TAIL_BYTES + extent.trailer_bytes as usize) {
-            Ok(buffer) => buffer,
-            Err(_) => {
-                self.placement.abort_put(claim, false);
-                return self.finish(guard, ItemResult::of(Status::OutOfMemory));
+    fn open_put(&mut self, guard: ItemGuard, attempts: u32) {
+        let Some((key, _)) = item_parts(&guard) else { return };
+        let Some((_, item, _)) = guard.parts() else { return };
+        let length = item.length as u64;
+        let alone = self.hold();
+        let answer = self.placement.open_put(&key, length);
+        self.puts_opening += 1;
+        self.ask(answer, move |place| Reply::PutOpened { guard, attempts, place, alone });
+    }
+
+    pub(super) fn put_opened(
+        &mut self,
+        guard: ItemGuard,
+        attempts: u32,
+        place: Result<PutPlace<P::PutClaim>>,
+        alone: bool,
+    ) {
+        self.puts_opening -= 1;
+        match place {
+            Ok(PutPlace::Ready(sink)) => self.begin_put(guard, sink, attempts),
+            Ok(PutPlace::Busy) => {
+                self.shared.let_go();
+                self.parked_puts.push_back(Parked { guard, attempts });
             }
+            Err(error) => {
+                self.shared.let_go();
+                if self.passes(&error, alone) {
+                    return self.park_put(guard, attempts);
+                }
+                let result = failed(&guard, &error);
+                self.finish(guard, result);
+            }
+        }
+    }
+
+    fn begin_put(&mut self, guard: ItemGuard, sink: Sink<P::PutClaim>, attempts: u32) {
+        let Sink { extent, generation, invalidate_first, hidden, claim } = sink;
+        let Some((_, item, _)) = guard.parts() else { return };
+        let length = item.length as u64;
+        if !guard.start() {
+            // Ended by a cancel or its deadline while room was made. The result stands.
+            drop(extent);
+            return self.abort_put(guard, claim, false, ItemResult::of(Status::Cancelled));
+        }
+        let Ok(mut buffer) = self.spares.buffer(TAIL_BYTES + extent.trailer_bytes as usize) else {
+            drop(extent);
+            return self.abort_put(guard, claim, false, ItemResult::of(Status::OutOfMemory));
         };
         let body_end = length / RECORD_ALIGNMENT * RECORD_ALIGNMENT;
         let tail = &mut buffer.as_mut_slice()[..TAIL_BYTES];
         tail.fill(0);
-        let Some((_, segments)) = item_parts(&guard) else { return };
-        bytes::gather(segments, body_end as usize, &mut tail[..(length - body_end) as usize]);
+        let Some((_, stretches)) = item_parts(&guard) else { return };
+        let gathered = bytes::gather(stretches, body_end as usize, &mut tail[..(length - body_end) as usize]);
         let sums = self.spares.sums(record::block_count(length).unwrap_or(0));
         let one_write = extent.padded_bytes <= PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64);
         // A process killed during a write through the page cache leaves any number of its pages behind; a direct one is
@@ -81,20 +121,20 @@ impl<P: Placement> Lane<P> {
             touched: false,
             attempts,
         });
-        let job = Job {
+        let index = self.jobs.insert(Job {
             guard,
             extent,
             work,
             cursor: 0,
             all_pushed: false,
             in_flight: 0,
-            failure: None,
-            buffer,
+            bytes_in_flight: 0,
+            is_held_back: false,
+            failure: gathered.err().map(|NotHost| (Status::Unsupported, 0)),
+            buffer: Some(buffer),
             sums,
             bytes_staged: 0,
-        };
-        let index = self.jobs.insert(job);
-        self.shared.job_begins();
+        });
         self.puts_ahead += 1;
         if step == Step::Invalidate && self.put_room() > 0 {
             // Ahead of others' payload: this job's own waits for it.
@@ -115,20 +155,15 @@ impl<P: Placement> Lane<P> {
             return self.all_pushed(index);
         }
         put.touched = true;
-        match put.step {
+        let step = put.step;
+        let padded = job.extent.padded_bytes;
+        let offset = job.trailer_offset();
+        match step {
             Step::Invalidate => {
-                job.buffer.as_mut_slice()[TAIL_BYTES..TAIL_BYTES + TOMBSTONE_BYTES].fill(0);
-                let tombstone = job.buffer.host_slice(TAIL_BYTES, TAIL_BYTES + TOMBSTONE_BYTES);
-                let slices = self.spares.one_slice(tombstone);
-                let offset = job.trailer_offset();
-                let padded = job.extent.padded_bytes;
-                self.launch_put(
-                    index,
-                    Piece { body: padded..padded, with_trailer: false },
-                    None,
-                    offset,
-                    slices,
-                );
+                let slices = self.spares.one_slice(zero_slice());
+                let piece = Piece { body: padded..padded, with_trailer: false };
+                let op = self.op(IoDirection::Write, offset, slices);
+                self.launch(index, piece, None, None, op);
                 // The payload follows when this is down; the job comes back into the line then.
                 Pushed::Last
             }
@@ -139,17 +174,16 @@ impl<P: Placement> Lane<P> {
                     return self.all_pushed(index);
                 }
                 let job = &mut self.jobs[index];
-                let trailer = job.buffer.host_slice(TAIL_BYTES, job.trailer_range().end);
-                let slices = self.spares.one_slice(trailer);
-                let (offset, padded) = (job.trailer_offset(), job.extent.padded_bytes);
                 job.all_pushed = true;
-                self.launch_put(
-                    index,
-                    Piece { body: padded..padded, with_trailer: true },
-                    None,
-                    offset,
-                    slices,
-                );
+                let part = job.trailer_range();
+                let Some((buffer, trailer)) = job.lend(part) else {
+                    job.fail(Status::Internal, 0);
+                    return Pushed::Last;
+                };
+                let slices = self.spares.one_slice(trailer);
+                let piece = Piece { body: padded..padded, with_trailer: true };
+                let op = self.op(IoDirection::Write, offset, slices);
+                self.launch(index, piece, None, Some(buffer), op);
                 Pushed::Last
             }
         }
@@ -164,13 +198,14 @@ impl<P: Placement> Lane<P> {
         let (mut end, mut body) = ending(start + piece_bytes(PIECE_BYTES, padded, self.medium));
         let trailer_with_payload = put.trailer_with_payload;
         let (payload_bytes, offset) = (put.payload_bytes, job.extent.payload_offset + start);
-        let alignment = job.extent.alignment;
 
         let mut slices = self.spares.slices();
-        let Some((_, segments)) = item_parts(&self.jobs[index].guard) else { return Pushed::Last };
-        let mut slice = None;
-        let goes_direct = |body: &Range<u64>, slices: &mut Vec<HostSlice>| {
-            body.is_empty() || direct_slices(segments, 0, body, alignment, slices)
+        let job = &self.jobs[index];
+        let Some((_, stretches)) = item_parts(&job.guard) else { return Pushed::Last };
+        let rules = Rules { reach: self.reach, alignment: job.extent.alignment, regions: &self.regions };
+        let mut hold = None;
+        let goes_direct = |body: &Range<u64>, slices: &mut Vec<Stretch>| {
+            body.is_empty() || add_direct(stretches, 0, body, &rules, slices)
         };
         let mut direct = goes_direct(&body, &mut slices);
         let smaller = ending(start + PIECE_BYTES);
@@ -179,6 +214,7 @@ impl<P: Placement> Lane<P> {
             (end, body) = smaller;
             direct = goes_direct(&body, &mut slices);
         }
+        let mut copied = Ok(());
         if !direct {
             let Some(taken) = self.shared.staging.take_for_put() else {
                 self.spares.keep_slices(slices);
@@ -186,34 +222,41 @@ impl<P: Placement> Lane<P> {
                 return Pushed::Blocked;
             };
             (end, body) = ending(start + PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64));
-            let memory = self.shared.staging.memory(&taken);
-            let memory = HostSlice { length: (body.end - body.start) as usize, ..memory };
-            bytes::gather_into(segments, body.start as usize, memory);
-            slices.push(memory);
-            slice = Some(taken);
+            let memory = HostSlice { length: (body.end - body.start) as usize, ..taken.memory() };
+            copied = bytes::gather_into(stretches, body.start as usize, memory);
+            slices.push(memory.into());
+            hold = Some(taken);
         }
         let last = end == padded;
         let with_trailer = last && trailer_with_payload;
         // The trailer needs the checksums. Without it the device can start first; in memory the checksum comes first all
         // the same, as it brings the bytes into the cache faster than the kernel's copy does.
         let checksum_first = with_trailer || self.medium == Medium::Memory;
-        if checksum_first {
-            self.checksum_piece(index, start..end, payload_bytes);
+        let mut prepared = copied.map_err(|NotHost| Status::Unsupported);
+        if checksum_first && prepared.is_ok() {
+            prepared = self.checksum_piece(index, start..end, payload_bytes);
         }
-        if with_trailer && let Err(failure) = self.encode_trailer(index) {
-            if let Some(slice) = slice {
-                self.shared.staging.give_back(slice);
-            }
+        if with_trailer && prepared.is_ok() {
+            prepared = self.encode_trailer(index);
+        }
+        if let Err(failure) = prepared {
+            self.spares.keep_slices(slices);
             self.jobs[index].fail(failure, 0);
             return self.all_pushed(index);
         }
         let job = &mut self.jobs[index];
-        if with_trailer {
-            slices.extend(job.trailer_slice(body_end));
+        let lent = if with_trailer {
+            job.lend_trailer(body_end)
         } else if last && body_end < padded {
-            slices.push(job.buffer.host_slice(0, TAIL_BYTES));
-        }
-        if slice.is_some() {
+            job.lend(0..TAIL_BYTES)
+        } else {
+            None
+        };
+        let buffer = lent.map(|(buffer, part)| {
+            slices.push(part.into());
+            buffer
+        });
+        if hold.is_some() {
             job.bytes_staged += body.end - body.start;
         }
         job.cursor = end;
@@ -222,25 +265,33 @@ impl<P: Placement> Lane<P> {
             put.payload_pushed = true;
             self.puts_ahead -= 1;
         }
-        self.launch_put(index, Piece { body, with_trailer }, slice, offset, slices);
-        if !checksum_first {
-            self.checksum_piece(index, start..end, payload_bytes);
+        let op = self.op(IoDirection::Write, offset, slices);
+        self.launch(index, Piece { body, with_trailer }, hold, buffer, op);
+        if !checksum_first && let Err(failure) = self.checksum_piece(index, start..end, payload_bytes) {
+            self.jobs[index].fail(failure, 0);
         }
         if last { Pushed::Last } else { Pushed::More }
     }
 
-    fn checksum_piece(&mut self, index: usize, range: Range<u64>, payload_bytes: u64) {
+    fn checksum_piece(
+        &mut self,
+        index: usize,
+        range: Range<u64>,
+        payload_bytes: u64,
+    ) -> std::result::Result<(), Status> {
         let job = &mut self.jobs[index];
-        let Some((_, segments)) = item_parts(&job.guard) else { return };
+        let Some((_, stretches)) = item_parts(&job.guard) else { return Err(Status::Internal) };
         for (block, range) in blocks_in(range, payload_bytes) {
-            let sum = bytes::checksum(segments, range.start as usize, range.end as usize, &mut self.scratch);
+            let sum = bytes::checksum(stretches, range.start as usize, range.end as usize, &mut self.scratch)
+                .map_err(|NotHost| Status::Unsupported)?;
             if let Some(place) = job.sums.get_mut(block) {
                 *place = sum;
             }
         }
+        Ok(())
     }
 
-    fn encode_trailer(&mut self, index: usize) -> Result<(), Status> {
+    fn encode_trailer(&mut self, index: usize) -> std::result::Result<(), Status> {
         let job = &mut self.jobs[index];
         let range = job.trailer_range();
         let Work::Put(put) = &job.work else { return Err(Status::Internal) };
@@ -252,20 +303,9 @@ impl<P: Placement> Lane<P> {
             payload_bytes: put.payload_bytes,
             key: key.effective,
         };
-        record::encode(&mut job.buffer.as_mut_slice()[range], &identity, &job.sums)
+        let Some(buffer) = &mut job.buffer else { return Err(Status::Internal) };
+        record::encode(&mut buffer.as_mut_slice()[range], &identity, &job.sums)
             .map_err(|error| error.status())
-    }
-
-    fn launch_put(
-        &mut self,
-        index: usize,
-        piece: Piece,
-        slice: Option<crate::memory::staging::Slice>,
-        offset: u64,
-        slices: Vec<HostSlice>,
-    ) {
-        let op = self.op(IoDirection::Write, offset, slices);
-        self.launch(index, piece, slice, op);
     }
 
     /// A request is down; the last one of a step starts the next step.
@@ -300,27 +340,70 @@ impl<P: Placement> Lane<P> {
         }
         let Some(claim) = put.claim.take() else { return };
         let length = put.payload_bytes;
-        let result = match failure {
-            None => match self.placement.commit_put(&key, claim, length) {
-                Ok(()) => {
-                    self.shared.metrics.bytes_staged.add(bytes_staged);
-                    self.shared.metrics.bytes_direct.add(length - bytes_staged);
-                    ItemResult { status: Status::Ok, os_error: 0, bytes: length, object_length: length }
-                }
-                Err(error) if self.passes(&error) => {
-                    return self.parked.push_back(Parked { guard, attempts: put.attempts });
-                }
-                Err(error) => failed(&guard, &error),
-            },
-            Some((status, os_error)) => {
-                self.placement.abort_put(claim, put.touched);
-                let again = status == Status::NoSpace && put.attempts + 1 < PUT_ATTEMPTS_MAX;
-                if again && self.placement.make_room(length) {
-                    return self.parked.push_back(Parked { guard, attempts: put.attempts + 1 });
-                }
-                failed_transfer(&guard, "writing", status, os_error)
+        match failure {
+            None => {
+                let answer = self.placement.commit_put(&key, claim, length);
+                self.ask(answer, move |outcome| Reply::Committed { guard, bytes_staged, outcome });
             }
-        };
+            Some((Status::NoSpace, os_error)) if put.attempts + 1 < PUT_ATTEMPTS_MAX => {
+                let attempts = put.attempts + 1;
+                let answer = self.placement.abort_put(claim, put.touched);
+                self.ask(answer, move |due| Reply::Full { guard, attempts, os_error, due });
+            }
+            Some((status, os_error)) => {
+                let result = failed_transfer(&guard, IoDirection::Write, status, os_error);
+                self.abort_put(guard, claim, put.touched, result);
+            }
+        }
+    }
+
+    pub(super) fn put_committed(
+        &mut self,
+        guard: ItemGuard,
+        bytes_staged: u64,
+        outcome: Result<Tombstones<P::TombClaim>>,
+    ) {
+        self.shared.let_go();
+        match outcome {
+            Ok(due) => {
+                let Some((_, item, _)) = guard.parts() else { return };
+                let length = item.length as u64;
+                self.shared.metrics.bytes_staged.add(bytes_staged);
+                self.shared.metrics.bytes_direct.add(length - bytes_staged);
+                let result =
+                    ItemResult { status: Status::Ok, os_error: 0, bytes: length, object_length: length };
+                self.finish_after(guard, result, due);
+                if let Some(work) = self.placement.background() {
+                    self.chores.in_background(work);
+                }
+            }
+            Err(error) => {
+                let result = failed(&guard, &error);
+                self.finish(guard, result);
+            }
+        }
+    }
+
+    /// The device is full: something else has to go, then the put is tried again.
+    pub(super) fn put_met_full_device(&mut self, guard: ItemGuard, attempts: u32, os_error: i32) {
+        let Some((_, item, _)) = guard.parts() else { return };
+        let answer = self.placement.make_room(item.length as u64);
+        self.ask(answer, move |made| Reply::RoomMade { guard, attempts, made, os_error });
+    }
+
+    pub(super) fn room_was_made(&mut self, guard: ItemGuard, attempts: u32, made: bool, os_error: i32) {
+        if made {
+            guard.put_back();
+            self.parked_puts.push_back(Parked { guard, attempts });
+            return;
+        }
+        let result = failed_transfer(&guard, IoDirection::Write, Status::NoSpace, os_error);
         self.finish(guard, result);
+    }
+
+    /// Gives the room back, then ends the item.
+    fn abort_put(&mut self, guard: ItemGuard, claim: P::PutClaim, touched: bool, result: ItemResult) {
+        let answer = self.placement.abort_put(claim, touched);
+        self.ask(answer, move |due| Reply::Closed { guard, result, due });
     }
 }

@@ -1,21 +1,19 @@
-//! What the lanes share with the callers: submission queues, admission, wake-ups, the poison flag.
+//! What the lanes share with the callers: submission queues, wake-ups, the poison flag.
 
 use std::sync::mpsc;
 use std::time::Instant;
 
-use crossbeam_queue::{ArrayQueue, SegQueue};
+use crossbeam_queue::SegQueue;
 
-use crate::batch::{BATCH_ITEMS_MAX, Batch, Direction, ItemGuard, ItemResult};
+use super::clock::Clock;
+use super::line::Line;
+use crate::batch::{Batch, Direction, ItemGuard, ItemResult};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::memory::{HostSlice, Staging};
 use crate::metrics::Metrics;
-use crate::sync::{Arc, AtomicBool, AtomicUsize, Condvar, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU32, AtomicUsize, Mutex, Ordering, lock};
 use crate::sys::event::Event;
-use crate::sys::room;
-
-/// Of one item in a queue: its guard, and the number that the queue keeps beside it.
-const ENTRY_BYTES: usize = size_of::<ItemGuard>() + size_of::<usize>();
 
 /// A request to a lane that is not a transfer.
 #[derive(Debug)]
@@ -38,55 +36,62 @@ pub enum Command {
     },
 }
 
+/// What a lane that sleeps could take, were it woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// Nothing: it waits for what it has under way.
+    Nothing,
+    /// A get.
+    Gets,
+    /// Either.
+    Both,
+}
+
+impl Takes {
+    /// Whether an item of that direction could be taken.
+    pub fn covers(self, direction: Direction) -> bool {
+        match direction {
+            Direction::Get => self != Takes::Nothing,
+            Direction::Put => self == Takes::Both,
+        }
+    }
+}
+
+/// The lane is awake. Else its state is one of the three below.
+const AWAKE: u32 = 0;
+
+fn asleep(takes: Takes) -> u32 {
+    match takes {
+        Takes::Nothing => 1,
+        Takes::Gets => 2,
+        Takes::Both => 3,
+    }
+}
+
 /// The callers' side of one lane.
 #[derive(Debug)]
 pub struct LaneHandle {
     /// Ends its sleep.
     pub waker: Arc<Event>,
     /// Set by the lane before its last look for work and its sleep.
-    sleeping: AtomicBool,
+    state: AtomicU32,
     /// What it should do besides transfers.
     pub commands: SegQueue<Command>,
 }
 
-/// Items of one direction, waiting and under way.
-#[derive(Debug)]
-struct Line {
-    waiting: ArrayQueue<ItemGuard>,
-    in_flight: AtomicUsize,
-}
-
-/// Shared by the store's methods and its lanes.
-#[derive(Debug)]
-pub struct Shared {
-    gets: Line,
-    puts: Line,
-    items_max: usize,
-    /// The lanes' handles.
-    pub lanes: Vec<LaneHandle>,
-    /// Staging buffer.
-    pub staging: Staging,
-    /// Counters.
-    pub metrics: Metrics,
-    /// The operator's log.
-    pub logger: Logger,
-    /// Set when a lane found a shared resource taken; the next release wakes all lanes.
-    starved: AtomicBool,
-    /// Items that lanes are working on; each may hold a file open.
-    jobs: AtomicUsize,
-    stopping: AtomicBool,
-    poisoned: AtomicBool,
-    poison_message: Mutex<String>,
-    /// Submitters waiting for admission.
-    submitters: Mutex<usize>,
-    admission: Condvar,
-}
-
 impl LaneHandle {
-    /// The lane has found nothing to do. It says that it will sleep and then looks once more; whoever
-    /// brings work does it the other way round, so one of the two sees the other. False: stay awake.
-    pub fn announce_sleep(&self, has_work: impl FnOnce() -> bool) -> bool {
-        self.sleeping.store(true, Ordering::SeqCst);
+    fn new() -> std::io::Result<LaneHandle> {
+        Ok(LaneHandle {
+            waker: Arc::new(Event::new()?),
+            state: AtomicU32::new(AWAKE),
+            commands: SegQueue::new(),
+        })
+    }
+
+    /// The lane has found nothing to do. It says that it will sleep, and what it could take, and then looks once more;
+    /// whoever brings work does it the other way round, so one of the two sees the other. False: stay awake.
+    pub fn announce_sleep(&self, takes: Takes, has_work: impl FnOnce() -> bool) -> bool {
+        self.state.store(asleep(takes), Ordering::SeqCst);
         // Pairs with the fence in `wake`: the look must not come before the announcement.
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
         let stay_awake = has_work();
@@ -98,102 +103,98 @@ impl LaneHandle {
 
     /// The lane is awake and will look for work by itself.
     pub fn awake(&self) {
-        self.sleeping.store(false, Ordering::SeqCst);
+        self.state.store(AWAKE, Ordering::SeqCst);
+    }
+
+    /// Wakes the lane if it sleeps and could take an item of that direction.
+    fn wake_for(&self, direction: Direction) -> bool {
+        let state = self.state.load(Ordering::SeqCst);
+        let takes = match direction {
+            Direction::Get => state >= asleep(Takes::Gets),
+            Direction::Put => state == asleep(Takes::Both),
+        };
+        // Whoever changes it to awake gives the signal, so that two items wake two lanes.
+        let woken =
+            takes && self.state.compare_exchange(state, AWAKE, Ordering::SeqCst, Ordering::SeqCst).is_ok();
+        if woken {
+            self.waker.signal();
+        }
+        woken
+    }
+
+    /// Wakes the lane if it sleeps; what it is to find was put there before.
+    pub(super) fn wake_if_asleep(&self) {
+        // As in `Shared::wake`.
+        std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
+        if self.state.load(Ordering::SeqCst) != AWAKE && self.state.swap(AWAKE, Ordering::SeqCst) != AWAKE {
+            self.waker.signal();
+        }
+    }
+
+    /// Wakes the lane, asleep or about to be.
+    pub fn wake(&self) {
+        self.waker.signal();
     }
 }
 
-impl Line {
-    fn new(items_max: usize) -> std::io::Result<Line> {
-        // A batch larger than the bound is admitted alone, so there is room for either.
-        let items_max = items_max.max(BATCH_ITEMS_MAX);
-        let waiting = room::take(items_max * ENTRY_BYTES, || Ok(ArrayQueue::new(items_max)))?;
-        Ok(Line { waiting, in_flight: AtomicUsize::new(0) })
-    }
-
-    fn admit(&self, count: usize, items_max: usize) -> bool {
-        let add = |now: usize| (now == 0 || now + count <= items_max).then_some(now + count);
-        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, add).is_ok()
-    }
+/// Shared by the store's methods and its lanes.
+#[derive(Debug)]
+pub struct Shared {
+    gets: Line,
+    puts: Line,
+    /// The lanes' handles.
+    pub lanes: Vec<LaneHandle>,
+    /// Ends what was not started in time.
+    pub clock: Clock,
+    /// Staging buffer.
+    pub staging: Arc<Staging>,
+    /// Counters.
+    pub metrics: Metrics,
+    /// The operator's log.
+    pub logger: Logger,
+    /// Set when a lane found a shared resource taken; the next release wakes all lanes.
+    starved: AtomicBool,
+    /// Items that hold something of the placement's, or are just asking for it.
+    holders: AtomicUsize,
+    stopping: AtomicBool,
+    poisoned: AtomicBool,
+    poison_message: Mutex<String>,
 }
 
 impl Shared {
     /// Queues for `lanes` lanes that admit `items_max` items a direction.
     ///
     /// # Errors
-    /// What `eventfd(2)` answers; `ENOMEM`.
-    pub fn new(lanes: usize, items_max: usize, staging: Staging, logger: Logger) -> std::io::Result<Shared> {
-        let handle = |_| {
-            Ok(LaneHandle {
-                waker: Arc::new(Event::new()?),
-                sleeping: AtomicBool::new(false),
-                commands: SegQueue::new(),
-            })
-        };
+    /// [`Status::OutOfMemory`]; what `eventfd(2)` answers.
+    pub fn new(lanes: usize, items_max: usize, staging: Arc<Staging>, logger: Logger) -> Result<Shared> {
+        let event = |error: std::io::Error| Error::os("making the lanes' wake-ups", &error);
         Ok(Shared {
             gets: Line::new(items_max)?,
             puts: Line::new(items_max)?,
-            items_max,
-            lanes: (0..lanes).map(handle).collect::<std::io::Result<_>>()?,
+            lanes: (0..lanes).map(|_| LaneHandle::new()).collect::<std::io::Result<_>>().map_err(event)?,
+            clock: Clock::new().map_err(event)?,
             staging,
             metrics: Metrics::default(),
             logger,
             starved: AtomicBool::new(false),
-            jobs: AtomicUsize::new(0),
+            holders: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             poison_message: Mutex::new(String::new()),
-            submitters: Mutex::new(0),
-            admission: Condvar::new(),
         })
     }
 
-    /// Waits until `count` more items may be under way, at most until `deadline`.
+    /// Waits until `count` more items may be under way, at most until `deadline`, behind who came before.
     ///
     /// # Errors
     /// [`Status::Busy`] when the deadline passes first; [`Status::Poisoned`].
     pub fn admit(&self, direction: Direction, count: usize, deadline: Option<Instant>) -> Result<()> {
-        let line = self.line(direction);
-        if line.admit(count, self.items_max) {
-            return Ok(());
-        }
-        let mut submitters = lock(&self.submitters);
-        *submitters += 1;
-        let outcome = loop {
-            if line.admit(count, self.items_max) {
-                break Ok(());
-            }
-            if let Err(error) = self.check_poison() {
-                break Err(error);
-            }
-            let Some(deadline) = deadline else {
-                submitters =
-                    self.admission.wait(submitters).unwrap_or_else(std::sync::PoisonError::into_inner);
-                continue;
-            };
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                break Err(Error::new(
-                    Status::Busy,
-                    format!(
-                        "submission queue full: {} items under way, at most {} (nixl_store_queue_items); \
-                         wait for earlier tickets or allow a longer timeout",
-                        line.in_flight.load(Ordering::Relaxed),
-                        self.items_max
-                    ),
-                ));
-            }
-            let waited = self.admission.wait_timeout(submitters, left);
-            submitters = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        };
-        *submitters -= 1;
-        outcome
+        self.line(direction).admit(count, deadline, || self.check_poison())
     }
 
     /// Takes an admission back: the batch was not submitted.
     pub fn readmit(&self, direction: Direction, count: usize) {
-        self.line(direction).in_flight.fetch_sub(count, Ordering::AcqRel);
-        drop(lock(&self.submitters));
-        self.admission.notify_all();
+        self.line(direction).give_back(count);
     }
 
     /// Queues the items of an admitted batch and wakes lanes for them.
@@ -201,10 +202,9 @@ impl Shared {
         let line = self.line(batch.direction);
         let count = batch.len();
         for index in 0..count {
-            // Admission bounds the queue, so it has room; a guard that is refused ends its item.
-            drop(line.waiting.push(ItemGuard::new(Arc::clone(batch), index as u32)));
+            line.push(ItemGuard::new(Arc::clone(batch), index as u32));
         }
-        self.wake(count);
+        self.wake(batch.direction, count);
         if self.poisoned.load(Ordering::SeqCst) {
             self.drop_waiting();
         }
@@ -213,10 +213,10 @@ impl Shared {
     /// Queues an admitted item whose work was begun elsewhere and could not go on there.
     pub fn resubmit(&self, guard: ItemGuard) {
         let Some((batch, _, _)) = guard.parts() else { return };
-        let line = self.line(batch.direction);
+        let direction = batch.direction;
         // Its admission still stands, so there is room.
-        drop(line.waiting.push(guard));
-        self.wake(1);
+        self.line(direction).push(guard);
+        self.wake(direction, 1);
         if self.poisoned.load(Ordering::SeqCst) {
             self.drop_waiting();
         }
@@ -226,38 +226,52 @@ impl Shared {
     pub fn finish(&self, guard: ItemGuard, result: ItemResult) {
         let Some((batch, item, _)) = guard.parts() else { return };
         let (direction, length) = (batch.direction, item.length as u64);
+        if !guard.end() {
+            return self.line(direction).drop_stub();
+        }
         self.count(direction, &result, length);
         // Before the item ends: whoever waits for it may submit again at once.
-        self.line(direction).in_flight.fetch_sub(1, Ordering::AcqRel);
+        self.line(direction).give_back(1);
         guard.finish(result);
-        if *lock(&self.submitters) > 0 {
-            self.admission.notify_all();
-        }
+    }
+
+    /// Ends the items of a batch that nobody has started. Their admission comes back when a lane meets their guards.
+    pub fn end_waiting(&self, batch: &Batch, status: Status) {
+        let result = ItemResult::of(status);
+        batch.take_waiting(|item, index| {
+            self.count(batch.direction, &result, item.length as u64);
+            self.line(batch.direction).add_stub();
+            batch.finish(index, result);
+        });
     }
 
     /// The next item to start: gets first. `gets_only` leaves the puts.
     pub fn next(&self, gets_only: bool) -> Option<ItemGuard> {
-        let next = self.gets.waiting.pop();
-        if gets_only { next } else { next.or_else(|| self.puts.waiting.pop()) }
+        let next = self.gets.pop();
+        if gets_only { next } else { next.or_else(|| self.puts.pop()) }
     }
 
-    /// Whether items wait to be started.
-    pub fn has_waiting(&self, gets_only: bool) -> bool {
-        !self.gets.waiting.is_empty() || (!gets_only && !self.puts.waiting.is_empty())
+    /// Whether items wait that a lane which takes this could start.
+    pub fn has_waiting(&self, takes: Takes) -> bool {
+        (takes.covers(Direction::Get) && self.gets.has_waiting())
+            || (takes.covers(Direction::Put) && self.puts.has_waiting())
     }
 
     /// Items waiting or under way.
     pub fn in_flight(&self) -> usize {
-        self.gets.in_flight.load(Ordering::Relaxed) + self.puts.in_flight.load(Ordering::Relaxed)
+        self.gets.items() + self.puts.items()
     }
 
-    /// Wakes up to `count` sleeping lanes.
-    pub fn wake(&self, count: usize) {
+    /// Wakes up to `count` sleeping lanes that can take an item of that direction.
+    fn wake(&self, direction: Direction, count: usize) {
         // Pairs with the fence in `announce_sleep`: the work must be there before the look at the flags.
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
-        let sleeping = self.lanes.iter().filter(|lane| lane.sleeping.swap(false, Ordering::SeqCst));
-        for lane in sleeping.take(count) {
-            lane.waker.signal();
+        let mut left = count;
+        for lane in &self.lanes {
+            if left == 0 {
+                return;
+            }
+            left -= usize::from(lane.wake_for(direction));
         }
     }
 
@@ -274,24 +288,25 @@ impl Shared {
         }
     }
 
-    /// A lane began to work on an item.
-    pub fn job_begins(&self) {
-        self.jobs.fetch_add(1, Ordering::SeqCst);
+    /// An item is about to ask the placement for what it needs.
+    pub fn hold(&self) {
+        self.holders.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// A lane is done with an item and whatever it held.
-    pub fn job_ends(&self) {
-        self.jobs.fetch_sub(1, Ordering::SeqCst);
+    /// It has given everything back, or got nothing.
+    pub fn let_go(&self) {
+        self.holders.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Whether any lane is working on an item, so that something will be given back.
-    pub fn has_jobs(&self) -> bool {
-        self.jobs.load(Ordering::SeqCst) > 0
+    /// Whether any item holds something, and so will give it back.
+    pub fn has_holders(&self) -> bool {
+        self.holders.load(Ordering::SeqCst) > 0
     }
 
     /// Tells the lanes to end once nothing is under way.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
+        self.clock.stop();
         self.wake_all();
     }
 
@@ -309,41 +324,46 @@ impl Shared {
             }
         }
         if !self.poisoned.swap(true, Ordering::SeqCst) {
-            self.logger.error(format_args!("store poisoned after an internal panic: {why}"));
+            self.logger.error(format_args!("store poisoned after an internal error: {why}"));
         }
         self.wake_all();
-        // Under the lock, so that no submitter is between its look at the flag and its sleep.
-        drop(lock(&self.submitters));
-        self.admission.notify_all();
+        self.gets.call_submitters();
+        self.puts.call_submitters();
     }
 
-    /// Whether a panic was caught.
+    /// Refuses all further work and ends what waits for a lane, on behalf of a lane that ends early.
+    pub fn poison_and_drop(&self, why: &str) {
+        self.poison(why);
+        self.drop_waiting();
+    }
+
+    /// Whether the store was poisoned.
     pub fn is_poisoned(&self) -> bool {
         self.poisoned.load(Ordering::SeqCst)
     }
 
     /// # Errors
-    /// [`Status::Poisoned`] after a panic.
+    /// [`Status::Poisoned`] after a panic or an I/O queue that broke.
     pub fn check_poison(&self) -> Result<()> {
         if !self.is_poisoned() {
             return Ok(());
         }
         let why = lock(&self.poison_message).clone();
         let message =
-            format!("the store is poisoned after an internal panic ({why}); close it and open it again");
+            format!("the store is poisoned after an internal error ({why}); close it and open it again");
         Err(Error::new(Status::Poisoned, message))
     }
 
     /// Ends every waiting item of a poisoned store.
     pub fn drop_waiting(&self) {
-        while self.next(false).is_some() {}
+        while let Some(guard) = self.next(false) {
+            self.finish(guard, ItemResult::of(Status::Poisoned));
+        }
     }
 
     /// Wakes every lane, asleep or about to be.
     pub fn wake_all(&self) {
-        for lane in &self.lanes {
-            lane.waker.signal();
-        }
+        self.lanes.iter().for_each(LaneHandle::wake);
     }
 
     fn line(&self, direction: Direction) -> &Line {

@@ -7,8 +7,8 @@ use super::JOBS_MAX;
 use super::job::TAIL_BYTES;
 use crate::backend::IO_SLICES_MAX;
 use crate::layout::record;
-use crate::memory::aligned::PAGE_BYTES;
-use crate::memory::{AlignedBuffer, HostSlice};
+use crate::memory::arena::PAGE_BYTES;
+use crate::memory::{AlignedBuffer, HostSlice, Stretch};
 use crate::sys::room;
 
 /// Payload whose trailer and checksums fit what is set aside, where the placement does not know its largest, and
@@ -23,7 +23,7 @@ pub(super) struct Spares {
     /// For the checksums of a job.
     sums: Vec<Vec<u64>>,
     /// For the memory of a request. Mostly address space: few requests have as many stretches as may be.
-    slices: Vec<Vec<HostSlice>>,
+    slices: Vec<Vec<Stretch>>,
 }
 
 impl Spares {
@@ -75,25 +75,25 @@ impl Spares {
     }
 
     /// An empty list of memory.
-    pub(super) fn slices(&mut self) -> Vec<HostSlice> {
+    pub(super) fn slices(&mut self) -> Vec<Stretch> {
         self.slices.pop().unwrap_or_default()
     }
 
     /// A list of this one stretch.
-    pub(super) fn one_slice(&mut self, slice: HostSlice) -> Vec<HostSlice> {
+    pub(super) fn one_slice(&mut self, slice: HostSlice) -> Vec<Stretch> {
         let mut slices = self.slices();
-        slices.push(slice);
+        slices.push(slice.into());
         slices
     }
 
     /// Takes back what a job had.
-    pub(super) fn keep(&mut self, buffer: AlignedBuffer, sums: Vec<u64>) {
-        keep(&mut self.buffers, buffer);
+    pub(super) fn keep(&mut self, buffer: Option<AlignedBuffer>, sums: Vec<u64>) {
+        buffer.into_iter().for_each(|buffer| keep(&mut self.buffers, buffer));
         keep(&mut self.sums, sums);
     }
 
     /// Takes back a list of memory.
-    pub(super) fn keep_slices(&mut self, mut slices: Vec<HostSlice>) {
+    pub(super) fn keep_slices(&mut self, mut slices: Vec<Stretch>) {
         slices.clear();
         keep(&mut self.slices, slices);
     }

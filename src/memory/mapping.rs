@@ -9,7 +9,7 @@ use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::atomic::{Ordering, fence};
 
-use super::HostSlice;
+use super::Stretch;
 use crate::sys::bus_error::Guarded;
 use crate::sys::{map, memory_file, retry_on_interrupt};
 
@@ -63,16 +63,17 @@ impl Mapping {
     /// they are not all to be had here, now or ever, and what the slices hold is undefined; the file itself has to say.
     ///
     /// Where the file [can be cut](Mapping::can_be_cut) the calling thread must not block SIGBUS.
-    pub fn read(&self, offset: u64, slices: &[HostSlice]) -> Option<usize> {
+    pub fn read(&self, offset: u64, slices: &[Stretch]) -> Option<usize> {
         if self.is_cut() {
             return None;
         }
-        let total = slices.iter().map(|slice| slice.length).sum::<usize>();
+        let total = slices.iter().map(Stretch::length).sum::<usize>();
         let mut from = usize::try_from(offset).ok()?;
         if from.checked_add(total)? > self.length {
             return None;
         }
-        for slice in slices {
+        for stretch in slices {
+            let slice = stretch.host()?;
             // SAFETY: `from` and what follows lie inside the mapping, whose missing pages the guard replaces; the slice is
             // memory that is valid for writing until the request ends (HostPtr's contract), so it is no part of this
             // mapping, which cannot be written. This process writes no slot that is read (the catalog's leases); if

@@ -1,13 +1,13 @@
-//! The caller's memory and the store's own: pointers, segments, staging buffer, checksums.
+//! The caller's memory and the store's own: stretches, staging buffer, copies, checksums.
 
-pub mod aligned;
+pub mod arena;
 pub mod bytes;
 pub mod mapping;
-pub mod segment;
 pub mod staging;
+pub mod stretch;
 mod xxh3;
 
-pub use aligned::AlignedBuffer;
+pub use arena::{AlignedBuffer, Arena, zero_page};
 pub use mapping::Mapping;
-pub use segment::{HostPtr, HostSlice, MemoryKind, Segment};
-pub use staging::Staging;
+pub use staging::{Hold, Staging};
+pub use stretch::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};

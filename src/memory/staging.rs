@@ -6,9 +6,9 @@
 
 use std::io;
 
-use super::aligned::Mapping;
-use super::segment::{HostPtr, HostSlice};
-use crate::sync::{Mutex, lock};
+use super::arena::Arena;
+use super::stretch::{HostPtr, HostSlice};
+use crate::sync::{Arc, Mutex, lock};
 use crate::sys::room;
 
 /// Largest slice, in bytes; also the largest stripe of a staged transfer.
@@ -26,7 +26,7 @@ const GET_RESERVE: usize = 16;
 /// The staging buffer.
 #[derive(Debug)]
 pub struct Staging {
-    mapping: Mapping,
+    arena: Arena,
     slice_bytes: usize,
     slices: usize,
     state: Mutex<State>,
@@ -42,25 +42,44 @@ struct State {
     lent: Vec<(usize, usize)>,
 }
 
-/// One slice of the staging buffer, held by a lane.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Slice(usize);
+/// The right to one slice of the staging buffer; given back when dropped.
+///
+/// Whoever has a transfer under way through the slice keeps this until the transfer has landed.
+#[derive(Debug)]
+pub struct Hold {
+    staging: Arc<Staging>,
+    index: usize,
+}
+
+impl Hold {
+    /// The memory of the slice.
+    pub fn memory(&self) -> HostSlice {
+        let start = self.index * self.staging.slice_bytes;
+        HostSlice { pointer: self.staging.region().pointer.offset(start), length: self.staging.slice_bytes }
+    }
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.staging.give_back(self.index);
+    }
+}
 
 impl Staging {
-    /// Maps a buffer of about `bytes`.
+    /// Cuts a buffer of about `bytes` from the memory that `arena` makes of a number of bytes.
     ///
     /// # Errors
-    /// `InvalidInput` below [`SLICES_MIN`] x [`SLICE_BYTES_MIN`], else what `mmap(2)` answers, `ENOMEM` most of all.
-    pub fn new(bytes: usize, huge_pages: bool) -> io::Result<Staging> {
+    /// `InvalidInput` below [`SLICES_MIN`] x [`SLICE_BYTES_MIN`], else what `arena` answers.
+    pub fn new(bytes: usize, arena: impl FnOnce(usize) -> io::Result<Arena>) -> io::Result<Staging> {
         let slice_bytes =
             (bytes / SLICES_MIN / SLICE_BYTES_MIN * SLICE_BYTES_MIN).clamp(SLICE_BYTES_MIN, SLICE_BYTES_MAX);
         let slices = bytes / slice_bytes;
         if slices < SLICES_MIN {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        let mapping = Mapping::new(slices * slice_bytes, huge_pages)?;
+        let arena = arena(slices * slice_bytes)?;
         let state = State { used: room::filled(false, slices)?, free: slices, hint: 0, lent: Vec::new() };
-        Ok(Staging { mapping, slice_bytes, slices, state: Mutex::new(state) })
+        Ok(Staging { arena, slice_bytes, slices, state: Mutex::new(state) })
     }
 
     /// Bytes of one slice.
@@ -70,25 +89,25 @@ impl Staging {
 
     /// Whether huge pages back it.
     pub fn is_huge(&self) -> bool {
-        self.mapping.is_huge()
+        self.arena.is_huge()
     }
 
     /// The whole buffer, for registration.
     pub fn region(&self) -> HostSlice {
-        self.mapping.host_slice()
+        self.arena.host_slice()
     }
 
     /// Takes a slice for a get, if one is free.
-    pub fn take(&self) -> Option<Slice> {
+    pub fn take(self: &Arc<Self>) -> Option<Hold> {
         self.take_beyond(0)
     }
 
     /// Takes a slice for a put, if one is free beside those that are kept for gets.
-    pub fn take_for_put(&self) -> Option<Slice> {
+    pub fn take_for_put(self: &Arc<Self>) -> Option<Hold> {
         self.take_beyond((self.slices / GET_RESERVE).max(1))
     }
 
-    fn take_beyond(&self, kept: usize) -> Option<Slice> {
+    fn take_beyond(self: &Arc<Self>, kept: usize) -> Option<Hold> {
         let mut state = lock(&self.state);
         if state.free <= kept {
             return None;
@@ -98,21 +117,14 @@ impl Staging {
         state.used[found] = true;
         state.free -= 1;
         state.hint = found + 1;
-        Some(Slice(found))
+        Some(Hold { staging: Arc::clone(self), index: found })
     }
 
-    /// Gives a slice back.
-    pub fn give_back(&self, slice: Slice) {
+    fn give_back(&self, index: usize) {
         let mut state = lock(&self.state);
-        state.used[slice.0] = false;
+        state.used[index] = false;
         state.free += 1;
-        state.hint = state.hint.min(slice.0);
-    }
-
-    /// The memory of a slice.
-    pub fn memory(&self, slice: &Slice) -> HostSlice {
-        let start = slice.0 * self.slice_bytes;
-        HostSlice { pointer: self.region().pointer.offset(start), length: self.slice_bytes }
+        state.hint = state.hint.min(index);
     }
 
     /// Lends `bytes` to the engine, page-aligned. `None`: no run of slices is free beside the lanes' reserve.
@@ -164,19 +176,22 @@ impl Staging {
 mod tests {
     use super::*;
 
+    fn mapped(bytes: usize) -> io::Result<Arc<Staging>> {
+        Staging::new(bytes, |bytes| Arena::new(bytes, false)).map(Arc::new)
+    }
+
     /// The engine can borrow much, but never the lanes' last slices: staged transfers always advance.
     #[test]
     fn lending_never_starves_the_lanes() {
-        let staging = Staging::new(16 * SLICE_BYTES_MAX, false).expect("maps");
+        let staging = mapped(16 * SLICE_BYTES_MAX).expect("maps");
         let mut lent = Vec::new();
         while let Some(pointer) = staging.lend(SLICE_BYTES_MAX + 1) {
             lent.push(pointer);
         }
         assert_eq!(lent.len(), 7);
-        let slice = staging.take().expect("a slice is left for the lanes");
-        staging.give_back(slice);
+        drop(staging.take().expect("a slice is left for the lanes"));
         for pointer in lent {
-            assert_eq!(pointer.addr() % super::super::aligned::PAGE_BYTES, 0);
+            assert_eq!(pointer.addr() % super::super::arena::PAGE_BYTES, 0);
             assert!(staging.take_back(pointer));
             assert!(!staging.take_back(pointer));
         }
@@ -189,13 +204,13 @@ mod tests {
     #[test]
     fn puts_leave_slices_to_gets() {
         for bytes in [SLICES_MIN * SLICE_BYTES_MIN, 16 * SLICE_BYTES_MAX, 128 * SLICE_BYTES_MAX] {
-            let staging = Staging::new(bytes, false).expect("maps");
-            let put_slices = std::iter::from_fn(|| staging.take_for_put()).count();
-            let get_slices = std::iter::from_fn(|| staging.take()).count();
-            assert_eq!(put_slices + get_slices, bytes / staging.slice_bytes());
-            assert!(get_slices >= 1 && put_slices >= 2 * get_slices, "{put_slices} and {get_slices}");
+            let staging = mapped(bytes).expect("maps");
+            let of_puts: Vec<_> = std::iter::from_fn(|| staging.take_for_put()).collect();
+            let of_gets: Vec<_> = std::iter::from_fn(|| staging.take()).collect();
+            assert_eq!(of_puts.len() + of_gets.len(), bytes / staging.slice_bytes());
+            assert!(!of_gets.is_empty() && of_puts.len() >= 2 * of_gets.len());
 
-            let staging = Staging::new(bytes, false).expect("maps");
+            let staging = mapped(bytes).expect("maps");
             while staging.lend(1).is_some() {}
             assert!(staging.take_for_put().is_some());
             assert!(staging.take().is_some());
@@ -205,11 +220,11 @@ mod tests {
     /// Every buffer from the smallest on is cut into whole slices; a smaller one is refused.
     #[test]
     fn small_buffers_are_cut_small_and_tiny_ones_refused() {
-        assert!(Staging::new(SLICES_MIN * SLICE_BYTES_MIN - 1, false).is_err());
+        assert!(mapped(SLICES_MIN * SLICE_BYTES_MIN - 1).is_err());
         for kib in [256, 300, 1000, 4096, 5000, 100_000] {
-            let staging = Staging::new(kib << 10, false).expect("maps");
+            let staging = mapped(kib << 10).expect("maps");
             assert_eq!(staging.slice_bytes() % SLICE_BYTES_MIN, 0);
-            let count = std::iter::from_fn(|| staging.take()).count();
+            let count = std::iter::from_fn(|| staging.take()).collect::<Vec<_>>().len();
             assert!(count >= SLICES_MIN && count * staging.slice_bytes() <= kib << 10);
         }
     }

@@ -1,15 +1,19 @@
 //! Where bytes are, apart from how they move: what lanes and callers ask of a static pool or of a
 //! directory of files alike.
 
+mod answer;
 pub mod objects;
 pub mod slots;
 
-use std::fs::File;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::io;
 
+use crate::backend::Target;
 use crate::error::{Result, Status};
-use crate::memory::Mapping;
+use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
+
+pub use answer::{Answer, Work};
 
 /// A key as the store uses it: effective bytes and their digest.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +27,26 @@ pub struct Key<'a> {
 /// Bytes of a key that a message shows.
 const SHOWN_BYTES_MAX: usize = 48;
 
+/// A key for whoever answers later.
+#[derive(Clone, Debug)]
+pub struct OwnedKey {
+    effective: Box<[u8]>,
+    digest: u128,
+}
+
+impl OwnedKey {
+    /// The key.
+    pub fn key(&self) -> Key<'_> {
+        Key { effective: &self.effective, digest: self.digest }
+    }
+}
+
 impl Key<'_> {
+    /// A copy that lives on its own.
+    pub fn to_owned(&self) -> OwnedKey {
+        OwnedKey { effective: self.effective.into(), digest: self.digest }
+    }
+
     /// The key as messages show it: its digest, and the beginning of what the engine called it.
     pub fn shown(&self) -> String {
         let namespace = self.effective.first().map_or(0, |length| usize::from(*length));
@@ -38,9 +61,7 @@ impl Key<'_> {
 #[derive(Clone, Debug)]
 pub struct Extent {
     /// The file; held open while a transfer is under way.
-    pub file: Arc<File>,
-    /// Its mapping, where it lies in memory and is kept open between transfers.
-    pub mapping: Option<Arc<Mapping>>,
+    pub target: Target,
     /// First payload byte.
     pub payload_offset: u64,
     /// Payload with its padding.
@@ -123,7 +144,8 @@ pub struct Gauges {
     pub slots_quarantined: u64,
     /// Entries evicted since open.
     pub evictions: u64,
-    /// Gets since open that met a file which cannot be a record, 0 if static.
+    /// Dynamic: gets since open that met a file which cannot be a record. Static: keys that a flush dropped, as what was
+    /// put could not be read again.
     pub files_damaged: u64,
     /// Capacity in bytes, 0 for none.
     pub capacity_bytes: u64,
@@ -191,40 +213,117 @@ pub trait Keys: Send + Sync {
     fn gauges(&self) -> Gauges;
 }
 
-/// The part that lanes use around a transfer.
+/// A place whose record has to be destroyed before the place can be used again: one page of zeros at `offset`.
+#[derive(Debug)]
+pub struct Tombstone<D> {
+    /// What is written to.
+    pub target: Target,
+    /// First byte of the record's trailer in it.
+    pub offset: u64,
+    /// To be handed back with [`Placement::entombed`].
+    pub claim: D,
+}
+
+/// Tombstones that are due; mostly none, hardly ever more than two.
+#[derive(Debug)]
+pub struct Tombstones<D> {
+    first: [Option<Tombstone<D>>; 2],
+    /// Those beyond: an empty list takes no memory.
+    more: Vec<Tombstone<D>>,
+}
+
+impl<D> Tombstones<D> {
+    /// None is due.
+    pub const NONE: Tombstones<D> = Tombstones { first: [None, None], more: Vec::new() };
+
+    /// These are due.
+    pub fn of(due: impl IntoIterator<Item = Tombstone<D>>) -> Tombstones<D> {
+        let mut due = due.into_iter();
+        Tombstones { first: [due.next(), due.next()], more: due.collect() }
+    }
+
+    /// Adds what became due since.
+    pub fn add(&mut self, due: Tombstones<D>) {
+        for tombstone in due.first.into_iter().flatten().chain(due.more) {
+            match self.first.iter_mut().find(|place| place.is_none()) {
+                Some(place) => *place = Some(tombstone),
+                None => self.more.push(tombstone),
+            }
+        }
+    }
+
+    /// Takes one out.
+    pub fn take(&mut self) -> Option<Tombstone<D>> {
+        self.first.iter_mut().find_map(Option::take).or_else(|| self.more.pop())
+    }
+
+    /// Whether none is left.
+    pub fn is_empty(&self) -> bool {
+        self.first.iter().all(Option::is_none) && self.more.is_empty()
+    }
+}
+
+/// The claim of a placement that needs no tombstones.
+pub type Never = Infallible;
+
+/// The part that lanes use around a transfer. Where a call may take long it answers with work for another thread.
 pub trait Placement: Keys + 'static {
     /// What a get holds while it reads.
     type GetClaim: Send;
     /// What a put holds while it writes.
     type PutClaim: Send;
+    /// What a tombstone holds while it is written.
+    type TombClaim: Send;
 
     /// Payload of the largest object, where there is a bound.
     fn payload_bytes_max(&self) -> Option<u64>;
 
-    /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored.
-    ///
-    /// # Errors
-    /// What the file system answers.
-    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Self::GetClaim>>>;
+    /// Length of the stored object, as [`Keys::length`].
+    fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>>;
+
+    /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored. Errors are what the
+    /// file system answers.
+    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Self::GetClaim>>>>;
 
     /// Ends a get. `corrupt`: the record did not prove right and must not be served again.
-    fn close_get(&self, key: &Key<'_>, claim: Self::GetClaim, corrupt: bool);
+    fn close_get(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        claim: Self::GetClaim,
+        corrupt: bool,
+    ) -> Answer<Tombstones<Self::TombClaim>>;
 
-    /// Finds room, evicting if need be.
-    ///
-    /// # Errors
-    /// `PoolFull`, `NoSpace`, `TooLarge`, or what the file system answers.
-    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Self::PutClaim>>;
+    /// Finds room, evicting if need be. Errors are `PoolFull`, `NoSpace`, `TooLarge`, or what the file system answers.
+    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Self::PutClaim>>>;
 
-    /// Publishes what was written.
-    ///
-    /// # Errors
-    /// What the file system answers; then nothing is visible and nothing is held.
-    fn commit_put(&self, key: &Key<'_>, claim: Self::PutClaim, length: u64) -> Result<()>;
+    /// Publishes what was written. After an error, which is what the file system answers, nothing is visible and nothing
+    /// is held.
+    fn commit_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        claim: Self::PutClaim,
+        length: u64,
+    ) -> Answer<Result<Tombstones<Self::TombClaim>>>;
 
     /// Gives the room back. `touched`: writes were started there.
-    fn abort_put(&self, claim: Self::PutClaim, touched: bool);
+    fn abort_put(
+        self: &Arc<Self>,
+        claim: Self::PutClaim,
+        touched: bool,
+    ) -> Answer<Tombstones<Self::TombClaim>>;
 
     /// The device is full: frees at least `bytes` if that can be done. False: nothing can be evicted.
-    fn make_room(&self, bytes: u64) -> bool;
+    fn make_room(self: &Arc<Self>, bytes: u64) -> Answer<bool>;
+
+    /// Takes in how a tombstone ended, and says which ones that makes due.
+    fn entombed(
+        self: &Arc<Self>,
+        claim: Self::TombClaim,
+        outcome: io::Result<()>,
+    ) -> Answer<Tombstones<Self::TombClaim>>;
+
+    /// Whether there is work that no call waits for: other processes' doings to be looked at, and the like.
+    fn background(self: &Arc<Self>) -> Option<Work<()>> {
+        None
+    }
 }

@@ -3,7 +3,9 @@
 mod gate;
 mod open;
 mod options;
+mod place;
 mod regions;
+mod settings;
 mod submit;
 
 use std::collections::HashMap;
@@ -21,6 +23,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use self::gate::Gate;
 use self::regions::Regions;
 use crate::lane::caller::Carrier;
+use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
 use crate::layout::record::{self, EffectiveKey};
 use crate::placement::{Key, Keys};
@@ -58,8 +61,10 @@ const QUEUES_MAX: usize = 1024;
 pub struct Store {
     shared: Arc<Shared>,
     keys: Arc<dyn Keys>,
-    lanes: Mutex<Vec<std::thread::JoinHandle<()>>>,
-    tickets: TicketTable,
+    /// The lanes, and who keeps deadlines.
+    threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
+    chores: Arc<Chores>,
+    tickets: Arc<TicketTable>,
     queues: Mutex<HashMap<QueueId, Arc<CompletionQueue>>>,
     queue_next: AtomicU64,
     regions: Regions,
@@ -89,10 +94,11 @@ impl Store {
             batch.wait(None);
         });
         self.shared.stop();
-        for lane in std::mem::take(&mut *lock(&self.lanes)) {
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A lane catches its own panics; the flag tells.
-            drop(lane.join());
+            drop(thread.join());
         }
+        self.chores.stop();
         // Index and storage may disagree after a panic; the next open reads what storage says.
         self.shared.check_poison()?;
         self.keys.close()
@@ -134,7 +140,7 @@ impl Store {
         }
         drop(messages);
         let summary = batch.summary();
-        if batch.items().len() <= SPARE_BATCH_ITEMS_MAX && batch.segment_count() <= SPARE_BATCH_ITEMS_MAX {
+        if batch.items().len() <= SPARE_BATCH_ITEMS_MAX && batch.stretch_count() <= SPARE_BATCH_ITEMS_MAX {
             // Full: enough spares are kept.
             drop(self.spare_batches.push(batch));
         }
@@ -162,7 +168,10 @@ impl Store {
     /// # Errors
     /// [`Status::InvalidHandle`].
     pub fn ticket_cancel(&self, ticket: Ticket) -> Result<()> {
-        self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?.cancel();
+        let batch = self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?;
+        batch.cancel();
+        // Here and now: the lanes may be held up by the device.
+        self.shared.end_waiting(&batch, Status::Cancelled);
         self.shared.wake_all();
         Ok(())
     }

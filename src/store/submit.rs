@@ -8,7 +8,7 @@ use crate::batch::ticket::{Reserved, TICKETS_MAX};
 use crate::batch::{Batch, Direction, ItemGuard, Notice, Wish};
 use crate::error::{Error, Result, Status};
 use crate::layout::record::EffectiveKey;
-use crate::memory::{MemoryKind, Segment};
+use crate::memory::Stretch;
 use crate::sync::{Arc, Ordering, lock};
 
 /// Collects the items of a batch before it is submitted.
@@ -32,23 +32,23 @@ impl BatchBuilder<'_> {
         Ok(())
     }
 
-    /// Adds a segment to the item started last.
+    /// Adds memory to the item started last.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many segments or
-    /// bytes; [`Status::Unsupported`] for device memory.
-    pub fn segment(&mut self, segment: Segment) -> Result<()> {
-        if segment.kind == MemoryKind::Cuda {
+    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many bytes;
+    /// [`Status::Unsupported`] for memory of a device.
+    pub fn stretch(&mut self, stretch: Stretch) -> Result<()> {
+        if stretch.host().is_none() {
             let backend = &self.store.capabilities.backend;
             return Err(Error::new(
                 Status::Unsupported,
                 format!("backend {backend} moves host memory only; copy the segment to the host first"),
             ));
         }
-        if segment.length == 0 {
+        if stretch.length() == 0 {
             return Err(invalid("a segment of 0 bytes".to_owned()));
         }
-        if !self.batch()?.push_segment(segment) {
+        if !self.batch()?.push_stretch(stretch) {
             return Err(invalid("a segment without an item, or more bytes than memory can have".to_owned()));
         }
         Ok(())
@@ -92,9 +92,9 @@ impl BatchBuilder<'_> {
 
     fn is_carried(&self) -> bool {
         let [item] = self.batch.items() else { return false };
-        let [segment] = self.batch.segments(item) else { return false };
-        segment.length as u64 <= self.store.carried_bytes_max
-            && (segment.pointer.addr() as u64).is_multiple_of(self.store.capabilities.direct_alignment)
+        let [stretch] = self.batch.stretches(item) else { return false };
+        stretch.length() as u64 <= self.store.carried_bytes_max
+            && (stretch.addr() as u64).is_multiple_of(self.store.capabilities.direct_alignment)
     }
 
     fn start(mut self, options: SubmitOptions, carried: bool) -> Result<Ticket> {
@@ -130,6 +130,9 @@ impl BatchBuilder<'_> {
             return Err(closing());
         }
         store.tickets.insert(reserved, Arc::clone(&self.batch));
+        if let Some(deadline) = deadline {
+            store.shared.clock.set(deadline);
+        }
         match if carried { store.carriers.pop() } else { None } {
             None => store.shared.submit(&self.batch),
             Some(mut carrier) => {

@@ -54,6 +54,15 @@ pub fn descriptor_limit() -> u64 {
     limit.rlim_cur
 }
 
+/// Bytes that a file of this process may have (the soft limit of `RLIMIT_FSIZE`). At a write past it the kernel sends
+/// SIGXFSZ, which ends a process that does not expect it.
+pub fn file_size_limit() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: `limit` is a valid rlimit that outlives the call; it stays without a limit if the call fails.
+    unsafe { libc::getrlimit(libc::RLIMIT_FSIZE, &raw mut limit) };
+    limit.rlim_cur
+}
+
 /// Random bytes from the kernel.
 ///
 /// # Errors

@@ -40,7 +40,7 @@ fn every_null_or_misaligned_pointer_is_refused() {
             ("get items", nixl_store_batch_get(store, ptr::null(), 1, ptr::null(), &raw mut ticket)),
             ("get ticket", nixl_store_batch_get(store, items.as_ptr(), 1, ptr::null(), ptr::null_mut())),
             ("get odd ticket", nixl_store_batch_get(store, items.as_ptr(), 1, ptr::null(), odd.cast())),
-            ("odd results", nixl_store_ticket_wait(store, 1, 0, odd.cast(), 1)),
+            ("odd results", nixl_store_ticket_wait(store, 1, 0, odd.cast(), 1, &raw mut length)),
             ("queue", nixl_store_queue_create(store, ptr::null_mut())),
             ("register", nixl_store_memory_register(store, ptr::null_mut(), 4096)),
             ("unregister", nixl_store_memory_unregister(store, ptr::null_mut())),
@@ -72,7 +72,7 @@ fn every_null_or_misaligned_pointer_is_refused() {
         assert_eq!(nixl_store_queue_fd(store, queue, ptr::null_mut()), invalid);
         let none = ptr::null_mut();
         assert_eq!(nixl_store_queue_drain(store, queue, none, 1, &raw mut length), invalid);
-        let mut completions = [0u64; 6];
+        let mut completions = [0u64; 8];
         let place = completions.as_mut_ptr().cast::<nixl_store_completion_t>();
         assert_eq!(nixl_store_queue_drain(store, queue, place, 2, ptr::null_mut()), invalid);
         assert_eq!(nixl_store_queue_drain(store, queue, place, 0, &raw mut length), invalid);
@@ -152,7 +152,7 @@ fn one_wrong_field_refuses_the_batch() {
         refused(nixl_store_item_t { segment_count: 65537, ..good }, put);
         refused(nixl_store_item_t { segment_count: u64::MAX, ..good }, put);
         refused(nixl_store_item_t { flags: 8, ..good }, put);
-        refused(nixl_store_item_t { reserved: 1, ..good }, put);
+        refused(nixl_store_item_t { reserved: [0, 0, 1, 0, 0], ..good }, put);
         refused(nixl_store_item_t { object_offset: 1, ..good }, put);
         let base = good_segments[0];
         for wrong in [
@@ -160,7 +160,7 @@ fn one_wrong_field_refuses_the_batch() {
             nixl_store_segment_t { length: 0, ..base },
             nixl_store_segment_t { length: u64::MAX, ..base },
             nixl_store_segment_t { memory_kind: 3, ..base },
-            nixl_store_segment_t { reserved: 1, ..base },
+            nixl_store_segment_t { reserved: [0, 1, 0], ..base },
         ] {
             with_segment(wrong, &|item| refused(item, put));
         }
@@ -200,7 +200,7 @@ fn overlapping_segments_are_refused_in_gets_only() {
     assert_eq!(fixture.submit(false, &[item(b"a", &within)], ptr::null()), refused);
     assert_eq!(fixture.submit(false, &across, ptr::null()), refused);
     let ticket = fixture.submit(true, &across, ptr::null()).unwrap();
-    assert_eq!(fixture.wait(ticket, &mut [NO_RESULT; 2]), NIXL_STORE_OK, "{}", message());
+    assert_eq!(fixture.wait(ticket, &mut [STALE; 2]), NIXL_STORE_OK, "{}", message());
     let mut buffer = [0u8; 65];
     assert_eq!(fixture.get(b"b", &mut buffer), (NIXL_STORE_OK, 1));
 }
@@ -224,5 +224,5 @@ fn submit_options_follow_struct_size() {
         ..submit_options()
     };
     let ticket = fixture.submit(true, &items, &raw const older).unwrap();
-    assert_eq!(fixture.wait(ticket, &mut [NO_RESULT]), NIXL_STORE_OK);
+    assert_eq!(fixture.wait(ticket, &mut [STALE]), NIXL_STORE_OK);
 }

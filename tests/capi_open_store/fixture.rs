@@ -100,8 +100,15 @@ impl Fixture {
         results: &mut [nixl_store_result_t],
     ) -> nixl_store_status_t {
         let infinite = NIXL_STORE_TIMEOUT_INFINITE;
+        let (place, capacity) = (results.as_mut_ptr(), results.len());
+        let mut count = UNTOUCHED;
         // SAFETY: the slice is writable for its length.
-        unsafe { nixl_store_ticket_wait(self.store, ticket, infinite, results.as_mut_ptr(), results.len()) }
+        let status =
+            unsafe { nixl_store_ticket_wait(self.store, ticket, infinite, place, capacity, &raw mut count) };
+        let (filled, rest) = results.split_at(count);
+        assert!(filled.iter().all(|result| result.status != NIXL_STORE_ERROR_NO_RESULT));
+        assert!(rest.iter().all(|result| result.status == NIXL_STORE_ERROR_NO_RESULT));
+        status
     }
 }
 
@@ -115,8 +122,9 @@ impl Drop for Fixture {
 
 pub(crate) const UNTOUCHED: usize = 0x5555;
 
-pub(crate) const NO_RESULT: nixl_store_result_t =
-    nixl_store_result_t { status: 77, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+/// What a careless program leaves in an array: it looks like a success.
+pub(crate) const STALE: nixl_store_result_t =
+    nixl_store_result_t { status: NIXL_STORE_OK, os_error: 0, bytes: 7, object_length: 7, reserved: [7; 3] };
 
 pub(crate) fn message() -> String {
     // SAFETY: never NULL, NUL-terminated, valid until this thread's next call.
@@ -128,7 +136,7 @@ pub(crate) fn segment(memory: &mut [u8]) -> nixl_store_segment_t {
         address: memory.as_mut_ptr().cast(),
         length: memory.len() as u64,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: 0,
+        reserved: [0; 3],
     }
 }
 
@@ -140,14 +148,35 @@ pub(crate) fn item(key: &[u8], segments: &[nixl_store_segment_t]) -> nixl_store_
         segment_count: segments.len() as u64,
         object_offset: 0,
         flags: 0,
-        reserved: 0,
+        reserved: [0; 5],
+    }
+}
+
+/// An element of a chain.
+pub(crate) fn link(key: &[u8]) -> nixl_store_key_t {
+    nixl_store_key_t { key: key.as_ptr().cast(), key_length: key.len() as u64, reserved: [0; 4] }
+}
+
+/// Options that say nothing.
+pub(crate) fn open_options() -> nixl_store_open_options_t {
+    nixl_store_open_options_t {
+        struct_size: size_of::<nixl_store_open_options_t>(),
+        chunk_bytes: 0,
+        worker_id: 0,
+        world_size: 0,
+        has_cuda_device: 0,
+        cuda_device: 0,
+        cache_namespace: ptr::null(),
+        log_function: None,
+        log_context: ptr::null_mut(),
+        config_text: ptr::null(),
     }
 }
 
 pub(crate) fn submit_options() -> nixl_store_submit_options_t {
     nixl_store_submit_options_t {
         struct_size: size_of::<nixl_store_submit_options_t>(),
-        timeout_ms: 0,
+        deadline_ms: NIXL_STORE_DEADLINE_DEFAULT,
         queue: ptr::null_mut(),
         user_data: 0,
     }

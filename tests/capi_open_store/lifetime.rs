@@ -21,15 +21,11 @@ unsafe extern "C" fn log(context: *mut c_void, level: u32, message: *const c_cha
 #[test]
 fn messages_go_to_the_log_function_until_close() {
     let options = nixl_store_open_options_t {
-        struct_size: size_of::<nixl_store_open_options_t>(),
-        chunk_bytes: 0,
-        worker_id: 0,
         world_size: 1,
-        has_cuda_device: 0,
-        cuda_device: 0,
         cache_namespace: c"someone".as_ptr(),
         log_function: Some(log),
         log_context: ptr::without_provenance_mut(0x1234),
+        ..open_options()
     };
     let fixture = Fixture::with_options(&raw const options);
     assert_eq!(fixture.put(b"key", b"value"), NIXL_STORE_OK);

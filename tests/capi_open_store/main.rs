@@ -6,6 +6,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "helpers of tests, in which a panic is a failure")]
 
 mod arguments;
+mod configuration;
+mod exhaustion;
 mod fixture;
 mod lifetime;
 mod nouns;

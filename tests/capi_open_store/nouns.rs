@@ -31,7 +31,7 @@ fn a_queue_tells_what_completed() {
         assert_eq!(libc::poll(&raw mut poll, 1, 30_000), 1, "no completion came");
 
         let mut completions =
-            [nixl_store_completion_t { ticket: 0, user_data: 0, status: 77, reserved: 1 }; 4];
+            [nixl_store_completion_t { ticket: 1, user_data: 0, status: NIXL_STORE_OK, reserved: [1; 3] }; 4];
         let mut count = 0;
         let drain = |completions: &mut [nixl_store_completion_t], count: &mut usize| {
             let (place, capacity) = (completions.as_mut_ptr(), completions.len());
@@ -42,12 +42,12 @@ fn a_queue_tells_what_completed() {
         let [first, second, ..] = completions;
         assert_eq!(
             (first.ticket, first.user_data, first.status, first.reserved),
-            (ticket, 42, NIXL_STORE_OK, 0)
+            (ticket, 42, NIXL_STORE_OK, [0; 3])
         );
-        assert_eq!(second.status, 77, "only as many completions as came");
+        assert_eq!((second.ticket, second.status), (0, NIXL_STORE_ERROR_NO_RESULT));
         assert_eq!(drain(&mut completions, &mut count), NIXL_STORE_OK);
         assert_eq!(count, 0);
-        let wait = nixl_store_ticket_wait(fixture.store, ticket, 0, ptr::null_mut(), 0);
+        let wait = nixl_store_ticket_wait(fixture.store, ticket, 0, ptr::null_mut(), 0, ptr::null_mut());
         assert_eq!(wait, NIXL_STORE_OK, "a completed ticket does not block");
 
         assert_eq!(nixl_store_queue_destroy(fixture.store, queue), NIXL_STORE_OK);
@@ -105,7 +105,7 @@ fn keys_answer_whether_and_how_they_are_stored() {
         assert_eq!(fixture.put(key, b"value"), NIXL_STORE_OK);
     }
     let at = |key: &'static [u8; 1]| key.as_ptr().cast::<c_void>();
-    let chain = [b"a", b"b", b"c", b"d"].map(|key| nixl_store_key_t { key: at(key), key_length: 1 });
+    let chain = [b"a", b"b", b"c", b"d"].map(|key| link(key));
     let (mut matched, mut length, mut removed) = (UNTOUCHED, 0u64, 0u64);
     // SAFETY: keys of one byte each; places for the answers.
     unsafe {
@@ -122,8 +122,10 @@ fn keys_answer_whether_and_how_they_are_stored() {
         assert_eq!(matches(&chain), (NIXL_STORE_OK, 2));
         assert_eq!(matches(&chain[2..]), (NIXL_STORE_OK, 0));
         assert_eq!(matches(&chain[..1]), (NIXL_STORE_OK, 1));
-        let wrong_behind = [chain[2], nixl_store_key_t { key: ptr::null(), key_length: 1 }];
+        let wrong_behind = [chain[2], nixl_store_key_t { key: ptr::null(), ..chain[0] }];
         assert_eq!(matches(&wrong_behind).0, NIXL_STORE_ERROR_INVALID_ARGUMENT);
+        let uncleared = [chain[2], nixl_store_key_t { reserved: [0, 0, 0, 1], ..chain[0] }];
+        assert_eq!(matches(&uncleared).0, NIXL_STORE_ERROR_INVALID_ARGUMENT);
 
         assert_eq!(nixl_store_key_pin(store, at(b"c"), 1), NIXL_STORE_NOT_FOUND);
         assert_eq!(nixl_store_key_unpin(store, at(b"a"), 1), NIXL_STORE_NOT_FOUND);

@@ -26,7 +26,7 @@ struct Item {
 /// How a batch is submitted.
 #[derive(Clone, Copy, Default)]
 pub struct Submit<'q> {
-    /// Milliseconds; 0 is the store's default.
+    /// The deadline in milliseconds; 0 is the store's default.
     pub timeout_ms: u64,
     pub queue: Option<&'q Queue<'q>>,
     pub user_data: u64,
@@ -92,12 +92,12 @@ impl<'m> Batch<'m> {
                 segment_count: item.segments.len() as u64,
                 object_offset: item.range_offset.unwrap_or(0),
                 flags: item.flags | if item.range_offset.is_some() { NIXL_STORE_ITEM_RANGE } else { 0 },
-                reserved: 0,
+                reserved: [0; 5],
             })
             .collect();
         let options = nixl_store_submit_options_t {
             struct_size: size_of::<nixl_store_submit_options_t>(),
-            timeout_ms: options.timeout_ms,
+            deadline_ms: options.timeout_ms,
             queue: options.queue.map_or(ptr::null_mut(), |queue| queue.queue),
             user_data: options.user_data,
         };
@@ -159,9 +159,15 @@ impl Pending<'_, '_> {
     }
 
     fn wait_for(&self, timeout_ms: u64) -> (Status, Vec<nixl_store_result_t>) {
-        let unwritten =
-            nixl_store_result_t { status: i32::MIN, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+        let unwritten = nixl_store_result_t {
+            status: i32::MIN,
+            os_error: 0,
+            bytes: 0,
+            object_length: 0,
+            reserved: [0; 3],
+        };
         let mut results = vec![unwritten; self.count];
+        let mut count = usize::MAX;
         // SAFETY: the array is as long as stated.
         let status = Status(unsafe {
             nixl_store_ticket_wait(
@@ -170,8 +176,13 @@ impl Pending<'_, '_> {
                 timeout_ms,
                 results.as_mut_ptr(),
                 results.len(),
+                &raw mut count,
             )
         });
+        assert_eq!(
+            count,
+            results.iter().filter(|result| result.status != NIXL_STORE_ERROR_NO_RESULT).count()
+        );
         (status, results)
     }
 }
@@ -203,7 +214,7 @@ impl<'s> Queue<'s> {
     /// What has completed, without waiting.
     #[track_caller]
     pub fn drain(&self) -> Vec<nixl_store_completion_t> {
-        let empty = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: 0 };
+        let empty = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: [0; 3] };
         let mut completions = vec![empty; 64];
         let mut count = 0;
         // SAFETY: the array is as long as stated, the count writable.

@@ -80,7 +80,12 @@ impl Drop for Memory {
 
 /// A segment of host memory.
 pub fn segment(address: *mut c_void, length: usize) -> nixl_store_segment_t {
-    nixl_store_segment_t { address, length: length as u64, memory_kind: NIXL_STORE_MEMORY_AUTO, reserved: 0 }
+    nixl_store_segment_t {
+        address,
+        length: length as u64,
+        memory_kind: NIXL_STORE_MEMORY_AUTO,
+        reserved: [0; 3],
+    }
 }
 
 /// How an object's bytes lie in memory. Offsets and gaps are bytes.

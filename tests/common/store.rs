@@ -48,6 +48,7 @@ impl Store {
             cache_namespace: ptr::null(),
             log_function: Some(take_message),
             log_context: Arc::as_ptr(&log).cast_mut().cast(),
+            config_text: ptr::null(),
         };
         let mut handle = ptr::null_mut();
         // SAFETY: a path, options of the stated size, a place for the handle; the log outlives the store.
@@ -166,7 +167,11 @@ impl Store {
     pub fn prefix_match(&self, keys: &[&[u8]]) -> usize {
         let keys: Vec<_> = keys
             .iter()
-            .map(|key| nixl_store_key_t { key: key.as_ptr().cast(), key_length: key.len() as u64 })
+            .map(|key| nixl_store_key_t {
+                key: key.as_ptr().cast(),
+                key_length: key.len() as u64,
+                reserved: [0; 4],
+            })
             .collect();
         let mut matched = usize::MAX;
         // SAFETY: the keys are readable, the place writable.

@@ -125,6 +125,7 @@ impl Store {
             cache_namespace: namespace.as_ref().map_or(ptr::null(), |text| text.as_ptr()),
             log_function: Some(keep_line),
             log_context: Arc::as_ptr(&log).cast_mut().cast(),
+            config_text: ptr::null(),
         };
         let mut handle = ptr::null_mut();
         // SAFETY: two strings and a struct of the stated size that live during the call, a place for the handle.
@@ -203,7 +204,11 @@ impl Store {
     pub fn prefix_match(&self, keys: &[&str]) -> Outcome<usize> {
         let chain: Vec<nixl_store_key_t> = keys
             .iter()
-            .map(|key| nixl_store_key_t { key: key.as_ptr().cast(), key_length: key.len() as u64 })
+            .map(|key| nixl_store_key_t {
+                key: key.as_ptr().cast(),
+                key_length: key.len() as u64,
+                reserved: [0; 4],
+            })
             .collect();
         let mut matched = 0;
         // SAFETY: the array and the keys in it are readable for their lengths.
@@ -288,7 +293,7 @@ impl Store {
     }
 
     pub fn drain(&self, queue: Queue, capacity: usize) -> Outcome<Vec<nixl_store_completion_t>> {
-        let none = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: 0 };
+        let none = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: [0; 3] };
         let mut completions = vec![none; capacity];
         let mut count = 0;
         // SAFETY: the array has room for `capacity` completions, the count is elsewhere.
@@ -328,12 +333,12 @@ impl Store {
                 segment_count: segments.len() as u64,
                 object_offset: item.range.unwrap_or(0),
                 flags: if item.range.is_some() { NIXL_STORE_ITEM_RANGE } else { 0 },
-                reserved: 0,
+                reserved: [0; 5],
             })
             .collect();
         let options = nixl_store_submit_options_t {
             struct_size: size_of::<nixl_store_submit_options_t>(),
-            timeout_ms: how.timeout_ms,
+            deadline_ms: how.timeout_ms,
             queue: how.queue.map_or(ptr::null_mut(), |queue| queue.0),
             user_data: how.user_data,
         };
@@ -422,7 +427,7 @@ impl Item {
             address: memory.as_mut_ptr().cast(),
             length: memory.len() as u64,
             memory_kind: NIXL_STORE_MEMORY_AUTO,
-            reserved: 0,
+            reserved: [0; 3],
         };
         self.memory.chunks_mut(piece).map(segment).collect()
     }
@@ -444,7 +449,7 @@ pub struct Ticket<'a> {
 }
 
 const NO_RESULT: nixl_store_result_t =
-    nixl_store_result_t { status: 77, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+    nixl_store_result_t { status: 77, os_error: 0, bytes: 0, object_length: 0, reserved: [0; 3] };
 
 impl Ticket<'_> {
     /// Waits for the end: the status of the whole, and each item with its result.
@@ -469,6 +474,7 @@ impl Ticket<'_> {
     }
 
     fn wait_for(&self, timeout_ms: u64, results: &mut [nixl_store_result_t]) -> nixl_store_status_t {
+        let mut count = 0;
         // SAFETY: the slice is writable for its length.
         unsafe {
             nixl_store_ticket_wait(
@@ -477,6 +483,7 @@ impl Ticket<'_> {
                 timeout_ms,
                 results.as_mut_ptr(),
                 results.len(),
+                &raw mut count,
             )
         }
     }

@@ -56,6 +56,36 @@ impl Drop for Frozen {
     }
 }
 
+/// FS_IOC_GETFLAGS, FS_IOC_SETFLAGS and the flag of a file that nobody may change (`ioctl_iflags(2)`).
+const FLAGS_GET: libc::c_ulong = 0x8008_6601;
+const FLAGS_SET: libc::c_ulong = 0x4008_6602;
+const IMMUTABLE: libc::c_long = 0x10;
+
+/// A device that answers every write with an error until this is dropped. Reads go on.
+pub struct Refusing {
+    image: PathBuf,
+}
+
+impl Refusing {
+    fn set(image: &Path, refuse: bool) -> std::io::Result<()> {
+        let file = File::open(image)?;
+        let mut flags: libc::c_long = 0;
+        // SAFETY: the number outlives both calls.
+        let (asked, answer) = unsafe {
+            let asked = libc::ioctl(file.as_raw_fd(), FLAGS_GET, &raw mut flags);
+            flags = if refuse { flags | IMMUTABLE } else { flags & !IMMUTABLE };
+            (asked, libc::ioctl(file.as_raw_fd(), FLAGS_SET, &raw const flags))
+        };
+        if asked == 0 && answer == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+    }
+}
+
+impl Drop for Refusing {
+    fn drop(&mut self) {
+        Refusing::set(&self.image, false).expect("what is refused can be allowed");
+    }
+}
+
 /// A mounted file system; unmounted when dropped.
 pub struct Disk {
     mount: PathBuf,
@@ -80,6 +110,37 @@ impl Disk {
     /// ext4 of `bytes` on a loop device.
     pub fn ext4(name: &str, bytes: u64, options: &'static str) -> Option<Disk> {
         Disk::ext4_made_with(name, bytes, options, &[])
+    }
+
+    /// ext4 whose device may refuse writes for a while and then take them again: without a journal, which would make the
+    /// file system read-only at the first of them. `None` too where the image lies on a file system that cannot refuse.
+    pub fn ext4_that_may_refuse(name: &str, bytes: u64) -> Option<Disk> {
+        let disk = Disk::ext4_made_with(name, bytes, "", &["-O", "^has_journal"])?;
+        match Refusing::set(disk.image.as_deref()?, true) {
+            Ok(()) => {
+                Refusing::set(disk.image.as_deref()?, false).expect("what is refused can be allowed");
+                Some(disk)
+            }
+            Err(why) => skipped(name, &format!("the image cannot be made immutable: {why}")),
+        }
+    }
+
+    /// Has the device answer writes with errors until what this gives is dropped.
+    pub fn refuse_writes(&self) -> Refusing {
+        let image = self.image.clone().expect("a disk with an image");
+        Refusing::set(&image, true).expect("it could when the disk was made");
+        Refusing { image }
+    }
+
+    /// Drops what the page cache holds of the files in a directory, as a machine short of memory would: what is not on
+    /// the device, and not waiting to be written there, is gone.
+    pub fn drop_cached(directory: &Path) {
+        for entry in std::fs::read_dir(directory).unwrap() {
+            let file = File::open(entry.unwrap().path()).unwrap();
+            // SAFETY: takes no memory.
+            let answer = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+            assert_eq!(answer, 0);
+        }
     }
 
     /// ext4 that cannot reserve space, as ext3 cannot.

@@ -17,6 +17,8 @@ pub fn enter(what: &str) {
         None if what == "no-io_uring" => refuse_io_uring(),
         None if what == "ordinary-user" => become_ordinary(),
         Some(("descriptors", most)) => limit(libc::RLIMIT_NOFILE, most.parse().unwrap()),
+        Some(("address-space", most)) => limit(libc::RLIMIT_AS, most.parse().unwrap()),
+        Some(("file-size", most)) => limit(libc::RLIMIT_FSIZE, most.parse().unwrap()),
         Some(("memlock", most)) => limit(libc::RLIMIT_MEMLOCK, most.parse().unwrap()),
         Some(("umask", mask)) => {
             // SAFETY: takes no memory.

@@ -6,6 +6,7 @@
 #else
 #define ZERO {0}
 #endif
+#define ZEROS {ZERO}
 
 static void log_message(void *context, uint32_t level, const char *message) {
     *(uint32_t *)context += level <= NIXL_STORE_LOG_WARN && message[0] != 0;
@@ -20,13 +21,13 @@ int full_layer(const char *path, void *keys_and_values, size_t layer_bytes) {
     nixl_store_ticket_t ticket;
     nixl_store_open_options_t open_options = ZERO;
     nixl_store_submit_options_t submit_options = ZERO;
-    nixl_store_segment_t segments[2];
+    nixl_store_segment_t segments[2] = ZEROS;
     nixl_store_item_t item = ZERO;
     nixl_store_completion_t completion;
     nixl_store_result_t result;
     nixl_store_stats_t stats = ZERO;
     nixl_store_capabilities_t capabilities = ZERO;
-    nixl_store_key_t chain[1];
+    nixl_store_key_t chain[1] = ZEROS;
     uint32_t warnings = 0;
     size_t count = 0;
     int fd;
@@ -48,11 +49,9 @@ int full_layer(const char *path, void *keys_and_values, size_t layer_bytes) {
     segments[0].address = keys_and_values;
     segments[0].length = layer_bytes;
     segments[0].memory_kind = NIXL_STORE_MEMORY_AUTO;
-    segments[0].reserved = 0;
     segments[1].address = (char *)keys_and_values + layer_bytes;
     segments[1].length = layer_bytes;
     segments[1].memory_kind = NIXL_STORE_MEMORY_HOST;
-    segments[1].reserved = 0;
     item.key = chain[0].key;
     item.key_length = chain[0].key_length;
     item.segments = segments;
@@ -60,14 +59,14 @@ int full_layer(const char *path, void *keys_and_values, size_t layer_bytes) {
     item.object_offset = 2 * (uint64_t)layer_bytes;
     item.flags = NIXL_STORE_ITEM_RANGE;
     submit_options.struct_size = sizeof submit_options;
-    submit_options.timeout_ms = 500;
+    submit_options.deadline_ms = 500;
     submit_options.queue = queue;
     submit_options.user_data = 42;
     if (nixl_store_batch_get(store, &item, 1, &submit_options, &ticket) != NIXL_STORE_OK)
         return -1;
     if (nixl_store_queue_drain(store, queue, &completion, 1, &count) != NIXL_STORE_OK || completion.user_data != 42)
         return -1;
-    if (nixl_store_ticket_wait(store, ticket, NIXL_STORE_TIMEOUT_INFINITE, &result, 1) != NIXL_STORE_OK)
+    if (nixl_store_ticket_wait(store, ticket, NIXL_STORE_TIMEOUT_INFINITE, &result, 1, &count) != NIXL_STORE_OK)
         return result.status == NIXL_STORE_ERROR_OUT_OF_RANGE ? fd : result.os_error;
 
     stats.struct_size = sizeof stats;

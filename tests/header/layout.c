@@ -12,12 +12,15 @@
 
 #define SIZE(type, bytes) CHECK(type##_size, sizeof(type) == (bytes))
 #define FIELD(type, field, offset) CHECK(type##_##field, offsetof(type, field) == (offset))
+/* Room that is kept for later: how many elements, of how many bytes each. */
+#define ROOM(type, count, bytes) \
+    CHECK(type##_room, sizeof(((type *)0)->reserved) == (count) * (bytes) && sizeof(((type *)0)->reserved[0]) == (bytes))
 
 CHECK(pointers, sizeof(void *) == 8 && sizeof(size_t) == 8);
 CHECK(status, sizeof(nixl_store_status_t) == 4 && (nixl_store_status_t)-1 < 0);
 CHECK(ticket, sizeof(nixl_store_ticket_t) == 8 && (nixl_store_ticket_t)-1 > 0);
 
-SIZE(nixl_store_open_options_t, 56);
+SIZE(nixl_store_open_options_t, 64);
 FIELD(nixl_store_open_options_t, struct_size, 0);
 FIELD(nixl_store_open_options_t, chunk_bytes, 8);
 FIELD(nixl_store_open_options_t, worker_id, 16);
@@ -27,14 +30,16 @@ FIELD(nixl_store_open_options_t, cuda_device, 28);
 FIELD(nixl_store_open_options_t, cache_namespace, 32);
 FIELD(nixl_store_open_options_t, log_function, 40);
 FIELD(nixl_store_open_options_t, log_context, 48);
+FIELD(nixl_store_open_options_t, config_text, 56);
 
-SIZE(nixl_store_segment_t, 24);
+SIZE(nixl_store_segment_t, 32);
 FIELD(nixl_store_segment_t, address, 0);
 FIELD(nixl_store_segment_t, length, 8);
 FIELD(nixl_store_segment_t, memory_kind, 16);
 FIELD(nixl_store_segment_t, reserved, 20);
+ROOM(nixl_store_segment_t, 3, 4);
 
-SIZE(nixl_store_item_t, 48);
+SIZE(nixl_store_item_t, 64);
 FIELD(nixl_store_item_t, key, 0);
 FIELD(nixl_store_item_t, key_length, 8);
 FIELD(nixl_store_item_t, segments, 16);
@@ -42,29 +47,34 @@ FIELD(nixl_store_item_t, segment_count, 24);
 FIELD(nixl_store_item_t, object_offset, 32);
 FIELD(nixl_store_item_t, flags, 40);
 FIELD(nixl_store_item_t, reserved, 44);
+ROOM(nixl_store_item_t, 5, 4);
 
-SIZE(nixl_store_result_t, 32);
+SIZE(nixl_store_result_t, 48);
 FIELD(nixl_store_result_t, status, 0);
 FIELD(nixl_store_result_t, os_error, 4);
 FIELD(nixl_store_result_t, bytes, 8);
 FIELD(nixl_store_result_t, object_length, 16);
 FIELD(nixl_store_result_t, reserved, 24);
+ROOM(nixl_store_result_t, 3, 8);
 
 SIZE(nixl_store_submit_options_t, 32);
 FIELD(nixl_store_submit_options_t, struct_size, 0);
-FIELD(nixl_store_submit_options_t, timeout_ms, 8);
+FIELD(nixl_store_submit_options_t, deadline_ms, 8);
 FIELD(nixl_store_submit_options_t, queue, 16);
 FIELD(nixl_store_submit_options_t, user_data, 24);
 
-SIZE(nixl_store_completion_t, 24);
+SIZE(nixl_store_completion_t, 32);
 FIELD(nixl_store_completion_t, ticket, 0);
 FIELD(nixl_store_completion_t, user_data, 8);
 FIELD(nixl_store_completion_t, status, 16);
 FIELD(nixl_store_completion_t, reserved, 20);
+ROOM(nixl_store_completion_t, 3, 4);
 
-SIZE(nixl_store_key_t, 16);
+SIZE(nixl_store_key_t, 32);
 FIELD(nixl_store_key_t, key, 0);
 FIELD(nixl_store_key_t, key_length, 8);
+FIELD(nixl_store_key_t, reserved, 16);
+ROOM(nixl_store_key_t, 4, 4);
 
 SIZE(nixl_store_stats_t, 200);
 FIELD(nixl_store_stats_t, struct_size, 0);

@@ -12,7 +12,8 @@ struct signatures {
     nixl_store_status_t (*batch_get)(nixl_store_t *, const nixl_store_item_t *, size_t,
                                      const nixl_store_submit_options_t *, nixl_store_ticket_t *);
 
-    nixl_store_status_t (*ticket_wait)(nixl_store_t *, nixl_store_ticket_t, uint64_t, nixl_store_result_t *, size_t);
+    nixl_store_status_t (*ticket_wait)(nixl_store_t *, nixl_store_ticket_t, uint64_t, nixl_store_result_t *, size_t,
+                                       size_t *);
     nixl_store_status_t (*ticket_poll)(nixl_store_t *, nixl_store_ticket_t);
     nixl_store_status_t (*ticket_cancel)(nixl_store_t *, nixl_store_ticket_t);
 

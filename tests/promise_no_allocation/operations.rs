@@ -172,7 +172,7 @@ impl Work {
             let mut poll = libc::pollfd { fd: self.queue_fd, events: libc::POLLIN, revents: 0 };
             // SAFETY: one pollfd.
             unsafe { libc::poll(&raw mut poll, 1, -1) };
-            let empty = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: 0 };
+            let empty = nixl_store_completion_t { ticket: 0, user_data: 0, status: 0, reserved: [0; 3] };
             let (mut completions, mut count) = ([empty; BATCHES / 2], 0);
             let (place, room) = (completions.as_mut_ptr(), completions.len());
             // SAFETY: the array is as long as stated, the count writable.

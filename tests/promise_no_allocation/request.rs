@@ -62,9 +62,10 @@ impl Request {
             segment_count: segments as u64,
             object_offset: 0,
             flags: 0,
-            reserved: 0,
+            reserved: [0; 5],
         };
-        let result = nixl_store_result_t { status: 0, os_error: 0, bytes: 0, object_length: 0, reserved: 0 };
+        let result =
+            nixl_store_result_t { status: 0, os_error: 0, bytes: 0, object_length: 0, reserved: [0; 3] };
         Request {
             items: (0..items).map(item).collect(),
             results: vec![result; items].into(),
@@ -110,7 +111,7 @@ impl Request {
     ) -> nixl_store_ticket_t {
         let options = nixl_store_submit_options_t {
             struct_size: size_of::<nixl_store_submit_options_t>(),
-            timeout_ms: 0,
+            deadline_ms: 0,
             queue,
             user_data,
         };
@@ -127,9 +128,17 @@ impl Request {
     /// Waits for the ticket; every item has to end like this.
     pub fn wait(&mut self, store: &Store, ticket: nixl_store_ticket_t, wanted: Status) {
         let (results, count) = (self.results.as_mut_ptr(), self.results.len());
+        let mut result_count = 0;
         // SAFETY: the array is as long as stated.
         let status = unsafe {
-            nixl_store_ticket_wait(store.handle(), ticket, NIXL_STORE_TIMEOUT_INFINITE, results, count)
+            nixl_store_ticket_wait(
+                store.handle(),
+                ticket,
+                NIXL_STORE_TIMEOUT_INFINITE,
+                results,
+                count,
+                &raw mut result_count,
+            )
         };
         assert_eq!(Status(status), wanted, "{}", message());
         assert!(self.results.iter().all(|result| Status(result.status) == wanted));
@@ -199,7 +208,11 @@ impl Request {
 
     /// The keys as a chain for [`Request::ask`].
     pub fn chain(&self) -> Box<[nixl_store_key_t]> {
-        let link = |key: &Key| nixl_store_key_t { key: key.as_ptr().cast(), key_length: KEY_BYTES as u64 };
+        let link = |key: &Key| nixl_store_key_t {
+            key: key.as_ptr().cast(),
+            key_length: KEY_BYTES as u64,
+            reserved: [0; 4],
+        };
         self.keys.iter().map(link).collect()
     }
 

@@ -97,10 +97,13 @@ fn a_forged_trailer_is_a_miss() {
 }
 
 /// The generation of a record is forged, to the end of time or to before its beginning. The pool still opens, serves
-/// what is right, and has generations left for what is put next.
+/// what is right, and has generations left for what is put next, which no later scan
+/// takes for damage.
 #[test]
 fn forged_generations_do_not_end_the_pool() {
-    for generation in [u64::MAX, 1 << 63, 1 << 62, 0] {
+    let bound = 1u64 << 63;
+    let below = [bound - 1, bound - 2, bound - (1 << 40) - 1, (bound >> 1) + 1, bound >> 1, (bound >> 1) - 1];
+    for generation in [u64::MAX, bound, 0].into_iter().chain(below) {
         let scratch = Scratch::new("generations");
         let setup = Setup { slots: 8, chunk_bytes: CHUNK, ..Setup::POOL };
         let store = Store::open(&setup, &scratch);
@@ -110,9 +113,14 @@ fn forged_generations_do_not_end_the_pool() {
         record.forge(|trailer| {
             trailer[field::GENERATION..field::GENERATION + 8].copy_from_slice(&generation.to_le_bytes());
         });
-        for _ in 0..3 {
-            let store = reopen(&setup, &scratch, true);
-            let what = format!("generation {generation:#x}");
+        for round in 0..4 {
+            // Now from the snapshot, now by a scan.
+            let store = reopen(&setup, &scratch, round != 2);
+            let what = format!("generation {generation:#x}, round {round}");
+            if round > 0 {
+                let again = store.fetch(b"again", 100);
+                assert_eq!(again, Some(vec![2; 100]), "{what}: the last put is forgotten");
+            }
             for index in [0, 2, 3] {
                 assert!(right_or_absent(&store, index, LENGTH, &what), "{what}: object {index}");
             }

@@ -8,7 +8,8 @@ use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 use super::inline::{self, InlineQueue};
-use super::{Backend, IoPath, IoQueue, Medium};
+use super::queue::{Backend, IoPath, IoQueue, Medium, Stores};
+use super::reach::Reach;
 use crate::config::Config;
 use crate::error::Result;
 use crate::log::Logger;
@@ -108,6 +109,14 @@ impl Backend for Posix {
             }
             _ => IoPath { name: "io_uring", reason },
         }
+    }
+
+    fn reach(&self) -> Reach {
+        Reach::HOST
+    }
+
+    fn stores(&self) -> Stores {
+        Stores::Files
     }
 
     fn lanes_default(&self, medium: Medium) -> u32 {

@@ -5,18 +5,18 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::mem::MaybeUninit;
-use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crossbeam_queue::ArrayQueue;
 
-use super::super::{IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
-use crate::memory::HostSlice;
+use crate::backend::positioned::transfer;
+use crate::backend::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use crate::backend::reach::IO_SLICES_MAX;
+use crate::backend::target::Target;
+use crate::memory::{HostSlice, Stretch};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::sys::event::Event;
-use crate::sys::file::to_off_t;
 use crate::sys::{room, thread};
 
 /// One in this many threads does nothing but read.
@@ -74,15 +74,15 @@ impl State {
 struct Request {
     token: u32,
     direction: IoDirection,
-    file: RawFd,
+    target: Target,
     offset: u64,
-    slices: Vec<HostSlice>,
+    slices: Vec<Stretch>,
     done: Arc<Completions>,
 }
 
 struct Completions {
     /// As long as a lane may have requests in the pool.
-    queue: ArrayQueue<(IoCompletion, Vec<HostSlice>)>,
+    queue: ArrayQueue<(IoCompletion, Vec<Stretch>)>,
     waker: Arc<Event>,
 }
 
@@ -139,7 +139,7 @@ fn serve(shared: &Shared) {
             };
         };
         drop(state);
-        let result = transfer(request.direction, request.file, request.offset, &request.slices);
+        let result = transfer(request.direction, &request.target, request.offset, &request.slices);
         if request.direction == IoDirection::Write {
             // This thread is the next to look; nobody need be woken for a write that had to wait.
             lock(&shared.state).writing -= 1;
@@ -150,36 +150,13 @@ fn serve(shared: &Shared) {
     }
 }
 
-/// Moves the bytes of one request on the calling thread, with one system call.
-///
-/// # Errors
-/// What `preadv(2)` or `pwritev(2)` answers.
-pub fn transfer(direction: IoDirection, file: RawFd, offset: u64, slices: &[HostSlice]) -> io::Result<usize> {
-    // Not initialised as a whole: that would cost more than most requests.
-    let mut vector = [const { MaybeUninit::<libc::iovec>::uninit() }; IO_SLICES_MAX];
-    for (entry, slice) in vector.iter_mut().zip(slices) {
-        entry.write(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length });
-    }
-    let vector = vector.as_ptr().cast::<libc::iovec>();
-    let (count, offset) = (slices.len().min(IO_SLICES_MAX) as libc::c_int, to_off_t(offset)?);
-    // SAFETY: the vector's first `count` entries are written, and describe memory that is valid until the request
-    // completes, which is after this call (HostPtr's contract, and jobs keep their own buffers).
-    let moved = unsafe {
-        match direction {
-            IoDirection::Read => libc::preadv(file, vector, count, offset),
-            IoDirection::Write => libc::pwritev(file, vector, count, offset),
-        }
-    };
-    usize::try_from(moved).map_err(|_| io::Error::last_os_error())
-}
-
 /// One lane's end of the pool.
 pub struct ThreadQueue {
     pool: Arc<Pool>,
     completions: Arc<Completions>,
     in_flight: usize,
     /// Emptied slice lists, to be filled again; set aside for all requests, so that none allocates.
-    spare: Vec<Vec<HostSlice>>,
+    spare: Vec<Vec<Stretch>>,
 }
 
 impl ThreadQueue {
@@ -224,8 +201,9 @@ impl IoQueue for ThreadQueue {
     fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
         let mut slices = self.spare.pop().unwrap_or_default();
         slices.extend_from_slice(request.slices);
-        let IoRequest { token, direction, file, offset, .. } = *request;
-        let request = Request { token, direction, file, offset, slices, done: Arc::clone(&self.completions) };
+        let IoRequest { token, direction, target, offset, .. } = *request;
+        let (target, done) = (target.clone(), Arc::clone(&self.completions));
+        let request = Request { token, direction, target, offset, slices, done };
         {
             let mut state = lock(&self.pool.shared.state);
             match direction {
@@ -245,8 +223,10 @@ impl IoQueue for ThreadQueue {
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
         let before = completions.len();
         self.reap(completions);
-        if wait == Wait::Block && completions.len() == before {
-            self.completions.waker.wait(-1)?;
+        if let Wait::Until(moment) = wait
+            && completions.len() == before
+        {
+            self.completions.waker.wait_until(moment)?;
             self.completions.waker.clear();
             self.reap(completions);
         }
@@ -264,7 +244,7 @@ impl Drop for ThreadQueue {
     fn drop(&mut self) {
         let mut finished = Vec::new();
         while self.in_flight > 0 {
-            if self.wait(Wait::Block, &mut finished).is_err() {
+            if self.wait(Wait::Until(None), &mut finished).is_err() {
                 std::process::abort();
             }
         }

@@ -7,15 +7,18 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use io_uring::{IoUring, opcode, squeue, types};
 use once_cell::sync::OnceCell;
 
-use super::super::{
-    IO_SLICES_MAX, IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
+use crate::backend::queue::{
+    IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
 };
+use crate::backend::reach::IO_SLICES_MAX;
+use crate::backend::target::Target;
 use crate::memory::HostSlice;
-use crate::sys::event::Event;
+use crate::sys::event::{Event, wait_readable};
 use crate::sys::room;
 
 /// Token of the eventfd read; requests carry 32-bit tokens, so it cannot collide.
@@ -109,14 +112,16 @@ impl UringQueue {
         })
     }
 
-    fn entry(&mut self, request: &IoRequest<'_>) -> squeue::Entry {
-        let fd = types::Fd(request.file);
+    /// `None`: memory that the processor cannot reach, which a ring cannot either.
+    fn entry(&mut self, request: &IoRequest<'_>) -> Option<squeue::Entry> {
+        let Target::File(file) = request.target;
+        let fd = types::Fd(file.descriptor());
         let fixed = request.region.filter(|&index| self.registered.get(usize::from(index)) == Some(&true));
-        if let [slice] = request.slices
-            && let Ok(length) = u32::try_from(slice.length)
+        if let [stretch] = request.slices
+            && let Ok(length) = u32::try_from(stretch.length())
         {
-            let address = slice.pointer.as_ptr();
-            return match (request.direction, fixed) {
+            let address = stretch.host()?.pointer.as_ptr();
+            return Some(match (request.direction, fixed) {
                 (IoDirection::Read, None) => {
                     opcode::Read::new(fd, address, length).offset(request.offset).build()
                 }
@@ -129,19 +134,21 @@ impl UringQueue {
                 (IoDirection::Write, Some(region)) => {
                     opcode::WriteFixed::new(fd, address, length, region).offset(request.offset).build()
                 }
-            };
+            });
         }
         let vector = &mut self.vectors[self.vectors_used];
-        self.vectors_used += 1;
         vector.clear();
-        vector.extend(request.slices.iter().take(IO_SLICES_MAX).map(|slice| {
-            IoVec(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length })
-        }));
+        for stretch in request.slices {
+            let slice = stretch.host()?;
+            vector
+                .push(IoVec(libc::iovec { iov_base: slice.pointer.as_ptr().cast(), iov_len: slice.length }));
+        }
+        self.vectors_used += 1;
         let (address, count) = (vector.as_ptr().cast(), vector.len() as u32);
-        match request.direction {
+        Some(match request.direction {
             IoDirection::Read => opcode::Readv::new(fd, address, count).offset(request.offset).build(),
             IoDirection::Write => opcode::Writev::new(fd, address, count).offset(request.offset).build(),
-        }
+        })
     }
 
     fn arm_wake(&mut self) -> io::Result<()> {
@@ -161,14 +168,17 @@ impl UringQueue {
         Ok(())
     }
 
-    /// Enters the kernel; true if completions may have come.
-    fn enter(&mut self, want: usize) -> io::Result<()> {
-        let result = self.ring.submitter().submit_and_wait(want);
+    /// Enters the kernel and waits there for `want` completions, at most until that moment.
+    fn enter(&mut self, want: usize, moment: Option<Instant>) -> io::Result<()> {
+        let result = match moment {
+            Some(moment) if want > 0 => self.enter_until(want, moment),
+            _ => self.ring.submitter().submit_and_wait(want),
+        };
         match result {
             Ok(_) => {}
             Err(error) => match error.raw_os_error() {
-                // A signal, or completions to be reaped before more can be submitted.
-                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN) => {}
+                // A signal, completions to be reaped before more can be submitted, or the moment has come.
+                Some(libc::EINTR | libc::EBUSY | libc::EAGAIN | libc::ETIME) => {}
                 _ => return Err(error),
             },
         }
@@ -176,6 +186,18 @@ impl UringQueue {
             self.vectors_used = 0;
         }
         Ok(())
+    }
+
+    fn enter_until(&mut self, want: usize, moment: Instant) -> io::Result<usize> {
+        if self.ring.params().is_feature_ext_arg() {
+            let left = types::Timespec::from(moment.saturating_duration_since(Instant::now()));
+            return self.ring.submitter().submit_with_args(want, &types::SubmitArgs::new().timespec(&left));
+        }
+        // Before Linux 5.11 the system call knows no time. The ring is readable when it has completions, the read of
+        // the waker among them.
+        let submitted = self.ring.submitter().submit()?;
+        wait_readable(&self.ring, Some(moment))?;
+        Ok(submitted)
     }
 
     fn reap(&mut self, completions: &mut Vec<IoCompletion>) {
@@ -212,9 +234,10 @@ impl IoQueue for UringQueue {
         if self.room() == 0 || request.slices.len() > IO_SLICES_MAX {
             return Err(io::ErrorKind::WouldBlock.into());
         }
-        let entry = self.entry(request).user_data(u64::from(request.token));
+        let entry =
+            self.entry(request).ok_or(io::ErrorKind::InvalidInput)?.user_data(u64::from(request.token));
         // SAFETY: the memory behind the slices is valid until the completion (HostPtr's contract, and
-        // jobs keep their own buffers), the file is kept open as long, and the I/O vector is not
+        // requests own the buffers of their jobs), the file is kept open as long, and the I/O vector is not
         // reused before the kernel has copied it.
         unsafe { self.ring.submission().push(&entry) }
             .map_err(|_| io::Error::from(io::ErrorKind::WouldBlock))?;
@@ -223,15 +246,18 @@ impl IoQueue for UringQueue {
     }
 
     fn submit(&mut self) -> io::Result<()> {
-        self.enter(0)
+        self.enter(0, None)
     }
 
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
         self.arm_wake()?;
         let before = completions.len();
         self.reap(completions);
-        let want = usize::from(wait == Wait::Block && completions.len() == before);
-        self.enter(want)?;
+        let (want, moment) = match wait {
+            Wait::Until(moment) if completions.len() == before => (1, moment),
+            _ => (0, None),
+        };
+        self.enter(want, moment)?;
         self.reap(completions);
         Ok(())
     }
@@ -270,7 +296,7 @@ impl Drop for UringQueue {
         let mut finished = Vec::new();
         self.waker.signal();
         while self.in_flight > 0 || self.wake_armed {
-            if self.enter(1).is_err() {
+            if self.enter(1, None).is_err() {
                 std::process::abort();
             }
             self.reap(&mut finished);

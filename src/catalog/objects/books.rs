@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::catalog::order::Order;
 use crate::config::CachePolicy;
 
-use super::FileGauges;
+use super::ObjectGauges;
 use super::entry::Entry;
 
 pub(super) struct Books {
@@ -16,20 +16,20 @@ pub(super) struct Books {
     /// Sums are wide enough for any sizes that a file system can claim.
     pub(super) bytes: u128,
     pub(super) bytes_in_flight: u128,
-    /// Bytes of the files that the order would give up.
+    /// Bytes of the objects that the order would give up.
     pub(super) bytes_evictable: u128,
-    /// The tag of the file at each node of the order.
+    /// The tag of the object at each node of the order.
     tags: Vec<u32>,
-    /// Nodes that no file has.
+    /// Nodes that no object has.
     spare: Vec<u32>,
-    /// Nodes of files that were put back and are not listed for now.
+    /// Nodes of objects that were put back and are not listed for now.
     held: BTreeSet<u32>,
 }
 
 impl Books {
     pub(super) fn new(policy: CachePolicy) -> Books {
         Books {
-            order: Order::new(policy, 0),
+            order: Order::new(policy),
             keys: 0,
             keys_pinned: 0,
             forgotten: 0,
@@ -42,7 +42,7 @@ impl Books {
         }
     }
 
-    /// A node for a file with this tag. There are never more than files known, so the number fits.
+    /// A node for an object with this tag. There are never more than objects known, so the number fits.
     pub(super) fn take_node(&mut self, tag: u32) -> u32 {
         match self.spare.pop() {
             Some(node) => {
@@ -60,7 +60,7 @@ impl Books {
         self.tags[node as usize]
     }
 
-    /// Counts a file in, as the newest.
+    /// Counts an object in, as the newest.
     pub(super) fn insert(&mut self, entry: Entry, held: bool) {
         self.keys += 1;
         self.bytes += u128::from(entry.bytes);
@@ -73,7 +73,7 @@ impl Books {
         }
     }
 
-    /// Counts a file out.
+    /// Counts an object out.
     pub(super) fn remove(&mut self, entry: Entry) {
         self.take_out(entry);
         self.held.remove(&entry.node);
@@ -83,7 +83,7 @@ impl Books {
         self.spare.push(entry.node);
     }
 
-    /// A put of a known file: it enters the order anew, at frequency 1. A file that its own process
+    /// A put of a known object: it enters the order anew, at frequency 1. An object that its own process
     /// puts is not held any longer.
     pub(super) fn renew(&mut self, entry: Entry) {
         self.take_out(entry);
@@ -96,7 +96,7 @@ impl Books {
         }
     }
 
-    /// The file has another size.
+    /// The object has another size.
     pub(super) fn resize(&mut self, entry: Entry, bytes: u64) {
         self.bytes = self.bytes - u128::from(entry.bytes) + u128::from(bytes);
         if self.order.is_listed(entry.node) {
@@ -104,7 +104,7 @@ impl Books {
         }
     }
 
-    /// Takes a file out of reach of eviction.
+    /// Takes an object out of reach of eviction.
     pub(super) fn park(&mut self, entry: Entry) {
         if self.order.is_listed(entry.node) {
             self.bytes_evictable -= u128::from(entry.bytes);
@@ -112,7 +112,7 @@ impl Books {
         }
     }
 
-    /// Lets a file be evicted again.
+    /// Lets an object be evicted again.
     pub(super) fn unpark(&mut self, entry: Entry) {
         if self.order.is_parked(entry.node) {
             self.bytes_evictable += u128::from(entry.bytes);
@@ -124,13 +124,13 @@ impl Books {
         self.held.contains(&node)
     }
 
-    /// Ends the holding of all held files and names their nodes.
+    /// Ends the holding of all held objects and names their nodes.
     pub(super) fn end_holding(&mut self) -> BTreeSet<u32> {
         std::mem::take(&mut self.held)
     }
 
-    pub(super) fn gauges(&self) -> FileGauges {
-        FileGauges {
+    pub(super) fn gauges(&self) -> ObjectGauges {
+        ObjectGauges {
             keys: self.keys,
             bytes: u64::try_from(self.bytes).unwrap_or(u64::MAX),
             bytes_in_flight: u64::try_from(self.bytes_in_flight).unwrap_or(u64::MAX),

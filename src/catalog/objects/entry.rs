@@ -1,4 +1,4 @@
-//! One file of a dynamic store, packed into a single record: a fixed head, then its name if it has
+//! One object of a dynamic store, packed into a single record: a fixed head, then its name if it has
 //! one. All access goes through this file.
 
 use crate::catalog::arena::RECORD_BYTES_MAX;
@@ -15,7 +15,7 @@ const HEAD_BYTES: usize = NAME_AT;
 /// Longest name that fits; far above what file systems allow.
 pub(super) const NAME_BYTES_MAX: usize = RECORD_BYTES_MAX - HEAD_BYTES;
 
-/// What is known of a file, beside its name.
+/// What is known of an object, beside its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Entry {
     pub(super) id: u128,

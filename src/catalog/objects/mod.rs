@@ -1,11 +1,11 @@
-//! The catalog of a dynamic store: which files this process knows of, how much room they take, and
-//! which leaves first. Other processes add and remove files of the same store, so this is accounting
+//! The catalog of a dynamic store: which objects this process knows of, how much room they take, and
+//! which leaves first. Other processes add and remove objects of the same store, so this is accounting
 //! and recency, never the truth about what exists: a key is there if its file is.
 //!
 //! # Making room
-//! [`FileCatalog::reserve`] counts the bytes of a coming put and names victims, which are out of the
+//! [`ObjectCatalog::reserve`] counts the bytes of a coming put and names victims, which are out of the
 //! catalog from then on; the caller unlinks them. One that may not go (another process pinned it)
-//! comes back through [`FileCatalog::put_back`], and [`FileCatalog::make_room`] names others. What
+//! comes back through [`ObjectCatalog::put_back`], and [`ObjectCatalog::make_room`] names others. What
 //! was put back is *held*: it is not named again until a search for room has come up empty, so that
 //! each search ends.
 //!
@@ -19,7 +19,7 @@ mod room;
 #[cfg(test)]
 mod tests;
 
-pub use room::{FileReservation, RoomRefused, Victim};
+pub use room::{ObjectReservation, RoomRefused, Victim};
 
 use crate::config::CachePolicy;
 use crate::sync::{Mutex, MutexGuard, lock};
@@ -29,69 +29,69 @@ use self::entry::Entry;
 use super::index::{Index, tag_of};
 use super::touches::Touches;
 
-/// Most files that a catalog remembers, which bounds its memory (about 100 bytes each, beside names).
+/// Most objects that a catalog remembers, which bounds its memory (about 100 bytes each, beside names).
 ///
-/// When one more is seen, the first in the eviction order is forgotten: it stays on storage, but its
+/// When one more is seen, the first in the eviction order is forgotten: its file stays on storage, but its
 /// bytes are no longer counted. A put into a store with a capacity limit evicts it instead.
-pub const FILES_MAX: u32 = 1 << 22;
+pub const OBJECTS_MAX: u32 = 1 << 22;
 
-/// The known files of a dynamic store. All methods may be called from any thread.
-pub struct FileCatalog {
+/// The known objects of a dynamic store. All methods may be called from any thread.
+pub struct ObjectCatalog {
     index: Index,
     touches: Touches,
     books: Mutex<Books>,
     capacity_bytes: Option<u64>,
-    files_max: u32,
+    objects_max: u32,
 }
 
-/// The known files at one moment.
+/// The known objects at one moment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct FileGauges {
-    /// Files known.
+pub struct ObjectGauges {
+    /// Objects known.
     pub keys: u32,
     /// Bytes that they take.
     pub bytes: u64,
     /// Bytes that puts under way will take.
     pub bytes_in_flight: u64,
-    /// Files pinned by this process.
+    /// Objects pinned by this process.
     pub keys_pinned: u64,
-    /// Files put back because someone else holds them.
+    /// Objects put back because someone else holds them.
     pub keys_held: u64,
-    /// Files forgotten since open because there were more than [`FILES_MAX`].
+    /// Objects forgotten since open because there were more than [`OBJECTS_MAX`].
     pub forgotten: u64,
 }
 
-impl FileCatalog {
+impl ObjectCatalog {
     /// An empty catalog; `capacity_bytes` `None` is unlimited.
-    pub fn new(policy: CachePolicy, capacity_bytes: Option<u64>) -> FileCatalog {
-        FileCatalog::with_files_max(policy, capacity_bytes, FILES_MAX)
+    pub fn new(policy: CachePolicy, capacity_bytes: Option<u64>) -> ObjectCatalog {
+        ObjectCatalog::with_objects_max(policy, capacity_bytes, OBJECTS_MAX)
     }
 
-    fn with_files_max(policy: CachePolicy, capacity_bytes: Option<u64>, files_max: u32) -> FileCatalog {
-        let index = Index::new(files_max);
+    fn with_objects_max(policy: CachePolicy, capacity_bytes: Option<u64>, objects_max: u32) -> ObjectCatalog {
+        let index = Index::new(objects_max);
         let books = Mutex::new(Books::new(policy));
-        FileCatalog { index, touches: Touches::new(policy), books, capacity_bytes, files_max }
+        ObjectCatalog { index, touches: Touches::new(policy), books, capacity_bytes, objects_max }
     }
 
-    /// Whether the file is known.
+    /// Whether the object is known.
     pub fn contains(&self, id: u128) -> bool {
         let tag = tag_of(id);
         self.index.shard(tag).find(tag, entry::is_id(id)).is_some()
     }
 
-    /// Size of the file in bytes, if it is known.
+    /// Size of the object in bytes, if it is known.
     pub fn length(&self, id: u128) -> Option<u64> {
         let tag = tag_of(id);
         self.index.shard(tag).get(tag, entry::is_id(id)).map(|packed| Entry::unpack(packed).bytes)
     }
 
-    /// Counts a use. False: the file is not known.
+    /// Counts a use. False: the object is not known.
     pub fn touch(&self, id: u128) -> bool {
         let tag = tag_of(id);
         {
             let table = self.index.shard(tag);
             let Some(packed) = table.get(tag, entry::is_id(id)) else { return false };
-            // Noted under the shard's lock: whoever takes the file out and gives its place in the
+            // Noted under the shard's lock: whoever takes the object out and gives its place in the
             // order to another locks the books in between, and so applies the note first.
             if self.touches.note(Entry::unpack(packed).node) {
                 return true;
@@ -105,7 +105,7 @@ impl FileCatalog {
         true
     }
 
-    /// A file was seen in a scan, or was found to exist or to have another size. Its place in the
+    /// An object was seen in a scan, or was found to exist or to have another size. Its place in the
     /// eviction order stays if it was known; else it enters as the newest.
     pub fn observe(&self, id: u128, name: Option<&str>, bytes: u64) {
         let mut books = self.books();
@@ -114,7 +114,7 @@ impl FileCatalog {
         }
     }
 
-    /// The file is gone. False: it was not known.
+    /// The object is gone. False: it was not known.
     pub fn forget(&self, id: u128) -> bool {
         let tag = tag_of(id);
         let mut books = self.books();
@@ -125,8 +125,8 @@ impl FileCatalog {
         true
     }
 
-    /// Keeps the file from eviction until [`FileCatalog::unpin`] was called as often. False: the
-    /// file is not known.
+    /// Keeps the object from eviction until [`ObjectCatalog::unpin`] was called as often. False: the
+    /// object is not known.
     pub fn pin(&self, id: u128) -> bool {
         let tag = tag_of(id);
         let mut books = self.books();
@@ -141,8 +141,8 @@ impl FileCatalog {
         true
     }
 
-    /// Takes back one pin. The last one makes the file evictable again, as the most recent.
-    /// False: the file is not known, or not pinned.
+    /// Takes back one pin. The last one makes the object evictable again, as the most recent.
+    /// False: the object is not known, or not pinned.
     pub fn unpin(&self, id: u128) -> bool {
         let tag = tag_of(id);
         let mut books = self.books();
@@ -164,14 +164,14 @@ impl FileCatalog {
         true
     }
 
-    /// Whether this process pins the file.
+    /// Whether this process pins the object.
     pub fn is_pinned(&self, id: u128) -> bool {
         let tag = tag_of(id);
         self.index.shard(tag).get(tag, entry::is_id(id)).is_some_and(|packed| Entry::unpack(packed).pins > 0)
     }
 
-    /// The known files at this moment.
-    pub fn gauges(&self) -> FileGauges {
+    /// The known objects at this moment.
+    pub fn gauges(&self) -> ObjectGauges {
         lock(&self.books).gauges()
     }
 
@@ -182,7 +182,7 @@ impl FileCatalog {
         books
     }
 
-    /// Sets size and name of a known file. False: it is not known.
+    /// Sets size and name of a known object. False: it is not known.
     fn update(&self, books: &mut Books, id: u128, name: Option<&str>, bytes: u64) -> bool {
         let tag = tag_of(id);
         let mut table = self.index.shard(tag);
@@ -200,9 +200,9 @@ impl FileCatalog {
         true
     }
 
-    /// Takes in a file that is not known, as the newest; a held one out of reach of eviction.
+    /// Takes in an object that is not known, as the newest; a held one out of reach of eviction.
     fn add(&self, books: &mut Books, id: u128, name: Option<&str>, bytes: u64, held: bool) {
-        if books.keys >= self.files_max {
+        if books.keys >= self.objects_max {
             match self.take_first(books) {
                 Some(_) => books.forgotten += 1,
                 // Everything known is pinned: there is no room to know more.

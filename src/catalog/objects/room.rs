@@ -1,16 +1,16 @@
-//! Room for puts: what is counted in advance, and which files must go for it.
+//! Room for puts: what is counted in advance, and which objects must go for it.
 
 use super::books::Books;
-use super::{Entry, FileCatalog, entry, tag_of};
+use super::{Entry, ObjectCatalog, entry, tag_of};
 
-/// Bytes counted for a put under way. End it with [`FileCatalog::commit`] or [`FileCatalog::cancel`].
+/// Bytes counted for a put under way. End it with [`ObjectCatalog::commit`] or [`ObjectCatalog::cancel`].
 #[derive(Debug)]
 #[must_use = "bytes that are neither committed nor cancelled stay counted for ever"]
-pub struct FileReservation {
+pub struct ObjectReservation {
     bytes: u64,
 }
 
-/// A file that was taken out of the catalog and is to be unlinked.
+/// An object that was taken out of the catalog and is to be unlinked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Victim {
     /// Its digest.
@@ -26,25 +26,25 @@ pub struct Victim {
 pub enum RoomRefused {
     /// The put is larger than the whole capacity.
     TooLarge,
-    /// Too little may be evicted now, but other puts are under way, whose files may go afterwards.
+    /// Too little may be evicted now, but other puts are under way, whose objects may go afterwards.
     Busy,
     /// Too little may be evicted: the rest is pinned or held.
     Full,
 }
 
-impl FileCatalog {
-    /// Counts the bytes of a coming put and names the files that must go for it.
+impl ObjectCatalog {
+    /// Counts the bytes of a coming put and names the objects that must go for it.
     ///
     /// # Errors
-    /// Why there is no room; then nothing is counted and no file was taken out.
-    pub fn reserve(&self, bytes: u64) -> Result<(FileReservation, Vec<Victim>), RoomRefused> {
+    /// Why there is no room; then nothing is counted and no object was taken out.
+    pub fn reserve(&self, bytes: u64) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
         if self.capacity_bytes.is_some_and(|capacity| bytes > capacity) {
             return Err(RoomRefused::TooLarge);
         }
         let mut books = self.books();
         books.bytes_in_flight += u128::from(bytes);
         match self.evict_excess(&mut books, bytes) {
-            Ok(victims) => Ok((FileReservation { bytes }, victims)),
+            Ok(victims) => Ok((ObjectReservation { bytes }, victims)),
             Err(refused) => {
                 books.bytes_in_flight -= u128::from(bytes);
                 Err(refused)
@@ -52,16 +52,16 @@ impl FileCatalog {
         }
     }
 
-    /// Names further files that must go for a reservation, after some had to be put back.
+    /// Names further objects that must go for a reservation, after some had to be put back.
     ///
     /// # Errors
     /// Why there is no room; the reservation still counts and should be cancelled.
-    pub fn make_room(&self, reservation: &FileReservation) -> Result<Vec<Victim>, RoomRefused> {
+    pub fn make_room(&self, reservation: &ObjectReservation) -> Result<Vec<Victim>, RoomRefused> {
         self.evict_excess(&mut self.books(), reservation.bytes)
     }
 
-    /// A put completed: the file now has `bytes` bytes and is the newest.
-    pub fn commit(&self, reservation: FileReservation, id: u128, name: Option<&str>, bytes: u64) {
+    /// A put completed: the object now has `bytes` bytes and is the newest.
+    pub fn commit(&self, reservation: ObjectReservation, id: u128, name: Option<&str>, bytes: u64) {
         let mut books = self.books();
         books.bytes_in_flight -= u128::from(reservation.bytes);
         if self.update(&mut books, id, name, bytes) {
@@ -75,7 +75,7 @@ impl FileCatalog {
     }
 
     /// A put failed.
-    pub fn cancel(&self, reservation: FileReservation) {
+    pub fn cancel(&self, reservation: ObjectReservation) {
         self.books().bytes_in_flight -= u128::from(reservation.bytes);
     }
 
@@ -88,7 +88,7 @@ impl FileCatalog {
         }
     }
 
-    /// Names files that must go to free at least `bytes`, or all that may go if that is less: for a
+    /// Names objects that must go to free at least `bytes`, or all that may go if that is less: for a
     /// device that is full before the capacity is, or without one.
     pub fn evict_at_least(&self, bytes: u64) -> Vec<Victim> {
         let mut books = self.books();
@@ -99,7 +99,7 @@ impl FileCatalog {
         victims
     }
 
-    /// Bytes by which the known files and the puts under way exceed the capacity.
+    /// Bytes by which the known objects and the puts under way exceed the capacity.
     pub fn excess_bytes(&self) -> u64 {
         u64::try_from(self.excess(&self.books())).unwrap_or(u64::MAX)
     }
@@ -118,8 +118,8 @@ impl FileCatalog {
             return Err(if others { RoomRefused::Busy } else { RoomRefused::Full });
         }
         let mut victims = self.take_bytes(books, excess);
-        if self.capacity_bytes.is_some() && books.keys >= self.files_max {
-            // Else the put's file would push a file out of the accounting.
+        if self.capacity_bytes.is_some() && books.keys >= self.objects_max {
+            // Else the put's object would push an object out of the accounting.
             victims.extend(self.take_first(books));
         }
         Ok(victims)
@@ -136,7 +136,7 @@ impl FileCatalog {
         victims
     }
 
-    /// Takes out the file that leaves first.
+    /// Takes out the object that leaves first.
     pub(super) fn take_first(&self, books: &mut Books) -> Option<Victim> {
         let node = books.order.first_victim()?;
         let tag = books.tag(node);
@@ -150,7 +150,7 @@ impl FileCatalog {
         Some(victim)
     }
 
-    /// Lets held files be tried again: whoever held them may have let go.
+    /// Lets held objects be tried again: whoever held them may have let go.
     fn end_holding(&self, books: &mut Books) {
         for node in books.end_holding() {
             let tag = books.tag(node);

@@ -14,14 +14,14 @@ fn ids(victims: &[Victim]) -> Vec<u128> {
 }
 
 /// Checks the sums against what the index holds.
-fn audit(catalog: &FileCatalog) {
+fn audit(catalog: &ObjectCatalog) {
     let books = catalog.books();
     let (mut keys, mut bytes, mut evictable, mut pinned) = (0, 0, 0, 0);
     for (node, _) in books.order.oldest_first() {
         let tag = books.tag(node);
         let table = catalog.index.shard(tag);
         let entry =
-            Entry::unpack(table.get(tag, entry::is_node(node)).expect("a file in the order is known"));
+            Entry::unpack(table.get(tag, entry::is_node(node)).expect("an object in the order is known"));
         let stays = entry.pins > 0 || books.is_held(node);
         assert_eq!(books.order.is_parked(node), stays);
         keys += 1;
@@ -36,14 +36,14 @@ fn audit(catalog: &FileCatalog) {
     assert_eq!(catalog.index.len(), keys as usize);
 }
 
-/// Files are put, seen, used, pinned and forgotten at random. Which leaves first must be what a list
+/// Objects are put, seen, used, pinned and forgotten at random. Which leaves first must be what a list
 /// kept by hand says, under each policy, and the sums must stay right.
 #[test]
-fn files_leave_in_the_order_of_the_naive_model() {
+fn objects_leave_in_the_order_of_the_naive_model() {
     for policy in POLICIES {
         for seed in 0..20 {
             let mut random = Lcg::new(seed);
-            let catalog = FileCatalog::new(policy, None);
+            let catalog = ObjectCatalog::new(policy, None);
             let mut model = NaiveOrder::new(policy);
             let mut pins = [None::<u32>; 10];
             for step in 0..500 {
@@ -105,7 +105,7 @@ fn files_leave_in_the_order_of_the_naive_model() {
                     }
                 }
                 for (n, known) in (0..).zip(&pins) {
-                    assert_eq!(catalog.contains(id(n)), known.is_some(), "{place} file {n}");
+                    assert_eq!(catalog.contains(id(n)), known.is_some(), "{place} object {n}");
                 }
             }
             audit(&catalog);
@@ -114,13 +114,13 @@ fn files_leave_in_the_order_of_the_naive_model() {
 }
 
 /// Puts of random sizes begin, complete and fail in a store with a capacity. What is stored and under
-/// way must never exceed it, and a refusal must not cost anyone a file.
+/// way must never exceed it, and a refusal must not cost anyone an object.
 #[test]
 fn the_capacity_is_never_exceeded() {
     for seed in 0..40 {
         let mut random = Lcg::new(seed);
         let capacity = 1000;
-        let catalog = FileCatalog::new(POLICIES[seed as usize % 4], Some(capacity));
+        let catalog = ObjectCatalog::new(POLICIES[seed as usize % 4], Some(capacity));
         let mut open = Vec::new();
         for _ in 0..800 {
             let n = random.below(12);
@@ -158,7 +158,7 @@ fn the_capacity_is_never_exceeded() {
 /// Three different answers for three different things to do: give up, try again later, unpin.
 #[test]
 fn a_refusal_says_why() {
-    let catalog = FileCatalog::new(CachePolicy::Lru, Some(100));
+    let catalog = ObjectCatalog::new(CachePolicy::Lru, Some(100));
     assert_eq!(catalog.reserve(101).expect_err("it cannot fit"), RoomRefused::TooLarge);
     let (under_way, _) = catalog.reserve(60).expect("the store is empty");
     assert_eq!(catalog.reserve(60).expect_err("the other put is there"), RoomRefused::Busy);
@@ -169,7 +169,7 @@ fn a_refusal_says_why() {
     let (reservation, victims) = catalog.reserve(60).expect("it may go now");
     assert_eq!(ids(&victims), [id(1)]);
     catalog.cancel(reservation);
-    assert_eq!(catalog.gauges(), FileGauges::default());
+    assert_eq!(catalog.gauges(), ObjectGauges::default());
 }
 
 /// A victim pinned by another process comes back. The search goes on to others, ends when there are
@@ -178,7 +178,7 @@ fn a_refusal_says_why() {
 #[test]
 fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
     for policy in POLICIES {
-        let catalog = FileCatalog::new(policy, Some(30));
+        let catalog = ObjectCatalog::new(policy, Some(30));
         for n in 0..3 {
             catalog.observe(id(n), Some("name"), 10);
         }
@@ -209,10 +209,10 @@ fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
     }
 }
 
-/// A file that is held elsewhere and pinned here stays after either ends.
+/// An object that is held elsewhere and pinned here stays after either ends.
 #[test]
-fn held_and_pinned_files_stay_until_both_end() {
-    let catalog = FileCatalog::new(CachePolicy::Lru, Some(10));
+fn held_and_pinned_objects_stay_until_both_end() {
+    let catalog = ObjectCatalog::new(CachePolicy::Lru, Some(10));
     catalog.observe(id(1), None, 10);
     let (reservation, mut victims) = catalog.reserve(10).expect("it may go");
     catalog.put_back(victims.pop().expect("one had to go"));
@@ -227,10 +227,10 @@ fn held_and_pinned_files_stay_until_both_end() {
     audit(&catalog);
 }
 
-/// A scan sees files that are known: that is no use of them. A put of one is.
+/// A scan sees objects that are known: that is no use of them. A put of one is.
 #[test]
-fn seeing_a_file_again_is_no_use_of_it() {
-    let catalog = FileCatalog::new(CachePolicy::Lru, None);
+fn seeing_an_object_again_is_no_use_of_it() {
+    let catalog = ObjectCatalog::new(CachePolicy::Lru, None);
     for n in 0..3 {
         catalog.observe(id(n), None, 10);
     }
@@ -244,13 +244,13 @@ fn seeing_a_file_again_is_no_use_of_it() {
     assert_eq!(catalog.gauges().bytes, 45);
     let victims = catalog.evict_at_least(u64::MAX);
     assert_eq!(ids(&victims), [id(0), id(2), id(1)]);
-    assert_eq!(catalog.gauges(), FileGauges::default());
+    assert_eq!(catalog.gauges(), ObjectGauges::default());
 }
 
-/// In the layout where names are not made from digests, the victim's name is all that tells its file.
+/// In the layout where names are not made from digests, the victim's name is all that tells its object.
 #[test]
-fn names_stay_with_their_files() {
-    let catalog = FileCatalog::new(CachePolicy::Fifo, None);
+fn names_stay_with_their_objects() {
+    let catalog = ObjectCatalog::new(CachePolicy::Fifo, None);
     catalog.observe(id(1), Some("first"), 1);
     catalog.observe(id(2), None, 1);
     catalog.observe(id(3), Some("third"), 1);
@@ -264,11 +264,11 @@ fn names_stay_with_their_files() {
     assert_eq!(names, [Some("first"), Some("second"), Some("renamed to something longer"), None]);
 }
 
-/// Memory is bounded: beyond the limit the oldest file is forgotten, which shows. A put into a store
+/// Memory is bounded: beyond the limit the oldest object is forgotten, which shows. A put into a store
 /// with a capacity has it evicted instead, so that nothing stays on storage uncounted.
 #[test]
-fn no_more_files_are_remembered_than_allowed() {
-    let catalog = FileCatalog::with_files_max(CachePolicy::Lru, Some(1000), 3);
+fn no_more_objects_are_remembered_than_allowed() {
+    let catalog = ObjectCatalog::with_objects_max(CachePolicy::Lru, Some(1000), 3);
     for n in 0..5 {
         catalog.observe(id(n), None, 1);
         audit(&catalog);
@@ -290,11 +290,11 @@ fn no_more_files_are_remembered_than_allowed() {
     audit(&catalog);
 }
 
-/// Uses are noted by the place in the order. A use of a file that has left must not count for the
-/// file that got its place, and none may be dropped.
+/// Uses are noted by the place in the order. A use of an object that has left must not count for the
+/// object that got its place, and none may be dropped.
 #[test]
-fn uses_count_for_their_file_only() {
-    let catalog = FileCatalog::new(CachePolicy::Lfu, None);
+fn uses_count_for_their_object_only() {
+    let catalog = ObjectCatalog::new(CachePolicy::Lfu, None);
     catalog.observe(id(1), None, 1);
     (0..5).for_each(|_| assert!(catalog.touch(id(1))));
     assert!(catalog.forget(id(1)));
@@ -307,10 +307,10 @@ fn uses_count_for_their_file_only() {
     assert!(catalog.evict_at_least(1).is_empty());
 }
 
-/// Many threads work on the same few files; afterwards the sums must still be those of the files.
+/// Many threads work on the same few objects; afterwards the sums must still be those of the objects.
 #[test]
 fn sums_hold_under_concurrency() {
-    let catalog = FileCatalog::new(CachePolicy::Lru, Some(500));
+    let catalog = ObjectCatalog::new(CachePolicy::Lru, Some(500));
     std::thread::scope(|scope| {
         for seed in 0..4 {
             let catalog = &catalog;

@@ -12,7 +12,7 @@ fn every_policy_follows_its_naive_model() {
     for policy in POLICIES {
         for seed in 0..20 {
             let mut random = Lcg::new(seed);
-            let mut order = Order::new(policy, 0);
+            let mut order = Order::new(policy);
             let mut model = NaiveOrder::new(policy);
             let items = 1 + random.below(12);
             for step in 0..600 {
@@ -56,7 +56,7 @@ fn every_policy_follows_its_naive_model() {
 fn an_order_survives_export_and_import() {
     for policy in POLICIES {
         let mut random = Lcg::new(5);
-        let mut order = Order::new(policy, 0);
+        let mut order = Order::new(policy);
         for item in 0..40 {
             order.insert(item);
             for _ in 0..random.below(6) {
@@ -64,7 +64,7 @@ fn an_order_survives_export_and_import() {
             }
         }
         let exported = order.oldest_first();
-        let mut imported = Order::new(policy, 0);
+        let mut imported = Order::new(policy);
         for &(item, frequency) in &exported {
             imported.insert_known(item, frequency);
         }
@@ -85,7 +85,7 @@ fn an_order_survives_export_and_import() {
 #[test]
 fn parked_items_are_exported_where_unparking_puts_them() {
     for policy in POLICIES {
-        let mut order = Order::new(policy, 0);
+        let mut order = Order::new(policy);
         for item in 0..6 {
             order.insert(item);
             (0..item % 3).for_each(|_| order.touch(item));
@@ -105,7 +105,7 @@ fn parked_items_are_exported_where_unparking_puts_them() {
 /// of the buckets nor make the import slower than one step for each key.
 #[test]
 fn claimed_frequencies_cannot_upset_the_order() {
-    let mut order = Order::new(CachePolicy::Lfu, 0);
+    let mut order = Order::new(CachePolicy::Lfu);
     for (item, frequency) in (0..).zip([5, 3, u32::MAX, 0, 7]) {
         order.insert_known(item, frequency);
     }
@@ -119,7 +119,7 @@ fn claimed_frequencies_cannot_upset_the_order() {
 /// would grow with every get.
 #[test]
 fn buckets_are_used_again() {
-    let mut order = Order::new(CachePolicy::Lfu, 0);
+    let mut order = Order::new(CachePolicy::Lfu);
     let mut random = Lcg::new(1);
     (0..10).for_each(|item| order.insert(item));
     for _ in 0..100_000 {
@@ -132,7 +132,7 @@ fn buckets_are_used_again() {
 #[test]
 fn a_use_of_something_gone_is_ignored() {
     for policy in POLICIES {
-        let mut order = Order::new(policy, 0);
+        let mut order = Order::new(policy);
         order.insert(3);
         order.remove(3);
         order.touch(3);

@@ -18,6 +18,9 @@ impl SlotCatalog {
             if entry.pins > 0 {
                 return Remove::Pinned;
             }
+            if ledger.is_obstructed(tag) {
+                return Remove::Obstructed;
+            }
             table.remove(found);
             entry
         };
@@ -27,28 +30,28 @@ impl SlotCatalog {
         }
     }
 
-    /// Whether an outdated record of the key may still be on storage.
-    pub fn is_haunted(&self, digest: u128) -> bool {
-        self.ledger().ghosts.haunt(tag_of(digest))
-    }
-
     /// A read under this lease found other bytes than were put. The key is removed, pinned or not,
     /// if it is still in that slot, and the slot is not used again. Returns whether the key was
     /// removed by this call. The slot is handed out for cleaning by the last reader's release.
     pub fn quarantine(&self, digest: u128, key: &[u8], lease: &Lease) -> bool {
-        let tag = tag_of(digest);
         let mut ledger = self.ledger();
-        // The lease keeps the slot from getting another key, so this dooms no innocent slot even if
-        // the key has left it.
+        // No other key comes into the slot while the lease is held. So the slot that is marked here is the one that gave the
+        // wrong bytes, even if the key was put elsewhere meanwhile.
         ledger.doom(lease.slot);
+        self.take_leased(&mut ledger, digest, key, lease)
+    }
+
+    /// Takes the key out of the index if it is still in the slot under the lease.
+    pub(super) fn take_leased(&self, ledger: &mut Ledger, digest: u128, key: &[u8], lease: &Lease) -> bool {
+        let tag = tag_of(digest);
         let still_there = |packed: &[u8]| entry::is_in(lease.slot)(packed) && entry::key(packed) == key;
         let Some(entry) = self.take_out(tag, still_there) else { return false };
-        let dirty = self.retire(&mut ledger, tag, entry);
+        let dirty = self.retire(ledger, tag, entry);
         debug_assert!(dirty.is_none(), "the lease itself is a reader of the slot");
         true
     }
 
-    /// Removes every key that is not pinned. Keys put meanwhile may survive it.
+    /// Removes every key that is not pinned and not obstructed. Keys put meanwhile may survive it.
     pub fn clear(&self) -> Cleared {
         let mut cleared = Cleared::default();
         let slots = self.leases.len();
@@ -61,6 +64,10 @@ impl SlotCatalog {
                     continue;
                 }
                 let tag = ledger.tag(slot);
+                if ledger.is_obstructed(tag) {
+                    cleared.obstructed += 1;
+                    continue;
+                }
                 if let Some(entry) = self.take_out(tag, entry::is_in(slot)) {
                     cleared.removed += 1;
                     cleared.clean.extend(self.retire(&mut ledger, tag, entry));
@@ -73,15 +80,23 @@ impl SlotCatalog {
 
     /// The slot was tombstoned. Returns slots that had to wait for that.
     pub fn slot_cleaned(&self, dirty: DirtySlot) -> Cleanups {
+        let DirtySlot { slot, began } = dirty;
         let mut ledger = self.ledger();
-        self.leases.renew(dirty.0);
-        ledger.cleaned(dirty.0)
+        ledger.durability.written(slot, began);
+        if ledger.durability.failed_since(began) {
+            // The tombstone may be among what the failed sync lost.
+            self.give_up(&mut ledger, slot);
+            return Cleanups::default();
+        }
+        self.leases.renew(slot);
+        ledger.cleaned(slot)
     }
 
-    /// The slot could not be tombstoned. It stays out of service, and while this process lives the
-    /// keys of which it may hold old bytes are not evicted: after a crash those would come back.
-    pub fn quarantine_slot(&self, dirty: DirtySlot) {
-        self.ledger().give_up(dirty.0);
+    /// The slot could not be tombstoned. It is out of use until it gets [another chance](SlotCatalog::reclaim), and
+    /// until then the keys of which it may hold old bytes stay: after a crash those bytes would come back.
+    pub fn not_cleaned(&self, dirty: DirtySlot) {
+        let mut ledger = self.ledger();
+        self.give_up(&mut ledger, dirty.slot);
     }
 
     /// Keeps the key from eviction and removal until [`SlotCatalog::unpin`] was called as often.

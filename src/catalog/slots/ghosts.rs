@@ -1,26 +1,36 @@
-//! Ghosts: records that are out of the index but may still be found on storage.
+//! Ghosts: outdated records, which are out of the index and may still be found on storage.
 //!
-//! Recovery takes what it finds; for one key, the highest generation. So as long as an older record
-//! of a key may be on storage, the key's newest record must stay there too: were it overwritten or
-//! tombstoned first, a crash would bring the older bytes back. A slot *haunts* the tag of each key
-//! of which it may hold such a record: from eviction until the next put into it is complete; from
-//! removal, replacement or a failed put until it is tombstoned; for good if that fails.
+//! A scan after a crash takes every valid record that it finds, and of several with one key the one with the highest
+//! generation. So while an older record of a key may be on storage, the newest record of that key must not be
+//! destroyed before it:
 //!
-//! Keys are told apart by their tag only. Two keys with one tag are as good as never haunted at the
-//! same time, and if they are, one stays a little longer than it must or a put of it is dropped.
+//! ```text
+//! slot 1 holds k@5 (outdated), slot 2 holds k@9; slot 2 is erased; crash: the scan finds k@5 and serves old bytes
+//! slot 1 holds k@5 (outdated), slot 2 holds k@9; slot 1 is erased; crash: the scan finds k@9, the latest
+//! ```
+//!
+//! A slot *haunts* the key of each outdated record that it may hold. It does so
+//! - after the key was evicted for a put into the slot, until that put has overwritten the record;
+//! - after the key was removed or replaced, and after a put into the slot failed, until the slot is tombstoned, however
+//!   often that has to be tried.
+//!
+//! A key is known here by its tag alone, which is the upper 32 bits of its digest, so two keys that share a tag are taken
+//! for one. Then one of them may stay in the pool a little longer than it must, or a put of one that completes late may
+//! be dropped as outdated. Neither serves wrong bytes, and of two keys that are haunted at a time one pair in 2^32 shares
+//! its tag.
 
 use std::collections::HashMap;
 
 use slab::Slab;
 
 /// Most tags that one slot can haunt: the evicted key's and that of the put that failed there.
-const TAGS_PER_SLOT_MAX: usize = 2;
+pub(super) const TAGS_PER_SLOT_MAX: usize = 2;
 /// Ghosts for which there is memory from the start. Puts under way stay below this; a pool that is cleared, or
 /// whose readers hold many slots that were removed, may have more.
 const GHOSTS_EXPECTED: usize = 1024;
 
-/// A slot that may hold an outdated record of one tag; with the others of that tag in a chain, in the order of
-/// their coming.
+/// A slot that may hold an outdated record of one tag. The ghosts of a tag form a chain, in the order in which their
+/// records became outdated.
 struct Ghost {
     slot: u32,
     tag: u32,
@@ -29,7 +39,7 @@ struct Ghost {
     after: Option<usize>,
 }
 
-/// All ghosts of a pool; as many as there are slots being put into or cleaned.
+/// All ghosts of a pool: up to two for each slot that is being put into, is being cleaned, or could not be.
 pub(super) struct Ghosts {
     ghosts: Slab<Ghost>,
     /// The first and the last ghost of each tag.
@@ -74,6 +84,16 @@ impl Ghosts {
     /// Whether any slot haunts the tag.
     pub(super) fn haunt(&self, tag: u32) -> bool {
         self.by_tag.contains_key(&tag)
+    }
+
+    /// The slots that haunt the tag, the one that came first in front.
+    pub(super) fn slots_of(&self, tag: u32) -> impl Iterator<Item = u32> {
+        self.of(tag).map(|ghost| ghost.slot)
+    }
+
+    /// What a slot haunts: tags and generations.
+    pub(super) fn haunted_by(&self, slot: u32) -> impl Iterator<Item = (u32, u64)> {
+        self.ids(slot).map(|id| (self.ghosts[id].tag, self.ghosts[id].generation))
     }
 
     /// The highest generation that haunts the tag.

@@ -5,6 +5,8 @@
 //! it found the key, and a key is taken out under that same lock. So once a key is out, its slot's
 //! count can only fall, and a count of zero seen under that lock stays zero.
 
+use std::collections::TryReserveError;
+
 use crate::sync::{AtomicU32, Ordering};
 
 /// The slot's key is gone; set once, by whoever took it out, and cleared when the slot is clean.
@@ -16,8 +18,11 @@ pub(super) struct Leases {
 }
 
 impl Leases {
-    pub(super) fn new(slots: u32) -> Leases {
-        Leases { words: (0..slots).map(|_| AtomicU32::new(0)).collect() }
+    pub(super) fn new(slots: u32) -> Result<Leases, TryReserveError> {
+        let mut words = Vec::new();
+        words.try_reserve_exact(slots as usize)?;
+        words.resize_with(slots as usize, || AtomicU32::new(0));
+        Ok(Leases { words: words.into_boxed_slice() })
     }
 
     /// Slots of the pool.

@@ -2,11 +2,13 @@
 //! leave, and which outdated records may still be on storage. All of it is behind one mutex that is
 //! never held across I/O; the catalog's methods move slots from state to state.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, TryReserveError};
 
+use crate::catalog::filled;
 use crate::catalog::order::Order;
 use crate::config::CachePolicy;
 
+use super::durability::Durability;
 use super::ghosts::Ghosts;
 use super::{Cleanups, DirtySlot, Gauges};
 
@@ -31,7 +33,12 @@ pub(super) enum State {
     Waiting,
     /// Handed out as a [`DirtySlot`].
     Cleaning,
-    /// Out of service.
+    /// Could not be tombstoned, or its tombstone may be lost: out of use until it is tombstoned after all.
+    Unclean,
+    /// Its key was removed, and an older record of that key must be cleaned first, which is in a slot that is
+    /// unclean or blocked itself.
+    Blocked,
+    /// Its bytes proved wrong: out of use for good.
     Quarantined,
 }
 
@@ -46,6 +53,8 @@ pub(super) struct Ledger {
     pub(super) keys_pinned: u64,
     states: Box<[State]>,
     counts: [u32; STATES],
+    /// What the next sync has to cover.
+    pub(super) durability: Durability,
     /// The tag of a slot's key; of a free slot, the next on the free list.
     words: Box<[u32]>,
     /// Slots returned to the free list, last in first out.
@@ -57,22 +66,23 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(slots: u32, policy: CachePolicy) -> Ledger {
+    pub(super) fn new(slots: u32, policy: CachePolicy) -> Result<Ledger, TryReserveError> {
         let mut counts = [0; STATES];
         counts[State::Free as usize] = slots;
-        Ledger {
-            order: Order::new(policy, slots as usize),
+        Ok(Ledger {
+            order: Order::with_room(policy, slots as usize)?,
             ghosts: Ghosts::new(),
             next_generation: 1,
             bytes: 0,
             keys_pinned: 0,
-            states: vec![State::Free; slots as usize].into_boxed_slice(),
+            states: filled(State::Free, slots as usize)?,
             counts,
-            words: vec![0; slots as usize].into_boxed_slice(),
+            durability: Durability::new(slots)?,
+            words: filled(0, slots as usize)?,
             free_head: NIL,
             fresh: 0,
             doomed: HashSet::new(),
-        }
+        })
     }
 
     /// Takes a free slot for a put.
@@ -143,21 +153,39 @@ impl Ledger {
     /// Hands out a slot for cleaning.
     pub(super) fn send_to_cleaning(&mut self, slot: u32) -> DirtySlot {
         self.set(slot, State::Cleaning);
-        DirtySlot(slot)
+        DirtySlot { slot, began: self.durability.now() }
+    }
+
+    pub(super) fn is_any_free(&self) -> bool {
+        self.counts[State::Free as usize] > 0
+    }
+
+    /// The first unclean slot from `from` on.
+    pub(super) fn first_unclean(&self, from: u32) -> Option<u32> {
+        if self.counts[State::Unclean as usize] == 0 {
+            return None;
+        }
+        let states = self.states.get(from as usize..)?;
+        let ahead = states.iter().position(|&state| state == State::Unclean)?;
+        Some(from + ahead as u32)
+    }
+
+    /// Whether an older record of the tag is in a slot that could not be cleaned, so that the newest must stay.
+    pub(super) fn is_obstructed(&self, tag: u32) -> bool {
+        self.ghosts.slots_of(tag).any(|slot| self.is_stuck(slot))
+    }
+
+    fn is_stuck(&self, slot: u32) -> bool {
+        matches!(self.state(slot), State::Unclean | State::Blocked)
     }
 
     /// A slot whose key is gone has no reader any more. Hands it out for cleaning, unless an older
     /// record of its key must be cleaned first: then the slot waits, and comes out of
-    /// [`Ledger::settle`]. If that older record can never be cleaned, neither may this one: it stays
-    /// on storage as the key's newest, out of service.
+    /// [`Ledger::settle`].
     pub(super) fn last_reader_gone(&mut self, slot: u32) -> Option<DirtySlot> {
         if self.state(slot) == State::Removed && self.ghosts.ahead_of(slot).next().is_some() {
-            let never = self.ghosts.ahead_of(slot).any(|other| self.state(other) == State::Quarantined);
-            if never {
-                self.withdraw(slot);
-            } else {
-                self.set(slot, State::Waiting);
-            }
+            let is_blocked = self.ghosts.ahead_of(slot).any(|other| self.is_stuck(other));
+            self.set(slot, if is_blocked { State::Blocked } else { State::Waiting });
             return None;
         }
         Some(self.send_to_cleaning(slot))
@@ -167,7 +195,7 @@ impl Ledger {
     pub(super) fn settle(&mut self, slot: u32) -> Cleanups {
         // The first in a tag's queue has nothing more to wait for, and every other still has.
         Cleanups(self.ghosts.settle(slot).map(|next| {
-            let next = next.filter(|&next| self.state(next) == State::Waiting)?;
+            let next = next.filter(|&next| matches!(self.state(next), State::Waiting | State::Blocked))?;
             Some(self.send_to_cleaning(next))
         }))
     }
@@ -182,20 +210,34 @@ impl Ledger {
         self.settle(slot)
     }
 
-    /// Gives up a slot that cannot be cleaned, and those that waited for it.
+    /// A slot was not cleaned: it is out of use, and those that wait for it can only go on when it is cleaned.
     pub(super) fn give_up(&mut self, slot: u32) {
-        self.withdraw(slot);
+        self.set(slot, State::Unclean);
         let waiting: Vec<u32> =
             self.ghosts.behind(slot).filter(|&other| self.state(other) == State::Waiting).collect();
         for other in waiting {
-            self.withdraw(other);
+            self.set(other, State::Blocked);
         }
     }
 
-    /// Takes a slot out of service for good.
-    fn withdraw(&mut self, slot: u32) {
-        self.doomed.remove(&slot);
-        self.set(slot, State::Quarantined);
+    /// Takes slots that `is_lost` names from those that are free: their tombstones may be lost.
+    pub(super) fn distrust_free(&mut self, is_lost: &dyn Fn(&Durability, u32) -> bool) {
+        let mut slot = std::mem::replace(&mut self.free_head, NIL);
+        while slot != NIL {
+            let next = self.words[slot as usize];
+            if is_lost(&self.durability, slot) {
+                self.set(slot, State::Unclean);
+            } else {
+                self.words[slot as usize] = self.free_head;
+                self.free_head = slot;
+            }
+            slot = next;
+        }
+        for slot in self.fresh..self.states.len() as u32 {
+            if self.state(slot) == State::Free && is_lost(&self.durability, slot) {
+                self.set(slot, State::Unclean);
+            }
+        }
     }
 
     pub(super) fn gauges(&self) -> Gauges {
@@ -210,7 +252,8 @@ impl Ledger {
                 + count(State::Replaced)
                 + count(State::Waiting)
                 + count(State::Cleaning),
-            slots_quarantined: count(State::Quarantined),
+            slots_quarantined: count(State::Unclean) + count(State::Blocked) + count(State::Quarantined),
+            slots_unclean: count(State::Unclean),
         }
     }
 

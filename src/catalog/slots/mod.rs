@@ -12,8 +12,8 @@
 //! # A slot's life
 //! ```text
 //! free ──reserve──▶ reserved ──publish──▶ live ──remove, replace──▶ (readers) ──▶ cleaning ──▶ free
-//!                      ▲  └──abandon──▶ cleaning    │                                  └──▶ quarantined
-//!                      └──────────evict─────────────┘
+//!                      ▲  └──abandon──▶ cleaning    │                                  ├──▶ unclean ──another chance──▶ cleaning
+//!                      └──────────evict─────────────┘                                  └──▶ quarantined (wrong bytes)
 //! ```
 //!
 //! # Locks
@@ -22,8 +22,11 @@
 //! take a shard alone; with a shard locked nobody waits for anything else. Puts thus share one lock,
 //! twice and for well under a microsecond each, next to a write of 64 KiB or more; gets do not.
 
+mod chances;
 mod change;
+mod durability;
 mod entry;
+mod flush;
 mod ghosts;
 mod lease;
 mod ledger;
@@ -32,13 +35,16 @@ mod recover;
 #[cfg(test)]
 mod tests;
 
+pub use chances::Haunted;
+pub use flush::Suspect;
 pub use put::{Published, Reservation, Reserve};
-pub use recover::StoredEntry;
+pub use recover::{OutOfUse, StoredEntry, Why};
 
+use std::collections::TryReserveError;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
 use crate::config::CachePolicy;
-use crate::sync::{Mutex, MutexGuard, lock};
+use crate::sync::{AtomicBool, Mutex, MutexGuard, lock};
 
 use self::entry::Entry;
 use self::lease::Leases;
@@ -58,6 +64,8 @@ pub struct SlotCatalog {
     leases: Leases,
     touches: Touches,
     ledger: Mutex<Ledger>,
+    /// Whether there may be unclean slots, for those who do not hold the ledger.
+    is_any_unclean: AtomicBool,
 }
 
 /// The right to read a slot. Give it back with [`SlotCatalog::release`] when the reading is over.
@@ -88,17 +96,20 @@ impl Lease {
 
 /// A slot out of use that may hold a valid record on storage.
 ///
-/// Whoever gets one tombstones it, then calls [`SlotCatalog::slot_cleaned`], or
-/// [`SlotCatalog::quarantine_slot`] if that is not possible. No copy can be made of it, so no slot
-/// is freed twice.
+/// Whoever gets one tombstones it, then calls [`SlotCatalog::slot_cleaned`], or [`SlotCatalog::not_cleaned`] if that
+/// failed. No copy can be made of it, so no slot is freed twice.
 #[derive(Debug, PartialEq, Eq)]
 #[must_use = "a slot that is not cleaned is lost to the pool"]
-pub struct DirtySlot(u32);
+pub struct DirtySlot {
+    slot: u32,
+    /// See [`durability`].
+    began: u32,
+}
 
 impl DirtySlot {
     /// The slot to tombstone.
     pub fn slot(&self) -> u32 {
-        self.0
+        self.slot
     }
 }
 
@@ -134,6 +145,9 @@ pub enum Remove {
     Absent,
     /// The key is pinned and stays.
     Pinned,
+    /// The key stays, as an older record of it could not be cleaned: were the newest cleaned first, a crash would
+    /// bring the older one back. [`SlotCatalog::reclaim_of`] gives the older one another chance.
+    Obstructed,
     /// Removed; its slot is due for cleaning.
     Clean(DirtySlot),
     /// Removed; its slot comes out of a later call: the last reader's release, or the cleaning of an
@@ -146,6 +160,8 @@ pub enum Remove {
 pub struct Cleared {
     /// Keys removed.
     pub removed: u64,
+    /// Keys that stay for the reason of [`Remove::Obstructed`].
+    pub obstructed: u64,
     /// Slots due for cleaning; those that are being read follow later.
     pub clean: Vec<DirtySlot>,
 }
@@ -165,21 +181,27 @@ pub struct Gauges {
     pub slots_reserved: u32,
     /// Slots of removed, replaced and failed objects that are not clean yet.
     pub slots_leaving: u32,
-    /// Slots out of service until the pool is opened again.
+    /// Slots out of use: their bytes proved wrong, or they could not be cleaned.
     pub slots_quarantined: u32,
+    /// Those of them that [`SlotCatalog::reclaim`] hands out.
+    pub slots_unclean: u32,
 }
 
 impl SlotCatalog {
     /// The catalog of an empty pool with `slots` slots, at most [`SLOTS_MAX`].
-    pub fn new(slots: u32, policy: CachePolicy) -> SlotCatalog {
+    ///
+    /// # Errors
+    /// If there is no memory for its tables, about 22 bytes a slot; what a key takes beside comes with the key.
+    pub fn new(slots: u32, policy: CachePolicy) -> Result<SlotCatalog, TryReserveError> {
         let slots = slots.min(SLOTS_MAX);
-        SlotCatalog {
+        Ok(SlotCatalog {
             index: Index::new(slots),
             check: RandomState::new(),
-            leases: Leases::new(slots),
+            leases: Leases::new(slots)?,
             touches: Touches::new(policy),
-            ledger: Mutex::new(Ledger::new(slots, policy)),
-        }
+            ledger: Mutex::new(Ledger::new(slots, policy)?),
+            is_any_unclean: AtomicBool::new(false),
+        })
     }
 
     /// Whether the key is stored. `digest` is that of `key`, here and below.

@@ -11,6 +11,8 @@ pub struct Reservation {
     tag: u32,
     generation: u64,
     evicted: bool,
+    /// See `durability`.
+    began: u32,
 }
 
 impl Reservation {
@@ -38,7 +40,7 @@ pub enum Reserve {
     Slot(Reservation),
     /// No slot now, but a put, a read or a cleaning is under way whose end may yield one.
     Busy,
-    /// Every slot is pinned or quarantined.
+    /// Every slot is pinned or out of use.
     Full,
 }
 
@@ -69,7 +71,8 @@ impl SlotCatalog {
         };
         let generation = ledger.next_generation;
         ledger.next_generation = generation.saturating_add(1);
-        Reserve::Slot(Reservation { slot, tag, generation, evicted })
+        let began = ledger.durability.now();
+        Reserve::Slot(Reservation { slot, tag, generation, evicted, began })
     }
 
     /// Makes a completed put visible in place of what was stored under the key before. Pins of the
@@ -78,7 +81,7 @@ impl SlotCatalog {
     /// Call it when the whole record is in the slot, with the key whose digest was given to
     /// [`SlotCatalog::reserve`].
     pub fn publish(&self, reservation: Reservation, key: &[u8], length: u64) -> Published {
-        let Reservation { slot, tag, generation, .. } = reservation;
+        let Reservation { slot, tag, generation, began, .. } = reservation;
         debug_assert!(key.len() <= entry::KEY_BYTES_MAX, "keys are checked where they come in");
         let mut ledger = self.ledger();
         // The new record has overwritten the evicted one.
@@ -121,6 +124,7 @@ impl SlotCatalog {
         }
         ledger.bytes += u128::from(length);
         ledger.set(slot, State::Live);
+        ledger.durability.written(slot, began);
         Published { superseded: false, clean: Cleanups([replaced, unblocked]) }
     }
 
@@ -134,11 +138,12 @@ impl SlotCatalog {
         ledger.send_to_cleaning(slot)
     }
 
-    /// Gives up a put of which nothing was written. The slot needs cleaning only if a key was
-    /// evicted for it, as that key's record is still there.
+    /// Gives up a put of which nothing was written. The slot needs cleaning if a key was evicted for it, as that key's
+    /// record is still there.
     pub fn abandon_unwritten(&self, reservation: Reservation) -> Option<DirtySlot> {
         let mut ledger = self.ledger();
-        if reservation.evicted {
+        // A tombstone that a free slot had may be among what a sync lost that failed meanwhile.
+        if reservation.evicted || ledger.durability.failed_since(reservation.began) {
             return Some(ledger.send_to_cleaning(reservation.slot));
         }
         ledger.give_free(reservation.slot);
@@ -167,8 +172,8 @@ impl SlotCatalog {
             }
             candidate = ledger.order.victim_after(slot);
         }
-        // A haunted key can leave when its ghost is laid, and whatever lays it is in motion; a slot
-        // that could not be cleaned haunts for good and is not.
+        // A haunted key can leave when no older record of it is on storage any more. Whatever sees to that is in motion,
+        // but for slots that could not be cleaned: they haunt until they get another chance.
         Err(if being_read || ledger.in_motion() { Reserve::Busy } else { Reserve::Full })
     }
 

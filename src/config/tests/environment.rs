@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::{TestFile, assert_parts, load_path, load_with, posix};
-use crate::config::{BackendKind, BufferDevice, CachePolicy, Config};
+use crate::config::{BackendKind, BufferDevice, CachePolicy, Config, Source};
 
 const FILE: &str = "LMCACHE_CONFIG_FILE";
 const EXTRA: &str = "LMCACHE_EXTRA_CONFIG";
@@ -15,8 +15,34 @@ fn the_file_is_the_one_given_else_the_variables() {
     let (good, bad) = (given.path.to_str().unwrap(), other.path.to_str().unwrap());
     assert!(load_path(&given.path, &[(FILE, bad)]).is_ok());
     let lookup = |name: &str| (name == FILE).then(|| good.to_owned());
-    assert_eq!(Config::load(None, &lookup).unwrap().source, given.path);
-    assert_eq!(Config::load(Some("".as_ref()), &lookup).unwrap().source, given.path);
+    assert_eq!(Config::load(Source::Environment, &lookup).unwrap().source, given.path);
+}
+
+/// As in LMCache, no file is needed: variables alone can say everything, and what they leave out has its default.
+#[test]
+fn the_environment_alone_can_be_a_configuration() {
+    let json =
+        r#"{"enable_nixl_storage": true, "nixl_backend": "POSIX", "nixl_pool_size": 3, "nixl_path": "/p"}"#;
+    let variables = [(EXTRA, json), ("LMCACHE_CHUNK_SIZE", "512"), ("LMCACHE_NIXL_BUFFER_DEVICE", "cpu")];
+    let alone = |variables: &[(&str, &str)]| {
+        let lookup =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        Config::load(Source::Environment, &lookup)
+    };
+    let config = alone(&variables).unwrap();
+    assert_eq!((config.chunk_size_tokens, config.pool_size), (512, 3));
+    assert_eq!((config.backend, config.cache_policy), (BackendKind::Posix, CachePolicy::Lru));
+    assert_eq!(config.source_name(), "environment");
+    let alone = |json: &str| alone(&[(EXTRA, json)]);
+    assert_parts(
+        alone(&json.replace("3", "-3")),
+        &["$LMCACHE_EXTRA_CONFIG: extra_config.nixl_pool_size is \"-3\""],
+    );
+    for off in [json.replace("true", "false"), json.replace("enable_nixl_storage", "x"), String::from("{}")] {
+        let both =
+            ["$LMCACHE_EXTRA_CONFIG: extra_config.enable_nixl_storage is ", "set LMCACHE_CONFIG_FILE to"];
+        assert_parts(alone(&off), &both);
+    }
 }
 
 /// Each override wins over the file and is refused by its own name, for there is no line to point at.

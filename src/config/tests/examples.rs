@@ -4,12 +4,12 @@ use std::path::PathBuf;
 
 use super::{assert_notice, load};
 use crate::config::{
-    BackendKind, BufferDevice, CachePolicy, Config, Layout, backend_params, document, names,
+    BackendKind, BufferDevice, CachePolicy, Config, Layout, Source, backend_params, document, names,
 };
 
 fn example(name: &str) -> Config {
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/config").join(name);
-    Config::load(Some(&path), &super::no_variables).unwrap()
+    Config::load(Source::File(&path), &super::no_variables).unwrap()
 }
 
 /// The first promise: the POSIX example of LMCache's documentation opens unchanged, and every value arrives. What it
@@ -31,7 +31,7 @@ fn the_posix_example_loads_unchanged() {
     assert!(!config.use_hugepages && !config.presence_cache && !config.presence_cache_only);
     assert!(config.endpoint_list.is_empty());
     assert_eq!(config.store.layout, Layout::Sharded);
-    assert_eq!(config.store.timeout_ms, 30_000);
+    assert_eq!(config.store.timeout_ms, Some(30_000));
     assert_eq!(config.store.queue_items, 4096);
     assert_eq!((config.store.chunk_bytes, config.store.capacity_bytes), (None, None));
     assert_eq!((config.store.io_threads, config.store.prefix.as_str()), (None, ""));

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::Config;
+use super::{Config, Source};
 use crate::error::{Error, Status};
 
 mod environment;
@@ -55,7 +55,7 @@ pub(super) fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Config
 pub(super) fn load_path(path: &Path, variables: &[(&str, &str)]) -> Result<Config, Error> {
     let lookup =
         |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    Config::load(Some(path), &lookup)
+    Config::load(Source::File(path), &lookup)
 }
 
 /// A working POSIX file whose `extra_config` has these lines more, from line 6 on.

@@ -1,7 +1,7 @@
 //! What is refused, and how well the refusal helps.
 
 use super::{assert_notice, assert_parts, assert_refused, load, load_path, no_variables, posix, with_params};
-use crate::config::Config;
+use crate::config::{Config, Source};
 use crate::error::Status;
 
 /// An unknown `nixl_*` key would be a setting that silently does not work; the refusal names the one that was meant.
@@ -82,7 +82,7 @@ fn storage_must_be_enabled() {
     assert_refused("", &[":1: extra_config is missing"]);
     assert_refused("extra_config:\n", &[":1: extra_config is missing"]);
     assert_refused("a: 1\nextra_config: [x]\n", &[":2: extra_config is a list; allowed: a mapping"]);
-    assert_refused("- a\n- b\n", &[":1: the file holds a single value or a list"]);
+    assert_refused("- a\n- b\n", &[":1: it holds a single value or a list"]);
 }
 
 /// Backends are named exactly; one that NIXL has and we have not is a different mistake from a slip.
@@ -137,13 +137,41 @@ fn a_setting_given_twice_is_refused() {
     assert_refused(&with_params("OBJ", "bucket: a\nbucket: a"), &["bucket is given twice"]);
 }
 
+/// A setting of a newer LMCache must not keep a store closed for ever: it passes where that is asked for, and is said
+/// once. What is known and stands at the wrong level is a mistake all the same, and so is a parameter of the backend:
+/// `acess_key` would be a credential that is not used.
+#[test]
+fn unknown_names_pass_where_that_is_asked_for() {
+    let unknown = format!("nixl_new_top: 1\n{}", posix("nixl_new_thing: {a: hunter2}\nnixl-other: hunter2"));
+    assert_refused(&unknown, &[":1: nixl_new_top is", "nixl_store_allow_unknown: true"]);
+    let allowed = format!("{unknown}  nixl_store_allow_unknown: true\n");
+    let warning = load(&allowed).unwrap().warning.unwrap();
+    for name in ["nixl_new_top (", "extra_config.nixl_new_thing (", "yaml:7)", "extra_config.nixl-other ("] {
+        assert!(warning.contains(name), "{warning}");
+    }
+    assert!(!warning.contains("hunter2"), "{warning}");
+    assert!(load(&posix("nixl_store_allow_unknown: true")).unwrap().warning.is_none());
+    assert_refused(&format!("nixl_path: /p\n{allowed}"), &["nixl_path is \"/p\" at the wrong level"]);
+    let params = with_params("OBJ", "bucket: b\nacess_key: x");
+    assert_refused(
+        &format!("{params}  nixl_store_allow_unknown: true\n"),
+        &["acess_key (value not shown) is no"],
+    );
+    assert_refused(&format!("{unknown}  nixl_store_allow_unknown: false\n"), &["nixl_new_top is"]);
+    let many: String = (0..40).map(|number| format!("nixl_new_{number}: 1\n")).collect();
+    let config = load(&posix(&format!("nixl_store_allow_unknown: true\n{many}"))).unwrap();
+    assert!(config.warning.unwrap().ends_with("and 24 more"));
+}
+
 /// Without a file there is nothing to open; the message is the first that a new user sees.
 #[test]
 fn without_a_path_the_message_says_how_to_give_one() {
     for lookup in [&no_variables as &dyn Fn(&str) -> Option<String>, &|_| Some(String::new())] {
-        let error = Config::load(None, lookup).unwrap_err();
+        let error = Config::load(Source::Environment, lookup).unwrap_err();
         assert_eq!(error.status(), Status::Config);
-        assert!(error.message().contains("LMCACHE_CONFIG_FILE"), "{error}");
+        for way in ["LMCACHE_CONFIG_FILE", "LMCACHE_EXTRA_CONFIG", "path", "text"] {
+            assert!(error.message().contains(way), "{error}");
+        }
     }
     let missing = load_path("/nonexistent/lmcache.yaml".as_ref(), &[]);
     assert_eq!(missing.as_ref().unwrap_err().os_error(), libc::ENOENT);

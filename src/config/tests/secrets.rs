@@ -1,16 +1,21 @@
 //! Credentials appear in no message, whatever is wrong with the file that holds them.
 
 use super::{load_with, posix, with_params};
-use crate::config::Config;
+use crate::config::{Config, backend_params};
 use crate::error::Error;
 
 const SECRET: &str = "hunter2hunter2";
 
 fn everything_said(result: &Result<Config, Error>) -> String {
     match result {
-        Ok(config) => format!("{config:?} {:?}", config.notices),
+        Ok(config) => format!("{config:?} {:?} {:?} {}", config.notices, config.warning, settings(config)),
         Err(error) => format!("{error} {error:?} {}", error.message()),
     }
+}
+
+/// What the log says of the settings.
+fn settings(config: &Config) -> String {
+    config.effective.iter().map(|setting| format!("{setting}\n")).collect()
 }
 
 #[track_caller]
@@ -31,6 +36,31 @@ fn debug_of_a_configuration_shows_no_credential() {
     let shown = format!("{config:?}{:#?}{:?}", config, config.clone().backend_params);
     assert!(!shown.contains("hunter2"), "{shown}");
     assert!(shown.contains("secret_key"), "names may be shown");
+}
+
+/// The log lists every setting that is in effect; of a credential only that there is one. Each parameter that may hold
+/// one is tried, and an endpoint that somebody else's code let through with a password in it.
+#[test]
+fn the_list_of_settings_shows_no_credential() {
+    let mut config = load_with(
+        &with_params(
+            "OBJ",
+            &format!(
+                "bucket: b\naccess_key: {SECRET}\nsecret_key: {SECRET}\nsession_token: {SECRET}\nregion: here"
+            ),
+        ),
+        &[],
+    )
+    .unwrap();
+    let shown = settings(&config);
+    assert!(!shown.contains("hunter2"), "{shown}");
+    assert!(shown.contains("bucket: \"b\", region: \"here\", secret_key: not shown"), "{shown}");
+    for name in ["session_token", "a_new_token", "anything"] {
+        config.backend_params.0.insert(name.to_owned(), SECRET.to_owned());
+    }
+    config.backend_params.0.insert("endpoint_override".to_owned(), format!("http://me:{SECRET}@host"));
+    let shown = backend_params::shown(config.backend, &config.backend_params);
+    assert!(!shown.contains("hunter2") && shown.contains("anything: not shown"), "{shown}");
 }
 
 /// A refusal repeats the value that is wrong; where that may be a credential, it must not.

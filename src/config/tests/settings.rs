@@ -2,11 +2,60 @@
 
 use std::path::PathBuf;
 
-use super::{assert_notice, assert_refused, load, posix, with_params};
-use crate::config::{BackendKind, BufferDevice, CachePolicy, Config, Layout};
+use super::{assert_notice, assert_refused, load, load_with, posix, with_params};
+use crate::config::{BackendKind, BufferDevice, CachePolicy, Config, Layout, names};
 
 fn loaded(text: &str) -> Config {
     load(text).unwrap()
+}
+
+/// The log says what is in effect and who said so: a variable, a line, or nobody.
+#[test]
+fn every_setting_is_listed_with_its_value_and_where_it_came_from() {
+    let text = format!(
+        "chunk_size: 1\ncache_policy: fifo\n{}",
+        posix("use_direct_io: yes\nnixl_store_timeout_ms: none")
+    );
+    let config = load_with(&text, &[("LMCACHE_CHUNK_SIZE", "512")]).unwrap();
+    let listed: Vec<String> = config.effective.iter().map(ToString::to_string).collect();
+    for setting in [
+        "chunk_size=512 ($LMCACHE_CHUNK_SIZE)",
+        "cache_policy=FIFO (line 2)",
+        "nixl_backend=POSIX (line 5)",
+        "nixl_pool_size=64 (line 6)",
+        "nixl_path=\"/mnt/cache\" (line 7)",
+        "use_direct_io=true (line 8)",
+        "nixl_store_timeout_ms=none (line 9)",
+        "nixl_store_queue_items=4096 (default)",
+        "local_cpu_use_hugepages=false (default)",
+        "nixl_backend_params={} (default)",
+    ] {
+        assert!(listed.iter().any(|line| line == setting), "{setting} is not in {listed:#?}");
+    }
+    // What is not listed either has no effect or is another name of what is.
+    let unlisted = [
+        "enable_nixl_storage",
+        "extra_config",
+        "nixl_file_pool_size",
+        "nixl_path_sharding",
+        "nixl_use_hugepages",
+        "nixl_async_put",
+        "nixl_enable_prog_thread",
+        "nixl_sync_mode",
+    ];
+    for (name, _) in names::KNOWN {
+        let is_listed = config.effective.iter().any(|setting| setting.name == name);
+        assert_ne!(is_listed, unlisted.contains(&name), "{name}");
+    }
+}
+
+/// A list of hundreds of paths does not make a line of megabytes.
+#[test]
+fn long_lists_are_cut_in_the_log() {
+    let many = format!("[{}]", vec!["/a"; 256].join(","));
+    let config = loaded(&posix("").replace("/mnt/cache", &many));
+    let path = config.effective.iter().find(|setting| setting.name == "nixl_path").unwrap();
+    assert_eq!(path.value, "[\"/a\", \"/a\", \"/a\", \"/a\" and 252 more]");
 }
 
 /// PyYAML reads YAML 1.1: `yes`, `True` and `1_000` mean there what they must mean here, and numbers in quotes are
@@ -31,6 +80,13 @@ fn yaml_1_1_booleans_and_numbers_are_read_as_pyyaml_reads_them() {
     assert_refused(&format!("chunk_size: 0\n{}", posix("")), &[":1: chunk_size is \"0\"", "from 1 to"]);
     assert_refused(&format!("chunk_size: [1]\n{}", posix("")), &[":1: chunk_size is a list"]);
     assert_refused(&format!("nixl_buffer_size: 1.5\n{}", posix("")), &[":1: nixl_buffer_size is \"1.5\""]);
+    for bytes in ["0", "262143", "4398046511105", "18446744073709551615"] {
+        let text = format!("nixl_buffer_size: {bytes}\n{}", posix(""));
+        assert_refused(
+            &text,
+            &[":1: nixl_buffer_size is ", "whole number of bytes from 262144 to 4398046511104"],
+        );
+    }
     assert_refused(&format!("nixl_buffer_size: 1GiB\n{}", posix("")), &["whole number of bytes"]);
 }
 
@@ -229,7 +285,7 @@ fn store_settings_have_defaults_and_ranges() {
     let dynamic = |extra: &str| posix(extra).replace("nixl_pool_size: 64", "nixl_pool_size: 0");
     let store = loaded(&dynamic(
         "nixl_store_chunk_bytes: 32MiB\nnixl_store_layout: lmcache\nnixl_store_capacity_bytes: 100GiB\n\
-         nixl_store_serve_unverified: true\nnixl_store_io_threads: 8\nnixl_store_timeout_ms: 0\n\
+         nixl_store_serve_unverified: true\nnixl_store_io_threads: 8\nnixl_store_timeout_ms: none\n\
          nixl_store_queue_items: 100\nnixl_store_map_files: false",
     ))
     .store;
@@ -238,7 +294,7 @@ fn store_settings_have_defaults_and_ranges() {
     assert_eq!(store.capacity_bytes, Some(100 << 30));
     assert!(store.serve_unverified);
     assert!(!store.map_files);
-    assert_eq!((store.io_threads, store.timeout_ms, store.queue_items), (Some(8), 0, 100));
+    assert_eq!((store.io_threads, store.timeout_ms, store.queue_items), (Some(8), None, 100));
     assert_eq!(loaded(&dynamic("nixl_store_capacity_bytes: 0")).store.capacity_bytes, None);
 
     for (line, allowed) in [
@@ -253,7 +309,8 @@ fn store_settings_have_defaults_and_ranges() {
         ("nixl_store_map_files: 2", "true, false"),
         ("nixl_store_io_threads: 0", "from 1 to 64"),
         ("nixl_store_io_threads: 65", "from 1 to 64"),
-        ("nixl_store_timeout_ms: 86400001", "from 0 to 86400000"),
+        ("nixl_store_timeout_ms: 86400001", "from 1 to 86400000"),
+        ("nixl_store_timeout_ms: 0", "from 1 to 86400000, or none for no deadline"),
         ("nixl_store_timeout_ms: 30s", "whole number of milliseconds"),
         ("nixl_store_queue_items: 15", "from 16 to 1048576"),
         ("nixl_store_queue_items: 2000000", "from 16 to 1048576"),

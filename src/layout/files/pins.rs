@@ -37,7 +37,7 @@ pub enum Evicted {
     /// The object is gone.
     Removed,
     /// It was kept: another process pins it or is evicting it, or this one pins it.
-    PinnedElsewhere,
+    Pinned,
     /// There was no such object.
     Absent,
 }
@@ -114,7 +114,7 @@ impl Pins {
         if self.supported {
             match try_lock_byte(&self.evicting, offset(id), ByteLock::Write) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Ok(Evicted::PinnedElsewhere);
+                    return Ok(Evicted::Pinned);
                 }
                 other => other?,
             }

@@ -11,13 +11,12 @@ use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::aligned::AlignedBuffer;
-use super::files::slot_file_name;
-use super::foreign_or_os;
 use super::geometry::Geometry;
+use super::{foreign_or_os, names};
 use crate::error::{Error, Result, Status};
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
+use crate::memory::AlignedBuffer;
 use crate::sync::thread;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::{DirectAlignment, direct_alignment};
@@ -71,7 +70,7 @@ pub(super) fn open(directory: &Dir, geometry: &Geometry, direct_io: bool, logger
 fn lock_all(directory: &Dir, opened: Opened) -> Result<Opened> {
     let deadline = Instant::now() + LANDING_TIME_MAX;
     for (index, file) in (0..).zip(&opened.files) {
-        let path = || directory.path().join(slot_file_name(index));
+        let path = || directory.path().join(names::slot_file(index));
         while let Err(error) = lock::try_lock_exclusive(file) {
             if error.kind() != io::ErrorKind::WouldBlock {
                 return Err(Error::os(format_args!("locking {}", path().display()), &error));
@@ -128,8 +127,9 @@ fn check_alignment(alignment: DirectAlignment) -> std::result::Result<(), Unavai
 
 /// Some file systems accept the flag and refuse the transfer. Any other error is for recovery to meet.
 fn probe(file: &File) -> std::result::Result<(), Unavailable> {
-    let mut page = AlignedBuffer::new(RECORD_ALIGNMENT as usize).map_err(Unavailable::Failed)?;
-    match file.read_at(page.bytes_mut(), 0) {
+    let mut page = AlignedBuffer::new(RECORD_ALIGNMENT as usize)
+        .map_err(|error| Unavailable::Failed(Error::os("making a page to read into", &error)))?;
+    match file.read_at(page.as_mut_slice(), 0) {
         Err(error) if is_refusal(&error) => {
             Err(Unavailable::Refused(format!("the file system refuses to read with it ({error})")))
         }
@@ -143,11 +143,11 @@ fn is_refusal(error: &io::Error) -> bool {
 
 fn open_one(directory: &Dir, index: u32, direct: bool) -> io::Result<Arc<File>> {
     let mode = OpenMode { write: true, direct, ..OpenMode::default() };
-    directory.open_file(OsStr::new(&slot_file_name(index)), mode).map(Arc::new)
+    directory.open_file(OsStr::new(&names::slot_file(index)), mode).map(Arc::new)
 }
 
 fn open_failed(directory: &Dir, index: u32, error: &io::Error) -> Error {
-    foreign_or_os(directory, &slot_file_name(index), error)
+    foreign_or_os(directory, &names::slot_file(index), error)
 }
 
 #[cfg(test)]

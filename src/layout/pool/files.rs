@@ -5,25 +5,13 @@ use std::fs::File;
 use std::io;
 
 use super::geometry::Geometry;
-use super::{foreign_or_os, manifest, owner, steps};
+use super::{foreign_or_os, names, steps};
 use crate::error::{Error, Result};
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::{allocate, available_bytes, set_length};
 use crate::sys::retry_on_interrupt;
-
-/// Name of slot file `index`.
-pub(super) fn slot_file_name(index: u32) -> String {
-    format!("slots-{index:03}.bin")
-}
-
-/// Whether a pool could have a slot file of this name.
-pub(super) fn is_slot_file_name(name: &str) -> bool {
-    name.strip_prefix("slots-")
-        .and_then(|rest| rest.strip_suffix(".bin"))
-        .is_some_and(|digits| digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit()))
-}
 
 /// Makes all slot files of a new pool, replacing those that an unfinished creation left.
 ///
@@ -50,7 +38,7 @@ pub(super) fn repair(directory: &Dir, geometry: &Geometry, logger: &Logger) -> R
     let mut repaired = false;
     let mut reserving = Reserving::default();
     for index in 0..geometry.file_count() {
-        let name = slot_file_name(index);
+        let name = names::slot_file(index);
         let expected = geometry.file_bytes(index);
         let mode = OpenMode { write: true, ..OpenMode::default() };
         match directory.open_file(OsStr::new(&name), mode) {
@@ -93,10 +81,10 @@ pub(super) fn repair(directory: &Dir, geometry: &Geometry, logger: &Logger) -> R
 /// Takes back everything that a failed creation made. The manifest goes first: without it, whatever
 /// a crash leaves here is an unfinished pool again. Errors are of no consequence for the same reason.
 pub(super) fn remove_all(directory: &Dir) {
-    let _ = directory.unlink(OsStr::new(manifest::NAME));
-    let _ = directory.unlink(OsStr::new(manifest::TEMPORARY_NAME));
+    let _ = directory.unlink(OsStr::new(names::MANIFEST));
+    let _ = directory.unlink(OsStr::new(names::MANIFEST_TEMPORARY));
     let _ = remove_slot_files(directory);
-    let _ = directory.unlink(OsStr::new(owner::LOCK_NAME));
+    let _ = directory.unlink(OsStr::new(names::LOCK));
 }
 
 fn remove_slot_files(directory: &Dir) -> Result<()> {
@@ -105,7 +93,7 @@ fn remove_slot_files(directory: &Dir) -> Result<()> {
     };
     for entry in directory.entries().map_err(failed)? {
         let name = entry.map_err(failed)?.file_name();
-        if name.to_str().is_some_and(is_slot_file_name) {
+        if name.to_str().is_some_and(names::is_slot_file) {
             directory.unlink(&name).map_err(failed)?;
             done_in(directory)?;
         }
@@ -121,7 +109,7 @@ fn make(
     reserving: &mut Reserving,
     logger: &Logger,
 ) -> Result<()> {
-    let name = slot_file_name(index);
+    let name = names::slot_file(index);
     let path = directory.path().join(&name);
     let mode = OpenMode { write: true, exclusive: true, ..OpenMode::default() };
     let file = directory

@@ -6,14 +6,11 @@ use std::io::{self, Read, Write as _};
 
 use super::geometry::Geometry;
 use super::replace::replace;
-use super::{PoolParameters, foreign_or_os};
+use super::{PoolParameters, foreign_or_os, names};
 use crate::error::{Error, Result, Status};
 use crate::layout::record;
 use crate::layout::record::wire::{Fields, FieldsMut};
 use crate::sys::dir::{Dir, OpenMode};
-
-pub(super) const NAME: &str = "manifest";
-pub(super) const TEMPORARY_NAME: &str = "manifest.tmp";
 
 const MAGIC: [u8; 8] = *b"NXLSPOL1";
 const FORMAT_VERSION: u32 = 1;
@@ -42,11 +39,11 @@ impl Manifest {
     /// # Errors
     /// [`Status::Format`] for one that is damaged, of another format version, or no file at all.
     pub(super) fn read(directory: &Dir) -> Result<Option<Manifest>> {
-        let file = match directory.open_file(OsStr::new(NAME), OpenMode::default()) {
+        let file = match directory.open_file(OsStr::new(names::MANIFEST), OpenMode::default()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(|error| foreign_or_os(directory, NAME, &error))?,
+            other => other.map_err(|error| foreign_or_os(directory, names::MANIFEST, &error))?,
         };
-        let path = directory.path().join(NAME);
+        let path = directory.path().join(names::MANIFEST);
         let mut bytes = Vec::with_capacity(MANIFEST_BYTES + 1);
         // One byte more than a manifest has is enough to see that a file is too long.
         file.take(MANIFEST_BYTES as u64 + 1)
@@ -73,7 +70,7 @@ impl Manifest {
     /// Writes it; from then on the pool exists.
     pub(super) fn write(&self, directory: &Dir) -> io::Result<()> {
         let bytes = self.encode().ok_or_else(|| io::Error::other("manifest fields do not fit"))?;
-        replace(directory, TEMPORARY_NAME, NAME, |mut file| file.write_all(&bytes))
+        replace(directory, names::MANIFEST_TEMPORARY, names::MANIFEST, |mut file| file.write_all(&bytes))
     }
 
     /// Compares with what is asked for now.

@@ -4,23 +4,25 @@
 //! trailers, in that order. The pool knows where slots are; what is in them, who may read them and
 //! which are free is the catalog's business. `docs/FORMAT.md` has every byte that is written here.
 
-mod aligned;
 mod direct;
 mod files;
 mod geometry;
 mod manifest;
+mod names;
+mod out_of_use;
 mod owner;
 mod recovery;
+mod renumber;
 mod replace;
 mod snapshot;
 mod steps;
 #[cfg(test)]
 mod tests;
+pub mod tombstone;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
@@ -28,15 +30,15 @@ use std::time::Instant;
 use crate::error::{Error, Result, Status};
 use crate::layout::record;
 use crate::log::Logger;
-use crate::sys::dir::Dir;
+use crate::sync::{AtomicBool, Ordering};
+use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::DirectAlignment;
-use crate::sys::signal::undisturbed;
-use crate::sys::{lock, random_u128};
-use aligned::AlignedBuffer;
+use crate::sys::{file_size_limit, lock, random_u128};
 use manifest::Manifest;
 use owner::Owned;
 
 pub use geometry::{FILE_BYTES_MAX, FILE_COUNT, Geometry, Place};
+pub use out_of_use::{OldRecord, OutOfUse, Why};
 pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
 
@@ -61,6 +63,8 @@ pub struct Pool {
     direct_alignment: Option<DirectAlignment>,
     geometry: Geometry,
     pool_id: u128,
+    /// Whether [`names::DOUBT`] may be there.
+    is_doubted: AtomicBool,
 }
 
 impl Pool {
@@ -81,6 +85,7 @@ impl Pool {
         if name.is_empty() || name.contains('/') || name == "." || name == ".." {
             return Err(Error::new(Status::InvalidArgument, format!("{name:?} cannot name a pool")));
         }
+        refuse_limited(&wanted)?;
         let parent = owner::open_parent(parent)?;
         let owned = owner::enter(&parent, name)?;
         let found = Manifest::read(&owned.directory)?;
@@ -96,9 +101,12 @@ impl Pool {
         let Manifest { pool_id, geometry, .. } = manifest;
         let direct::Opened { files, direct_alignment } =
             direct::open(&owned.directory, &geometry, parameters.direct_io, logger)?;
-        let pool = Pool { owned, files, direct_alignment, geometry, pool_id };
-        let recovered = if is_new { nothing_yet() } else { pool.recover(was_repaired, logger)? };
+        let is_doubted = AtomicBool::new(doubt_is_there(&owned.directory));
+        let pool = Pool { owned, files, direct_alignment, geometry, pool_id, is_doubted };
+        let mut recovered = if is_new { nothing_yet() } else { pool.recover(was_repaired, logger)? };
         pool.remove_snapshot()?;
+        // After that, as it writes to slots.
+        pool.keep_head_room(&mut recovered, logger)?;
         Ok((pool, recovered))
     }
 
@@ -133,21 +141,48 @@ impl Pool {
         self.pool_id
     }
 
-    /// Makes everything written to the slots durable.
+    /// Its directory.
+    pub fn path(&self) -> &Path {
+        self.owned.directory.path()
+    }
+
+    /// Makes everything written to the slots durable, in every file that it can; tells `failed` the numbers of the others.
     ///
     /// # Errors
-    /// What `fdatasync(2)` answers.
-    pub fn sync(&self) -> Result<()> {
-        for (index, file) in self.files.iter().enumerate() {
-            file.sync_data().map_err(|error| {
-                let name = files::slot_file_name(u32::try_from(index).unwrap_or(u32::MAX));
-                Error::os(
-                    format_args!("syncing {}", self.owned.directory.path().join(name).display()),
-                    &error,
-                )
-            })?;
+    /// What `fdatasync(2)` answers to the first that fails. What was written before may be lost then, and a later call
+    /// answers OK all the same: the kernel tells of a failed write once.
+    pub fn sync(&self, failed: &mut dyn FnMut(u32)) -> Result<()> {
+        let mut all = Ok(());
+        for (index, file) in (0..).zip(&self.files) {
+            if let Err(error) = steps::sync(file) {
+                failed(index);
+                let path = self.path().join(names::slot_file(index));
+                all = all.and(Err(Error::os(format_args!("syncing {}", path.display()), &error)));
+            }
         }
-        Ok(())
+        all
+    }
+
+    /// Leaves word that a sync failed, so that who opens the pool next knows what the page cache does not tell: that what
+    /// is read back may not be on the device. Without a sync, as the word need not outlive the page cache.
+    pub fn doubt(&self) {
+        self.is_doubted.store(true, Ordering::Relaxed);
+        let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
+        // Where it cannot be left, the next process takes what it reads for durable.
+        drop(self.owned.directory.open_file(OsStr::new(names::DOUBT), mode));
+    }
+
+    /// Takes that word back: all that may have been lost was written anew or given up, and synced.
+    pub fn trust(&self) {
+        if self.is_doubted.swap(false, Ordering::Relaxed) {
+            // Left behind, it costs the next process a second look.
+            drop(replace::remove_if_present(&self.owned.directory, names::DOUBT));
+        }
+    }
+
+    /// Whether a sync failed, in this process or one before, and none has succeeded since.
+    pub fn is_doubted(&self) -> bool {
+        self.is_doubted.load(Ordering::Relaxed)
     }
 
     /// Makes the record of `slot` absent: recovery will not see it. No transfer may be under way there.
@@ -160,15 +195,14 @@ impl Pool {
         }
         let place = self.place(slot);
         let (file, offset) = (self.file(place)?, self.geometry.trailer_offset(place));
-        match undisturbed(|| file.write_all_at(aligned::zeros(), offset)) {
-            // In a sparse file on a full disk: what could not be written for want of room was never written.
-            Err(error) if is_full(&error) && is_absent(file, offset) => Ok(()),
+        match tombstone::write(file, offset) {
+            Err(error) if tombstone::is_needless(file, offset, &error) => Ok(()),
             other => other,
         }
     }
 
-    /// Records the index for the next open, `entries` in eviction order with the next to be evicted
-    /// first. What the slots hold is made durable before. Nothing may be written to the pool after:
+    /// Records the index for the next open, `entries` in eviction order with the next to be evicted first, and of slots
+    /// that are not to be used and may hold records of one key the older first. What the slots hold is made durable before. Nothing may be written to the pool after:
     /// the next open would believe the snapshot.
     ///
     /// # Errors
@@ -176,12 +210,14 @@ impl Pool {
     pub fn write_snapshot(
         &self,
         generation_next: u64,
+        out_of_use: &[OutOfUse],
         entries: &mut dyn Iterator<Item = SnapshotEntry<'_>>,
     ) -> Result<()> {
-        self.sync()?;
+        self.sync(&mut |_| {})?;
         let directory = &self.owned.directory;
-        snapshot::write(directory, self.pool_id, &self.geometry, generation_next, entries).map_err(|error| {
-            Error::os(format_args!("writing {}", directory.path().join(snapshot::NAME).display()), &error)
+        let contents = snapshot::Contents { generation_next, out_of_use, entries };
+        snapshot::write(directory, self.pool_id, &self.geometry, contents).map_err(|error| {
+            Error::os(format_args!("writing {}", directory.path().join(names::SNAPSHOT).display()), &error)
         })
     }
 
@@ -213,15 +249,16 @@ impl Pool {
     fn recover(&self, was_repaired: bool, logger: &Logger) -> Result<Recovered> {
         let directory = &self.owned.directory;
         let started = Instant::now();
-        let found = snapshot::read(directory, self.pool_id, &self.geometry)
-            .map_err(|error| foreign_or_os(directory, snapshot::NAME, &error))?;
+        let found =
+            snapshot::read(directory, self.pool_id, &self.geometry).map_err(|error| match error.kind() {
+                io::ErrorKind::OutOfMemory => recovery::no_memory(),
+                _ => foreign_or_os(directory, names::SNAPSHOT, &error),
+            })?;
         let recovered = match found {
-            snapshot::Found::Valid { entries, keys, generation_next } if !was_repaired => {
-                Recovered { entries, keys, generation_next, source: Source::Snapshot, unreadable: Vec::new() }
-            }
-            snapshot::Found::Valid { .. } | snapshot::Found::Absent => self.scan(logger)?,
+            snapshot::Found::Valid(recovered) if !was_repaired => recovered,
+            snapshot::Found::Valid(_) | snapshot::Found::Absent => self.scan(logger)?,
             snapshot::Found::Invalid(why) => {
-                let path = directory.path().join(snapshot::NAME);
+                let path = directory.path().join(names::SNAPSHOT);
                 logger.warn(format_args!("{} is not used ({why}); scanning all slots", path.display()));
                 self.scan(logger)?
             }
@@ -238,18 +275,11 @@ impl Pool {
     }
 
     fn scan(&self, logger: &Logger) -> Result<Recovered> {
-        let path = self.owned.directory.path();
-        let mut seen = recovery::scan(&self.geometry, self.pool_id, &|slot, out| {
+        let path = self.path();
+        let seen = recovery::scan(&self.geometry, self.pool_id, &|slot, out| {
             let place = self.place(slot);
-            self.file(place)?.read_exact_at(out, self.geometry.trailer_offset(place))
+            steps::read(self.file(place)?, out, self.geometry.trailer_offset(place))
         })?;
-        if let Some(error) = &seen.first_error {
-            logger.error(format_args!(
-                "{} slots in {} cannot be read and are not used; the first error: {error}",
-                seen.unreadable.len(),
-                path.display()
-            ));
-        }
         if let Some((slot, why)) = seen.first_damage {
             logger.warn(format_args!(
                 "{} slots in {} hold no record of theirs and count as empty; the first is slot {slot}: {why}",
@@ -257,73 +287,93 @@ impl Pool {
                 path.display()
             ));
         }
-        // What could not be read may turn up at the next open: the counter leaps over it, and where
-        // the slot can at least be written, it is erased.
+        let out_of_use = self.erase_unwanted(&seen, logger);
+        // What could not be read may turn up at the next open: the counter leaps over it.
         let is_incomplete = !seen.unreadable.is_empty() || seen.damaged > 0;
         let leap = if is_incomplete { recovery::GENERATION_LEAP } else { 0 };
-        for slot in &seen.unreadable {
-            let _ = self.tombstone(*slot);
-        }
-        self.erase_outdated(&mut seen, logger);
         Ok(Recovered {
             entries: seen.entries,
             keys: seen.keys,
             generation_next: seen.generation_max.saturating_add(1).saturating_add(leap),
             source: Source::Scan,
-            unreadable: seen.unreadable,
+            out_of_use,
         })
     }
 
-    /// Erases the outdated records, durably: should the newer one be removed later, the older must
-    /// not come back. A slot where this fails is not to be used.
-    fn erase_outdated(&self, seen: &mut recovery::Scan, logger: &Logger) {
+    /// Erases, durably, what must not be found again: the outdated records, as an older one must not come back when the
+    /// newer is removed later, and what could not be read, as it may be an outdated record. Returns the slots where this
+    /// fails; the others hold nothing and can be used.
+    fn erase_unwanted(&self, seen: &recovery::Scan, logger: &Logger) -> Vec<OutOfUse> {
+        let outdated = seen.outdated.iter().map(|entry| {
+            let digest = record::digest(seen.keys.get(entry.key));
+            let record = OldRecord::of(digest, entry.generation);
+            OutOfUse { slot: entry.slot, why: Why::Unclean([Some(record), None]) }
+        });
+        let unread = seen.unreadable.iter().map(|&slot| OutOfUse { slot, why: Why::Unclean([None, None]) });
+        let (mut erased, mut stuck) = (Vec::new(), Vec::new());
         let mut first_error = None;
-        for slot in &seen.outdated {
-            if let Err(error) = self.tombstone(*slot) {
-                seen.unreadable.push(*slot);
-                first_error
-                    .get_or_insert(Error::os(format_args!("erasing the record of slot {slot}"), &error));
+        for unwanted in unread.chain(outdated) {
+            match self.tombstone(unwanted.slot) {
+                Ok(()) => erased.push(unwanted),
+                Err(error) => {
+                    stuck.push(unwanted);
+                    first_error
+                        .get_or_insert(Error::os(format_args!("erasing slot {}", unwanted.slot), &error));
+                }
             }
         }
-        if seen.outdated.len() + seen.unreadable.len() > 0
-            && let Err(error) = self.sync()
-        {
-            first_error.get_or_insert(error);
+        if !erased.is_empty() {
+            let mut failed = Vec::new();
+            if let Err(error) = self.sync(&mut |file| failed.push(file)) {
+                first_error.get_or_insert(error);
+                // It may have been about what a process that died had written.
+                self.doubt();
+                stuck.extend(erased.iter().filter(|out| failed.contains(&self.place(out.slot).file_index)));
+            }
+        }
+        if let Some(error) = &seen.first_error {
+            logger.error(format_args!(
+                "{} slots in {} could not be read, and what they held is not served; the first error: {error}",
+                seen.unreadable.len(),
+                self.path().display()
+            ));
         }
         if let Some(error) = first_error {
-            let path = self.owned.directory.path();
-            logger.error(format_args!("outdated records in {} stay: {error}", path.display()));
+            logger.error(format_args!(
+                "{} slots in {} cannot be erased and are out of use until they can be: {error}",
+                stuck.len(),
+                self.path().display()
+            ));
         }
+        stuck.sort_by_key(OutOfUse::generation);
+        stuck
     }
 
     /// From here on the slots change, and no crash may leave a snapshot of what they were.
     fn remove_snapshot(&self) -> Result<()> {
         let directory = &self.owned.directory;
         let remove = || -> io::Result<()> {
-            for name in [snapshot::TEMPORARY_NAME, manifest::TEMPORARY_NAME] {
+            for name in [names::SNAPSHOT_TEMPORARY, names::MANIFEST_TEMPORARY] {
                 replace::remove_if_present(directory, name)?;
             }
             steps::done()?;
-            if replace::remove_if_present(directory, snapshot::NAME)? {
+            if replace::remove_if_present(directory, names::SNAPSHOT)? {
                 steps::done()?;
                 directory.sync()?;
             }
             steps::done()
         };
         remove().map_err(|error| {
-            Error::os(format_args!("removing {}", directory.path().join(snapshot::NAME).display()), &error)
+            Error::os(format_args!("removing {}", directory.path().join(names::SNAPSHOT).display()), &error)
         })
     }
 }
 
-fn is_full(error: &io::Error) -> bool {
-    Status::from_os_error(error.raw_os_error().unwrap_or(0)) == Status::NoSpace
-}
-
-/// Whether there is no record, as far as one can read.
-fn is_absent(file: &File, trailer_offset: u64) -> bool {
-    let Ok(mut page) = AlignedBuffer::new(record::TOMBSTONE_BYTES) else { return false };
-    file.read_exact_at(page.bytes_mut(), trailer_offset).is_ok() && page.bytes() == aligned::zeros()
+fn doubt_is_there(directory: &Dir) -> bool {
+    match directory.open_file(OsStr::new(names::DOUBT), OpenMode::default()) {
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+        Ok(_) => true,
+    }
 }
 
 fn nothing_yet() -> Recovered {
@@ -332,7 +382,7 @@ fn nothing_yet() -> Recovered {
         keys: RecoveredKeys::default(),
         generation_next: 1,
         source: Source::New,
-        unreadable: Vec::new(),
+        out_of_use: Vec::new(),
     }
 }
 
@@ -347,6 +397,22 @@ fn wanted_geometry(parameters: &PoolParameters) -> Result<Geometry> {
             ),
         )
     })
+}
+
+/// Refuses a pool whose slot files are longer than this process may write: at the limit the kernel would not only
+/// refuse, it would send SIGXFSZ, which ends a process that does not expect it.
+fn refuse_limited(geometry: &Geometry) -> Result<()> {
+    let (needed, limit) = (geometry.file_bytes(0), file_size_limit());
+    if needed <= limit {
+        return Ok(());
+    }
+    Err(Error::new(
+        Status::Config,
+        format!(
+            "the pool's files have {needed} bytes each, and this process may not write files above {limit} (ulimit -f, \
+             RLIMIT_FSIZE): raise that limit, or lower nixl_pool_size or the bytes of a chunk"
+        ),
+    ))
 }
 
 /// Makes a pool in the locked directory. The manifest comes last: whatever a crash leaves before

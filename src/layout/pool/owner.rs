@@ -9,12 +9,10 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
-use super::{files, foreign_or_os, manifest, snapshot, steps};
+use super::{foreign_or_os, names, steps};
 use crate::error::{Error, Result, Status};
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::{host_name, lock, retry_on_interrupt};
-
-pub(super) const LOCK_NAME: &str = "lock";
 
 /// Bytes of the holder's text that are read for a message.
 const HOLDER_BYTES_MAX: usize = 512;
@@ -55,9 +53,9 @@ fn try_enter(parent: &Dir, name: &str) -> Result<Option<Owned>> {
     };
     refuse_foreign(&directory)?;
     let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
-    let lock = match directory.open_file(OsStr::new(LOCK_NAME), mode) {
+    let lock = match directory.open_file(OsStr::new(names::LOCK), mode) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        other => other.map_err(|error| foreign_or_os(&directory, LOCK_NAME, &error))?,
+        other => other.map_err(|error| foreign_or_os(&directory, names::LOCK, &error))?,
     };
     steps::before_lock();
     match lock::try_lock_exclusive(&lock) {
@@ -65,7 +63,7 @@ fn try_enter(parent: &Dir, name: &str) -> Result<Option<Owned>> {
         Ok(()) => Ok(None),
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(locked(&directory, &lock)),
         Err(error) => {
-            let path = directory.path().join(LOCK_NAME);
+            let path = directory.path().join(names::LOCK);
             Err(Error::os(format_args!("locking {}", path.display()), &error))
         }
     }
@@ -83,9 +81,9 @@ impl Owned {
     /// A snapshot without a manifest is no unfinished creation: this pool held chunks and lost its
     /// manifest. It is not for this library to throw them away.
     pub(super) fn refuse_orphaned_snapshot(&self) -> Result<()> {
-        match self.directory.open_file(OsStr::new(snapshot::NAME), OpenMode::default()) {
+        match self.directory.open_file(OsStr::new(names::SNAPSHOT), OpenMode::default()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(foreign_or_os(&self.directory, snapshot::NAME, &error)),
+            Err(error) => Err(foreign_or_os(&self.directory, names::SNAPSHOT, &error)),
             Ok(_) => Err(Error::new(
                 Status::Format,
                 format!(
@@ -142,7 +140,7 @@ fn refuse_foreign(directory: &Dir) -> Result<()> {
     for entry in directory.entries().map_err(failed)? {
         let entry = entry.map_err(failed)?;
         let name = entry.file_name();
-        if name == manifest::NAME {
+        if name == names::MANIFEST {
             return Ok(());
         }
         let is_file = match entry.file_type() {
@@ -150,7 +148,7 @@ fn refuse_foreign(directory: &Dir) -> Result<()> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
             other => other.map_err(failed)?.is_file(),
         };
-        if !is_file || !is_ours(&name) {
+        if !is_file || !names::may_be_unfinished(&name) {
             foreign = Some(name);
         }
     }
@@ -168,17 +166,12 @@ fn refuse_foreign(directory: &Dir) -> Result<()> {
     }
 }
 
-fn is_ours(name: &OsStr) -> bool {
-    let fixed = [LOCK_NAME, manifest::TEMPORARY_NAME, snapshot::NAME, snapshot::TEMPORARY_NAME];
-    fixed.iter().any(|ours| name == *ours) || name.to_str().is_some_and(files::is_slot_file_name)
-}
-
 /// Whether the locked file is still the one that the next process will find.
 fn is_still_there(directory: &Dir, lock: &File) -> bool {
     let identity =
         |file: &File| retry_on_interrupt(|| file.metadata()).map(|found| (found.dev(), found.ino()));
     let found =
-        directory.open_file(OsStr::new(LOCK_NAME), OpenMode::default()).and_then(|file| identity(&file));
+        directory.open_file(OsStr::new(names::LOCK), OpenMode::default()).and_then(|file| identity(&file));
     matches!((found, identity(lock)), (Ok(found), Ok(locked)) if found == locked)
 }
 

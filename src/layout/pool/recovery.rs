@@ -1,16 +1,17 @@
 //! Recovery without a snapshot: every trailer of the pool is read and judged.
 //!
-//! A slot that cannot be read is that slot's problem, never the pool's.
+//! A slot that cannot be read costs the chunk in it, never the pool.
 
 use std::collections::HashSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use super::aligned::AlignedBuffer;
 use super::geometry::Geometry;
+use super::out_of_use::OutOfUse;
 use crate::error::{Error, Result, Status};
 use crate::layout::record::{self, Identity, Invalid};
+use crate::memory::AlignedBuffer;
 use crate::sys::thread::spawn_scoped;
 
 /// Threads that read trailers. Each waits for the device most of the time; sixteen keep an NVMe busy.
@@ -46,10 +47,15 @@ impl RecoveredKeys {
         &self.0[place.start..place.start + place.length]
     }
 
-    pub(super) fn add(&mut self, key: &[u8]) -> KeyPlace {
+    /// Adds a key.
+    ///
+    /// # Errors
+    /// [`Status::OutOfMemory`].
+    pub(super) fn add(&mut self, key: &[u8]) -> Result<KeyPlace> {
         let place = KeyPlace { start: self.0.len(), length: key.len() };
+        self.0.try_reserve(key.len()).map_err(|_| no_memory())?;
         self.0.extend_from_slice(key);
-        place
+        Ok(place)
     }
 }
 
@@ -91,8 +97,8 @@ pub struct Recovered {
     pub generation_next: u64,
     /// Where the entries come from.
     pub source: Source,
-    /// Slots that could not be read, or whose outdated record could not be erased: not to be used.
-    pub unreadable: Vec<u32>,
+    /// Slots that are not to be used; of those that may hold records of one key the older first.
+    pub out_of_use: Vec<OutOfUse>,
 }
 
 /// What a scan saw.
@@ -102,9 +108,9 @@ pub(super) struct Scan {
     pub(super) entries: Vec<RecoveredEntry>,
     /// The keys of all records.
     pub(super) keys: RecoveredKeys,
-    /// Slots whose record is valid but outdated.
-    pub(super) outdated: Vec<u32>,
-    /// Slots that could not be read.
+    /// Records that are valid but outdated.
+    pub(super) outdated: Vec<RecoveredEntry>,
+    /// Slots that could not be read, in either of two attempts.
     pub(super) unreadable: Vec<u32>,
     /// The first error behind [`Scan::unreadable`].
     pub(super) first_error: Option<io::Error>,
@@ -128,7 +134,7 @@ pub(super) fn scan(
     let slot_count = u64::from(geometry.slot_count());
     let slot_next = AtomicU64::new(0);
     let work = || -> Result<Scan> {
-        let mut buffer = AlignedBuffer::new(trailer_length(geometry)?)?;
+        let mut buffer = trailer_buffer(geometry)?;
         let mut seen = Scan::default();
         loop {
             let first = slot_next.fetch_add(SCAN_BATCH_SLOTS, Ordering::Relaxed);
@@ -137,12 +143,9 @@ pub(super) fn scan(
             }
             for slot in first..slot_count.min(first + SCAN_BATCH_SLOTS) {
                 let Ok(slot) = u32::try_from(slot) else { continue };
-                match read(slot, buffer.bytes_mut()) {
-                    Ok(()) => seen.add(slot, buffer.bytes(), geometry, pool_id),
-                    Err(error) => {
-                        seen.unreadable.push(slot);
-                        seen.first_error.get_or_insert(error);
-                    }
+                match read(slot, buffer.as_mut_slice()) {
+                    Ok(()) => seen.add(slot, buffer.as_slice(), geometry, pool_id)?,
+                    Err(_) => push(&mut seen.unreadable, slot)?,
                 }
             }
         }
@@ -160,35 +163,76 @@ pub(super) fn scan(
         for helper in helpers {
             let seen =
                 helper.join().map_err(|_| Error::new(Status::Internal, "a recovery thread panicked"))??;
-            all.merge(seen);
+            all.merge(seen)?;
         }
         Ok(all)
     })?;
     all.unreadable.sort_unstable();
-    (all.entries, all.outdated) = newest_of_each_key(all.entries, &all.keys);
+    read_again(&mut all, geometry, pool_id, read)?;
+    (all.entries, all.outdated) = newest_of_each_key(all.entries, &all.keys)?;
     Ok(all)
 }
 
-fn trailer_length(geometry: &Geometry) -> Result<usize> {
-    usize::try_from(geometry.trailer_bytes())
-        .map_err(|_| Error::new(Status::OutOfMemory, "a trailer is larger than the address space"))
+/// Reads once more what could not be read: what hindered it may have passed, and a chunk is worth a second look.
+fn read_again(
+    all: &mut Scan,
+    geometry: &Geometry,
+    pool_id: u128,
+    read: &(dyn Fn(u32, &mut [u8]) -> io::Result<()> + Sync),
+) -> Result<()> {
+    let unread = std::mem::take(&mut all.unreadable);
+    let mut buffer = trailer_buffer(geometry)?;
+    for slot in unread {
+        match read(slot, buffer.as_mut_slice()) {
+            Ok(()) => all.add(slot, buffer.as_slice(), geometry, pool_id)?,
+            Err(error) => {
+                push(&mut all.unreadable, slot)?;
+                all.first_error.get_or_insert(error);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Adds to a list whose length comes from the pool's size.
+pub(super) fn push<T>(list: &mut Vec<T>, value: T) -> Result<()> {
+    list.try_reserve(1).map_err(|_| no_memory())?;
+    list.push(value);
+    Ok(())
+}
+
+pub(super) fn no_memory() -> Error {
+    Error::new(
+        Status::OutOfMemory,
+        "no memory to recover the pool's index; give this process more, or use a pool with a smaller nixl_pool_size",
+    )
+}
+
+pub(super) fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
+    let bytes = geometry.trailer_bytes();
+    usize::try_from(bytes)
+        .ok()
+        .and_then(|length| AlignedBuffer::new(length).ok())
+        .ok_or_else(|| Error::new(Status::OutOfMemory, format!("no memory for a trailer of {bytes} bytes")))
 }
 
 impl Scan {
-    fn add(&mut self, slot: u32, trailer: &[u8], geometry: &Geometry, pool_id: u128) {
+    fn add(&mut self, slot: u32, trailer: &[u8], geometry: &Geometry, pool_id: u128) -> Result<()> {
         let judged = record::decode(trailer).and_then(|trailer| {
             belongs(&trailer.identity(), slot, geometry, pool_id).map(|()| trailer.identity())
         });
         match judged {
             Ok(identity) => {
                 self.generation_max = self.generation_max.max(identity.generation);
-                self.entries.push(RecoveredEntry {
+                let key = self.keys.add(identity.key)?;
+                let entry = RecoveredEntry {
                     slot,
                     generation: identity.generation,
                     payload_bytes: identity.payload_bytes,
                     frequency: FREQUENCY_AFTER_SCAN,
-                    key: self.keys.add(identity.key),
-                });
+                    key,
+                };
+                push(&mut self.entries, entry)?;
             }
             Err(Invalid::Absent) => {}
             Err(why) => {
@@ -196,20 +240,24 @@ impl Scan {
                 self.first_damage.get_or_insert((slot, why));
             }
         }
+        Ok(())
     }
 
-    fn merge(&mut self, other: Scan) {
+    fn merge(&mut self, other: Scan) -> Result<()> {
         let start = self.keys.0.len();
+        self.keys.0.try_reserve(other.keys.0.len()).map_err(|_| no_memory())?;
+        self.entries.try_reserve(other.entries.len()).map_err(|_| no_memory())?;
+        self.unreadable.try_reserve(other.unreadable.len()).map_err(|_| no_memory())?;
         self.keys.0.extend_from_slice(&other.keys.0);
         self.entries.extend(other.entries.into_iter().map(|mut entry| {
             entry.key.start += start;
             entry
         }));
         self.unreadable.extend(other.unreadable);
-        self.first_error = self.first_error.take().or(other.first_error);
         self.damaged += other.damaged;
         self.first_damage = self.first_damage.or(other.first_damage);
         self.generation_max = self.generation_max.max(other.generation_max);
+        Ok(())
     }
 }
 
@@ -235,25 +283,28 @@ fn belongs(
     Ok(())
 }
 
-/// Splits into the newest record of each key, oldest first, and the slots of the others.
+/// Splits into the newest record of each key and the outdated ones, both oldest first.
 fn newest_of_each_key(
     mut entries: Vec<RecoveredEntry>,
     all_keys: &RecoveredKeys,
-) -> (Vec<RecoveredEntry>, Vec<u32>) {
+) -> Result<(Vec<RecoveredEntry>, Vec<RecoveredEntry>)> {
     // The slot makes the order the same in every run, should a generation have been forged.
     entries.sort_unstable_by_key(|entry| (entry.generation, entry.slot));
-    let mut keys = HashSet::with_capacity(entries.len());
-    let outdated: HashSet<u32> = entries
-        .iter()
-        .rev()
-        .filter(|entry| !keys.insert(all_keys.get(entry.key)))
-        .map(|entry| entry.slot)
-        .collect();
+    let mut keys = HashSet::new();
+    keys.try_reserve(entries.len()).map_err(|_| no_memory())?;
+    let mut outdated = Vec::new();
+    for entry in entries.iter().rev() {
+        if !keys.insert(all_keys.get(entry.key)) {
+            push(&mut outdated, entry.clone())?;
+        }
+    }
     drop(keys);
-    entries.retain(|entry| !outdated.contains(&entry.slot));
-    let mut outdated: Vec<u32> = outdated.into_iter().collect();
-    outdated.sort_unstable();
-    (entries, outdated)
+    outdated.reverse();
+    // Both in one order, so that one walk takes the one out of the other.
+    let mut next = outdated.iter().peekable();
+    entries.retain(|entry| next.next_if(|old| old.slot == entry.slot).is_none());
+    drop(next);
+    Ok((entries, outdated))
 }
 
 #[cfg(test)]
@@ -308,7 +359,8 @@ mod tests {
         .unwrap();
         let kept: Vec<u32> = seen.entries.iter().map(|entry| entry.slot).collect();
         assert_eq!(kept, [3, 4, 1]);
-        assert_eq!(seen.outdated, [0, 2, 5]);
+        let outdated: Vec<u32> = seen.outdated.iter().map(|entry| entry.slot).collect();
+        assert_eq!(outdated, [5, 2, 0]);
     }
 
     /// Whole records in the wrong place (another pool's file, swapped files) are damage, not entries.

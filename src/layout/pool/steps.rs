@@ -12,8 +12,20 @@ pub(super) fn done() -> std::io::Result<()> {
 #[cfg(not(test))]
 pub(super) fn before_lock() {}
 
+/// Makes durable what was written to a slot file.
+#[cfg(not(test))]
+pub(super) fn sync(file: &std::fs::File) -> std::io::Result<()> {
+    file.sync_data()
+}
+
+/// Reads a trailer.
+#[cfg(not(test))]
+pub(super) fn read(file: &std::fs::File, out: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+}
+
 #[cfg(test)]
-pub(super) use under_test::{before_lock, done};
+pub(super) use under_test::{before_lock, done, read, sync};
 
 #[cfg(test)]
 pub(super) mod under_test {
@@ -32,6 +44,8 @@ pub(super) mod under_test {
 
     thread_local! {
         static PLAN: Cell<Option<(u32, Event)>> = const { Cell::new(None) };
+        static READS_TO_FAIL: Cell<u32> = const { Cell::new(0) };
+        static SYNC_ERROR: Cell<Option<i32>> = const { Cell::new(None) };
         static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
     }
 
@@ -51,6 +65,33 @@ pub(super) mod under_test {
     /// Lets `other` happen between this thread's next opening of a lock file and its locking.
     pub fn meanwhile(other: impl FnOnce() + 'static) {
         MEANWHILE.set(Some(Box::new(other)));
+    }
+
+    /// Lets this thread's next sync of a slot file fail.
+    pub fn fail_sync(number: i32) {
+        SYNC_ERROR.set(Some(number));
+    }
+
+    /// Lets as many reads of trailers by this thread fail.
+    pub fn fail_reads(count: u32) {
+        READS_TO_FAIL.set(count);
+    }
+
+    pub(in crate::layout::pool) fn read(file: &std::fs::File, out: &mut [u8], offset: u64) -> io::Result<()> {
+        match READS_TO_FAIL.get().checked_sub(1) {
+            Some(left) => {
+                READS_TO_FAIL.set(left);
+                Err(io::Error::from_raw_os_error(libc::EIO))
+            }
+            None => std::os::unix::fs::FileExt::read_exact_at(file, out, offset),
+        }
+    }
+
+    pub(in crate::layout::pool) fn sync(file: &std::fs::File) -> io::Result<()> {
+        match SYNC_ERROR.take() {
+            Some(number) => Err(io::Error::from_raw_os_error(number)),
+            None => file.sync_data(),
+        }
     }
 
     pub(in crate::layout::pool) fn before_lock() {

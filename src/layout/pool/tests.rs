@@ -16,6 +16,7 @@ use super::steps::under_test::{Event, with};
 use super::*;
 use crate::layout::record::{EffectiveKey, Identity, encode};
 use crate::log::Level;
+use crate::memory::AlignedBuffer;
 
 const NAME: &str = "nixl_store_pool";
 
@@ -99,8 +100,8 @@ fn put(pool: &Pool, slot: u32, generation: u64, key: &str, payload_bytes: u64) {
     let place = pool.place(slot);
     let start = geometry.payload_offset(place, payload_bytes).unwrap();
     let trailer_at = (geometry.trailer_offset(place) - start) as usize;
-    let mut bytes = aligned::AlignedBuffer::new(trailer_at + geometry.trailer_bytes() as usize).unwrap();
-    let (payload, trailer) = bytes.bytes_mut().split_at_mut(trailer_at);
+    let mut bytes = AlignedBuffer::new(trailer_at + geometry.trailer_bytes() as usize).unwrap();
+    let (payload, trailer) = bytes.as_mut_slice().split_at_mut(trailer_at);
     payload[..payload_bytes as usize].fill(generation as u8);
     let sums: Vec<u64> = payload[..payload_bytes as usize]
         .chunks(record::CHECKSUM_BLOCK_BYTES)
@@ -109,7 +110,7 @@ fn put(pool: &Pool, slot: u32, generation: u64, key: &str, payload_bytes: u64) {
     let identity =
         Identity { pool_id: pool.pool_id(), slot: slot.into(), generation, payload_bytes, key: key.bytes() };
     encode(trailer, &identity, &sums).unwrap();
-    pool.files()[place.file_index as usize].write_all_at(bytes.bytes(), start).unwrap();
+    pool.files()[place.file_index as usize].write_all_at(bytes.as_slice(), start).unwrap();
 }
 
 fn effective(key: &str) -> Box<[u8]> {
@@ -145,6 +146,17 @@ fn fill(pool: &Pool) -> Held {
 }
 
 fn snapshot(pool: &Pool, held: &Held) -> Result<()> {
+    snapshot_with(pool, &[], held)
+}
+
+/// Makes the checksum of a snapshot right again.
+fn seal(snapshot: &mut [u8]) {
+    let body = snapshot.len() - 8;
+    let sum = twox_hash::XxHash3_64::oneshot(&snapshot[..body]);
+    snapshot[body..].copy_from_slice(&sum.to_le_bytes());
+}
+
+fn snapshot_with(pool: &Pool, out_of_use: &[OutOfUse], held: &Held) -> Result<()> {
     let mut entries = held.iter().map(|(key, slot, generation, payload_bytes)| SnapshotEntry {
         slot: *slot,
         generation: *generation,
@@ -152,7 +164,7 @@ fn snapshot(pool: &Pool, held: &Held) -> Result<()> {
         frequency: slot + 1,
         key,
     });
-    pool.write_snapshot(11, &mut entries)
+    pool.write_snapshot(11, out_of_use, &mut entries)
 }
 
 /// Everything below a directory: names, modes, contents.

@@ -63,7 +63,7 @@ impl Keys for Objects {
             .files
             .evict(&name)
             .map_err(|error| Error::os(format_args!("removing object {}", name.file_name()), &error))?;
-        if evicted == Evicted::PinnedElsewhere {
+        if evicted == Evicted::Pinned {
             return Ok(Status::Pinned);
         }
         self.catalog.forget(id);
@@ -119,7 +119,7 @@ impl Keys for Objects {
             let evicted = self.files.evict(&scanned.name).map_err(|error| {
                 Error::os(format_args!("removing object {}", scanned.name.file_name()), &error)
             })?;
-            if evicted != Evicted::PinnedElsewhere {
+            if evicted != Evicted::Pinned {
                 self.catalog.forget(self.files.id_of(&scanned.name));
                 removed += u64::from(evicted == Evicted::Removed);
             }

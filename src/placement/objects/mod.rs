@@ -10,7 +10,8 @@ use std::fs::File;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::time::{Duration, Instant, SystemTime};
 
-use crate::catalog::{FileCatalog, FileReservation, RoomRefused, Victim};
+use crate::backend::Backend;
+use crate::catalog::{ObjectCatalog, ObjectReservation, RoomRefused, Victim};
 use crate::config::{Config, Layout};
 use crate::error::{Error, Result, Status};
 use crate::layout::files::{Evicted, FileStore, ObjectName, Proof, Scanned, Temporary};
@@ -37,7 +38,8 @@ const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// A dynamic store's files and their catalog.
 pub struct Objects {
     files: FileStore,
-    catalog: FileCatalog,
+    backend: Arc<dyn Backend>,
+    catalog: ObjectCatalog,
     layout: Layout,
     namespace_bytes: usize,
     serve_unverified: bool,
@@ -82,7 +84,7 @@ pub struct Reading {
 #[derive(Debug)]
 pub struct Draft {
     temporary: Temporary,
-    reservation: FileReservation,
+    reservation: ObjectReservation,
     name: ObjectName,
     bytes: u64,
     _permit: Permit,
@@ -97,6 +99,7 @@ impl Objects {
         path: &std::path::Path,
         config: &Config,
         namespace_bytes: usize,
+        backend: &Arc<dyn Backend>,
         logger: &Logger,
     ) -> Result<Objects> {
         let layout = config.store.layout;
@@ -104,7 +107,8 @@ impl Objects {
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let objects = Objects {
             files,
-            catalog: FileCatalog::new(config.cache_policy, config.store.capacity_bytes),
+            backend: Arc::clone(backend),
+            catalog: ObjectCatalog::new(config.cache_policy, config.store.capacity_bytes),
             layout,
             namespace_bytes,
             serve_unverified: config.store.serve_unverified,
@@ -156,20 +160,23 @@ impl Objects {
         Ok(())
     }
 
-    fn rescan_if_due(&self, bytes: u64) {
-        let Some(capacity) = self.capacity_bytes else { return };
-        let since = self.bytes_since_scan.fetch_add(bytes, Ordering::Relaxed).saturating_add(bytes);
-        if since < capacity / RESCAN_CAPACITY_PART {
-            return;
+    /// Whether so much was put since the last scan that other processes' files are to be looked for; true once for each
+    /// scan that is due.
+    fn rescan_is_due(&self) -> bool {
+        let Some(capacity) = self.capacity_bytes else { return false };
+        if self.bytes_since_scan.load(Ordering::Relaxed) < capacity / RESCAN_CAPACITY_PART {
+            return false;
         }
-        {
-            let mut last = lock(&self.last_scan);
-            if last.elapsed() < RESCAN_INTERVAL_MIN {
-                return;
-            }
-            *last = Instant::now();
+        let mut last = lock(&self.last_scan);
+        if last.elapsed() < RESCAN_INTERVAL_MIN {
+            return false;
         }
+        *last = Instant::now();
         self.bytes_since_scan.store(0, Ordering::Relaxed);
+        true
+    }
+
+    fn rescan(&self) {
         if let Err(error) = self.scan() {
             self.logger.warn(format_args!("looking for other processes' objects: {error}"));
         }
@@ -206,7 +213,7 @@ impl Objects {
                     gone += 1;
                 }
                 Ok(Evicted::Absent) => gone += 1,
-                Ok(Evicted::PinnedElsewhere) => self.catalog.put_back(victim),
+                Ok(Evicted::Pinned) => self.catalog.put_back(victim),
                 Err(error) => {
                     self.logger.warn(format_args!("evicting {}: {error}", name.file_name()));
                     self.catalog.put_back(victim);
@@ -222,7 +229,7 @@ impl Objects {
     }
 
     /// Makes room within the capacity.
-    fn reserve(&self, bytes: u64) -> std::result::Result<FileReservation, RoomRefused> {
+    fn reserve(&self, bytes: u64) -> std::result::Result<ObjectReservation, RoomRefused> {
         let (reservation, mut victims) = self.catalog.reserve(bytes)?;
         loop {
             if victims.is_empty() {

@@ -1,22 +1,101 @@
 //! A dynamic store around a transfer: open what is read, prepare and publish what is written.
+//!
+//! All of it asks the file system, which may take its time, so lanes are given work for other threads.
+
+use std::fs::File;
+use std::io;
 
 use super::{Draft, Objects, Reading};
+use crate::backend::Target;
 use crate::catalog::RoomRefused;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
+use crate::layout::files::ObjectName;
 use crate::layout::record;
-use crate::placement::{Extent, Foreign, Key, Placement, PutPlace, Sink, Source};
+use crate::placement::{
+    Answer, Extent, Foreign, Key, Keys, Never, Placement, PutPlace, Sink, Source, Tombstones, Work,
+};
 use crate::sync::{Arc, Ordering};
 
 impl Placement for Objects {
     type GetClaim = Reading;
     type PutClaim = Draft;
+    type TombClaim = Never;
 
     fn payload_bytes_max(&self) -> Option<u64> {
         None
     }
 
-    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Reading>>> {
+    fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>> {
+        let (objects, key) = (Arc::clone(self), key.to_owned());
+        Answer::later(move || objects.length(&key.key()))
+    }
+
+    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Reading>>>> {
+        let (objects, key) = (Arc::clone(self), key.to_owned());
+        Answer::later(move || objects.begin_reading(&key.key()))
+    }
+
+    fn close_get(
+        self: &Arc<Self>,
+        _key: &Key<'_>,
+        claim: Reading,
+        corrupt: bool,
+    ) -> Answer<Tombstones<Never>> {
+        if !corrupt {
+            return Answer::Now(Tombstones::NONE);
+        }
+        let objects = Arc::clone(self);
+        Answer::later(move || {
+            objects.remove_damaged(&claim);
+            Tombstones::NONE
+        })
+    }
+
+    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Draft>>> {
+        let (objects, key) = (Arc::clone(self), key.to_owned());
+        Answer::later(move || objects.begin_writing(&key.key(), length))
+    }
+
+    fn commit_put(
+        self: &Arc<Self>,
+        _key: &Key<'_>,
+        claim: Draft,
+        _length: u64,
+    ) -> Answer<Result<Tombstones<Never>>> {
+        let objects = Arc::clone(self);
+        Answer::later(move || objects.publish(claim).map(|()| Tombstones::NONE))
+    }
+
+    fn abort_put(self: &Arc<Self>, claim: Draft, _touched: bool) -> Answer<Tombstones<Never>> {
+        let objects = Arc::clone(self);
+        Answer::later(move || {
+            let Draft { temporary, reservation, .. } = claim;
+            objects.files.discard(temporary);
+            objects.catalog.cancel(reservation);
+            Tombstones::NONE
+        })
+    }
+
+    fn make_room(self: &Arc<Self>, bytes: u64) -> Answer<bool> {
+        let objects = Arc::clone(self);
+        Answer::later(move || objects.evict_at_least(bytes))
+    }
+
+    fn entombed(self: &Arc<Self>, claim: Never, _outcome: io::Result<()>) -> Answer<Tombstones<Never>> {
+        match claim {}
+    }
+
+    fn background(self: &Arc<Self>) -> Option<Work<()>> {
+        self.rescan_is_due().then(|| {
+            let objects = Arc::clone(self);
+            Work::new(move || objects.rescan())
+        })
+    }
+}
+
+impl Objects {
+    fn begin_reading(&self, key: &Key<'_>) -> Result<Option<Source<Reading>>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
@@ -44,13 +123,12 @@ impl Placement for Objects {
                     "object {}: {bytes} bytes are no record; treated as not found and removed",
                     name.file_name()
                 ));
-                self.close_get(key, Reading { name, file, _permit: permit }, true);
+                self.remove_damaged(&Reading { name, file, _permit: permit });
                 return Ok(None);
             }
         };
         let extent = Extent {
-            file: Arc::clone(&file),
-            mapping: None,
+            target: self.attach(&file, &name)?,
             payload_offset: 0,
             padded_bytes,
             trailer_bytes,
@@ -67,18 +145,16 @@ impl Placement for Objects {
         }))
     }
 
-    fn close_get(&self, _key: &Key<'_>, claim: Reading, corrupt: bool) {
-        if !corrupt {
-            return;
-        }
+    /// Takes what did not prove right out of the store.
+    fn remove_damaged(&self, claim: &Reading) {
         self.catalog.forget(self.files.id_of(&claim.name));
         // Whoever pinned it pinned bytes that are gone already.
-        if let Err(error) = self.remove_read(&claim) {
+        if let Err(error) = self.remove_read(claim) {
             self.logger.error(format_args!("removing damaged object {}: {error}", claim.name.file_name()));
         }
     }
 
-    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
+    fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let sizes = record::padded(length).and_then(|padded| Some((padded, record::trailer_bytes(padded)?)));
@@ -86,7 +162,7 @@ impl Placement for Objects {
         let Some((padded_bytes, trailer_bytes, bytes)) = sizes else {
             return Err(Error::new(Status::TooLarge, format!("object of {length} bytes")));
         };
-        self.rescan_if_due(bytes);
+        self.bytes_since_scan.fetch_add(bytes, Ordering::Relaxed);
         let reservation = match self.reserve(bytes) {
             Ok(reservation) => reservation,
             Err(RoomRefused::Busy) => return Ok(PutPlace::Busy),
@@ -110,9 +186,15 @@ impl Placement for Objects {
                 return Err(error);
             }
         };
+        let target = match self.attach(&temporary.share(), &name) {
+            Ok(target) => target,
+            Err(error) => {
+                self.catalog.cancel(reservation);
+                return Err(error);
+            }
+        };
         let extent = Extent {
-            file: temporary.share(),
-            mapping: None,
+            target,
             payload_offset: 0,
             padded_bytes,
             trailer_bytes,
@@ -125,7 +207,7 @@ impl Placement for Objects {
         Ok(PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim }))
     }
 
-    fn commit_put(&self, _key: &Key<'_>, claim: Draft, _length: u64) -> Result<()> {
+    fn publish(&self, claim: Draft) -> Result<()> {
         let Draft { temporary, reservation, name, bytes, _permit } = claim;
         match self.files.publish(temporary, &name) {
             Ok(()) => {
@@ -139,13 +221,8 @@ impl Placement for Objects {
         }
     }
 
-    fn abort_put(&self, claim: Draft, _touched: bool) {
-        let Draft { temporary, reservation, .. } = claim;
-        self.files.discard(temporary);
-        self.catalog.cancel(reservation);
-    }
-
-    fn make_room(&self, bytes: u64) -> bool {
-        self.evict_at_least(bytes)
+    fn attach(&self, file: &Arc<File>, name: &ObjectName) -> Result<Target> {
+        let attached = self.backend.attach(Arc::clone(file));
+        attached.map_err(|error| Error::os(format_args!("attaching object {}", name.file_name()), &error))
     }
 }

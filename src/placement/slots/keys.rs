@@ -1,9 +1,11 @@
 //! Questions about keys of a static pool, and their removal and pinning.
 
-use super::{Backing, Slots};
+use std::time::Instant;
+
+use super::Slots;
+use super::cleaning::REMOVAL_WAIT_MAX;
 use crate::catalog::Remove;
-use crate::error::{Result, Status};
-use crate::layout::pool::{Pool, SnapshotEntry};
+use crate::error::{Error, Result, Status};
 use crate::placement::{Gauges, Key, Keys};
 
 impl Keys for Slots {
@@ -20,19 +22,26 @@ impl Keys for Slots {
     }
 
     fn remove(&self, key: &Key<'_>) -> Result<Status> {
-        let kept = self.keep()?;
-        Ok(match self.catalog.remove(key.digest, key.effective) {
-            Remove::Absent => Status::NotFound,
-            Remove::Pinned => Status::Pinned,
-            Remove::Deferred => {
-                self.wait_until_clean(key.digest);
-                Status::Ok
-            }
-            Remove::Clean(dirty) => {
-                self.clean(&kept, dirty);
-                Status::Ok
-            }
-        })
+        let _kept = self.keep()?;
+        let deadline = Instant::now() + REMOVAL_WAIT_MAX;
+        loop {
+            return match self.catalog.remove(key.digest, key.effective) {
+                // Removed before, perhaps, and not erased.
+                Remove::Absent => match self.catalog.reclaim_of(key.digest) {
+                    None => Ok(Status::NotFound),
+                    Some(dirty) => {
+                        self.erase(key, dirty).and_then(|()| self.see_off(key, deadline)).map(|()| Status::Ok)
+                    }
+                },
+                Remove::Pinned => Ok(Status::Pinned),
+                Remove::Obstructed => {
+                    self.erase_older(key, deadline)?;
+                    continue;
+                }
+                Remove::Deferred => self.see_off(key, deadline).map(|()| Status::Ok),
+                Remove::Clean(dirty) => self.erase(key, dirty).map(|()| Status::Ok),
+            };
+        }
     }
 
     fn pin(&self, key: &Key<'_>) -> Result<bool> {
@@ -44,52 +53,41 @@ impl Keys for Slots {
     }
 
     fn clear(&self) -> Result<u64> {
-        let kept = self.keep()?;
+        let _kept = self.keep()?;
+        // First the older records that keep their keys from being removed.
+        let mut outcome = self.clean_leftovers();
         let cleared = self.catalog.clear();
-        cleared.clean.into_iter().for_each(|dirty| self.clean(&kept, dirty));
-        Ok(cleared.removed)
+        for dirty in cleared.clean {
+            outcome = outcome.and(self.clean(dirty));
+        }
+        match outcome {
+            Ok(()) => Ok(cleared.removed),
+            Err(error) => Err(Error::os(
+                format_args!(
+                    "clearing {}: {} keys were removed, and {} stay as an older record of theirs cannot be erased. Some \
+                     records could not be erased, so some of the removed keys may be back after the pool is opened again; \
+                     clearing it again tries once more",
+                    self.place, cleared.removed, cleared.obstructed
+                ),
+                &error,
+            )),
+        }
     }
 
     fn sync(&self) -> Result<()> {
-        self.keep()?.pool().map_or(Ok(()), Pool::sync)
+        self.flush()
     }
 
     fn close(&self) -> Result<()> {
-        let Backing::Pool(pool) = &self.backing else { return Ok(()) };
-        let pool = pool.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        let Some(pool) = pool else { return Ok(()) };
-        let gauges = self.catalog.gauges();
-        if gauges.slots_quarantined > 0 || gauges.slots_leaving > 0 {
-            // A snapshot would call these slots free, while a record may still be in them.
-            self.logger.info(format_args!(
-                "{} slots are out of use; the next open scans the pool",
-                gauges.slots_quarantined + gauges.slots_leaving
-            ));
-            pool.release();
-            return Ok(());
-        }
-        let mut keys: Vec<Box<[u8]>> = Vec::new();
-        let mut entries = Vec::new();
-        self.catalog.export(&mut |entry| {
-            keys.push(entry.key.into());
-            entries.push((entry.slot, entry.generation, entry.length, entry.frequency));
-        });
-        let mut snapshot = keys.iter().zip(entries).map(|(key, entry)| {
-            let (slot, generation, payload_bytes, frequency) = entry;
-            SnapshotEntry { slot, generation, payload_bytes, frequency, key }
-        });
-        let written = pool.write_snapshot(self.catalog.generation_next(), &mut snapshot);
-        pool.release();
-        written
+        self.end()
     }
 
     fn abandon_after_fork(&self) {
         // A parent that was closing the pool at the fork is about to give it up anyway.
-        if let Backing::Pool(pool) = &self.backing
-            && let Ok(pool) = pool.try_read()
-            && let Some(pool) = pool.as_ref()
+        if let Ok(storage) = self.storage.try_read()
+            && let Some(storage) = storage.as_ref()
         {
-            pool.abandon_after_fork();
+            storage.abandon_after_fork();
         }
     }
 
@@ -102,7 +100,7 @@ impl Keys for Slots {
             slots_free: u64::from(gauges.slots_free),
             slots_quarantined: u64::from(gauges.slots_quarantined),
             evictions: self.evictions.get(),
-            files_damaged: 0,
+            files_damaged: self.lost.get(),
             capacity_bytes: u64::from(self.geometry.slot_count()).saturating_mul(self.geometry.chunk_bytes()),
             keys_pinned: gauges.keys_pinned,
         }

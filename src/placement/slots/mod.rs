@@ -1,47 +1,38 @@
 //! The static pool as lanes see it: the catalog says which slot, the pool says where that is.
 
+mod cleaning;
+mod flush;
 mod keys;
+mod storage;
 mod transfer;
 
 use std::fs::File;
-use std::io;
-use std::os::unix::fs::FileExt;
-use std::time::{Duration, Instant};
+use std::path::Path;
 
+use self::cleaning::Chances;
+use self::storage::{MemorySlots, SlotStorage};
 use super::Extent;
-use crate::catalog::{DirtySlot, SlotCatalog, StoredEntry};
+use crate::backend::{Backend, Target};
+use crate::catalog::{OutOfUse, SlotCatalog, StoredEntry, Why};
 use crate::config::CachePolicy;
 use crate::error::{Error, Result, Status};
-use crate::layout::pool::{Geometry, Pool, Recovered};
+use crate::layout::pool::{self, Geometry, Pool, PoolParameters, Source as Recovery};
 use crate::layout::record;
 use crate::log::Logger;
 use crate::memory::Mapping;
 use crate::metrics::Counter;
-use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard, lock};
+use crate::sync::{Arc, Condvar, Mutex, RwLock, RwLockReadGuard};
 use crate::sys::bus_error::GUARDED_MAX;
 use crate::sys::file::DirectAlignment;
-use crate::sys::memory_file;
-use crate::sys::signal::undisturbed;
+use crate::sys::{file_size_limit, memory_file};
 
-/// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
-const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
-
-/// What holds the slots.
-enum Backing {
-    /// A pool on storage; gone once the store is closed. Whoever takes keys out and then cleans their slots
-    /// reads it throughout: the index that closing writes down knows all of it or nothing.
-    Pool(RwLock<Option<Pool>>),
-    /// Anonymous memory of this process.
-    Memory,
-}
-
-/// The backing, kept from being closed while this lives.
-struct Kept<'a>(Option<RwLockReadGuard<'a, Option<Pool>>>);
+/// The storage, which is not closed while this lives.
+struct Kept<'a>(RwLockReadGuard<'a, Option<Box<dyn SlotStorage>>>);
 
 /// One of the files that the slots lie in.
 struct SlotFile {
     file: Arc<File>,
-    mapping: Option<Arc<Mapping>>,
+    target: Target,
 }
 
 /// A static pool and its catalog.
@@ -51,21 +42,46 @@ pub struct Slots {
     geometry: Geometry,
     pool_id: u128,
     alignment: Option<DirectAlignment>,
-    backing: Backing,
+    /// `None` once the store is closed. A call that takes keys out of the index and then erases their records holds this
+    /// for reading from the first step to the last, and closing takes it for writing. Else this could happen:
+    /// ```text
+    /// remove takes k out of the index; close writes the snapshot, in which k's slot is free; remove is about to erase it
+    /// the process is killed: the next open believes the snapshot, a scan after a later crash finds k in that slot
+    /// ```
+    storage: RwLock<Option<Box<dyn SlotStorage>>>,
+    outlives_process: bool,
+    /// How messages call the storage.
+    place: Box<str>,
     evictions: Counter,
+    /// Keys that a flush dropped.
+    lost: Counter,
+    /// Held by who makes the slots durable.
+    flushing: Mutex<()>,
+    chances: Mutex<Chances>,
     /// Rounds of cleaning, for those who wait for one.
-    cleaned: Mutex<u64>,
+    cleaned_rounds: Mutex<u64>,
     cleaned_changed: Condvar,
     logger: Logger,
 }
 
 impl Slots {
-    /// The slots of an open pool with what recovery found in them.
-    pub fn on_storage(pool: Pool, recovered: Recovered, policy: CachePolicy, logger: &Logger) -> Slots {
-        let geometry = *pool.geometry();
-        let catalog = SlotCatalog::new(geometry.slot_count(), policy);
-        for slot in recovered.unreadable {
-            catalog.withhold(slot);
+    /// Opens the pool `name` in the directory `parent`, making it if there is none, and takes in what recovery finds.
+    ///
+    /// # Errors
+    /// As for [`Pool::open`]; [`Status::OutOfMemory`] if there is none for the index, before anything is made; what the
+    /// backend answers for a file of the pool.
+    pub fn on_storage(
+        parent: &Path,
+        name: &str,
+        parameters: &PoolParameters,
+        policy: CachePolicy,
+        backend: &Arc<dyn Backend>,
+        logger: &Logger,
+    ) -> Result<Slots> {
+        let catalog = catalog(parameters.slot_count, policy)?;
+        let (pool, recovered) = Pool::open(parent, name, parameters, logger)?;
+        for out in &recovered.out_of_use {
+            catalog.withhold(&known_out_of_use(out));
         }
         for entry in &recovered.entries {
             let key = recovered.keys.get(entry.key);
@@ -76,25 +92,15 @@ impl Slots {
                 generation: entry.generation,
                 frequency: entry.frequency,
             };
-            catalog.restore(record::digest(key), stored);
+            catalog.restore(record::digest(key), stored).map_err(|_| no_memory(parameters.slot_count))?;
         }
         catalog.raise_generation(recovered.generation_next);
-        Slots {
-            catalog,
-            files: pool
-                .files()
-                .iter()
-                .map(|file| SlotFile { file: Arc::clone(file), mapping: None })
-                .collect(),
-            geometry,
-            pool_id: pool.pool_id(),
-            alignment: pool.direct_alignment(),
-            backing: Backing::Pool(RwLock::new(Some(pool))),
-            evictions: Counter::default(),
-            cleaned: Mutex::new(0),
-            cleaned_changed: Condvar::new(),
-            logger: logger.clone(),
+        if pool.is_doubted() {
+            catalog.distrust_everything();
+        } else if recovered.source == Recovery::Scan {
+            catalog.distrust_restored();
         }
+        Slots::new(catalog, Box::new(pool), backend, logger)
     }
 
     /// Slots in this process's memory.
@@ -105,6 +111,7 @@ impl Slots {
         slot_count: u32,
         chunk_bytes: u64,
         policy: CachePolicy,
+        backend: &Arc<dyn Backend>,
         logger: &Logger,
     ) -> Result<Slots> {
         let geometry = Geometry::new(slot_count, chunk_bytes, 1).ok_or_else(|| {
@@ -113,18 +120,50 @@ impl Slots {
                 format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"),
             )
         })?;
+        let catalog = catalog(slot_count, policy)?;
         let bytes = geometry.total_bytes();
+        if bytes > file_size_limit() {
+            return Err(Error::new(
+                Status::Config,
+                format!(
+                    "a pool of {bytes} bytes in memory is larger than the {} bytes that this process may give a file (ulimit \
+                     -f): raise that, or lower nixl_pool_size or the bytes of a chunk",
+                    file_size_limit()
+                ),
+            ));
+        }
         let file = memory_file::sealed(c"nixl_store", bytes)
+            .map(Arc::new)
             .map_err(|error| Error::os(format_args!("making a pool of {bytes} bytes in memory"), &error))?;
+        let slots = MemorySlots { files: [file], geometry };
+        Slots::new(catalog, Box::new(slots), backend, logger)
+    }
+
+    fn new(
+        catalog: SlotCatalog,
+        storage: Box<dyn SlotStorage>,
+        backend: &Arc<dyn Backend>,
+        logger: &Logger,
+    ) -> Result<Slots> {
+        let attach = |file: &Arc<File>| {
+            let target = backend.attach(Arc::clone(file));
+            let target = target.map_err(|error| Error::os("attaching a slot file", &error))?;
+            Ok(SlotFile { file: Arc::clone(file), target })
+        };
         Ok(Slots {
-            catalog: SlotCatalog::new(slot_count, policy),
-            files: vec![SlotFile { file: Arc::new(file), mapping: None }],
-            geometry,
-            pool_id: record::NO_POOL,
-            alignment: None,
-            backing: Backing::Memory,
+            catalog,
+            files: storage.files().iter().map(attach).collect::<Result<_>>()?,
+            geometry: storage.geometry(),
+            pool_id: storage.pool_id(),
+            alignment: storage.alignment(),
+            outlives_process: storage.outlives_process(),
+            place: storage.name().into(),
+            storage: RwLock::new(Some(storage)),
             evictions: Counter::default(),
-            cleaned: Mutex::new(0),
+            lost: Counter::default(),
+            flushing: Mutex::new(()),
+            chances: Mutex::default(),
+            cleaned_rounds: Mutex::new(0),
             cleaned_changed: Condvar::new(),
             logger: logger.clone(),
         })
@@ -133,10 +172,10 @@ impl Slots {
     /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files, and a warning says
     /// why; `place` is how it names them.
     pub fn map_files(&mut self, place: &dyn std::fmt::Display) {
-        for SlotFile { file, mapping } in &mut self.files {
+        for SlotFile { file, target } in &mut self.files {
             let why = match Mapping::new(file) {
                 Ok(Some(mapped)) => {
-                    *mapping = Some(Arc::new(mapped));
+                    *target = Target::mapped(Arc::clone(file), mapped);
                     continue;
                 }
                 Ok(None) => format!("{GUARDED_MAX} files are mapped in this process, the most there can be"),
@@ -165,15 +204,14 @@ impl Slots {
             .get(place.file_index as usize)
             .zip(self.geometry.payload_offset(place, payload_bytes))
             .zip(record::padded(payload_bytes));
-        let Some(((SlotFile { file, mapping }, payload_offset), padded_bytes)) = parts else {
+        let Some(((SlotFile { target, .. }, payload_offset), padded_bytes)) = parts else {
             return Err(Error::new(
                 Status::Internal,
                 format!("slot {slot} cannot hold {payload_bytes} bytes"),
             ));
         };
         Ok(Extent {
-            file: Arc::clone(file),
-            mapping: mapping.clone(),
+            target: target.clone(),
             payload_offset,
             padded_bytes,
             trailer_bytes: self.geometry.trailer_bytes(),
@@ -183,84 +221,54 @@ impl Slots {
         })
     }
 
-    /// Keeps the pool from being closed. Not to be asked for by whoever has it already: one that closes may wait
-    /// between the two.
+    fn file_of(&self, slot: u32) -> Result<&File> {
+        let file = self.files.get(self.geometry.place(slot).file_index as usize);
+        file.map(|file| &*file.file)
+            .ok_or_else(|| Error::new(Status::Internal, format!("slot {slot} lies in no file")))
+    }
+
+    /// Keeps the storage from being closed while the answer lives.
+    ///
+    /// A thread that holds such an answer must not ask for another: if a thread that closes has begun to wait for the first,
+    /// the lock lets no further reader in, and both would wait for ever.
     ///
     /// # Errors
     /// [`Status::Closing`] if it is closed.
     fn keep(&self) -> Result<Kept<'_>> {
-        let Backing::Pool(pool) = &self.backing else { return Ok(Kept(None)) };
-        let pool = pool.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if pool.is_none() {
+        let storage = self.storage.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if storage.is_none() {
             return Err(Error::new(Status::Closing, "the pool is closed"));
         }
-        Ok(Kept(Some(pool)))
-    }
-
-    /// Cleans a slot that a lane let go of. Lanes end before the pool is closed.
-    fn clean_now(&self, dirty: DirtySlot) {
-        match self.keep() {
-            Ok(kept) => self.clean(&kept, dirty),
-            Err(_) => self.catalog.quarantine_slot(dirty),
-        }
-    }
-
-    /// Tombstones a slot and hands it back, and whatever had to wait for that.
-    fn clean(&self, kept: &Kept<'_>, dirty: DirtySlot) {
-        let mut next = Some(dirty);
-        // Only a slot that two others waited for leaves more than one to go on with.
-        let mut others = Vec::new();
-        while let Some(dirty) = next {
-            next = None;
-            match self.tombstone(kept, dirty.slot()) {
-                Ok(()) => {
-                    let mut waited = self.catalog.slot_cleaned(dirty).into_iter();
-                    next = waited.next();
-                    others.extend(waited);
-                }
-                Err(error) => {
-                    self.logger.error(format_args!(
-                        "slot {} cannot be cleaned ({error}); it is taken out of use",
-                        dirty.slot()
-                    ));
-                    self.catalog.quarantine_slot(dirty);
-                }
-            }
-            next = next.or_else(|| others.pop());
-        }
-        // Under the lock, so that nobody is between a look at the catalog and the wait.
-        *lock(&self.cleaned) += 1;
-        self.cleaned_changed.notify_all();
-    }
-
-    /// Waits until no crash can bring a removed key back: until its last reader has left and its record is gone.
-    fn wait_until_clean(&self, digest: u128) {
-        let deadline = Instant::now() + REMOVAL_WAIT_MAX;
-        let mut cleaned = lock(&self.cleaned);
-        while self.catalog.is_haunted(digest) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            let waited = self.cleaned_changed.wait_timeout(cleaned, left);
-            cleaned = waited.unwrap_or_else(std::sync::PoisonError::into_inner).0;
-        }
-    }
-
-    fn tombstone(&self, kept: &Kept<'_>, slot: u32) -> io::Result<()> {
-        if let Some(pool) = kept.pool() {
-            return pool.tombstone(slot);
-        }
-        let place = self.geometry.place(slot);
-        let SlotFile { file, .. } = self.files.first().ok_or_else(|| io::Error::other("no memory"))?;
-        let offset = self.geometry.trailer_offset(place);
-        undisturbed(|| file.write_all_at(&[0; record::TOMBSTONE_BYTES], offset))
+        Ok(Kept(storage))
     }
 }
 
 impl Kept<'_> {
-    /// The pool; `None` for slots in memory.
-    fn pool(&self) -> Option<&Pool> {
-        self.0.as_ref().and_then(|pool| pool.as_ref())
+    fn storage(&self) -> Option<&dyn SlotStorage> {
+        self.0.as_deref()
     }
+}
+
+fn catalog(slots: u32, policy: CachePolicy) -> Result<SlotCatalog> {
+    SlotCatalog::new(slots, policy).map_err(|_| no_memory(slots))
+}
+
+fn no_memory(slots: u32) -> Error {
+    Error::new(
+        Status::OutOfMemory,
+        format!(
+            "no memory for the index of {slots} slots; give this process more, or use a smaller nixl_pool_size"
+        ),
+    )
+}
+
+/// What a pool tells of a slot, as the catalog takes it.
+fn known_out_of_use(out: &pool::OutOfUse) -> OutOfUse {
+    let why = match out.why {
+        pool::Why::Damaged => Why::Damaged,
+        pool::Why::Unclean(records) => {
+            Why::Unclean(records.map(|record| record.map(|record| (record.tag, record.generation))))
+        }
+    };
+    OutOfUse { slot: out.slot, why }
 }

@@ -1,23 +1,32 @@
-//! A static pool around a transfer: the slot that is read, the slot that is written.
+//! A static pool around a transfer: the slot that is read, the slot that is written. Nothing here waits for storage: the
+//! catalog is memory, and tombstones are written by the lane.
 
-use super::{Backing, Slots};
-use crate::catalog::{Lease, Release, Reservation, Reserve};
+use std::io;
+
+use super::Slots;
+use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
-use crate::placement::{Foreign, Key, Placement, PutPlace, Sink, Source};
+use crate::placement::{Answer, Foreign, Key, Keys, Placement, PutPlace, Sink, Source, Tombstones};
+use crate::sync::Arc;
 
 impl Placement for Slots {
     type GetClaim = Lease;
     type PutClaim = Reservation;
+    type TombClaim = DirtySlot;
 
     fn payload_bytes_max(&self) -> Option<u64> {
         Some(self.geometry.chunk_bytes())
     }
 
-    fn open_get(&self, key: &Key<'_>) -> Result<Option<Source<Lease>>> {
+    fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>> {
+        Answer::Now(self.length(key))
+    }
+
+    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Lease>>>> {
         let Some(lease) = self.catalog.acquire(key.digest, key.effective) else {
-            return Ok(None);
+            return Answer::Now(Ok(None));
         };
-        match self.extent(lease.slot(), lease.length()) {
+        Answer::Now(match self.extent(lease.slot(), lease.length()) {
             Ok(extent) => Ok(Some(Source {
                 extent,
                 payload_bytes: Some(lease.length()),
@@ -26,22 +35,78 @@ impl Placement for Slots {
                 claim: lease,
             })),
             Err(error) => {
-                self.close_get(key, lease, true);
+                self.catalog.quarantine(key.digest, key.effective, &lease);
+                self.release(lease);
                 Err(error)
             }
-        }
+        })
     }
 
-    fn close_get(&self, key: &Key<'_>, claim: Lease, corrupt: bool) {
+    fn close_get(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        claim: Lease,
+        corrupt: bool,
+    ) -> Answer<Tombstones<DirtySlot>> {
         if corrupt {
             self.catalog.quarantine(key.digest, key.effective, &claim);
         }
-        if let Release::Clean(dirty) = self.catalog.release(claim) {
-            self.clean_now(dirty);
-        }
+        Answer::Now(match self.catalog.release(claim) {
+            Release::Clean(dirty) => self.tombstones([dirty]),
+            Release::Kept => Tombstones::NONE,
+        })
     }
 
-    fn open_put(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Reservation>> {
+    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Reservation>>> {
+        if !self.catalog.is_any_unclean() {
+            return Answer::Now(self.find_room(key.digest, length));
+        }
+        // A slot that could not be cleaned may get another chance, which has to wait for storage.
+        let (slots, digest) = (Arc::clone(self), key.digest);
+        Answer::later(move || slots.find_room(digest, length))
+    }
+
+    fn commit_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        claim: Reservation,
+        length: u64,
+    ) -> Answer<Result<Tombstones<DirtySlot>>> {
+        let published = self.catalog.publish(claim, key.effective, length);
+        Answer::Now(Ok(self.tombstones(published.clean)))
+    }
+
+    fn abort_put(self: &Arc<Self>, claim: Reservation, touched: bool) -> Answer<Tombstones<DirtySlot>> {
+        let dirty =
+            if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
+        Answer::Now(self.tombstones(dirty))
+    }
+
+    fn make_room(self: &Arc<Self>, _bytes: u64) -> Answer<bool> {
+        // Slots are preallocated; a full device is not for want of evictions.
+        Answer::Now(false)
+    }
+
+    fn entombed(
+        self: &Arc<Self>,
+        claim: DirtySlot,
+        outcome: io::Result<()>,
+    ) -> Answer<Tombstones<DirtySlot>> {
+        if outcome.is_ok() {
+            return Answer::Now(self.tombstones(self.cleaned(claim, Ok(()))));
+        }
+        // What a lane's queue could not write may be written otherwise, or may not need to be.
+        let slots = Arc::clone(self);
+        Answer::later(move || {
+            // Where this fails too, the slot is out of use for now, and the log says so.
+            drop(slots.clean(claim));
+            Tombstones::NONE
+        })
+    }
+}
+
+impl Slots {
+    fn find_room(&self, digest: u128, length: u64) -> Result<PutPlace<Reservation>> {
         if length > self.geometry.chunk_bytes() {
             return Err(Error::new(
                 Status::TooLarge,
@@ -52,7 +117,7 @@ impl Placement for Slots {
                 ),
             ));
         }
-        let reservation = match self.catalog.reserve(key.digest) {
+        let reservation = match self.reserve(digest) {
             Reserve::Slot(reservation) => reservation,
             Reserve::Busy => return Ok(PutPlace::Busy),
             Reserve::Full => {
@@ -69,32 +134,23 @@ impl Placement for Slots {
             Ok(extent) => Ok(PutPlace::Ready(Sink {
                 extent,
                 generation: reservation.generation(),
-                // In memory nothing outlives the process that could find the old one.
-                invalidate_first: reservation.evicted() && matches!(self.backing, Backing::Pool(_)),
+                invalidate_first: reservation.evicted() && self.outlives_process,
                 hidden: false,
                 claim: reservation,
             })),
             Err(error) => {
-                self.abort_put(reservation, false);
+                if let Some(dirty) = self.catalog.abandon_unwritten(reservation) {
+                    self.catalog.not_cleaned(dirty);
+                }
                 Err(error)
             }
         }
     }
 
-    fn commit_put(&self, key: &Key<'_>, claim: Reservation, length: u64) -> Result<()> {
-        let published = self.catalog.publish(claim, key.effective, length);
-        published.clean.into_iter().for_each(|dirty| self.clean_now(dirty));
-        Ok(())
-    }
-
-    fn abort_put(&self, claim: Reservation, touched: bool) {
-        let dirty =
-            if touched { Some(self.catalog.abandon(claim)) } else { self.catalog.abandon_unwritten(claim) };
-        dirty.into_iter().for_each(|dirty| self.clean_now(dirty));
-    }
-
-    fn make_room(&self, _bytes: u64) -> bool {
-        // Slots are preallocated; a full device is not for want of evictions.
-        false
+    /// Ends a read whose slot cannot be told; what it leaves is not to be used.
+    fn release(&self, lease: Lease) {
+        if let Release::Clean(dirty) = self.catalog.release(lease) {
+            self.catalog.not_cleaned(dirty);
+        }
     }
 }

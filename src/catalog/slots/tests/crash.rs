@@ -38,7 +38,7 @@ fn a_crash_at_any_step_never_brings_back_older_bytes() {
     for seed in 0..2000 {
         let mut random = Lcg::new(seed);
         let slots = 1 + random.below(4) as u32;
-        let catalog = SlotCatalog::new(slots, POLICIES[seed as usize % 4]);
+        let catalog = SlotCatalog::new(slots, POLICIES[seed as usize % 4]).unwrap();
         let mut storage: Storage = vec![None; slots as usize];
         let mut puts: Vec<Put> = Vec::new();
         let mut open: Vec<(Reservation, usize, bool)> = Vec::new();
@@ -110,7 +110,13 @@ fn a_crash_at_any_step_never_brings_back_older_bytes() {
                     let slot = dirty.swap_remove(pick(&mut random, dirty.len()));
                     let number = slot.slot();
                     if broken_tombstones && random.below(8) == 0 {
-                        catalog.quarantine_slot(slot);
+                        catalog.not_cleaned(slot);
+                        dirty.extend(
+                            catalog
+                                .reclaim_of(digest)
+                                .into_iter()
+                                .chain((random.below(4) == 0).then(|| catalog.reclaim(0)).flatten()),
+                        );
                     } else {
                         storage[number as usize] = None;
                         dirty.extend(catalog.slot_cleaned(slot));

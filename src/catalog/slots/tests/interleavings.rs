@@ -30,7 +30,7 @@ struct Pool {
 impl Pool {
     fn new(slots: u32, policy: CachePolicy) -> Arc<Pool> {
         let spots = (0..slots).map(|_| Mutex::default()).collect();
-        Arc::new(Pool { catalog: SlotCatalog::new(slots, policy), spots })
+        Arc::new(Pool { catalog: SlotCatalog::new(slots, policy).unwrap(), spots })
     }
 
     fn spot(&self, slot: u32) -> crate::sync::MutexGuard<'_, Spot> {

@@ -63,7 +63,13 @@ pub(super) fn audit(catalog: &SlotCatalog) {
                 live += 1;
             }
             State::Removed | State::Replaced => assert!(readers > 0, "slot {slot} waits for no reader"),
-            State::Free | State::Reserved | State::Waiting | State::Cleaning | State::Quarantined => {
+            State::Free
+            | State::Reserved
+            | State::Waiting
+            | State::Cleaning
+            | State::Unclean
+            | State::Blocked
+            | State::Quarantined => {
                 assert_eq!(readers, 0, "slot {slot} is {state:?} and being read");
             }
         }
@@ -73,11 +79,16 @@ pub(super) fn audit(catalog: &SlotCatalog) {
         if matches!(state, State::Live | State::Free) {
             assert!(!haunting.contains(&slot), "slot {slot} is {state:?} and a ghost");
         }
+        let is_behind = |stuck: bool| {
+            ledger.ghosts.ahead_of(slot).any(|other| {
+                stuck == matches!(ledger.state(other), State::Unclean | State::Blocked | State::Cleaning)
+            })
+        };
         if state == State::Waiting {
-            assert!(
-                ledger.ghosts.ahead_of(slot).any(|other| ledger.state(other) != State::Quarantined),
-                "slot {slot} waits for nothing"
-            );
+            assert!(is_behind(false) || is_behind(true), "slot {slot} waits for nothing");
+        }
+        if state == State::Blocked {
+            assert!(is_behind(true), "slot {slot} is blocked by nothing");
         }
     }
     assert_eq!((gauges.bytes, gauges.keys_pinned, gauges.keys), (bytes, pinned, live));

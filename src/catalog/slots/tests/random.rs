@@ -11,7 +11,7 @@ fn keys_leave_in_the_order_of_the_naive_model() {
         for seed in 0..30 {
             let mut random = Lcg::new(seed);
             let slots = 1 + random.below(8) as u32;
-            let catalog = SlotCatalog::new(slots, policy);
+            let catalog = SlotCatalog::new(slots, policy).unwrap();
             let mut model = NaiveOrder::new(policy);
             let mut stored: Vec<(u8, u32)> = Vec::new();
             for step in 0..500 {
@@ -107,7 +107,7 @@ fn no_slot_is_ever_lost() {
     for seed in 0..300 {
         let mut random = Lcg::new(seed);
         let slots = 1 + random.below(6) as u32;
-        let catalog = SlotCatalog::new(slots, POLICIES[seed as usize % 4]);
+        let catalog = SlotCatalog::new(slots, POLICIES[seed as usize % 4]).unwrap();
         let mut puts: Vec<(Reservation, [u8; 1])> = Vec::new();
         let mut leases: Vec<(Lease, [u8; 1])> = Vec::new();
         let mut dirty: Vec<DirtySlot> = Vec::new();
@@ -155,7 +155,7 @@ fn no_slot_is_ever_lost() {
                 _ if !dirty.is_empty() => {
                     let slot = dirty.swap_remove(any(dirty.len()));
                     if random.below(100) == 0 {
-                        catalog.quarantine_slot(slot);
+                        catalog.not_cleaned(slot);
                     } else {
                         dirty.extend(catalog.slot_cleaned(slot));
                     }

@@ -19,7 +19,7 @@ fn a_pin_of_another_process_keeps_an_object() {
     let mut other = Helper::start("store", dir.path());
     assert_eq!(other.hear(), "ready");
     assert_eq!(other.ask("pin a"), "done");
-    assert_eq!(store.evict(&pinned).unwrap(), Evicted::PinnedElsewhere);
+    assert_eq!(store.evict(&pinned).unwrap(), Evicted::Pinned);
     assert_eq!(store.evict(&free).unwrap(), Evicted::Removed);
     assert_eq!(store.evict(&free).unwrap(), Evicted::Absent);
     assert_eq!(get(&store, &pinned).unwrap(), b"pinned");
@@ -38,7 +38,7 @@ fn a_pin_dies_with_its_process() {
     let mut other = Helper::start("store", dir.path());
     assert_eq!(other.hear(), "ready");
     assert_eq!(other.ask("pin a"), "done");
-    assert_eq!(store.evict(&name).unwrap(), Evicted::PinnedElsewhere);
+    assert_eq!(store.evict(&name).unwrap(), Evicted::Pinned);
     other.kill();
     assert_eq!(store.evict(&name).unwrap(), Evicted::Removed);
 }
@@ -57,12 +57,12 @@ fn pins_of_two_processes_do_not_disturb_each_other() {
     store.pin(id).unwrap();
     store.pin(id).unwrap();
     assert_eq!(other.ask("pin a"), "done");
-    assert_eq!(store.evict(&name).unwrap(), Evicted::PinnedElsewhere);
-    assert_eq!(other.ask("evict a"), "PinnedElsewhere");
+    assert_eq!(store.evict(&name).unwrap(), Evicted::Pinned);
+    assert_eq!(other.ask("evict a"), "Pinned");
     assert_eq!(other.ask("unpin a"), "done");
-    assert_eq!(other.ask("evict a"), "PinnedElsewhere");
-    assert_eq!(store.evict(&name).unwrap(), Evicted::PinnedElsewhere, "not even its own");
-    assert_eq!(other.ask("evict a"), "PinnedElsewhere", "a failed eviction dropped the pin");
+    assert_eq!(other.ask("evict a"), "Pinned");
+    assert_eq!(store.evict(&name).unwrap(), Evicted::Pinned, "not even its own");
+    assert_eq!(other.ask("evict a"), "Pinned", "a failed eviction dropped the pin");
     store.unpin(id).unwrap();
     assert_eq!(other.ask("evict a"), "Removed");
     other.finish();
@@ -82,7 +82,7 @@ fn a_pin_survives_evictions_and_other_stores_of_its_process() {
     drop(open(dir.path()));
     let mut other = Helper::start("store", dir.path());
     assert_eq!(other.hear(), "ready");
-    assert_eq!(other.ask("evict a"), "PinnedElsewhere");
+    assert_eq!(other.ask("evict a"), "Pinned");
     other.finish();
 }
 
@@ -94,7 +94,7 @@ fn every_id_can_be_pinned() {
     let (store, other) = (open(dir.path()), open(dir.path()));
     for id in [0, 1, u128::MAX, 1 << 62, 1 << 63, u128::from(u64::MAX), 1 << 127] {
         store.pin(id).unwrap();
-        assert_eq!(other.evict(&ObjectName::sharded(id)).unwrap(), Evicted::PinnedElsewhere, "{id:x}");
+        assert_eq!(other.evict(&ObjectName::sharded(id)).unwrap(), Evicted::Pinned, "{id:x}");
         store.unpin(id).unwrap();
         assert_eq!(other.evict(&ObjectName::sharded(id)).unwrap(), Evicted::Absent, "{id:x}");
     }
@@ -161,7 +161,7 @@ fn a_pin_outwaits_a_slow_eviction() {
         pinner.pin(7).unwrap();
         assert_eq!(evicted.join().unwrap().unwrap(), Evicted::Removed);
     });
-    assert_eq!(store.pins.evict(7, || Ok(true)).unwrap(), Evicted::PinnedElsewhere);
+    assert_eq!(store.pins.evict(7, || Ok(true)).unwrap(), Evicted::Pinned);
 }
 
 /// Byte locks of one open file do not exclude each other. Were two threads to evict one object at

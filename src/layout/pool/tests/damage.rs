@@ -74,6 +74,98 @@ fn a_forged_snapshot_is_not_believed() {
     }
 }
 
+/// The same for what it says of slots that are out of use: slots that are not there, or twice, reasons and generations
+/// that cannot be, more of them than the file has.
+#[test]
+fn forged_slots_out_of_use_are_not_believed() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let expected = fill(&pool);
+    let out_of_use = [
+        OutOfUse { slot: 4, why: Why::Damaged },
+        OutOfUse { slot: 5, why: Why::Unclean([Some(OldRecord { tag: 9, generation: 3 }), None]) },
+    ];
+    snapshot_with(&pool, &out_of_use, &expected).unwrap();
+    pool.release();
+    let good = fs::read(scratch.file("snapshot")).unwrap();
+    let taken = expected[0].1;
+    let second = 64 + 32;
+    for (at, forged) in [
+        (40, 3),
+        (40, 1),
+        (40, u32::MAX),
+        (64, 20),
+        (64, taken),
+        (second, 4),
+        (second + 4, 0),
+        (second + 4, 3),
+        (second + 16, 11),
+        (second + 28, 1),
+    ] {
+        let mut bytes = good.clone();
+        bytes[at..at + 4].copy_from_slice(&forged.to_le_bytes());
+        assert_ne!(bytes, good);
+        seal(&mut bytes);
+        fs::write(scratch.file("snapshot"), bytes).unwrap();
+        let (_, recovered) = open(&scratch);
+        assert_eq!((recovered.source, held(&recovered)), (Source::Scan, expected.clone()), "forged at {at}");
+    }
+}
+
+/// Reads that fail at open and then do not cost nothing; where they go on failing, the slot is erased and used again, so
+/// that no chunk that could not be read comes back when it is outdated.
+#[test]
+fn slots_that_cannot_be_read_at_open_stay_in_use() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let expected = fill(&pool);
+    drop(pool);
+    steps::under_test::fail_reads(20);
+    let ((pool, recovered), warnings) = open_logged(&scratch);
+    assert_eq!((held(&recovered), recovered.out_of_use), (expected.clone(), Vec::new()));
+    assert!(warnings.is_empty(), "{warnings:?}");
+    drop(pool);
+
+    steps::under_test::fail_reads(40);
+    let ((pool, recovered), warnings) = open_logged(&scratch);
+    assert!(recovered.entries.is_empty() && recovered.out_of_use.is_empty());
+    assert_eq!(recovered.generation_next, 1 + recovery::GENERATION_LEAP);
+    assert!(warnings.len() == 1 && warnings[0].starts_with("20 slots"), "{warnings:?}");
+    drop(pool);
+    assert!(open(&scratch).1.entries.is_empty(), "what was not served must not come back");
+}
+
+/// What must not be found again and could not be erased for good is out of use, with what is known of it; and the next
+/// process is told that what it reads may not be durable.
+#[test]
+fn outdated_records_whose_erasure_may_be_lost_are_out_of_use() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    put(&pool, 3, 7, "key", 10);
+    put(&pool, 12, 9, "key", 10);
+    put(&pool, 4, 8, "key", 10);
+    drop(pool);
+    steps::under_test::fail_sync(libc::EIO);
+    let ((pool, recovered), warnings) = open_logged(&scratch);
+    assert_eq!(recovered.entries.len(), 1);
+    assert_eq!(recovered.out_of_use, [], "of the first file only, which holds none of the outdated");
+    assert!(pool.is_doubted() && warnings.len() == 1, "{warnings:?}");
+    drop(pool);
+
+    let (pool, _) = open(&scratch);
+    assert!(pool.is_doubted());
+    put(&pool, 8, 5, "key", 10);
+    drop(pool);
+    steps::under_test::fail_sync(libc::EIO);
+    let (pool, recovered) = open(&scratch);
+    let digest = record::digest(&effective("key"));
+    let why = Why::Unclean([Some(OldRecord::of(digest, 5)), None]);
+    assert_eq!(recovered.out_of_use, [OutOfUse { slot: 8, why }]);
+    pool.trust();
+    drop(pool);
+    assert!(!open(&scratch).0.is_doubted());
+}
+
 /// Another pool's snapshot, copied here by hand, speaks of other slots.
 #[test]
 fn another_pools_snapshot_is_not_believed() {
@@ -94,7 +186,7 @@ fn flipped_bytes_cost_only_their_own_records() {
     let geometry = Geometry::new(20, 100_000, FILE_COUNT).unwrap();
     for (_, slot, ..) in expected.iter().step_by(3) {
         let place = geometry.place(*slot);
-        let path = scratch.file(&files::slot_file_name(place.file_index));
+        let path = scratch.file(&names::slot_file(place.file_index));
         let at = geometry.trailer_offset(place) + 300;
         let file = fs::File::options().write(true).open(path).unwrap();
         file.write_all_at(&[0xee], at).unwrap();
@@ -186,13 +278,13 @@ fn garbage_in_every_slot_is_an_empty_pool() {
     closed_pool(&scratch);
     fs::remove_file(scratch.file("snapshot")).unwrap();
     for index in 0..FILE_COUNT {
-        let path = scratch.file(&files::slot_file_name(index));
+        let path = scratch.file(&names::slot_file(index));
         let length = fs::metadata(&path).unwrap().len() as usize;
         let garbage: Vec<u8> = (0..length).map(|at| (at.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
         fs::write(&path, garbage).unwrap();
     }
     let (pool, recovered) = open(&scratch);
-    assert!(recovered.entries.is_empty() && recovered.unreadable.is_empty());
+    assert!(recovered.entries.is_empty() && recovered.out_of_use.is_empty());
     let expected = fill(&pool);
     drop(pool);
     assert_eq!(held(&open(&scratch).1), expected);

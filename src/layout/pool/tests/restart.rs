@@ -90,6 +90,48 @@ fn a_crash_at_any_step_of_closing_and_opening_loses_nothing() {
     assert!(sources.contains(&Source::Snapshot) && sources.contains(&Source::Scan));
 }
 
+/// Slots that are out of use are so in the next process too, and with what is known of the records that must not be
+/// found again there: the newer records of those keys must stay as long.
+#[test]
+fn a_snapshot_keeps_the_slots_that_are_out_of_use() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let expected = fill(&pool);
+    let old = |tag, generation| Some(OldRecord { tag, generation });
+    let out_of_use = [
+        OutOfUse { slot: 4, why: Why::Damaged },
+        OutOfUse { slot: 5, why: Why::Unclean([None, None]) },
+        OutOfUse { slot: 19, why: Why::Unclean([old(u32::MAX, 3), None]) },
+        OutOfUse { slot: 18, why: Why::Unclean([old(1, 10), old(77, 0)]) },
+    ];
+    assert!(out_of_use.iter().all(|out| expected.iter().all(|entry| entry.1 != out.slot)));
+    snapshot_with(&pool, &out_of_use, &expected).unwrap();
+    pool.release();
+    let (_, recovered) = open(&scratch);
+    assert_eq!((recovered.source, held(&recovered)), (Source::Snapshot, expected));
+    assert_eq!(recovered.out_of_use, out_of_use);
+}
+
+/// A pool closed by the version before opens from its snapshot, which knew of no such slots.
+#[test]
+fn a_snapshot_of_the_version_before_is_read() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let expected = fill(&pool);
+    snapshot(&pool, &expected).unwrap();
+    pool.release();
+    let mut bytes = fs::read(scratch.file("snapshot")).unwrap();
+    assert_eq!(bytes[8..12], 2u32.to_le_bytes());
+    bytes[8..12].copy_from_slice(&1u32.to_le_bytes());
+    // Reserved there: a reader of that version ignored it.
+    bytes[40..44].fill(0xff);
+    seal(&mut bytes);
+    fs::write(scratch.file("snapshot"), bytes).unwrap();
+    let (_, recovered) = open(&scratch);
+    assert_eq!((recovered.source, held(&recovered)), (Source::Snapshot, expected));
+    assert!(recovered.out_of_use.is_empty());
+}
+
 /// A full disk at close: the error is told, no half snapshot stays, the next open scans.
 #[test]
 fn a_snapshot_that_cannot_be_written_costs_only_time() {
@@ -179,4 +221,37 @@ fn a_hundred_thousand_slots_need_few_descriptors() {
         .count();
     assert!(open_here <= FILE_COUNT as usize + 2, "{open_here} descriptors");
     drop(pool);
+}
+
+/// A record claims a generation that leaves no room above it. All records get new generations in the order of the old,
+/// the scan after that finds them so, and what was hidden cannot outrank what comes.
+#[test]
+fn generations_without_head_room_are_given_anew() {
+    let scratch = Scratch::new();
+    let (pool, _) = open(&scratch);
+    let end = recovery::GENERATION_MAX;
+    put(&pool, 3, 7, "old", 10);
+    put(&pool, 4, end - 1, "forged", 90_000);
+    put(&pool, 5, 9, "new", 10);
+    put(&pool, 6, end - 2, "hidden", 10);
+    let place = pool.place(6);
+    let at = pool.geometry().trailer_offset(place) + 300;
+    pool.files()[place.file_index as usize].write_all_at(&[0xee], at).unwrap();
+    drop(pool);
+
+    // Where it cannot be done the pool is not used: what is put would be taken for damage.
+    steps::under_test::fail_sync(libc::EIO);
+    let refused = refusal(&scratch, &parameters());
+    assert!(refused.status() == Status::Io && refused.message().contains("renumbered"), "{refused}");
+
+    let expected: Held =
+        vec![(effective("forged"), 4, 3, 90_000), (effective("new"), 5, 2, 10), (effective("old"), 3, 1, 10)];
+    for round in 0..2 {
+        let ((pool, recovered), warnings) = open_logged(&scratch);
+        assert_eq!(warnings.iter().any(|line| line.contains("renumbered")), round == 0, "{warnings:?}");
+        let mut found = held(&recovered);
+        found.sort_by_key(|entry| std::cmp::Reverse(entry.2));
+        assert_eq!((found, recovered.generation_next), (expected.clone(), 4), "{warnings:?}");
+        drop(pool);
+    }
 }

@@ -1,16 +1,35 @@
-//! Memory of the store's own: page-aligned buffers and the mapping behind the staging buffer.
+//! Memory of the store's own: page-aligned buffers, and the arena that the staging buffer is cut from.
 
 use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
 use std::ptr::NonNull;
 
-use super::segment::{HostPtr, HostSlice};
+use super::stretch::{HostPtr, HostSlice};
 use crate::sys::room::out_of_memory;
 
 /// Alignment of everything allocated here, in bytes: a page, enough for any O_DIRECT device.
 pub const PAGE_BYTES: usize = 4096;
 /// Size of the huge pages asked for, in bytes (x86-64's and AArch64's usual one).
 const HUGE_PAGE_BYTES: usize = 2 << 20;
+
+#[repr(align(4096))]
+struct Page([u8; PAGE_BYTES]);
+
+const _: () = assert!(align_of::<Page>() == PAGE_BYTES);
+
+static ZERO_PAGE: Page = Page([0; PAGE_BYTES]);
+
+/// A page of zeros, aligned as O_DIRECT wants it.
+pub fn zero_page() -> &'static [u8; PAGE_BYTES] {
+    &ZERO_PAGE.0
+}
+
+/// The same page as the source of a transfer; nothing may be read into it.
+pub fn zero_slice() -> HostSlice {
+    // SAFETY: the page lives as long as the process, nobody writes it, and its only users are writes to storage, which
+    // read it.
+    HostSlice { pointer: unsafe { HostPtr::new(ZERO_PAGE.0.as_ptr().cast_mut()) }, length: PAGE_BYTES }
+}
 
 /// A zeroed, page-aligned buffer.
 #[derive(Debug)]
@@ -77,37 +96,37 @@ impl Drop for AlignedBuffer {
     }
 }
 
-/// An anonymous private mapping.
+/// Memory for the staging buffer: an anonymous private mapping.
 #[derive(Debug)]
-pub struct Mapping {
+pub struct Arena {
     pointer: NonNull<u8>,
     bytes: usize,
     huge: bool,
 }
 
 // SAFETY: the mapping is plain memory that lives as long as this value.
-unsafe impl Send for Mapping {}
+unsafe impl Send for Arena {}
 // SAFETY: it hands out addresses only; who may use which part is the staging buffer's business.
-unsafe impl Sync for Mapping {}
+unsafe impl Sync for Arena {}
 
-impl Mapping {
+impl Arena {
     /// Maps `bytes` (a multiple of the page size), in huge pages if asked for and to be had.
     ///
     /// # Errors
     /// What `mmap(2)` answers.
-    pub fn new(bytes: usize, huge_pages: bool) -> io::Result<Mapping> {
+    pub fn new(bytes: usize, huge_pages: bool) -> io::Result<Arena> {
         if huge_pages
             && let Some(rounded) = bytes.checked_next_multiple_of(HUGE_PAGE_BYTES)
             && let Ok(pointer) = map(rounded, libc::MAP_HUGETLB)
         {
-            return Ok(Mapping { pointer, bytes: rounded, huge: true });
+            return Ok(Arena { pointer, bytes: rounded, huge: true });
         }
-        let mapping = Mapping { pointer: map(bytes, 0)?, bytes, huge: false };
+        let arena = Arena { pointer: map(bytes, 0)?, bytes, huge: false };
         // Without reserved huge pages the kernel may still find some: a device is faster the fewer pieces a transfer's
         // memory has (a virtual disk three times), and pinning it is cheaper. Only a wish, so a refusal changes nothing.
         // SAFETY: the mapping is ours and as long; the advice changes no content.
-        unsafe { libc::madvise(mapping.pointer.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-        Ok(mapping)
+        unsafe { libc::madvise(arena.pointer.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        Ok(arena)
     }
 
     /// Whether it lies in huge pages.
@@ -133,7 +152,7 @@ impl Mapping {
     }
 }
 
-impl Drop for Mapping {
+impl Drop for Arena {
     fn drop(&mut self) {
         // SAFETY: mapped in `new` with this length, unmapped once.
         unsafe { libc::munmap(self.pointer.as_ptr().cast(), self.bytes) };

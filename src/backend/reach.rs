@@ -1,0 +1,31 @@
+//! What a backend can move without a copy by the processor.
+
+/// Most memory stretches of one request: `IOV_MAX` of Linux (`readv(2)`).
+pub const IO_SLICES_MAX: usize = 1024;
+
+/// The one statement of what goes direct; `lane/plan.rs` judges by it and nobody else does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reach {
+    /// From and to host memory as it is. Where not, host memory goes through the staging buffer.
+    pub host: bool,
+    /// From and to a device's memory as it is.
+    pub device: bool,
+    /// Stretches of memory that one request may have.
+    pub slices_max: usize,
+    /// Only memory that was registered with the queue, each request within one region.
+    pub registered_only: bool,
+    /// Bytes of the largest request.
+    pub request_bytes_max: u64,
+}
+
+impl Reach {
+    /// Everything on the host, as the system calls of files have it: `IOV_MAX` stretches, and bytes below what one
+    /// `read(2)` or `write(2)` moves (2,147,479,552).
+    pub const HOST: Reach = Reach {
+        host: true,
+        device: false,
+        slices_max: IO_SLICES_MAX,
+        registered_only: false,
+        request_bytes_max: 1 << 30,
+    };
+}

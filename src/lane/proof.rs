@@ -1,0 +1,177 @@
+//! The right bytes or a miss: what was read is taken in, summed, and compared with what the trailer says.
+
+use std::ops::Range;
+
+use super::Lane;
+use super::get::refusal;
+use super::item::item_parts;
+use super::job::{Job, Piece, Proof, TAIL_BYTES, Work};
+use super::plan::blocks_in;
+use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, Invalid};
+use crate::memory::bytes::{self, NotHost};
+use crate::memory::{Hold, HostSlice, Stretch};
+use crate::placement::Placement;
+
+impl<P: Placement> Lane<P> {
+    /// Decodes the trailer, which has landed, and compares it with what was asked for.
+    pub(super) fn check_trailer(&mut self, index: usize) {
+        let job = &mut self.jobs[index];
+        let range = job.trailer_range();
+        let Work::Get(get) = &mut job.work else { return };
+        let Some((key, _)) = item_parts(&job.guard) else { return };
+        let Some(buffer) = &job.buffer else { return job.damaged("the trailer's buffer is lost") };
+        let proof = match record::decode(&buffer.as_slice()[range]) {
+            Err(Invalid::Absent | Invalid::Magic) => Proof::Absent,
+            Err(_) => Proof::Damaged("damaged trailer"),
+            Ok(trailer) => {
+                let found = trailer.identity();
+                let expected_length = match get.known_bytes {
+                    Some(length) => found.payload_bytes == length,
+                    None => record::padded(found.payload_bytes) == Some(job.extent.padded_bytes),
+                };
+                let expected_version = get.generation.is_none_or(|generation| generation == found.generation);
+                if found.key != key.effective {
+                    Proof::OtherKey
+                } else if found.pool_id != job.extent.pool_id || found.slot != job.extent.slot {
+                    Proof::Damaged("a record of another place")
+                } else if !expected_length || !expected_version {
+                    Proof::Damaged("another version of the record")
+                } else {
+                    Proof::Trailer { object_bytes: found.payload_bytes }
+                }
+            }
+        };
+        get.proof = proof;
+        match proof.object_bytes() {
+            None => job.fail(crate::error::Status::NotFound, 0),
+            Some(length) => {
+                if let Some(status) = refusal(&job.guard, length) {
+                    job.fail(status, 0);
+                }
+            }
+        }
+    }
+
+    /// Checksums the blocks of a piece and delivers what did not go direct.
+    ///
+    /// # Errors
+    /// [`NotHost`]: the item's memory cannot be reached from here.
+    pub(super) fn take_in_piece(
+        &mut self,
+        index: usize,
+        piece: &Piece,
+        hold: Option<&Hold>,
+    ) -> Result<(), NotHost> {
+        let staged = hold.map(Hold::memory);
+        let scratch = &mut self.scratch;
+        let job = &mut self.jobs[index];
+        let Work::Get(get) = &job.work else { return Ok(()) };
+        let Some((_, stretches)) = item_parts(&job.guard) else { return Ok(()) };
+        let Piece { body, with_trailer } = piece;
+        let object_end = get.proof.object_bytes().unwrap_or(u64::MAX);
+        let end = if *with_trailer { job.extent.padded_bytes } else { body.end };
+        // Only the piece that brings the tail block may look at it: before that landed it is under way.
+        let tail = match &job.buffer {
+            Some(buffer) if *with_trailer => &buffer.as_slice()[..TAIL_BYTES],
+            _ => &[],
+        };
+        let first_block = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
+        // A trailer by itself starts where the padded payload ends and brings no payload.
+        if !get.proof.is_waived() && body.start < job.extent.padded_bytes {
+            let landed =
+                Landed { body, staged, stretches, origin: get.want.start, tail, body_end: get.body_end };
+            for (block, range) in blocks_in(body.start..end, end.min(object_end)) {
+                let sum = landed.checksum(&range, scratch)?;
+                if let Some(place) = job.sums.get_mut(block - first_block) {
+                    *place = sum;
+                }
+            }
+        }
+        if let Some(staged) = staged {
+            let wanted = body.start.max(get.want.start)..body.end.min(get.want.end);
+            if wanted.start < wanted.end {
+                let from = part(staged, body, &wanted);
+                bytes::scatter_slice(from, stretches, (wanted.start - get.want.start) as usize)?;
+            }
+            job.bytes_staged += body.end - body.start;
+        }
+        if *with_trailer {
+            let object_end = get.proof.object_bytes().unwrap_or(job.extent.padded_bytes);
+            let wanted = get.body_end.max(get.want.start)..object_end.min(get.want.end);
+            if wanted.start < wanted.end && get.span.end > get.body_end {
+                let part = (wanted.start - get.body_end) as usize..(wanted.end - get.body_end) as usize;
+                bytes::scatter(&tail[part], stretches, (wanted.start - get.want.start) as usize)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Compares the sums of all blocks that were read with the trailer's.
+    pub(super) fn compare_checksums(&self, job: &mut Job<P>) {
+        let range = job.trailer_range();
+        let Work::Get(get) = &job.work else { return };
+        if get.proof.is_waived() {
+            return;
+        }
+        // `check_trailer` found it right, or there would be a failure.
+        let trailer = job.buffer.as_ref().map(|buffer| record::decode_again(&buffer.as_slice()[range]));
+        let Some(Ok(trailer)) = trailer else { return job.damaged("damaged trailer") };
+        let first = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
+        let blocks = blocks_in(get.span.clone(), trailer.identity().payload_bytes);
+        let right = blocks.into_iter().all(|(block, _)| {
+            let computed = job.sums.get(block - first).copied();
+            computed.is_some() && trailer.block_checksum(block) == computed
+        });
+        if !right {
+            job.damaged("payload checksum does not match");
+        }
+    }
+}
+
+/// Where the bytes of a piece that landed are.
+struct Landed<'a> {
+    /// Payload bytes in caller memory, or in `staged`.
+    body: &'a Range<u64>,
+    staged: Option<HostSlice>,
+    stretches: &'a [Stretch],
+    /// The payload byte that the first stretch begins with.
+    origin: u64,
+    /// The payload bytes from `body_end` on.
+    tail: &'a [u8],
+    body_end: u64,
+}
+
+impl Landed<'_> {
+    /// The checksum of the block `range`, which may lie in the body, in the tail block, or partly in each.
+    fn checksum(&self, range: &Range<u64>, scratch: &mut [u8]) -> Result<u64, NotHost> {
+        let in_body = range.start..range.end.min(self.body.end);
+        let in_tail = range.end.saturating_sub(self.body_end.max(range.start)) as usize;
+        if in_tail == 0 {
+            return match self.staged {
+                Some(memory) => Ok(bytes::checksum_slice(part(memory, self.body, &in_body))),
+                None => {
+                    let (from, to) = (in_body.start - self.origin, in_body.end - self.origin);
+                    bytes::checksum(self.stretches, from as usize, to as usize, scratch)
+                }
+            };
+        }
+        let body_bytes = in_body.end.saturating_sub(in_body.start) as usize;
+        let (front, back) = scratch.split_at_mut(body_bytes);
+        if body_bytes > 0 {
+            match self.staged {
+                Some(memory) => bytes::gather_slice(part(memory, self.body, &in_body), front),
+                None => bytes::gather(self.stretches, (in_body.start - self.origin) as usize, front)?,
+            }
+        }
+        back[..in_tail].copy_from_slice(&self.tail[..in_tail]);
+        Ok(bytes::checksum_bytes(&scratch[..body_bytes + in_tail]))
+    }
+}
+
+/// The part of a piece's staging memory that holds the payload bytes `wanted`.
+fn part(memory: HostSlice, body: &Range<u64>, wanted: &Range<u64>) -> HostSlice {
+    HostSlice {
+        pointer: memory.pointer.offset((wanted.start - body.start) as usize),
+        length: (wanted.end - wanted.start) as usize,
+    }
+}

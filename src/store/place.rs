@@ -1,0 +1,218 @@
+//! What a store's bytes lie in, as its configuration says: which placement, on which medium, and the lanes for it.
+
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+
+use super::OpenOptions;
+use crate::backend::{Backend, Medium, Stores};
+use crate::config::{BufferDevice, Config, Layout};
+use crate::error::{Error, Result, Status};
+use crate::lane::caller::Carrier;
+use crate::lane::chores::Chores;
+use crate::lane::shared::Shared;
+use crate::lane::{self, Parts};
+use crate::layout::pool::PoolParameters;
+use crate::layout::record;
+use crate::placement::objects::Objects;
+use crate::placement::slots::Slots;
+use crate::placement::{Keys, Placement};
+use crate::sync::Arc;
+use crate::sys::dir::Dir;
+use crate::sys::file::DirectAlignment;
+
+/// Name of a static pool's directory.
+const POOL_NAME: &str = "nixl_store_pool";
+
+/// What became of the placement: where bytes are, and what there is to say about it.
+pub(super) struct Placed {
+    pub(super) keys: Arc<dyn Keys>,
+    pub(super) lanes: Box<dyn LaneFactory>,
+    pub(super) layout: &'static str,
+    pub(super) medium: Medium,
+    pub(super) alignment: Option<DirectAlignment>,
+    pub(super) object_bytes_max: u64,
+}
+
+/// Where a lane answers whether its queue could be opened, and registered the staging buffer.
+pub(super) type Opened = mpsc::Sender<std::io::Result<lane::Registered>>;
+
+/// Opens what the store's bytes lie in.
+///
+/// # Errors
+/// As for [`super::Store::open`].
+pub(super) fn place(
+    config: &Config,
+    options: &OpenOptions,
+    namespace_bytes: usize,
+    backend: &Arc<dyn Backend>,
+) -> Result<Placed> {
+    let logger = &options.logger;
+    let policy = config.cache_policy;
+    let maps_files = |medium| config.store.map_files && backend.reads_mappings(medium);
+    if backend.stores() == Stores::Memory {
+        let chunk_bytes = chunk_bytes(config, options)?;
+        let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, backend, logger)?;
+        if maps_files(Medium::Memory) {
+            slots.map_files(&"the slots in memory");
+        }
+        return Ok(placed(slots, backend, "static", Medium::Memory, None, chunk_bytes));
+    }
+    let path = path(config, options)?;
+    if config.pool_size == 0 {
+        let objects = Objects::open(&path, config, namespace_bytes, backend, logger)?;
+        let alignment = objects.alignment();
+        let layout = match config.store.layout {
+            Layout::Sharded => "dynamic/sharded",
+            Layout::Lmcache => "dynamic/lmcache",
+        };
+        let object_bytes_max = config.store.capacity_bytes.map_or(0, largest_object);
+        return Ok(placed(objects, backend, layout, medium(&path), alignment, object_bytes_max));
+    }
+    let name = match options.world_size {
+        0 | 1 => POOL_NAME.to_owned(),
+        world => format!("{POOL_NAME}-w{}of{world}", options.worker_id),
+    };
+    let parameters = PoolParameters {
+        slot_count: config.pool_size,
+        chunk_bytes: chunk_bytes(config, options)?,
+        chunk_size_tokens: config.chunk_size_tokens,
+        direct_io: config.use_direct_io && backend.supports_direct_io(),
+    };
+    let mut slots = Slots::on_storage(&path, &name, &parameters, policy, backend, logger)?;
+    // Not before: opening the pool may have made the directory.
+    let medium = medium(&path);
+    if maps_files(medium) {
+        slots.map_files(&path.join(&name).display());
+    }
+    let alignment = slots.alignment();
+    Ok(placed(slots, backend, "static", medium, alignment, parameters.chunk_bytes))
+}
+
+/// What lanes are made of. The trait hides which kind of placement it is.
+struct Lanes<P> {
+    placement: Arc<P>,
+    backend: Arc<dyn Backend>,
+    medium: Medium,
+}
+
+pub(super) trait LaneFactory {
+    /// Starts the lane of that number.
+    fn spawn(
+        &self,
+        index: usize,
+        shared: &Arc<Shared>,
+        chores: &Arc<Chores>,
+        opened: Opened,
+    ) -> std::io::Result<std::thread::JoinHandle<()>>;
+
+    /// Makes a lane for callers, if the backend has one.
+    fn carrier(
+        &self,
+        shared: &Arc<Shared>,
+        chores: &Arc<Chores>,
+    ) -> std::io::Result<Option<Box<dyn Carrier>>>;
+}
+
+impl<P: Placement> Lanes<P> {
+    fn parts(&self, shared: &Arc<Shared>, chores: &Arc<Chores>) -> Parts<P> {
+        Parts {
+            shared: Arc::clone(shared),
+            placement: Arc::clone(&self.placement),
+            chores: Arc::clone(chores),
+            medium: self.medium,
+            reach: self.backend.reach(),
+        }
+    }
+}
+
+impl<P: Placement> LaneFactory for Lanes<P> {
+    fn spawn(
+        &self,
+        index: usize,
+        shared: &Arc<Shared>,
+        chores: &Arc<Chores>,
+        opened: Opened,
+    ) -> std::io::Result<std::thread::JoinHandle<()>> {
+        lane::spawn(index, self.parts(shared, chores), Arc::clone(&self.backend), opened)
+    }
+
+    fn carrier(
+        &self,
+        shared: &Arc<Shared>,
+        chores: &Arc<Chores>,
+    ) -> std::io::Result<Option<Box<dyn Carrier>>> {
+        let Some(queue) = self.backend.blocking_queue() else { return Ok(None) };
+        lane::caller::new(queue, self.parts(shared, chores)).map(Some)
+    }
+}
+
+fn placed<P: Placement>(
+    placement: P,
+    backend: &Arc<dyn Backend>,
+    layout: &'static str,
+    medium: Medium,
+    alignment: Option<DirectAlignment>,
+    object_bytes_max: u64,
+) -> Placed {
+    let placement = Arc::new(placement);
+    let keys = Arc::clone(&placement);
+    let lanes = Lanes { placement, backend: Arc::clone(backend), medium };
+    Placed { keys, lanes: Box::new(lanes), layout, medium, alignment, object_bytes_max }
+}
+
+/// What the files below `path` lie on. A path that does not say is taken for a device's.
+fn medium(path: &Path) -> Medium {
+    match Dir::open(path).and_then(|directory| directory.is_in_memory()) {
+        Ok(true) => Medium::Memory,
+        _ => Medium::Device,
+    }
+}
+
+/// Bytes of the largest object of a static pool.
+fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
+    if config.pool_size == 0 {
+        return Err(Error::new(
+            Status::Config,
+            format!(
+                "nixl_backend {} needs a static pool: set nixl_pool_size to the number of slots",
+                config.backend
+            ),
+        ));
+    }
+    let derived = config.buffer_bytes.map(|bytes| bytes / u64::from(config.pool_size));
+    let known = options.chunk_bytes.or(config.store.chunk_bytes).or(derived).filter(|&bytes| bytes > 0);
+    known.ok_or_else(|| {
+        Error::new(
+            Status::Config,
+            format!(
+                "the bytes of a chunk are not known: set chunk_bytes in the open options or nixl_store_chunk_bytes in \
+                 extra_config (nixl_buffer_size / nixl_pool_size serves where that is set and at least 1; here \
+                 nixl_pool_size is {})",
+                config.pool_size
+            ),
+        )
+    })
+}
+
+/// The largest payload whose file fits a capacity.
+fn largest_object(capacity_bytes: u64) -> u64 {
+    let whole = capacity_bytes / record::RECORD_ALIGNMENT * record::RECORD_ALIGNMENT;
+    // Where no file has just this size, one with a page less has.
+    let fits = record::split_file(whole)
+        .or_else(|| record::split_file(whole.checked_sub(record::RECORD_ALIGNMENT)?));
+    fits.map_or(0, |(padded, _)| padded)
+}
+
+/// The path of this worker: `by_gpu` picks by device, and by rank where there is no device.
+fn path(config: &Config, options: &OpenOptions) -> Result<PathBuf> {
+    let configured = match config.buffer_device {
+        BufferDevice::Cuda(device) => device,
+        BufferDevice::Cpu => None,
+    };
+    let device = options.cuda_device.or(configured).unwrap_or(options.worker_id);
+    let count = config.paths.len().max(1);
+    let path = config.paths.get(device as usize % count).map(PathBuf::as_path);
+    path.map(Path::to_owned).ok_or_else(|| {
+        Error::new(Status::Config, format!("nixl_path: nixl_backend {} needs a directory", config.backend))
+    })
+}
