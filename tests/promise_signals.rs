@@ -261,8 +261,8 @@ fn file_size_at_open(peer: &mut Peer) {
         limit_file_size(CHUNK_BYTES as libc::rlim_t / 2);
         let failure = Store::open(&config).err().expect("files of a pool are larger");
         limit_file_size(libc::RLIM_INFINITY);
-        assert_eq!(failure.status, NIXL_STORE_ERROR_IO, "{name}: {failure}");
-        assert!(failure.message.contains("os error 27"), "{name}: {failure}");
+        assert_eq!(failure.status, NIXL_STORE_ERROR_CONFIG, "{name}: {failure}");
+        assert!(failure.message.contains("ulimit -f"), "{name}: {failure}");
         put_and_get(&Store::open(&config).unwrap(), 1);
     }
 }

@@ -41,7 +41,7 @@ impl Event {
     /// # Errors
     /// What `poll(2)` answers.
     pub fn wait(&self, timeout_ms: i32) -> io::Result<bool> {
-        poll_readable(&self.0, timeout_ms)
+        poll_readable(&self.0, || timeout_ms)
     }
 
     /// Waits until it is readable, or that moment comes; `None` never comes.
@@ -58,18 +58,20 @@ impl Event {
 /// # Errors
 /// What `poll(2)` answers.
 pub fn wait_readable(descriptor: &impl AsRawFd, moment: Option<Instant>) -> io::Result<bool> {
-    let Some(moment) = moment else { return poll_readable(descriptor, -1) };
-    // Rounded up, so that the moment has come when the wait is over.
-    let left = moment.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
-    poll_readable(descriptor, i32::try_from(left).unwrap_or(i32::MAX))
+    poll_readable(descriptor, || {
+        let Some(moment) = moment else { return -1 };
+        // Rounded up, so that the moment has come when the wait is over.
+        let left = moment.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+        i32::try_from(left).unwrap_or(i32::MAX)
+    })
 }
 
-fn poll_readable(descriptor: &impl AsRawFd, timeout_ms: i32) -> io::Result<bool> {
+fn poll_readable(descriptor: &impl AsRawFd, timeout_ms: impl Fn() -> i32) -> io::Result<bool> {
     let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     loop {
         // SAFETY: one valid pollfd.
-        match check(unsafe { libc::poll(&mut poll, 1, timeout_ms) }) {
-            // As often as it takes: a sleep has no end but the event.
+        match check(unsafe { libc::poll(&mut poll, 1, timeout_ms()) }) {
+            // As often as it takes: a sleep ends with the event or in time.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other.map(|ready| ready > 0),
         }
