@@ -63,6 +63,8 @@ pub struct FileStore {
     area: RwLock<Arc<Area>>,
     pins: Pins,
     changed: ChangedDirectories,
+    // Whether `syncfs(2)` leaves nothing to be synced.
+    syncs_as_a_whole: bool,
     logger: Logger,
 }
 
@@ -111,6 +113,7 @@ impl FileStore {
             None
         };
         let walk = Walk::detect(&root);
+        let syncs_as_a_whole = root.syncs_as_a_whole();
         Ok(FileStore {
             root,
             layout,
@@ -119,6 +122,7 @@ impl FileStore {
             area: RwLock::new(area),
             pins,
             changed: ChangedDirectories::default(),
+            syncs_as_a_whole,
             logger: logger.clone(),
         })
     }
