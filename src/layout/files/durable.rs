@@ -68,6 +68,12 @@ impl FileStore {
         self.syncs_as_a_whole
     }
 
+    /// As on a file system of which it is not known.
+    #[cfg(test)]
+    pub fn sync_each_file(&mut self) {
+        self.syncs_as_a_whole = false;
+    }
+
     /// Opens an object's file to sync it, and to read it through the page cache; `None` if there is none that is this
     /// process's.
     ///

@@ -8,6 +8,9 @@ mod keys;
 mod limits;
 mod proof;
 mod scan;
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests;
 mod transfer;
 mod unflushed;
 
