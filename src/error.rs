@@ -147,6 +147,11 @@ impl Error {
         Error::os(context, source).with_status(Status::OutOfMemory)
     }
 
+    /// An error with the number of an operating system's error that is told otherwise.
+    pub fn with_os_error(status: Status, os_error: i32, message: impl Into<String>) -> Error {
+        Error { status, os_error, message: message.into() }
+    }
+
     /// The same error under another status.
     pub fn with_status(mut self, status: Status) -> Error {
         self.status = status;

@@ -1,57 +1,15 @@
 //! What each setting came to, and where from: one list for the log, so that nobody has to guess which of file,
 //! variable and default won. It holds nothing that may be a credential.
 
-use std::fmt;
-
 use super::backend_params;
 use super::document::Document;
 use super::setting::{Origin, Setting, quote};
+use super::types::{Effective, SettingOrigin};
 use super::{BufferDevice, Config};
 use crate::error::Result;
 
 /// Paths and endpoints of a list that are shown; of more, only the number.
 const LISTED_MAX: usize = 4;
-
-/// Where a setting's value came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SettingOrigin {
-    /// Nobody gave one.
-    Default,
-    /// This line of the file or text.
-    Line(u32),
-    /// This environment variable.
-    Variable(&'static str),
-    /// The options of the open.
-    Options,
-}
-
-impl fmt::Display for SettingOrigin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            SettingOrigin::Default => f.write_str("default"),
-            SettingOrigin::Line(line) => write!(f, "line {line}"),
-            SettingOrigin::Variable(name) => write!(f, "${name}"),
-            SettingOrigin::Options => f.write_str("open options"),
-        }
-    }
-}
-
-/// A setting with the value that is in effect.
-#[derive(Clone, Debug)]
-pub struct Effective {
-    /// Its name in the file.
-    pub name: &'static str,
-    /// Its value as a person would write it.
-    pub value: String,
-    /// Where that came from.
-    pub origin: SettingOrigin,
-}
-
-impl fmt::Display for Effective {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}={} ({})", self.name, self.value, self.origin)
-    }
-}
 
 /// Every setting that has an effect, in the order of the documentation.
 pub(super) fn list(document: &Document, config: &Config) -> Result<Vec<Effective>> {
@@ -83,6 +41,7 @@ pub(super) fn list(document: &Document, config: &Config) -> Result<Vec<Effective
         ("nixl_store_capacity_bytes", or_none(number(store.capacity_bytes))),
         ("nixl_store_prefix", quote(&store.prefix)),
         ("nixl_store_serve_unverified", store.serve_unverified.to_string()),
+        ("nixl_store_unverified_bytes", or_none(number(store.unverified_bytes))),
         ("nixl_store_io_threads", or_none(store.io_threads.map(|threads| threads.to_string()))),
         ("nixl_store_map_files", store.map_files.to_string()),
         ("nixl_store_timeout_ms", or_none(number(store.timeout_ms))),

@@ -30,11 +30,10 @@ mod tree;
 mod types;
 
 pub use backend_params::FAULT_PARAMETER;
-pub use effective::{Effective, SettingOrigin};
 pub use source::FILE_BYTES_MAX;
 pub use types::{
-    BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Layout, QUEUE_ITEMS_DEFAULT,
-    SecretMap, StoreSettings, TIMEOUT_MS_DEFAULT,
+    BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Effective, Layout,
+    QUEUE_ITEMS_DEFAULT, SecretMap, SettingOrigin, StoreSettings, TIMEOUT_MS_DEFAULT,
 };
 
 /// Where a configuration comes from.

@@ -28,7 +28,7 @@ pub(super) fn allows_unknown(extra: &Level<'_>) -> Result<bool> {
 }
 
 /// Every setting that is read here. `local_cpu_use_hugepages` is LMCache's and therefore not refused elsewhere.
-pub(super) const KNOWN: [(&str, Depth); 30] = [
+pub(super) const KNOWN: [(&str, Depth); 31] = [
     ("chunk_size", Depth::Top),
     ("nixl_buffer_size", Depth::Top),
     ("nixl_buffer_device", Depth::Top),
@@ -53,6 +53,7 @@ pub(super) const KNOWN: [(&str, Depth); 30] = [
     ("nixl_store_capacity_bytes", Depth::Extra),
     ("nixl_store_prefix", Depth::Extra),
     ("nixl_store_serve_unverified", Depth::Extra),
+    ("nixl_store_unverified_bytes", Depth::Extra),
     ("nixl_store_io_threads", Depth::Extra),
     ("nixl_store_map_files", Depth::Extra),
     ("nixl_store_timeout_ms", Depth::Extra),

@@ -13,6 +13,8 @@ const CAPACITY_BYTES_MIN: u64 = 1 << 20;
 const CAPACITY_BYTES_MAX: u64 = i64::MAX as u64;
 /// Longest `nixl_store_prefix`, in bytes: leaves room for the name within the 1024 bytes of an S3 key.
 const PREFIX_BYTES_MAX: usize = 256;
+/// Largest `nixl_store_unverified_bytes`: 1 TiB, as for chunks.
+const UNVERIFIED_BYTES_MAX: u64 = CHUNK_BYTES_MAX;
 /// Most `nixl_store_io_threads`.
 const IO_THREADS_MAX: u32 = 64;
 /// Longest `nixl_store_timeout_ms`: a day.
@@ -79,6 +81,13 @@ pub(super) fn read(
                 &setting.place,
                 "LMCache's objects are only met with nixl_store_layout: lmcache",
             );
+        }
+    }
+    if let Some(setting) = extra.find("nixl_store_unverified_bytes")? {
+        store.unverified_bytes = Some(setting.size(1..=UNVERIFIED_BYTES_MAX)?);
+        if !store.serve_unverified || is_static || store.layout != Layout::Lmcache {
+            let why = "it is the length of files that are served with nixl_store_serve_unverified: true";
+            note(&setting.key, &setting.place, why);
         }
     }
     if let Some(setting) = extra.find("nixl_store_io_threads")? {

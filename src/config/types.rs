@@ -2,9 +2,8 @@
 //! Nothing here parses; nothing here prints a credential.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
-
-use super::Effective;
 
 /// `nixl_store_timeout_ms` where the file has none, in milliseconds: far beyond any healthy transfer, short enough
 /// that an engine gives a dead mount up and recomputes.
@@ -135,6 +134,8 @@ pub struct StoreSettings {
     pub prefix: String,
     /// `nixl_store_serve_unverified`: serve what LMCache wrote, which carries no checksum.
     pub serve_unverified: bool,
+    /// `nixl_store_unverified_bytes`: bytes that such a file must have to be served; `None`: any number.
+    pub unverified_bytes: Option<u64>,
     /// `nixl_store_io_threads`: I/O threads (lanes); `None` lets the backend choose.
     pub io_threads: Option<u32>,
     /// `nixl_store_map_files`: read slot files that lie in memory through a mapping.
@@ -155,6 +156,7 @@ impl Default for StoreSettings {
             capacity_bytes: None,
             prefix: String::new(),
             serve_unverified: false,
+            unverified_bytes: None,
             io_threads: None,
             map_files: true,
             timeout_ms: Some(TIMEOUT_MS_DEFAULT),
@@ -230,5 +232,46 @@ impl SecretMap {
 impl std::fmt::Debug for SecretMap {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_set().entries(self.0.keys()).finish()
+    }
+}
+
+/// Where a setting's value came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SettingOrigin {
+    /// Nobody gave one.
+    Default,
+    /// This line of the file or text.
+    Line(u32),
+    /// This environment variable.
+    Variable(&'static str),
+    /// The options of the open.
+    Options,
+}
+
+impl fmt::Display for SettingOrigin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SettingOrigin::Default => f.write_str("default"),
+            SettingOrigin::Line(line) => write!(f, "line {line}"),
+            SettingOrigin::Variable(name) => write!(f, "${name}"),
+            SettingOrigin::Options => f.write_str("open options"),
+        }
+    }
+}
+
+/// A setting with the value that is in effect.
+#[derive(Clone, Debug)]
+pub struct Effective {
+    /// Its name in the file.
+    pub name: &'static str,
+    /// Its value as a person would write it.
+    pub value: String,
+    /// Where that came from.
+    pub origin: SettingOrigin,
+}
+
+impl fmt::Display for Effective {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}={} ({})", self.name, self.value, self.origin)
     }
 }

@@ -13,7 +13,7 @@ use crate::lane::shared::Shared;
 use crate::lane::{self, Parts};
 use crate::layout::pool::PoolParameters;
 use crate::layout::record;
-use crate::placement::objects::Objects;
+use crate::placement::objects::{OBJECT_BYTES_MAX, Objects};
 use crate::placement::slots::Slots;
 use crate::placement::{Keys, Placement};
 use crate::sync::Arc;
@@ -65,7 +65,8 @@ pub(super) fn place(
             Layout::Sharded => "dynamic/sharded",
             Layout::Lmcache => "dynamic/lmcache",
         };
-        let object_bytes_max = config.store.capacity_bytes.map_or(0, largest_object);
+        let fits = config.store.capacity_bytes.map_or(OBJECT_BYTES_MAX, largest_object);
+        let object_bytes_max = fits.min(OBJECT_BYTES_MAX);
         return Ok(placed(objects, backend, layout, medium(&path), alignment, object_bytes_max));
     }
     let name = match options.world_size {

@@ -127,6 +127,17 @@ pub fn rename(directory: impl AsFd, name: &CStr, target: impl AsFd, new_name: &C
     retry_on_interrupt(rename).map(drop)
 }
 
+/// Gives the file `name` of `directory` one more name, `new_name` of `target`, which must not exist.
+///
+/// # Errors
+/// What `linkat(2)` answers.
+pub fn link(directory: impl AsFd, name: &CStr, target: impl AsFd, new_name: &CStr) -> io::Result<()> {
+    let (from, to) = (directory.as_fd().as_raw_fd(), target.as_fd().as_raw_fd());
+    // SAFETY: both names are NUL-terminated and both descriptors are open.
+    let link = || check(unsafe { libc::linkat(from, name.as_ptr(), to, new_name.as_ptr(), 0) });
+    retry_on_interrupt(link).map(drop)
+}
+
 /// Removes `name` from `directory`, unless it is a directory itself.
 ///
 /// # Errors
@@ -142,15 +153,28 @@ pub fn unlink(directory: impl AsFd, name: &CStr) -> io::Result<()> {
 /// # Errors
 /// What `fstatat(2)` answers.
 pub fn file_size(directory: impl AsFd, name: &CStr) -> io::Result<Option<u64>> {
+    let stat = stat(directory.as_fd(), name)?;
+    let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
+    Ok(if regular { u64::try_from(stat.st_size).ok() } else { None })
+}
+
+/// Which file `name` in `directory` is: device and inode.
+///
+/// # Errors
+/// What `fstatat(2)` answers.
+pub fn identity(directory: impl AsFd, name: &CStr) -> io::Result<(u64, u64)> {
+    stat(directory.as_fd(), name).map(|stat| (stat.st_dev, stat.st_ino))
+}
+
+fn stat(directory: BorrowedFd<'_>, name: &CStr) -> io::Result<libc::stat> {
     // SAFETY: stat is plain old data, for which all zeros is valid.
     let mut stat: libc::stat = unsafe { std::mem::zeroed() };
-    let directory = directory.as_fd().as_raw_fd();
+    let directory = directory.as_raw_fd();
     // SAFETY: `name` is NUL-terminated, the descriptor is open and `stat` is writable.
     let ask =
         || check(unsafe { libc::fstatat(directory, name.as_ptr(), &mut stat, libc::AT_SYMLINK_NOFOLLOW) });
     retry_on_interrupt(ask)?;
-    let regular = stat.st_mode & libc::S_IFMT == libc::S_IFREG;
-    Ok(if regular { u64::try_from(stat.st_size).ok() } else { None })
+    Ok(stat)
 }
 
 /// Takes back the O_NONBLOCK with which [`Purpose::Read`] opens.

@@ -16,6 +16,9 @@ use super::sandbox::is_root;
 /// How long the kernel may take to close the files of a process that was killed.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(20);
 
+/// Space that a device which can fail has beside its image.
+const SPARE_BYTES: u64 = 1 << 20;
+
 /// `_IOWR('X', 119, int)`, FIFREEZE.
 const FREEZE: libc::c_ulong = 0xc004_5877;
 /// `_IOWR('X', 120, int)`, FITHAW.
@@ -61,6 +64,17 @@ const FLAGS_GET: libc::c_ulong = 0x8008_6601;
 const FLAGS_SET: libc::c_ulong = 0x4008_6602;
 const IMMUTABLE: libc::c_long = 0x10;
 
+/// A device that fails the writes to some files until this is dropped.
+pub struct Punched {
+    filler: PathBuf,
+}
+
+impl Drop for Punched {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.filler);
+    }
+}
+
 /// A device that answers every write with an error until this is dropped. Reads go on.
 pub struct Refusing {
     image: PathBuf,
@@ -92,6 +106,8 @@ pub struct Disk {
     image: Option<PathBuf>,
     options: &'static str,
     mounted: bool,
+    /// What the image lies on, where that is a file system of its own.
+    backing: Option<Box<Disk>>,
     // Last, so that the directory goes when nothing is mounted in it.
     _scratch: Scratch,
 }
@@ -148,7 +164,31 @@ impl Disk {
         Disk::ext4_made_with(name, bytes, "", &["-O", "^extent,^64bit"])
     }
 
+    /// ext4 of `bytes` whose device can be made to fail, see [`Disk::refuse_writes_to`].
+    pub fn ext4_that_fails(name: &str, bytes: u64) -> Option<Disk> {
+        let backing = Disk::tmpfs(&format!("{name}_backing"), bytes + SPARE_BYTES)?;
+        // A discard would take away what must be there for writes to succeed. Blocks are whole pages, as a loop device
+        // takes a write for a success of which a part succeeded.
+        Disk::ext4_on(
+            Some(backing),
+            name,
+            bytes,
+            "",
+            &["-E", "nodiscard,lazy_itable_init=0,lazy_journal_init=0", "-b", "4096"],
+        )
+    }
+
     fn ext4_made_with(name: &str, bytes: u64, options: &'static str, made_with: &[&str]) -> Option<Disk> {
+        Disk::ext4_on(None, name, bytes, options, made_with)
+    }
+
+    fn ext4_on(
+        backing: Option<Disk>,
+        name: &str,
+        bytes: u64,
+        options: &'static str,
+        made_with: &[&str],
+    ) -> Option<Disk> {
         if !is_root() {
             return skipped(name, "it takes root to mount a file system");
         }
@@ -156,15 +196,25 @@ impl Disk {
             return skipped(name, "there are no loop devices");
         }
         let scratch = Scratch::new(name);
-        let image = scratch.join("image");
+        let image = backing.as_ref().map_or(scratch.path(), |disk| disk.path()).join("image");
         let file = File::create(&image).unwrap();
         file.set_len(bytes).unwrap();
+        if backing.is_some() {
+            change_space(&file, 0, 0, bytes).unwrap();
+        }
         if let Err(why) = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).args(made_with).arg(&image)) {
             return skipped(name, &format!("mkfs.ext4 cannot be run: {why}"));
         }
         let mount = scratch.join("mount");
         std::fs::create_dir(&mount).unwrap();
-        let mut disk = Disk { mount, image: Some(image), options, mounted: false, _scratch: scratch };
+        let mut disk = Disk {
+            mount,
+            image: Some(image),
+            options,
+            mounted: false,
+            backing: backing.map(Box::new),
+            _scratch: scratch,
+        };
         match disk.mount_image() {
             Ok(()) => Some(disk),
             Err(why) => skipped(name, &format!("no loop device can be mounted: {why}")),
@@ -189,7 +239,7 @@ impl Disk {
             let why = std::io::Error::last_os_error();
             return skipped(name, &format!("{} cannot be mounted: {why}", kind.to_string_lossy()));
         }
-        Some(Disk { mount, image: None, options: "", mounted: true, _scratch: scratch })
+        Some(Disk { mount, image: None, options: "", mounted: true, backing: None, _scratch: scratch })
     }
 
     pub fn path(&self) -> &Path {
@@ -232,6 +282,33 @@ impl Disk {
         Frozen { directory: Some(directory), guard }
     }
 
+    /// From now on the device fails every write to what these files have of it, until what this gives is dropped. Reads
+    /// of them come from memory, or find zeros.
+    pub fn refuse_writes_to(&self, files: &[PathBuf]) -> Punched {
+        let backing = self.backing.as_ref().expect("a disk that can fail");
+        let image = File::options().write(true).open(self.image.as_ref().unwrap()).unwrap();
+        // The kernel takes away what it zeroes.
+        change_space(&image, 0, 0, image.metadata().unwrap().len()).unwrap();
+        for path in files {
+            for (offset, length) in extents(&File::open(path).unwrap()) {
+                change_space(&image, libc::FALLOC_FL_PUNCH_HOLE | libc::FALLOC_FL_KEEP_SIZE, offset, length)
+                    .unwrap();
+            }
+        }
+        // With no room left, what was punched out cannot be written to.
+        let filler = backing.path().join("filler");
+        let file = File::create(&filler).unwrap();
+        let mut block = SPARE_BYTES;
+        let mut end = 0;
+        while block >= 4096 {
+            match change_space(&file, 0, end, block) {
+                Ok(()) => end += block,
+                Err(_) => block /= 2,
+            }
+        }
+        Punched { filler }
+    }
+
     /// Bytes that are left on it.
     pub fn free_bytes(&self) -> u64 {
         let target = CString::new(self.mount.as_os_str().as_bytes()).unwrap();
@@ -269,6 +346,33 @@ impl Drop for Disk {
             let _ = self.try_unmount(libc::MNT_DETACH);
         }
     }
+}
+
+fn change_space(file: &File, mode: libc::c_int, offset: u64, length: u64) -> std::io::Result<()> {
+    // SAFETY: the descriptor is open; no memory of ours is touched.
+    match unsafe { libc::fallocate(file.as_raw_fd(), mode, offset as libc::off_t, length as libc::off_t) } {
+        0 => Ok(()),
+        _ => Err(std::io::Error::last_os_error()),
+    }
+}
+
+/// Where a file's bytes are on its device: offset and length of each stretch.
+fn extents(file: &File) -> Vec<(u64, u64)> {
+    /// `_IOWR('f', 11, struct fiemap)`.
+    const FIEMAP: libc::c_ulong = 0xc020_660b;
+    const EXTENTS_MAX: usize = 64;
+    /// `struct fiemap` and its extents, in words of eight bytes.
+    const HEAD_WORDS: usize = 4;
+    const EXTENT_WORDS: usize = 7;
+    let mut words = [0u64; HEAD_WORDS + EXTENTS_MAX * EXTENT_WORDS];
+    words[1] = u64::MAX;
+    words[3] = EXTENTS_MAX as u64;
+    // SAFETY: the struct with its extents is writable and as long as its count says.
+    let answer = unsafe { libc::ioctl(file.as_raw_fd(), FIEMAP, words.as_mut_ptr()) };
+    assert_eq!(answer, 0, "FIEMAP: {}", std::io::Error::last_os_error());
+    let mapped = (words[2] >> 32) as usize;
+    assert!(mapped > 0 && mapped < EXTENTS_MAX);
+    words[HEAD_WORDS..].chunks(EXTENT_WORDS).take(mapped).map(|extent| (extent[1], extent[2])).collect()
 }
 
 fn run(command: &mut Command) -> Result<(), String> {

@@ -95,6 +95,16 @@ pub fn resident_bytes() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() << 10
 }
 
+/// Takes all descriptors that the process may have but `free`; they come back when what this gives is dropped.
+pub fn exhaust_descriptors(free: usize) -> Vec<std::fs::File> {
+    let mut taken = vec![std::fs::File::open("/dev/null").unwrap()];
+    while let Ok(file) = taken[0].try_clone() {
+        taken.push(file);
+    }
+    taken.truncate(taken.len() - free);
+    taken
+}
+
 /// Numbers for a test that must do the same in every run: xorshift64*.
 #[derive(Clone)]
 pub struct Random(u64);

@@ -15,9 +15,12 @@ pub fn is_root() -> bool {
 pub fn enter(what: &str) {
     match what.split_once('=') {
         None if what == "no-io_uring" => refuse_io_uring(),
+        // Nothing reaches storage by it, as on FUSE file systems, and nobody is told.
+        None if what == "idle-syncfs" => answer(&[(libc::SYS_syncfs, 0)]),
         None if what == "ordinary-user" => become_ordinary(),
         Some(("descriptors", most)) => limit(libc::RLIMIT_NOFILE, most.parse().unwrap()),
         Some(("address-space", most)) => limit(libc::RLIMIT_AS, most.parse().unwrap()),
+        // Beyond it a write ends the process with SIGXFSZ.
         Some(("file-size", most)) => limit(libc::RLIMIT_FSIZE, most.parse().unwrap()),
         Some(("memlock", most)) => limit(libc::RLIMIT_MEMLOCK, most.parse().unwrap()),
         Some(("umask", mask)) => {
@@ -32,6 +35,12 @@ pub fn enter(what: &str) {
 ///
 /// Every thread that is started later inherits the filter; the store starts its threads from the one that opens it.
 pub fn refuse_io_uring() {
+    answer(&[(libc::SYS_io_uring_setup, libc::EPERM)]);
+}
+
+/// Answers the system calls with these errors, or with success for 0, without carrying them out: for this thread and
+/// those that it starts.
+pub fn answer(calls: &[(libc::c_long, i32)]) {
     let statement = |code: u32, k: u32| libc::sock_filter { code: code as u16, jt: 0, jf: 0, k };
     let unless = |k: u32, skip: u8| libc::sock_filter {
         code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
@@ -40,12 +49,12 @@ pub fn refuse_io_uring() {
         k,
     };
     let number = std::mem::offset_of!(libc::seccomp_data, nr) as u32;
-    let mut filter = [
-        statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, number),
-        unless(libc::SYS_io_uring_setup as u32, 1),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
-        statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW),
-    ];
+    let mut filter = vec![statement(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, number)];
+    for &(call, error) in calls {
+        filter.push(unless(call as u32, 1));
+        filter.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ERRNO | error as u32));
+    }
+    filter.push(statement(libc::BPF_RET | libc::BPF_K, libc::SECCOMP_RET_ALLOW));
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
     // SAFETY: the program and its filter live during the calls, which copy them.
     unsafe {

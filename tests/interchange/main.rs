@@ -84,10 +84,10 @@ fn each_reads_what_the_other_wrote() {
     let store = open(dir.path());
     let (ours, theirs) = ("org/model@1@0@1f3a@half@user%a b", "org/model@1@0@-2b@half");
     let name = store.name_of(0, ours.as_bytes()).unwrap();
-    let temporary = store.create_temporary(8192).unwrap();
+    let temporary = store.create_temporary(&name, 8192).unwrap();
     temporary.file().write_all_at(&[0x5a; 4096], 0).unwrap();
     temporary.file().write_all_at(&[0xee; 4096], 4096).unwrap();
-    store.publish(temporary, &name).unwrap();
+    store.publish(temporary).unwrap();
 
     let at = |action: &str, key: &str, rest: &[&str]| {
         let arguments = [action.as_ref(), dir.path().as_os_str(), key.as_ref()];

@@ -35,6 +35,10 @@ use super::touches::Touches;
 /// bytes are no longer counted. A put into a store with a capacity limit evicts it instead.
 pub const OBJECTS_MAX: u32 = 1 << 22;
 
+/// Memory that one object takes at most beside its name, in bytes: while the index and the order grow, they are there
+/// twice.
+const OBJECT_BYTES_MAX: usize = 192;
+
 /// The known objects of a dynamic store. All methods may be called from any thread.
 pub struct ObjectCatalog {
     index: Index,
@@ -112,6 +116,13 @@ impl ObjectCatalog {
         if !self.update(&mut books, id, name, bytes) {
             self.add(&mut books, id, name, bytes, false);
         }
+    }
+
+    /// Whether there is memory to take in so many more objects, whose names have so many bytes. It is taken in one piece
+    /// and given back, since what is taken later, bit by bit, could not be refused any more.
+    pub fn has_memory_for(&self, objects: usize, name_bytes: usize) -> bool {
+        let bytes = objects.checked_mul(OBJECT_BYTES_MAX).and_then(|bytes| bytes.checked_add(name_bytes));
+        bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
     }
 
     /// The object is gone. False: it was not known.

@@ -286,13 +286,15 @@ fn store_settings_have_defaults_and_ranges() {
     let store = loaded(&dynamic(
         "nixl_store_chunk_bytes: 32MiB\nnixl_store_layout: lmcache\nnixl_store_capacity_bytes: 100GiB\n\
          nixl_store_serve_unverified: true\nnixl_store_io_threads: 8\nnixl_store_timeout_ms: none\n\
-         nixl_store_queue_items: 100\nnixl_store_map_files: false",
+         nixl_store_queue_items: 100\nnixl_store_map_files: false\nnixl_store_unverified_bytes: 32MiB",
     ))
     .store;
     assert_eq!(store.chunk_bytes, Some(32 << 20));
     assert_eq!(store.layout, Layout::Lmcache);
     assert_eq!(store.capacity_bytes, Some(100 << 30));
     assert!(store.serve_unverified);
+    assert_eq!(store.unverified_bytes, Some(32 << 20));
+    assert_eq!(loaded(&dynamic("")).store.unverified_bytes, None);
     assert!(!store.map_files);
     assert_eq!((store.io_threads, store.timeout_ms, store.queue_items), (Some(8), None, 100));
     assert_eq!(loaded(&dynamic("nixl_store_capacity_bytes: 0")).store.capacity_bytes, None);
@@ -306,6 +308,7 @@ fn store_settings_have_defaults_and_ranges() {
         ("nixl_store_prefix: /lead", "not starting with /"),
         ("nixl_store_prefix: \"a\\nb\"", "without control characters"),
         ("nixl_store_serve_unverified: sometimes", "true, false"),
+        ("nixl_store_unverified_bytes: 0", "bytes from 1 to 1099511627776"),
         ("nixl_store_map_files: 2", "true, false"),
         ("nixl_store_io_threads: 0", "from 1 to 64"),
         ("nixl_store_io_threads: 65", "from 1 to 64"),
@@ -327,12 +330,13 @@ fn store_settings_have_defaults_and_ranges() {
 fn pointless_store_settings_are_named() {
     let config = loaded(&posix(
         "nixl_store_layout: lmcache\nnixl_store_capacity_bytes: 1GiB\nnixl_store_prefix: p/\n\
-         nixl_store_serve_unverified: true",
+         nixl_store_serve_unverified: true\nnixl_store_unverified_bytes: 1MiB",
     ));
     assert_notice(&config, &["nixl_store_layout has no effect", "static"]);
     assert_notice(&config, &["nixl_store_capacity_bytes has no effect", "static"]);
     assert_notice(&config, &["nixl_store_prefix has no effect", "OBJ"]);
     assert_notice(&config, &["nixl_store_serve_unverified has no effect", "lmcache"]);
+    assert_notice(&config, &["nixl_store_unverified_bytes has no effect", "serve_unverified: true"]);
     let obj = loaded(&with_params("OBJ", "bucket: b").replace("nixl_path: /p", "nixl_store_prefix: kv/"));
     assert_eq!(obj.store.prefix, "kv/");
     assert!(obj.notices.is_empty(), "{:?}", obj.notices);

@@ -7,8 +7,10 @@
 use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::SystemTime;
 
+use super::name::ObjectName;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Ordering};
 use crate::sys::at;
 use crate::sys::dir::{Dir, OpenMode};
@@ -90,7 +92,7 @@ impl Area {
     pub(super) fn create_temporary(self: &Arc<Area>, direct: bool) -> io::Result<Temporary> {
         let name = Number::new(self.next.fetch_add(1, Ordering::Relaxed));
         let file = at::create_new(&self.dir, name.as_c_str(), direct)?;
-        Ok(Temporary { file: Arc::new(file), name, area: Arc::clone(self), published: false })
+        Ok(Temporary { file: Arc::new(file), name, area: Arc::clone(self), place: None, published: false })
     }
 }
 
@@ -106,16 +108,43 @@ impl Drop for Area {
     }
 }
 
+/// Where an object will be.
+#[derive(Debug)]
+pub(super) struct Place {
+    /// Its directory; `None`: the store's own.
+    pub(super) directory: Option<OwnedFd>,
+    /// Its name.
+    pub(super) name: ObjectName,
+}
+
+impl Place {
+    /// The directory, where the store's own is `root`.
+    pub(super) fn parent<'a>(&'a self, root: &'a Dir) -> BorrowedFd<'a> {
+        self.directory.as_ref().map_or(root.as_fd(), |directory| directory.as_fd())
+    }
+}
+
 /// The file of an object that is being written. Dropped without being published, it is removed.
 #[derive(Debug)]
 pub struct Temporary {
     file: Arc<File>,
     name: Number,
     area: Arc<Area>,
+    place: Option<Place>,
     published: bool,
 }
 
 impl Temporary {
+    /// Says where it is to be published.
+    pub(super) fn set_place(&mut self, place: Place) {
+        self.place = Some(place);
+    }
+
+    /// Takes out where it is to be published.
+    pub(super) fn take_place(&mut self) -> Option<Place> {
+        self.place.take()
+    }
+
     /// The file, open for reading and writing.
     pub fn file(&self) -> &File {
         &self.file
@@ -140,8 +169,20 @@ impl Temporary {
         }
     }
 
+    /// Moves the file `name` of `directory` in beside this one, where it is removed when what this gives is dropped.
+    pub(super) fn take_in(&self, directory: impl AsFd, name: &CStr) -> io::Result<TakenIn> {
+        let number = Number::new(self.area.next.fetch_add(1, Ordering::Relaxed));
+        at::rename(directory, name, &self.area.dir, number.as_c_str())?;
+        Ok(TakenIn { name: number, area: Arc::clone(&self.area) })
+    }
+
+    /// Gives the file one more name, `name` in `directory`, which must not exist.
+    pub(super) fn link(&self, directory: impl AsFd, name: &CStr) -> io::Result<()> {
+        at::link(&self.area.dir, self.name.as_c_str(), directory, name)
+    }
+
     /// Gives the file its place in `target`.
-    pub(super) fn rename(&mut self, target: impl std::os::fd::AsFd, name: &CStr) -> io::Result<()> {
+    pub(super) fn rename(&mut self, target: impl AsFd, name: &CStr) -> io::Result<()> {
         at::rename(&self.area.dir, self.name.as_c_str(), target, name)?;
         self.published = true;
         Ok(())
@@ -151,6 +192,34 @@ impl Temporary {
 impl Drop for Temporary {
     fn drop(&mut self) {
         if !self.published && self.area.owner == std::process::id() {
+            // What cannot be removed is left to the next sweep.
+            let _ = at::unlink(&self.area.dir, self.name.as_c_str());
+        }
+    }
+}
+
+/// A file that was moved into the area. Its name there goes when this is dropped.
+#[derive(Debug)]
+pub(super) struct TakenIn {
+    name: Number,
+    area: Arc<Area>,
+}
+
+impl TakenIn {
+    /// Which file it is: device and inode.
+    pub(super) fn identity(&self) -> io::Result<(u64, u64)> {
+        at::identity(&self.area.dir, self.name.as_c_str())
+    }
+
+    /// Gives the file one more name, `name` in `directory`, which must not exist.
+    pub(super) fn link(&self, directory: impl AsFd, name: &CStr) -> io::Result<()> {
+        at::link(&self.area.dir, self.name.as_c_str(), directory, name)
+    }
+}
+
+impl Drop for TakenIn {
+    fn drop(&mut self) {
+        if self.area.owner == std::process::id() {
             // What cannot be removed is left to the next sweep.
             let _ = at::unlink(&self.area.dir, self.name.as_c_str());
         }

@@ -7,6 +7,7 @@ use std::os::unix::fs::FileExt;
 use super::area::Area;
 use crate::sync::Arc;
 use crate::sys::file::{DirectAlignment, direct_alignment};
+use crate::sys::file_size_limit;
 
 /// Without O_DIRECT any address, offset and length will do.
 pub(super) const BUFFERED: DirectAlignment = DirectAlignment { memory: 1, offset: 1 };
@@ -41,6 +42,10 @@ pub(super) fn probe(area: &Arc<Area>) -> io::Result<Result<DirectAlignment, Stri
 }
 
 fn write_page(file: &File) -> io::Result<()> {
+    if file_size_limit() < u64::from(RECORD_ALIGNMENT_BYTES) {
+        // The attempt would raise a signal. No put will get further either.
+        return Ok(());
+    }
     let page = Box::new(Page([0; RECORD_ALIGNMENT_BYTES as usize]));
     file.write_all_at(&page.0, 0)
 }

@@ -12,12 +12,13 @@
 //! .nixl_store+pins                      locked bytes: see `pins`
 //! ```
 //!
-//! It keeps six descriptors open and opens at most three more for each operation under way.
+//! It keeps six descriptors open and opens at most three more for each operation under way; a put holds two.
 //! Directories that are missing are made again, so that an operator may empty `nixl_path` while it is
 //! in use. Only pins suffer: who opens the store after that does not see those of who had it open.
 
 mod area;
 mod direct;
+mod durable;
 mod name;
 mod pins;
 mod scan;
@@ -47,7 +48,8 @@ pub use name::ObjectName;
 pub use pins::Evicted;
 pub use scan::{Proof, Scanned};
 
-use area::Area;
+use area::{Area, Place};
+use durable::ChangedDirectories;
 use name::ObjectPath;
 use pins::Pins;
 
@@ -61,6 +63,7 @@ pub struct FileStore {
     direct: Option<DirectAlignment>,
     area: RwLock<Arc<Area>>,
     pins: Pins,
+    changed: ChangedDirectories,
     logger: Logger,
 }
 
@@ -109,7 +112,16 @@ impl FileStore {
             None
         };
         let walk = Walk::detect(&root);
-        Ok(FileStore { root, layout, walk, direct, area: RwLock::new(area), pins, logger: logger.clone() })
+        Ok(FileStore {
+            root,
+            layout,
+            walk,
+            direct,
+            area: RwLock::new(area),
+            pins,
+            changed: ChangedDirectories::default(),
+            logger: logger.clone(),
+        })
     }
 
     /// Whether files are opened with O_DIRECT.
@@ -167,19 +179,24 @@ impl FileStore {
         Ok(Some((file, metadata.len())))
     }
 
-    /// Creates a file for an object of `bytes`, trailer included, that nobody sees before it is published.
+    /// Creates a file for the object `name` of `bytes`, trailer included, that nobody sees before it is published.
+    /// With it comes the directory that the object will be in, made where absent: what was written need not be given
+    /// up because there is no descriptor to publish it with.
     ///
     /// # Errors
-    /// `StorageFull` if there is no room for it; else what the system answers.
-    pub fn create_temporary(&self, bytes: u64) -> io::Result<Temporary> {
+    /// `StorageFull` if there is no room for it; else what the system answers. `InvalidData` as in
+    /// [`FileStore::open_read`].
+    pub fn create_temporary(&self, name: &ObjectName, bytes: u64) -> io::Result<Temporary> {
+        let place = Place { directory: self.parent_or_new(&name.path())?, name: name.clone() };
         let area = self.current_area();
-        let temporary = match area.create_temporary(self.direct_io()) {
+        let mut temporary = match area.create_temporary(self.direct_io()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 self.renew_area(&area)?.create_temporary(self.direct_io())?
             }
             other => other?,
         };
         temporary.reserve(bytes)?;
+        temporary.set_place(place);
         Ok(temporary)
     }
 
@@ -188,17 +205,22 @@ impl FileStore {
     ///
     /// # Errors
     /// What the system answers; the temporary is then gone. `InvalidData` as in [`FileStore::open_read`].
-    pub fn publish(&self, mut temporary: Temporary, name: &ObjectName) -> io::Result<()> {
-        let path = name.path();
-        let mut rename = || temporary.rename(&self.parent(&path)?, path.leaf());
-        let renamed = match rename() {
-            // The first object of a shard: making its directory only now spares the look every time.
-            Err(error) if error.kind() == io::ErrorKind::NotFound && path.parent().is_some() => {
-                self.make_parent(&path).and_then(|()| rename())
+    pub fn publish(&self, mut temporary: Temporary) -> io::Result<()> {
+        let Some(mut place) = temporary.take_place() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        let path = place.name.path();
+        let renamed = match temporary.rename(place.parent(&self.root), path.leaf()) {
+            // Somebody removed the directory since it was opened. Closed before it is opened again: there may be no
+            // descriptor but this one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && place.directory.is_some() => {
+                drop(place.directory.take());
+                place.directory = self.parent_or_new(&path)?;
+                temporary.rename(place.parent(&self.root), path.leaf())
             }
             other => other,
         };
-        renamed.map_err(as_planted)
+        renamed.map_err(as_planted)?;
+        self.changed.mark(&place.name);
+        Ok(())
     }
 
     /// Gives up a temporary; dropping it does the same.
@@ -213,7 +235,11 @@ impl FileStore {
     pub fn remove(&self, name: &ObjectName) -> io::Result<bool> {
         let path = name.path();
         let removed = self.parent(&path).and_then(|parent| at::unlink(&parent, path.leaf()));
-        present(removed).map(|removed| removed.is_some())
+        let removed = present(removed)?.is_some();
+        if removed {
+            self.changed.mark(name);
+        }
+        Ok(removed)
     }
 
     /// The size of an object's file; `None` if there is none.
@@ -251,21 +277,26 @@ impl FileStore {
         })
     }
 
-    /// Keeps other processes from evicting an object, until unpinned or until this process dies.
-    /// Pins do not count. Look for the object afterwards: an eviction may have come first.
+    /// Keeps every process from evicting an object, until it was unpinned as often or until this process dies.
+    /// Look for the object afterwards: an eviction may have come first.
     ///
     /// # Errors
-    /// `WouldBlock` if an eviction does not end; `Unsupported` where the file system has no byte locks.
+    /// `WouldBlock` if an eviction does not end; `Unsupported` where the file system has no byte locks; `OutOfMemory`.
     pub fn pin(&self, id: u128) -> io::Result<()> {
         self.pins.pin(id)
     }
 
-    /// Takes this process's pin back.
+    /// Takes one of this process's pins back. False: there is none.
     ///
     /// # Errors
-    /// As for [`FileStore::pin`].
-    pub fn unpin(&self, id: u128) -> io::Result<()> {
+    /// What unlocking answers; the pin then stays.
+    pub fn unpin(&self, id: u128) -> io::Result<bool> {
         self.pins.unpin(id)
+    }
+
+    /// Objects that this process pins.
+    pub fn pinned(&self) -> u64 {
+        self.pins.pinned()
     }
 
     /// Removes an object unless a process pins it.
@@ -283,14 +314,6 @@ impl FileStore {
             area.abandon_after_fork();
         }
         self.pins.abandon_after_fork();
-    }
-
-    /// Makes everything published durable.
-    ///
-    /// # Errors
-    /// What `syncfs(2)` answers.
-    pub fn sync(&self) -> io::Result<()> {
-        self.root.sync_file_system()
     }
 
     fn current_area(&self) -> Arc<Area> {
@@ -316,6 +339,20 @@ impl FileStore {
             None => Ok(Parent::Root(self.root.as_fd())),
             Some(parent) => self.walk.open(&self.root, parent, Purpose::Anchor).map(Parent::Shard),
         }
+    }
+
+    /// The directory that an object is in if that is not the store's own, made where absent.
+    fn parent_or_new(&self, path: &ObjectPath) -> io::Result<Option<OwnedFd>> {
+        let Some(parent) = path.parent() else { return Ok(None) };
+        let open = || self.walk.open(&self.root, parent, Purpose::Anchor);
+        let opened = match open() {
+            // The first object of a shard: making its directory only now spares the look every time.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.make_parent(path).and_then(|()| open())
+            }
+            other => other,
+        };
+        opened.map(Some).map_err(as_planted)
     }
 
     fn make_parent(&self, path: &ObjectPath) -> io::Result<()> {

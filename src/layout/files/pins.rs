@@ -5,14 +5,18 @@
 //! eviction holds the write lock, and the file itself stays empty. Pins and evictions go
 //! through two open files: locks of the same one never conflict, and unlocking after an eviction
 //! would drop a pin.
+//!
+//! The kernel does not count the read locks of one open file, so they are counted here, and a count and its lock change
+//! in one step: were there a moment between them, an unpin could take the lock away under a pin that was just counted.
 
+use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
 use crate::log::Logger;
-use crate::sync::{Mutex, thread};
+use crate::sync::{Mutex, MutexGuard, lock, thread};
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::lock::{ByteLock, let_go_in_child, try_lock_byte};
 
@@ -24,6 +28,8 @@ const OFFSET_BITS: u32 = 62;
 const PROBE_OFFSET: u64 = 1 << OFFSET_BITS;
 /// Evictions of one process that may be under way at a time.
 const EVICTION_LANES: usize = 16;
+/// Parts that the counts of pins are kept in, each with a lock of its own: pins of other objects seldom wait.
+const PIN_STRIPES: usize = 64;
 
 /// How long a pin tries to get past evictions. One lasts as long as an unlink, which on a busy disk that discards takes a
 /// large part of a second; this is for a device that hangs.
@@ -36,7 +42,7 @@ const PIN_PAUSE: Duration = Duration::from_millis(1);
 pub enum Evicted {
     /// The object is gone.
     Removed,
-    /// It was kept: another process pins it or is evicting it, or this one pins it.
+    /// It was kept: a process pins it, this one or another, or another is evicting it.
     Pinned,
     /// There was no such object.
     Absent,
@@ -50,6 +56,8 @@ pub(super) struct Pins {
     // The write locks of two threads do not conflict, so the second would evict under the first
     // one's lock and lose it when that ends.
     evictions: [Mutex<()>; EVICTION_LANES],
+    // For each byte that is locked, how often it is pinned.
+    counts: [Mutex<HashMap<u64, u64>>; PIN_STRIPES],
     supported: bool,
 }
 
@@ -71,17 +79,24 @@ impl Pins {
                 false
             }
         };
-        Ok(Pins { pinning, evicting, evictions: std::array::from_fn(|_| Mutex::new(())), supported })
+        Ok(Pins {
+            pinning,
+            evicting,
+            evictions: std::array::from_fn(|_| Mutex::new(())),
+            counts: std::array::from_fn(|_| Mutex::new(HashMap::new())),
+            supported,
+        })
     }
 
-    /// Shows other processes that the object may not be evicted. Pinning twice is pinning once.
+    /// Shows other processes that the object may not be evicted, until it was unpinned as often.
     pub(super) fn pin(&self, id: u128) -> io::Result<()> {
         if !self.supported {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        let offset = offset(id);
         let mut since = None;
         loop {
-            match try_lock_byte(&self.pinning, offset(id), ByteLock::Read) {
+            match self.try_pin(offset) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                     if since.get_or_insert_with(Instant::now).elapsed() >= PIN_WAIT_MAX {
                         return Err(error);
@@ -93,12 +108,40 @@ impl Pins {
         }
     }
 
-    /// Takes the pin back.
-    pub(super) fn unpin(&self, id: u128) -> io::Result<()> {
-        if !self.supported {
-            return Err(io::ErrorKind::Unsupported.into());
+    fn try_pin(&self, offset: u64) -> io::Result<()> {
+        let mut counts = self.counts(offset);
+        if let Some(count) = counts.get_mut(&offset) {
+            *count += 1;
+            return Ok(());
         }
-        try_lock_byte(&self.pinning, offset(id), ByteLock::Unlock)
+        counts.try_reserve(1).map_err(|_| io::ErrorKind::OutOfMemory)?;
+        try_lock_byte(&self.pinning, offset, ByteLock::Read)?;
+        counts.insert(offset, 1);
+        Ok(())
+    }
+
+    /// Takes one pin back. False: there is none.
+    pub(super) fn unpin(&self, id: u128) -> io::Result<bool> {
+        let offset = offset(id);
+        let mut counts = self.counts(offset);
+        match counts.get_mut(&offset) {
+            None => return Ok(false),
+            Some(1) => {
+                try_lock_byte(&self.pinning, offset, ByteLock::Unlock)?;
+                counts.remove(&offset);
+            }
+            Some(count) => *count -= 1,
+        }
+        Ok(true)
+    }
+
+    /// Bytes that this process has locked.
+    pub(super) fn pinned(&self) -> u64 {
+        self.counts.iter().map(|counts| lock(counts).len() as u64).sum()
+    }
+
+    fn counts(&self, offset: u64) -> MutexGuard<'_, HashMap<u64, u64>> {
+        lock(&self.counts[(offset % PIN_STRIPES as u64) as usize])
     }
 
     /// In a forked child: see [`let_go_in_child`].

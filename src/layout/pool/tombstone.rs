@@ -28,7 +28,7 @@ pub fn write(file: &File, offset: u64) -> io::Result<()> {
 /// # Errors
 /// As for [`write`].
 pub fn write_whole(file: &File, bytes: &[u8], offset: u64) -> io::Result<()> {
-    all(bytes, offset, |rest, at| undisturbed(|| file.write_at(rest, at)))
+    undisturbed(|| all(bytes, offset, |rest, at| file.write_at(rest, at)))
 }
 
 fn all(

@@ -168,6 +168,15 @@ pub fn decode_again(bytes: &[u8]) -> std::result::Result<Trailer<'_>, Invalid> {
     read_fields(bytes)
 }
 
+/// The length of the trailer that begins with `head`, as far as its first fields tell; `None` if they are not a trailer's.
+///
+/// Nothing is proven by it. It tells whether it is worth it to read so many bytes and to take memory for them.
+pub fn announced_bytes(head: &[u8]) -> Option<u64> {
+    let mut fields = Fields::new(head.strip_prefix(&MAGIC)?.get(size_of::<u64>()..)?);
+    let (version, trailer_bytes) = (fields.u32()?, fields.u32()?);
+    (version == FORMAT_VERSION).then_some(u64::from(trailer_bytes))
+}
+
 fn write_fields(out: &mut [u8], identity: &Identity<'_>, block_checksums: &[u64]) -> Option<()> {
     let trailer_bytes = u32::try_from(out.len()).ok()?;
     let mut fields = FieldsMut::new(out);

@@ -3,7 +3,7 @@
 use super::Objects;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
-use crate::layout::files::{Evicted, is_planted};
+use crate::layout::files::{Evicted, ObjectName, is_planted};
 use crate::placement::{Gauges, Key, Keys};
 
 impl Keys for Objects {
@@ -34,6 +34,10 @@ impl Keys for Objects {
             }
         };
         match found {
+            // LMCache may be writing it still: only a record, or a file of the right length, is one.
+            Some(bytes) if self.layout == Layout::Lmcache && !self.serves_unproven(bytes) => {
+                Ok(self.length(key)?.is_some())
+            }
             Some(bytes) if bytes > 0 => Ok(true),
             _ => {
                 self.catalog.forget(id);
@@ -51,7 +55,7 @@ impl Keys for Objects {
         });
         Ok(match ours {
             Some(length) => length,
-            None if self.layout == Layout::Lmcache && self.serve_unverified => Some(bytes),
+            None if self.layout == Layout::Lmcache && self.serves_unproven(bytes) => Some(bytes),
             None => None,
         })
     }
@@ -60,8 +64,7 @@ impl Keys for Objects {
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
         let evicted = self
-            .files
-            .evict(&name)
+            .unlink(&name)
             .map_err(|error| Error::os(format_args!("removing object {}", name.file_name()), &error))?;
         if evicted == Evicted::Pinned {
             return Ok(Status::Pinned);
@@ -77,33 +80,31 @@ impl Keys for Objects {
             .pin(id)
             .map_err(|error| Error::os(format_args!("pinning object {}", name.file_name()), &error))?;
         // Only now is the file safe from others; it may have gone before.
-        match self.open_object(&name)? {
-            Some((_, bytes)) => {
-                self.observe(&name, bytes);
-                Ok(self.catalog.pin(id))
-            }
-            None => {
-                self.catalog.forget(id);
-                drop(self.files.unpin(id));
-                Ok(false)
-            }
-        }
+        let found = self.open_object(&name);
+        let Ok(Some((_, bytes))) = found else {
+            // Nobody will take back a pin that was not told of.
+            let unpinned = self.files.unpin(id);
+            found?;
+            self.catalog.forget(id);
+            return unpinned.map(|_| false).map_err(|error| unpinning(&name, &error));
+        };
+        self.observe(&name, bytes);
+        // What the catalog does not count as pinned it may name as a victim; the lock keeps it all the same.
+        self.catalog.pin(id);
+        Ok(true)
     }
 
     fn unpin(&self, key: &Key<'_>) -> Result<bool> {
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
-        if !self.catalog.unpin(id) {
+        // The count behind the lock is the one that counts: what the catalog knows of a file goes with the file.
+        if !self.files.unpin(id).map_err(|error| unpinning(&name, &error))? {
             return Ok(false);
         }
-        if !self.catalog.is_pinned(id) {
-            // A pin made the catalog know it; another program's file must not become one to evict.
-            if self.layout == Layout::Lmcache && !self.has_trailer(&name) {
-                self.catalog.forget(id);
-            }
-            self.files
-                .unpin(id)
-                .map_err(|error| Error::os(format_args!("unpinning object {}", name.file_name()), &error))?;
+        self.catalog.unpin(id);
+        // A pin made the catalog know it; another program's file must not become one to evict.
+        if self.layout == Layout::Lmcache && !self.catalog.is_pinned(id) && !self.has_trailer(&name) {
+            self.catalog.forget(id);
         }
         Ok(true)
     }
@@ -116,7 +117,7 @@ impl Keys for Objects {
             if !self.is_ours(&scanned) {
                 continue;
             }
-            let evicted = self.files.evict(&scanned.name).map_err(|error| {
+            let evicted = self.unlink(&scanned.name).map_err(|error| {
                 Error::os(format_args!("removing object {}", scanned.name.file_name()), &error)
             })?;
             if evicted != Evicted::Pinned {
@@ -128,7 +129,7 @@ impl Keys for Objects {
     }
 
     fn sync(&self) -> Result<()> {
-        self.files.sync().map_err(|error| Error::os("syncing the file system of nixl_path", &error))
+        self.flush()
     }
 
     fn close(&self) -> Result<()> {
@@ -147,8 +148,12 @@ impl Keys for Objects {
             evictions: self.evictions.get(),
             files_damaged: self.damaged.get(),
             capacity_bytes: self.capacity_bytes.unwrap_or(0),
-            keys_pinned: gauges.keys_pinned,
+            keys_pinned: self.files.pinned(),
             ..Gauges::default()
         }
     }
+}
+
+fn unpinning(name: &ObjectName, error: &std::io::Error) -> Error {
+    Error::os(format_args!("unpinning object {}", name.file_name()), error)
 }

@@ -3,38 +3,38 @@
 //! The file system is the truth about what is stored; the catalog knows sizes and recency, for the
 //! capacity and for the policy.
 
+mod flush;
 mod keys;
+mod limits;
+mod proof;
+mod scan;
 mod transfer;
+mod unflushed;
 
 use std::fs::File;
-use std::os::unix::fs::{FileExt, MetadataExt};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::SystemTime;
 
 use crate::backend::Backend;
 use crate::catalog::{ObjectCatalog, ObjectReservation, RoomRefused, Victim};
 use crate::config::{Config, Layout};
 use crate::error::{Error, Result, Status};
-use crate::layout::files::{Evicted, FileStore, ObjectName, Proof, Scanned, Temporary};
-use crate::layout::record::{self, Trailer};
+use crate::layout::files::{Evicted, FileStore, ObjectName, Temporary};
 use crate::log::Logger;
-use crate::memory::AlignedBuffer;
 use crate::metrics::Counter;
 use crate::placement::Key;
-use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering};
 use crate::sys::descriptor_limit;
 use crate::sys::file::DirectAlignment;
-use crate::sys::retry_on_interrupt;
+
+use self::scan::Rescan;
+use self::unflushed::Unflushed;
+
+pub use self::limits::OBJECT_BYTES_MAX;
 
 /// Attempts to create a file on a full device, each after evicting.
 const CREATE_ATTEMPTS_MAX: u32 = 3;
 /// On a full device twice what is needed is evicted, so that the next put need not evict again.
 const EVICTION_HEADROOM: u64 = 2;
-/// Bytes put since the last scan, as a part of the capacity, after which other processes' files are
-/// looked for again.
-const RESCAN_CAPACITY_PART: u64 = 16;
-/// The least time between two such scans.
-const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
-
 /// A dynamic store's files and their catalog.
 pub struct Objects {
     files: FileStore,
@@ -43,15 +43,19 @@ pub struct Objects {
     layout: Layout,
     namespace_bytes: usize,
     serve_unverified: bool,
+    /// Bytes that a file without a proof must have to be served; `None`: any number.
+    unverified_bytes: Option<u64>,
     presence_cache: bool,
     presence_cache_only: bool,
     capacity_bytes: Option<u64>,
     generation: AtomicU64,
     evictions: Counter,
-    /// Files of no possible length, which no lane ever saw.
+    /// Files that no lane ever saw: of no possible length, or given up by a flush.
     damaged: Counter,
-    bytes_since_scan: AtomicU64,
-    last_scan: Mutex<Instant>,
+    rescan: Rescan,
+    unflushed: Unflushed,
+    /// One flush at a time: the second one's work is what the first one leaves.
+    flushing: Mutex<()>,
     open_files: Arc<AtomicU64>,
     open_files_max: u64,
     logger: Logger,
@@ -87,6 +91,8 @@ pub struct Draft {
     reservation: ObjectReservation,
     name: ObjectName,
     bytes: u64,
+    /// By the clock of what is not flushed.
+    begun: u64,
     _permit: Permit,
 }
 
@@ -112,6 +118,7 @@ impl Objects {
             layout,
             namespace_bytes,
             serve_unverified: config.store.serve_unverified,
+            unverified_bytes: config.store.unverified_bytes,
             presence_cache: config.presence_cache,
             presence_cache_only: config.presence_cache_only,
             capacity_bytes: config.store.capacity_bytes,
@@ -119,8 +126,9 @@ impl Objects {
             generation: AtomicU64::new(u64::try_from(now.as_nanos()).unwrap_or(1)),
             evictions: Counter::default(),
             damaged: Counter::default(),
-            bytes_since_scan: AtomicU64::new(0),
-            last_scan: Mutex::new(Instant::now()),
+            rescan: Rescan::new(),
+            unflushed: Unflushed::new(),
+            flushing: Mutex::new(()),
             open_files: Arc::new(AtomicU64::new(0)),
             open_files_max: (descriptor_limit() / DESCRIPTOR_PART)
                 .clamp(*OPEN_FILES_RANGE.start(), *OPEN_FILES_RANGE.end()),
@@ -147,45 +155,6 @@ impl Objects {
         }
     }
 
-    /// Takes every object into the catalog, the oldest first.
-    fn scan(&self) -> Result<()> {
-        let mut found = Vec::new();
-        self.files.scan(&mut |scanned| found.push(scanned))?;
-        found.sort_by_key(|scanned| scanned.modified);
-        for scanned in found {
-            if self.is_ours(&scanned) {
-                self.observe(&scanned.name, scanned.bytes);
-            }
-        }
-        Ok(())
-    }
-
-    /// Whether so much was put since the last scan that other processes' files are to be looked for; true once for each
-    /// scan that is due.
-    fn rescan_is_due(&self) -> bool {
-        let Some(capacity) = self.capacity_bytes else { return false };
-        if self.bytes_since_scan.load(Ordering::Relaxed) < capacity / RESCAN_CAPACITY_PART {
-            return false;
-        }
-        let mut last = lock(&self.last_scan);
-        if last.elapsed() < RESCAN_INTERVAL_MIN {
-            return false;
-        }
-        *last = Instant::now();
-        self.bytes_since_scan.store(0, Ordering::Relaxed);
-        true
-    }
-
-    fn rescan(&self) {
-        if let Err(error) = self.scan() {
-            self.logger.warn(format_args!("looking for other processes' objects: {error}"));
-        }
-    }
-
-    fn observe(&self, name: &ObjectName, bytes: u64) {
-        self.catalog.observe(self.files.id_of(name), self.flat(name).as_deref(), bytes);
-    }
-
     /// The name to remember, where it cannot be made from the id.
     fn flat(&self, name: &ObjectName) -> Option<String> {
         (self.layout == Layout::Lmcache).then(|| name.file_name())
@@ -195,9 +164,10 @@ impl Objects {
         self.files.name_of(key.digest, key.effective.get(1 + self.namespace_bytes..).unwrap_or_default())
     }
 
-    fn victim_name(&self, victim: &Victim) -> Option<ObjectName> {
-        match &victim.name {
-            None => Some(ObjectName::sharded(victim.id)),
+    /// The name behind an id, and behind what was remembered of it.
+    fn name_behind(&self, id: u128, name: Option<&str>) -> Option<ObjectName> {
+        match name {
+            None => Some(ObjectName::sharded(id)),
             Some(name) => ObjectName::from_flat_file(name.as_bytes()),
         }
     }
@@ -206,8 +176,8 @@ impl Objects {
     fn evict(&self, victims: Vec<Victim>) -> u64 {
         let mut gone = 0;
         for victim in victims {
-            let Some(name) = self.victim_name(&victim) else { continue };
-            match self.files.evict(&name) {
+            let Some(name) = self.name_behind(victim.id, victim.name.as_deref()) else { continue };
+            match self.unlink(&name) {
                 Ok(Evicted::Removed) => {
                     self.evictions.increment();
                     gone += 1;
@@ -247,10 +217,28 @@ impl Objects {
         }
     }
 
-    fn create(&self, bytes: u64) -> Result<Temporary> {
+    /// Makes what was written since `begun` visible, and notes that it is to be flushed.
+    fn publish(&self, temporary: Temporary, name: &ObjectName, begun: u64) -> std::io::Result<()> {
+        self.files.publish(temporary)?;
+        let stored = self.flat(name).map(String::into_boxed_str);
+        self.unflushed.published(self.files.id_of(name), stored, begun);
+        Ok(())
+    }
+
+    /// Removes an object that nobody pins, and with it the need to flush it.
+    fn unlink(&self, name: &ObjectName) -> std::io::Result<Evicted> {
+        let begun = self.unflushed.now();
+        let evicted = self.files.evict(name)?;
+        if evicted != Evicted::Pinned {
+            self.unflushed.removed(self.files.id_of(name), begun);
+        }
+        Ok(evicted)
+    }
+
+    fn create(&self, name: &ObjectName, bytes: u64) -> Result<Temporary> {
         let mut attempt = 0;
         loop {
-            let error = match self.files.create_temporary(bytes) {
+            let error = match self.files.create_temporary(name, bytes) {
                 Ok(temporary) => return Ok(temporary),
                 Err(error) => Error::os(format_args!("creating a file of {bytes} bytes"), &error),
             };
@@ -261,51 +249,6 @@ impl Objects {
             {
                 return Err(error);
             }
-        }
-    }
-
-    /// Reads the trailer of a file and hands it to `look`; `None` if there is none of ours.
-    fn with_trailer<T>(&self, file: &File, bytes: u64, look: impl FnOnce(&Trailer<'_>) -> T) -> Option<T> {
-        let (padded, trailer_bytes) = record::split_file(bytes)?;
-        let mut buffer = AlignedBuffer::new(usize::try_from(trailer_bytes).ok()?).ok()?;
-        let place = buffer.as_mut_slice().get_mut(..trailer_bytes as usize)?;
-        file.read_exact_at(place, padded).ok()?;
-        record::decode(place).ok().map(|trailer| look(&trailer))
-    }
-
-    /// Whether a file may be evicted or cleared. In the flat layout LMCache and others keep files too; only the
-    /// trailer says that one is this store's.
-    fn is_ours(&self, scanned: &Scanned) -> bool {
-        (self.layout == Layout::Sharded && scanned.proof == Proof::Name) || self.has_trailer(&scanned.name)
-    }
-
-    /// Removes the file that was read under this name, unless another has been published there since.
-    fn remove_read(&self, reading: &Reading) -> std::io::Result<()> {
-        let Some((now, _)) = self.files.open_read(&reading.name)? else { return Ok(()) };
-        let (now, then) =
-            (retry_on_interrupt(|| now.metadata())?, retry_on_interrupt(|| reading.file.metadata())?);
-        if (now.dev(), now.ino()) == (then.dev(), then.ino()) {
-            self.files.remove(&reading.name)?;
-        }
-        Ok(())
-    }
-
-    fn has_trailer(&self, name: &ObjectName) -> bool {
-        match self.files.open_read(name) {
-            Ok(Some((file, bytes))) => self.with_trailer(&file, bytes, |_| ()).is_some(),
-            _ => false,
-        }
-    }
-
-    /// Opens an object's file. What stands in its place and is no file is not there for us.
-    fn open_object(&self, name: &ObjectName) -> Result<Option<(File, u64)>> {
-        match self.files.open_read(name) {
-            Ok(found) => Ok(found.filter(|(_, bytes)| *bytes > 0)),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => {
-                self.logger.warn(format_args!("{}: {error}; passed over", name.file_name()));
-                Ok(None)
-            }
-            Err(error) => Err(Error::os(format_args!("opening object {}", name.file_name()), &error)),
         }
     }
 }

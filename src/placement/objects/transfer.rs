@@ -5,6 +5,7 @@
 use std::fs::File;
 use std::io;
 
+use super::limits::{RecordBytes, record_bytes};
 use super::{Draft, Objects, Reading};
 use crate::backend::Target;
 use crate::catalog::RoomRefused;
@@ -64,7 +65,7 @@ impl Placement for Objects {
         _length: u64,
     ) -> Answer<Result<Tombstones<Never>>> {
         let objects = Arc::clone(self);
-        Answer::later(move || objects.publish(claim).map(|()| Tombstones::NONE))
+        Answer::later(move || objects.commit(claim).map(|()| Tombstones::NONE))
     }
 
     fn abort_put(self: &Arc<Self>, claim: Draft, _touched: bool) -> Answer<Tombstones<Never>> {
@@ -99,7 +100,7 @@ impl Objects {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
-        let Some((file, bytes)) = self.open_object(&name)? else {
+        let Some((file, bytes)) = self.open_file(&name)? else {
             self.catalog.forget(id);
             return Ok(None);
         };
@@ -108,12 +109,8 @@ impl Objects {
             self.observe(&name, bytes);
         }
         let file = Arc::new(file);
-        let foreign = match (self.layout, self.serve_unverified) {
-            (Layout::Sharded, _) => Foreign::Damaged,
-            (Layout::Lmcache, false) => Foreign::Ignored,
-            (Layout::Lmcache, true) => Foreign::Served { bytes },
-        };
-        let (padded_bytes, trailer_bytes, payload_bytes) = match (record::split_file(bytes), foreign) {
+        let foreign = self.foreign(bytes);
+        let (padded_bytes, trailer_bytes, payload_bytes) = match (self.split(&file, bytes), foreign) {
             (Some((padded, trailer)), _) => (padded, trailer, None),
             (None, Foreign::Served { bytes }) => (record::padded(bytes).unwrap_or(bytes), 0, Some(bytes)),
             (None, Foreign::Ignored) => return Ok(None),
@@ -157,12 +154,8 @@ impl Objects {
     fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
-        let sizes = record::padded(length).and_then(|padded| Some((padded, record::trailer_bytes(padded)?)));
-        let sizes = sizes.and_then(|(padded, trailer)| Some((padded, trailer, padded.checked_add(trailer)?)));
-        let Some((padded_bytes, trailer_bytes, bytes)) = sizes else {
-            return Err(Error::new(Status::TooLarge, format!("object of {length} bytes")));
-        };
-        self.bytes_since_scan.fetch_add(bytes, Ordering::Relaxed);
+        let RecordBytes { padded_bytes, trailer_bytes, bytes } = record_bytes(length)?;
+        self.note_put(bytes);
         let reservation = match self.reserve(bytes) {
             Ok(reservation) => reservation,
             Err(RoomRefused::Busy) => return Ok(PutPlace::Busy),
@@ -179,7 +172,7 @@ impl Objects {
                 ));
             }
         };
-        let temporary = match self.create(bytes) {
+        let temporary = match self.create(&name, bytes) {
             Ok(temporary) => temporary,
             Err(error) => {
                 self.catalog.cancel(reservation);
@@ -203,13 +196,14 @@ impl Objects {
             alignment: self.alignment(),
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
-        let claim = Draft { temporary, reservation, name, bytes, _permit: permit };
+        let claim =
+            Draft { temporary, reservation, name, bytes, begun: self.unflushed.now(), _permit: permit };
         Ok(PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim }))
     }
 
-    fn publish(&self, claim: Draft) -> Result<()> {
-        let Draft { temporary, reservation, name, bytes, _permit } = claim;
-        match self.files.publish(temporary, &name) {
+    fn commit(&self, claim: Draft) -> Result<()> {
+        let Draft { temporary, reservation, name, bytes, begun, _permit } = claim;
+        match self.publish(temporary, &name, begun) {
             Ok(()) => {
                 self.catalog.commit(reservation, self.files.id_of(&name), self.flat(&name).as_deref(), bytes);
                 Ok(())

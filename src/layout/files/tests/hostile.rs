@@ -43,16 +43,16 @@ fn whatever_is_planted_in_an_objects_place_is_harmless() {
                 assert!(is_planted(&store.open_read(&name).unwrap_err()), "{what}");
                 assert!(is_planted(&store.stat(&name).unwrap_err()), "{what}");
                 assert_eq!(scanned(&store).len(), 0, "{what}");
-                let temporary = store.create_temporary(4).unwrap();
+                let temporary = store.create_temporary(&name, 4).unwrap();
                 temporary.file().write_all_at(b"mine", 0).unwrap();
                 if place.is_dir() {
-                    assert!(is_planted(&store.publish(temporary, &name).unwrap_err()), "{what}");
+                    assert!(is_planted(&store.publish(temporary).unwrap_err()), "{what}");
                     assert!(is_planted(&store.evict(&name).unwrap_err()), "{what}");
                     assert!(is_planted(&store.remove(&name).unwrap_err()), "{what}");
                     std::fs::remove_dir(&place).unwrap();
                     continue;
                 }
-                store.publish(temporary, &name).unwrap();
+                store.publish(temporary).unwrap();
                 assert_eq!(get(&store, &name).unwrap(), b"mine", "{what}");
                 store.remove(&name).unwrap();
                 plant();
@@ -85,10 +85,9 @@ fn a_planted_shard_directory_leads_nowhere() {
                 std::fs::write(&shard, b"").unwrap();
             }
             let other = named(&store, digest(0xab, 2));
-            let temporary = store.create_temporary(4).unwrap();
+            assert!(is_planted(&store.create_temporary(&other, 4).unwrap_err()));
             assert!(is_planted(&store.open_read(&name).unwrap_err()));
             assert!(is_planted(&store.stat(&name).unwrap_err()));
-            assert!(is_planted(&store.publish(temporary, &other).unwrap_err()));
             assert!(is_planted(&store.evict(&name).unwrap_err()));
             assert!(is_planted(&store.remove(&name).unwrap_err()));
             assert_eq!(scanned(&store).len(), 0);

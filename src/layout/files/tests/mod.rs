@@ -93,9 +93,9 @@ fn named(store: &FileStore, digest: u128) -> ObjectName {
 }
 
 fn put(store: &FileStore, name: &ObjectName, bytes: &[u8]) {
-    let temporary = store.create_temporary(bytes.len() as u64).unwrap();
+    let temporary = store.create_temporary(name, bytes.len() as u64).unwrap();
     temporary.file().write_all_at(bytes, 0).unwrap();
-    store.publish(temporary, name).unwrap();
+    store.publish(temporary).unwrap();
 }
 
 fn read(file: &File) -> Vec<u8> {
@@ -236,7 +236,7 @@ fn serve(path: &Path, lines: &mut dyn Iterator<Item = String>) {
                 say("done");
             }
             "begin" => {
-                let temporary = store.create_temporary(1 << 20).unwrap();
+                let temporary = store.create_temporary(&name, 1 << 20).unwrap();
                 temporary.file().write_all_at(b"half of it", 0).unwrap();
                 unfinished.push(temporary);
                 say("done");

@@ -96,9 +96,9 @@ fn direct_io_is_in_effect_or_its_absence_is_said() {
             assert!(asked || !store.direct_io());
             assert_eq!(store.direct_alignment().offset == 1, !store.direct_io());
             let name = named(&store, 1);
-            let temporary = store.create_temporary(4096).unwrap();
+            let temporary = store.create_temporary(&name, 4096).unwrap();
             assert_eq!(is_direct(temporary.file()), store.direct_io());
-            store.publish(temporary, &name).unwrap();
+            store.publish(temporary).unwrap();
             let (file, size) = store.open_read(&name).unwrap().unwrap();
             assert_eq!((is_direct(&file), size), (store.direct_io(), 4096));
             assert_eq!(temporaries(dir.path()), Vec::<PathBuf>::new());
@@ -118,5 +118,6 @@ fn both_layouts_live_in_one_directory() {
     assert_eq!(scanned(&sharded).len(), 1);
     assert_eq!(scanned(&flat).iter().map(|one| one.name.to_string()).collect::<Vec<_>>(), ["m_1_0_ab_half"]);
     assert_eq!(flat.id_of(&name), twox_hash::XxHash3_128::oneshot(b"m_1_0_ab_half"));
-    sharded.sync().unwrap();
+    sharded.sync_directories().unwrap();
+    flat.sync_directories().unwrap();
 }

@@ -63,7 +63,9 @@ fn pins_of_two_processes_do_not_disturb_each_other() {
     assert_eq!(other.ask("evict a"), "Pinned");
     assert_eq!(store.evict(&name).unwrap(), Evicted::Pinned, "not even its own");
     assert_eq!(other.ask("evict a"), "Pinned", "a failed eviction dropped the pin");
-    store.unpin(id).unwrap();
+    assert!(store.unpin(id).unwrap());
+    assert_eq!(other.ask("evict a"), "Pinned", "it was pinned twice");
+    assert!(store.unpin(id).unwrap() && !store.unpin(id).unwrap());
     assert_eq!(other.ask("evict a"), "Removed");
     other.finish();
 }

@@ -19,7 +19,7 @@ fn a_scan_finds_every_object() {
         put(&stores[number as usize % 2], &name, &vec![1; number as usize]);
         expected.push((name.to_string(), number));
     }
-    let unfinished = stores[0].create_temporary(5).unwrap();
+    let unfinished = stores[0].create_temporary(&named(&stores[0], 1), 5).unwrap();
     expected.sort();
     let found = scanned(&open(dir.path()));
     assert_eq!(found.iter().map(|one| (one.name.to_string(), one.bytes)).collect::<Vec<_>>(), expected);

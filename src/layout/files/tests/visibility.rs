@@ -14,20 +14,20 @@ fn another_process_sees_a_put_whole_or_not_at_all() {
     let mut other = Helper::start("store", dir.path());
     assert_eq!(other.hear(), "ready");
 
-    let first = store.create_temporary(11).unwrap();
+    let first = store.create_temporary(&name, 11).unwrap();
     assert_eq!(other.ask("get abc"), "absent");
     first.file().write_all_at(b"first", 0).unwrap();
     assert_eq!(other.ask("get abc"), "absent");
     first.file().write_all_at(b" bytes", 5).unwrap();
     assert_eq!(other.ask("get abc"), "absent");
-    store.publish(first, &name).unwrap();
+    store.publish(first).unwrap();
     assert_eq!(other.ask("get abc"), "first bytes");
 
-    let second = store.create_temporary(12).unwrap();
+    let second = store.create_temporary(&name, 12).unwrap();
     second.file().write_all_at(b"second", 0).unwrap();
     assert_eq!(other.ask("get abc"), "first bytes");
     second.file().write_all_at(b" bytes", 6).unwrap();
-    store.publish(second, &name).unwrap();
+    store.publish(second).unwrap();
     assert_eq!(other.ask("get abc"), "second bytes");
     other.finish();
 }
@@ -76,9 +76,10 @@ fn replacing_or_removing_never_harms_an_open_reader() {
 fn a_put_given_up_leaves_nothing() {
     let dir = TestDir::new();
     let store = open(dir.path());
-    let kept = store.create_temporary(4096).unwrap();
-    store.discard(store.create_temporary(4096).unwrap());
-    drop(store.create_temporary(4096).unwrap());
+    let name = named(&store, 1);
+    let kept = store.create_temporary(&name, 4096).unwrap();
+    store.discard(store.create_temporary(&name, 4096).unwrap());
+    drop(store.create_temporary(&name, 4096).unwrap());
     assert_eq!(temporaries(dir.path()).len(), 1);
     drop(kept);
     assert_eq!(temporaries(dir.path()).len(), 0);
@@ -91,12 +92,13 @@ fn a_put_given_up_leaves_nothing() {
 fn the_space_of_a_put_is_reserved_before_it_starts() {
     let dir = TestDir::new();
     let store = open(dir.path());
-    let temporary = store.create_temporary(1 << 20).unwrap();
+    let name = named(&store, 1);
+    let temporary = store.create_temporary(&name, 1 << 20).unwrap();
     let metadata = temporary.file().metadata().unwrap();
     assert_eq!(metadata.len(), 1 << 20);
     assert!(std::os::unix::fs::MetadataExt::blocks(&metadata) * 512 >= 1 << 20);
     drop(temporary);
-    assert!(store.create_temporary(1 << 60).is_err());
+    assert!(store.create_temporary(&name, 1 << 60).is_err());
     assert_eq!(temporaries(dir.path()).len(), 0);
 }
 

@@ -1,0 +1,69 @@
+//! Promises 7, 9, 10 and 11 where a file per key makes them: what a flush of it covers, whom its pins keep away, what it
+//! does with few descriptors, small limits and files of impossible lengths.
+
+// Helpers may unwrap as tests do.
+#![cfg(test)]
+
+#[path = "../crash_common/mod.rs"]
+mod crash_common;
+
+mod bounds;
+mod flush;
+mod pins;
+
+use std::path::{Path, PathBuf};
+
+use crash_common::api::Store;
+use crash_common::config::Settings;
+use crash_common::{chunk, helper, remote};
+
+/// Not a test: what helper processes run.
+#[test]
+#[ignore = "the body of helper processes"]
+fn helper_process() {
+    helper::play(&[
+        remote::ROLE,
+        ("one-descriptor", bounds::one_descriptor),
+        ("small-files", bounds::small_files),
+        ("long-files", bounds::long_files),
+        ("no-descriptor-to-pin", pins::no_descriptor_to_pin),
+        ("no-descriptor-to-flush", flush::no_descriptor_to_flush),
+    ]);
+}
+
+/// Both layouts of a store below `root`, each in a directory of its own.
+fn layouts(root: &Path) -> [Settings; 2] {
+    ["sharded", "lmcache"]
+        .map(|layout| Settings::dynamic(&root.join(layout)).with("nixl_store_layout", layout))
+}
+
+fn is_sharded(settings: &Settings) -> bool {
+    settings.extra.iter().any(|(key, value)| key == "nixl_store_layout" && value == "sharded")
+}
+
+fn put(store: &Store, key: &str, version: u64, length: usize) {
+    store.put(key, &chunk::fill(key, version, length)).unwrap_or_else(|failure| panic!("{key}: {failure}"));
+}
+
+/// The version that a key holds, every byte checked.
+fn version(store: &Store, key: &str) -> Option<u64> {
+    let found = store.get(key, 1 << 20).unwrap_or_else(|failure| panic!("{key}: {failure}"));
+    found.map(|payload| chunk::read(key, &payload).unwrap_or_else(|wrong| panic!("{wrong}")))
+}
+
+/// Every object's file below a store's directory.
+fn object_files(root: &Path) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut left = vec![root.to_owned()];
+    while let Some(directory) = left.pop() {
+        for entry in std::fs::read_dir(&directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.file_name().unwrap().to_string_lossy().starts_with(".nixl_store+") {
+                continue;
+            }
+            if path.is_dir() { left.push(path) } else { files.push(path) }
+        }
+    }
+    files.sort();
+    files
+}
