@@ -80,11 +80,16 @@ impl Chores {
         }
     }
 
-    /// Has `work` done and its answer put into `mailbox`.
-    pub(super) fn ask<T: Send + 'static>(self: &Arc<Self>, work: Work<T>, mailbox: &Arc<Mailbox<T>>) {
+    /// Has `work` done, and what `then` makes of its answer put into `mailbox`.
+    pub(super) fn ask<T: Send + 'static, R: Send + 'static>(
+        self: &Arc<Self>,
+        work: Work<T>,
+        then: impl FnOnce(T) -> R + Send + 'static,
+        mailbox: &Arc<Mailbox<R>>,
+    ) {
         let (shared, mailbox) = (Arc::clone(&self.shared), Arc::clone(mailbox));
         self.push(Work::new(move || {
-            match catch_unwind(AssertUnwindSafe(|| work.run())) {
+            match catch_unwind(AssertUnwindSafe(|| then(work.run()))) {
                 Ok(answer) => mailbox.answers.push(answer),
                 Err(panic) => {
                     shared.poison(&panic_message(&*panic));

@@ -37,7 +37,7 @@ impl<P: Placement> Lane<P> {
             Answer::Later(work) if self.is_callers => self.receive(then(work.run())),
             Answer::Later(work) => {
                 self.asked += 1;
-                self.chores.ask(work.then(then), &self.mailbox);
+                self.chores.ask(work, then, &self.mailbox);
             }
         }
     }

@@ -24,25 +24,11 @@ impl<T: 'static> Work<T> {
     pub fn run(self) -> T {
         (self.0)()
     }
-
-    /// The work, followed by `then`.
-    #[must_use]
-    pub fn then<U: 'static>(self, then: impl FnOnce(T) -> U + Send + 'static) -> Work<U> {
-        Work::new(move || then(self.run()))
-    }
 }
 
 impl<T: 'static> Answer<T> {
     /// Work to be run once.
     pub fn later(work: impl FnOnce() -> T + Send + 'static) -> Answer<T> {
         Answer::Later(Work::new(work))
-    }
-
-    /// The answer, worked out by the calling thread if need be.
-    pub fn now(self) -> T {
-        match self {
-            Answer::Now(answer) => answer,
-            Answer::Later(work) => work.run(),
-        }
     }
 }

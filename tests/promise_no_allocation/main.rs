@@ -64,8 +64,8 @@ const CASES: &[Case] = &[
     Case { name: "threads, O_DIRECT, staged, 2 MiB", setup: THREADS, offset: 8, ..LARGE },
     Case { name: "memory, 64 KiB", setup: Setup::MEMORY, offset: 8, ..SMALL },
     Case { name: "memory, 2 MiB", setup: Setup::MEMORY, ..LARGE },
-    Case { name: "a file per key", setup: Setup::FILES, calls_per_item_max: 8, ..SMALL },
-    Case { name: "a file per key, LMCache's names", setup: LMCACHE, calls_per_item_max: 9, ..SMALL },
+    Case { name: "a file per key", setup: Setup::FILES, calls_per_item_max: 10, ..SMALL },
+    Case { name: "a file per key, LMCache's names", setup: LMCACHE, calls_per_item_max: 12, ..SMALL },
 ];
 
 /// Runs all operations on one store; what each called the allocator for while it was counted.

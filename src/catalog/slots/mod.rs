@@ -12,8 +12,9 @@
 //! # A slot's life
 //! ```text
 //! free ──reserve──▶ reserved ──publish──▶ live ──remove, replace──▶ (readers) ──▶ cleaning ──▶ free
-//!                      ▲  └──abandon──▶ cleaning    │                                  ├──▶ unclean ──another chance──▶ cleaning
-//!                      └──────────evict─────────────┘                                  └──▶ quarantined (wrong bytes)
+//!                      ▲  └──abandon──▶ cleaning    │                              ▲  │ │
+//!                      └──────────evict─────────────┘              another chance──┘  │ └──▶ quarantined: wrong bytes
+//!                                                                         unclean ◀───┘ it failed
 //! ```
 //!
 //! # Locks

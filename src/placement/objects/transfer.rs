@@ -151,7 +151,7 @@ impl Objects {
         }
     }
 
-    fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
+    pub(super) fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let RecordBytes { padded_bytes, trailer_bytes, bytes } = record_bytes(length)?;
@@ -201,7 +201,7 @@ impl Objects {
         Ok(PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim }))
     }
 
-    fn commit(&self, claim: Draft) -> Result<()> {
+    pub(super) fn commit(&self, claim: Draft) -> Result<()> {
         let Draft { temporary, reservation, name, bytes, begun, _permit } = claim;
         match self.publish(temporary, &name, begun) {
             Ok(()) => {

@@ -19,16 +19,27 @@ use crate::sync::lock;
 
 /// Longest wait of a removal for the key's readers. They are transfers under way, so this is for a device that hangs.
 pub(super) const REMOVAL_WAIT_MAX: Duration = Duration::from_secs(10);
-/// The pause after a chance that failed, before a put gives another while it could as well evict a key.
-const CHANCE_PAUSE: Duration = Duration::from_secs(1);
+/// The pause after a chance that failed, before a put gives another while it could as well evict a key. It doubles with
+/// each that fails, up to the longest, as a device may take its time to fail, and puts wait for it.
+const CHANCE_PAUSE_MIN: Duration = Duration::from_secs(1);
+const CHANCE_PAUSE_MAX: Duration = Duration::from_secs(64);
 /// Chances that may fail before a put that can have no slot otherwise is told so.
 const CHANCES_PER_PUT_MAX: u32 = 4;
 
 /// Whose turn it is to get another chance, and from when on.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Chances {
     slot_next: u32,
+    /// The slot that got the last chance, if that is not known to have succeeded.
+    tried: Option<u32>,
     not_before: Option<Instant>,
+    pause: Duration,
+}
+
+impl Default for Chances {
+    fn default() -> Chances {
+        Chances { slot_next: 0, tried: None, not_before: None, pause: CHANCE_PAUSE_MIN }
+    }
 }
 
 impl Slots {
@@ -60,8 +71,8 @@ impl Slots {
         self.take_back(dirty, outcome).unwrap_or_default()
     }
 
-    /// A slot that could not be cleaned, to be tried again, if there is one and it is time. An urgent wish comes from who
-    /// cannot go on without; else failures are a second apart.
+    /// A slot that could not be cleaned, to be tried again, if there is one and it is time: one after the other while that
+    /// succeeds, after a failure with a pause. An urgent wish comes from who cannot go on without, and waits for no pause.
     pub fn another_chance(&self, is_urgent: bool) -> Option<DirtySlot> {
         if !self.catalog.is_any_unclean() {
             return None;
@@ -72,11 +83,11 @@ impl Slots {
             return None;
         }
         let dirty = self.catalog.reclaim(chances.slot_next).or_else(|| self.catalog.reclaim(0))?;
-        *chances = Chances {
-            slot_next: dirty.slot().saturating_add(1),
-            // Taken back when the chance is used.
-            not_before: now.checked_add(CHANCE_PAUSE),
-        };
+        chances.slot_next = dirty.slot().saturating_add(1);
+        // As if it failed; a success takes that back.
+        chances.tried = Some(dirty.slot());
+        chances.not_before = now.checked_add(chances.pause);
+        chances.pause = CHANCE_PAUSE_MAX.min(chances.pause.saturating_mul(2));
         Some(dirty)
     }
 
@@ -239,9 +250,7 @@ impl Slots {
         };
         let taken = match outcome {
             Ok(()) => {
-                if self.catalog.is_any_unclean() {
-                    lock(&self.chances).not_before = None;
-                }
+                self.note_success(dirty.slot());
                 Ok(self.catalog.slot_cleaned(dirty))
             }
             Err(error) => {
@@ -259,6 +268,17 @@ impl Slots {
         *lock(&self.cleaned_rounds) += 1;
         self.cleaned_changed.notify_all();
         taken
+    }
+
+    /// The device took a slot that it had not taken before: the others need not wait.
+    fn note_success(&self, slot: u32) {
+        if !self.catalog.is_any_unclean() {
+            return;
+        }
+        let mut chances = lock(&self.chances);
+        if chances.tried == Some(slot) {
+            *chances = Chances { slot_next: chances.slot_next, ..Chances::default() };
+        }
     }
 
     fn is_needless(&self, dirty: &DirtySlot, error: &io::Error) -> bool {

@@ -4,6 +4,8 @@
 #[cfg(not(feature = "shuttle"))]
 mod crash;
 #[cfg(not(feature = "shuttle"))]
+mod flush;
+#[cfg(not(feature = "shuttle"))]
 mod helpers;
 #[cfg(feature = "shuttle")]
 mod interleavings;
@@ -79,16 +81,12 @@ pub(super) fn audit(catalog: &SlotCatalog) {
         if matches!(state, State::Live | State::Free) {
             assert!(!haunting.contains(&slot), "slot {slot} is {state:?} and a ghost");
         }
-        let is_behind = |stuck: bool| {
-            ledger.ghosts.ahead_of(slot).any(|other| {
-                stuck == matches!(ledger.state(other), State::Unclean | State::Blocked | State::Cleaning)
-            })
-        };
-        if state == State::Waiting {
-            assert!(is_behind(false) || is_behind(true), "slot {slot} waits for nothing");
+        if matches!(state, State::Waiting | State::Blocked) {
+            assert!(ledger.ghosts.ahead_of(slot).next().is_some(), "slot {slot} waits for nothing");
         }
-        if state == State::Blocked {
-            assert!(is_behind(true), "slot {slot} is blocked by nothing");
+        if state == State::Waiting {
+            let is_stuck = |other| matches!(ledger.state(other), State::Unclean | State::Blocked);
+            assert!(!ledger.ghosts.ahead_of(slot).any(is_stuck), "slot {slot} waits for what is stuck");
         }
     }
     assert_eq!((gauges.bytes, gauges.keys_pinned, gauges.keys), (bytes, pinned, live));
