@@ -15,6 +15,7 @@ use crate::config::Layout;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::at::Purpose;
 use crate::sys::dir::Dir;
+use crate::sys::retry_on_interrupt;
 
 /// Shards that one word of marks covers.
 const SHARDS_PER_WORD: usize = 64;
@@ -89,7 +90,7 @@ impl FileStore {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(file.metadata()?.is_file().then_some(file))
+        Ok(retry_on_interrupt(|| file.metadata())?.is_file().then_some(file))
     }
 
     /// Publishes a copy of an object in place of `old`, unless that has been replaced or removed since: a newer object is
@@ -99,7 +100,7 @@ impl FileStore {
     /// What the system answers; the object may then be gone.
     pub fn replace(&self, mut copy: Temporary, old: &File) -> io::Result<()> {
         let Some(place) = copy.take_place() else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let (path, old) = (place.name.path(), old.metadata()?);
+        let (path, old) = (place.name.path(), retry_on_interrupt(|| old.metadata())?);
         let parent = place.parent(&self.root);
         // What is moved away is looked at where nobody else can replace it any more.
         let Some(moved) = present(copy.take_in(parent, path.leaf()))? else { return Ok(()) };

@@ -10,6 +10,7 @@ use crate::layout::files::{ObjectName, Proof, Scanned, is_planted};
 use crate::layout::record::{self, TRAILER_BYTES_MIN, Trailer};
 use crate::memory::AlignedBuffer;
 use crate::placement::Foreign;
+use crate::sys::retry_on_interrupt;
 
 /// Bytes of a trailer that are read on the word of a file's length alone. A longer one is read, and memory taken for it,
 /// once its first page says that it is one and as long as that: a sparse file of any length costs a page.
@@ -99,7 +100,7 @@ impl Objects {
     pub(super) fn remove_file(&self, name: &ObjectName, file: &File) -> std::io::Result<()> {
         let begun = self.unflushed.now();
         let Some((now, _)) = self.files.open_read(name)? else { return Ok(()) };
-        let (now, then) = (now.metadata()?, file.metadata()?);
+        let (now, then) = (retry_on_interrupt(|| now.metadata())?, retry_on_interrupt(|| file.metadata())?);
         if (now.dev(), now.ino()) == (then.dev(), then.ino()) {
             self.files.remove(name)?;
             self.unflushed.removed(self.files.id_of(name), begun);
