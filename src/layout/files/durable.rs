@@ -38,6 +38,11 @@ impl ChangedDirectories {
         self.0[word].fetch_or(1 << bit, Ordering::AcqRel);
     }
 
+    /// Notes a change everywhere.
+    fn mark_all(&self) {
+        self.0.iter().for_each(|word| word.store(u64::MAX, Ordering::Release));
+    }
+
     /// Takes all marks off and names the shards that had one.
     fn take(&self) -> Vec<u8> {
         let mut shards = Vec::new();
@@ -67,6 +72,11 @@ impl FileStore {
     /// Whether [`FileStore::sync_file_system`] leaves nothing that was published to be synced, and tells of every failure.
     pub fn syncs_as_a_whole(&self) -> bool {
         self.syncs_as_a_whole
+    }
+
+    /// Any directory may have names that are not durable.
+    pub fn assume_changed(&self) {
+        self.changed.mark_all();
     }
 
     /// As on a file system of which it is not known.

@@ -242,7 +242,7 @@ impl Objects {
         let memory = |_| NotRewritten::Failed(io::ErrorKind::OutOfMemory.into());
         let bytes = retry_on_interrupt(|| file.metadata()).map_err(NotRewritten::Failed)?.len();
         let (padded_bytes, trailer_bytes) =
-            self.split(file, bytes).ok_or_else(|| unproven("it is no record"))?;
+            self.split(file, bytes).map_err(read)?.ok_or_else(|| unproven("it is no record"))?;
         if bytes > file_size_limit() {
             return Err(NotRewritten::Failed(io::Error::from_raw_os_error(libc::EFBIG)));
         }

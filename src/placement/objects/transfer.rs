@@ -110,7 +110,10 @@ impl Objects {
         }
         let file = Arc::new(file);
         let foreign = self.foreign(bytes);
-        let (padded_bytes, trailer_bytes, payload_bytes) = match (self.split(&file, bytes), foreign) {
+        let parts = self
+            .split(&file, bytes)
+            .map_err(|error| Error::os(format_args!("reading object {}", name.file_name()), &error))?;
+        let (padded_bytes, trailer_bytes, payload_bytes) = match (parts, foreign) {
             (Some((padded, trailer)), _) => (padded, trailer, None),
             (None, Foreign::Served { bytes }) => (record::padded(bytes).unwrap_or(bytes), 0, Some(bytes)),
             (None, Foreign::Ignored) => return Ok(None),
@@ -203,9 +206,12 @@ impl Objects {
 
     pub(super) fn commit(&self, claim: Draft) -> Result<()> {
         let Draft { temporary, reservation, name, bytes, begun, _permit } = claim;
+        let id = self.files.id_of(&name);
+        // Between its name and its entry in the catalog an eviction of the older file would meet this one.
+        let _alone = self.files.alone(id);
         match self.publish(temporary, &name, begun) {
             Ok(()) => {
-                self.catalog.commit(reservation, self.files.id_of(&name), self.flat(&name).as_deref(), bytes);
+                self.catalog.commit(reservation, id, self.flat(&name).as_deref(), bytes);
                 Ok(())
             }
             Err(error) => {
