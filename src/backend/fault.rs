@@ -2,7 +2,7 @@
 //!
 //! Built only with feature `fault-injection`; without it [`wrap`] hands the backend through. The
 //! schedule is `nixl_backend_params.fault`: entries `kind:n`, comma-separated, where every n-th request of
-//! the store meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`. With
+//! the store meets `kind`: `short` (half the bytes), `eintr`, `eagain`, `eio`, `enospc`, `eio_read`, `eio_write`; `broken` ends the queue that it meets. With
 //! `torn`, `torn_end` and `torn_after` the process dies at it, if it is a write: half of its pages are written, all but the
 //! last, or all, and of earlier requests what the queue had passed on.
 
@@ -43,6 +43,8 @@ mod injecting {
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     enum Fault {
         Short,
+        /// The queue is broken from here on.
+        Broken,
         Torn(Part),
         Errno(i32, Option<IoDirection>),
     }
@@ -57,7 +59,7 @@ mod injecting {
     impl Fault {
         fn only(self) -> Option<IoDirection> {
             match self {
-                Fault::Short => None,
+                Fault::Short | Fault::Broken => None,
                 Fault::Torn(_) => Some(IoDirection::Write),
                 Fault::Errno(_, only) => only,
             }
@@ -106,6 +108,7 @@ mod injecting {
             let (kind, every) = entry.trim().split_once(':').ok_or_else(unreadable)?;
             let fault = match kind {
                 "short" => Fault::Short,
+                "broken" => Fault::Broken,
                 "torn" => Fault::Torn(Part::Half),
                 "torn_end" => Fault::Torn(Part::AllButLastPage),
                 "torn_after" => Fault::Torn(Part::All),
@@ -125,7 +128,7 @@ mod injecting {
     impl Injecting {
         fn queue(&self, inner: Box<dyn IoQueue>, waker: Option<Arc<Event>>) -> InjectingQueue {
             let (schedule, requests) = (self.schedule.clone(), Arc::clone(&self.requests));
-            InjectingQueue { inner, waker, schedule, requests, failed: Vec::new() }
+            InjectingQueue { inner, waker, schedule, requests, failed: Vec::new(), is_broken: false }
         }
     }
 
@@ -170,6 +173,7 @@ mod injecting {
         schedule: Vec<(Fault, u64)>,
         requests: Arc<AtomicU64>,
         failed: Vec<IoCompletion>,
+        is_broken: bool,
     }
 
     /// Granule in which a transfer is cut short: O_DIRECT cuts at blocks, never inside one.
@@ -205,6 +209,10 @@ mod injecting {
                     }
                     self.inner.push(&IoRequest { slices: &shorter, ..*request })
                 }
+                Some((Fault::Broken, _)) => {
+                    self.is_broken = true;
+                    self.inner.push(request)
+                }
                 Some((Fault::Torn(part), _)) => {
                     let written = cut(request.slices, *part);
                     if !written.is_empty() {
@@ -220,6 +228,9 @@ mod injecting {
             self.inner.submit()
         }
         fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
+            if self.is_broken {
+                return Err(io::Error::other("injected: the queue is broken"));
+            }
             let wait = if self.failed.is_empty() { wait } else { Wait::Poll };
             completions.append(&mut self.failed);
             self.inner.wait(wait, completions)

@@ -13,6 +13,7 @@ pub mod queue;
 mod reach;
 mod target;
 
+pub use positioned::transfer;
 pub use queue::{
     Backend, IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, REGION_BYTES_MAX, REGIONS_MAX,
     Stores, Wait,

@@ -25,6 +25,8 @@ mod registration;
 mod reply;
 pub mod shared;
 mod spares;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests;
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};

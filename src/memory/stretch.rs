@@ -169,3 +169,14 @@ pub fn for_each_part(stretches: &[Stretch], from: usize, to: usize, mut visit: i
         start = end;
     }
 }
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::HostPtr;
+
+    /// The address of a test's own memory, which the test keeps, and leaves alone, until what it started has ended.
+    pub(crate) fn pointer_to(memory: &mut [u8]) -> HostPtr {
+        // SAFETY: as the test that calls keeps it.
+        unsafe { HostPtr::new(memory.as_mut_ptr()) }
+    }
+}

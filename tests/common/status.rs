@@ -25,6 +25,7 @@ pub const BUSY: Status = Status(NIXL_STORE_ERROR_BUSY);
 pub const TIMED_OUT: Status = Status(NIXL_STORE_ERROR_TIMED_OUT);
 pub const CANCELLED: Status = Status(NIXL_STORE_ERROR_CANCELLED);
 pub const CLOSING: Status = Status(NIXL_STORE_ERROR_CLOSING);
+pub const POISONED: Status = Status(NIXL_STORE_ERROR_POISONED);
 pub const FORMAT: Status = Status(NIXL_STORE_ERROR_FORMAT);
 pub const NO_RESULT: Status = Status(NIXL_STORE_ERROR_NO_RESULT);
 pub const OUT_OF_MEMORY: Status = Status(NIXL_STORE_ERROR_OUT_OF_MEMORY);

@@ -7,7 +7,7 @@
 use std::thread;
 
 use crate::common::memory::segment;
-use crate::common::status::{CANCELLED, CLOSING, INVALID_HANDLE, OK, Status};
+use crate::common::status::{CANCELLED, CLOSING, INVALID_HANDLE, OK, POISONED, Status};
 use crate::common::{Batch, Memory, Random, Scratch, Setup, Store, Submit, payload};
 use crate::{KIB, MIB, STORES, key, layouts};
 
@@ -299,3 +299,27 @@ fn closing_under_threads_at_work_leaves_nobody_waiting() {
         }
     }
 }
+
+/// The I/O queue of the only thread breaks while much waits. All of it ends, the store says what happened from then on, and
+/// closing it returns.
+#[test]
+fn a_broken_queue_leaves_nobody_waiting() {
+    for (name, setup) in STORES {
+        let scratch = Scratch::new(name);
+        let setup = Setup { fault: "broken:5", io_threads: 1, ..setup.clone() };
+        let store = open(&setup, 2 * ITEMS as u32, &scratch);
+        let source = Area::holding(1, |nth| payload(nth as u64, OBJECT));
+        let pending = store.submit_puts(&source.batch(), Submit::default()).unwrap();
+        let Ok((status, results)) = pending.try_wait(PATIENCE_MS) else {
+            panic!("{name}: items wait for a thread that has ended");
+        };
+        assert_eq!(status, POISONED, "{name}");
+        assert!(results.iter().all(|result| matches!(Status(result.status), OK | POISONED)), "{name}");
+        let late = store.submit_puts(&source.batch(), Submit::default());
+        assert_eq!(late.err(), Some(POISONED), "{name}");
+        assert_eq!(store.close(), POISONED, "{name}");
+    }
+}
+
+/// Far longer than anything here takes.
+const PATIENCE_MS: u64 = 20_000;
