@@ -15,6 +15,9 @@ use std::path::{Path, PathBuf};
 use super::at::{self, DIRECTORY_MODE, FILE_MODE};
 use super::{check, retry_on_interrupt};
 
+/// Missing in libc.
+const RAMFS_MAGIC: libc::c_long = 0x8584_58f6;
+
 /// An open directory.
 #[derive(Debug)]
 pub struct Dir {
@@ -166,12 +169,33 @@ impl Dir {
     /// # Errors
     /// What `fstatfs(2)` answers.
     pub fn is_in_memory(&self) -> io::Result<bool> {
-        const RAMFS_MAGIC: libc::c_long = 0x8584_58f6;
+        Ok(matches!(self.file_system_type()?, libc::TMPFS_MAGIC | RAMFS_MAGIC))
+    }
+
+    /// Whether [`Dir::sync_file_system`] is known to leave nothing to be synced on its file system and to tell of every
+    /// failure, also of one that another call was told of before.
+    ///
+    /// That is so for the journalling file systems in the kernel since Linux 5.8, which keeps errors of write-back with
+    /// the file system (`s_wb_err`). Of others too little is known: FUSE does not pass the call on.
+    pub fn syncs_as_a_whole(&self) -> bool {
+        const BTRFS_SUPER_MAGIC: libc::c_long = 0x9123_683e;
+        let known = matches!(
+            self.file_system_type(),
+            Ok(libc::EXT4_SUPER_MAGIC
+                | libc::XFS_SUPER_MAGIC
+                | BTRFS_SUPER_MAGIC
+                | libc::TMPFS_MAGIC
+                | RAMFS_MAGIC)
+        );
+        known && super::kernel_is_at_least(5, 8)
+    }
+
+    fn file_system_type(&self) -> io::Result<libc::c_long> {
         // SAFETY: statfs is plain old data, for which all zeros is valid.
         let mut stat: libc::statfs = unsafe { std::mem::zeroed() };
         // SAFETY: the descriptor is open and `stat` is writable.
         retry_on_interrupt(|| check(unsafe { libc::fstatfs(self.fd.as_raw_fd(), &mut stat) }))?;
-        Ok(stat.f_type == libc::TMPFS_MAGIC || stat.f_type == RAMFS_MAGIC)
+        Ok(stat.f_type)
     }
 
     /// The names in this directory.

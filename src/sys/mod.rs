@@ -46,6 +46,16 @@ pub fn host_name() -> String {
         .unwrap_or_default()
 }
 
+/// Whether the kernel is of this version or a later one; false if it does not say.
+pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(|letter: char| !letter.is_ascii_digit()).map(str::parse::<u32>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(its_major)), Some(Ok(its_minor))) => (its_major, its_minor) >= (major, minor),
+        _ => false,
+    }
+}
+
 /// How many descriptors this process may have open (the soft limit of `RLIMIT_NOFILE`).
 pub fn descriptor_limit() -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

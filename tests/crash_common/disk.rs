@@ -100,6 +100,47 @@ impl Drop for Refusing {
     }
 }
 
+/// A directory of a disk seen through an overlay, a file system of which the library does not know what `syncfs` does.
+pub struct Overlay {
+    mount: PathBuf,
+}
+
+impl Overlay {
+    /// Mounts it over a directory of the disk's.
+    pub fn on(disk: &Disk) -> Option<Overlay> {
+        let directory = |name: &str| {
+            let path = disk.path().join(name);
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        };
+        let (lower, upper, work) = (directory("lower"), directory("upper"), directory("work"));
+        let options =
+            format!("lowerdir={},upperdir={},workdir={}", lower.display(), upper.display(), work.display());
+        let mount = disk.path().with_file_name("overlay");
+        std::fs::create_dir_all(&mount).unwrap();
+        match run(Command::new("mount").args(["-t", "overlay", "overlay", "-o", &options]).arg(&mount)) {
+            Ok(()) => Some(Overlay { mount }),
+            Err(why) => skipped("overlay", &format!("no overlay can be mounted: {why}")),
+        }
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.mount
+    }
+}
+
+impl Drop for Overlay {
+    fn drop(&mut self) {
+        let target = CString::new(self.mount.as_os_str().as_bytes()).unwrap();
+        // The kernel closes a killed process's files in its own time; until then the disk below would stay busy.
+        let deadline = Instant::now() + RELEASE_TIME_MAX;
+        // SAFETY: a string that lives during the call.
+        while unsafe { libc::umount2(target.as_ptr(), 0) } != 0 && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+}
+
 /// A mounted file system; unmounted when dropped.
 pub struct Disk {
     mount: PathBuf,

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use nixl_store::capi::*;
 
-use crate::crash_common::api::{Failure, Store};
+use crate::crash_common::api::{Failure, Options, Store};
 use crate::crash_common::config::Settings;
-use crate::crash_common::disk::Disk;
+use crate::crash_common::disk::{Disk, Overlay};
 use crate::crash_common::helper::{Helper, Peer};
 use crate::crash_common::remote::Remote;
 use crate::crash_common::{Scratch, exhaust_descriptors, sandbox};
@@ -25,13 +25,14 @@ const OBJECT_BYTES: usize = 300_000;
 fn a_flush_reaches_storage_that_does_not_hear_of_syncfs() {
     let Some(mut disk) = Disk::ext4("idle_syncfs", 64 << 20, "") else { return };
     let scratch = Scratch::new("idle_syncfs_config");
-    for (round, settings) in
-        layouts(disk.path()).into_iter().flat_map(|one| [one.clone(), one.direct()]).enumerate()
-    {
+    for round in 0..4 {
+        let Some(overlay) = Overlay::on(&disk) else { return };
+        let settings = layouts(overlay.path()).into_iter().nth(round / 2).unwrap();
+        let settings = if round % 2 == 0 { settings.direct() } else { settings };
         let config = settings.write(&scratch.join("lmcache.yaml"));
         let mut remote = Remote::start();
         remote.sandbox("idle-syncfs");
-        remote.try_open(&config, &Default::default()).unwrap();
+        remote.try_open(&config, &Options::default()).unwrap();
         let key = |number: u64| format!("key-{round}-{number}");
         for number in 0..20 {
             remote.put(&key(number), 1, OBJECT_BYTES).unwrap();
@@ -43,8 +44,10 @@ fn a_flush_reaches_storage_that_does_not_hear_of_syncfs() {
         remote.flush().unwrap();
         sandbox::cut_power(disk.path()).unwrap_or_else(|error| panic!("the power cannot be cut: {error}"));
         remote.kill();
+        drop(overlay);
         disk.power_up();
 
+        let Some(_overlay) = Overlay::on(&disk) else { return };
         let store = Store::open(&config).unwrap_or_else(|failure| panic!("{failure}"));
         for number in 0..30 {
             let wanted = if number < 10 { 1 } else { 2 };
@@ -58,6 +61,41 @@ fn a_flush_reaches_storage_that_does_not_hear_of_syncfs() {
         }
         assert_eq!(store.stats().unwrap().corruptions, 0);
         store.close().unwrap();
+    }
+}
+
+/// A disk that fails, seen as it is or through an overlay: where `syncfs` is enough, and where each file is synced.
+struct Failing {
+    overlay: Option<Overlay>,
+    disk: Disk,
+}
+
+impl Failing {
+    /// Each kind of disk with a store of each layout.
+    fn each(name: &str) -> impl Iterator<Item = (Failing, Settings)> {
+        (0..4).filter_map(move |number| {
+            let disk = Disk::ext4_that_fails(name, 48 << 20)?;
+            let overlay = if number % 2 == 1 { Some(Overlay::on(&disk)?) } else { None };
+            let failing = Failing { overlay, disk };
+            let settings = layouts(failing.path()).into_iter().nth(number / 2)?;
+            Some((failing, settings))
+        })
+    }
+
+    fn path(&self) -> &Path {
+        self.overlay.as_ref().map_or(self.disk.path(), |overlay| overlay.path())
+    }
+
+    fn cut_power(&self) {
+        sandbox::cut_power(self.disk.path())
+            .unwrap_or_else(|error| panic!("the power cannot be cut: {error}"));
+    }
+
+    /// Once nothing on it is open any more.
+    fn power_up(&mut self) {
+        let through_overlay = self.overlay.take().is_some();
+        self.disk.power_up();
+        self.overlay = through_overlay.then(|| Overlay::on(&self.disk).expect("as before"));
     }
 }
 
@@ -94,22 +132,21 @@ fn flush_until_ok(store: &Store) {
 /// all is well. A flush must not, before the objects were written once more; then they outlive a loss of power.
 #[test]
 fn after_a_flush_that_failed_the_next_writes_anew_what_was_lost() {
-    let Some(mut disk) = Disk::ext4_that_fails("lost_writes", 48 << 20) else { return };
     let scratch = Scratch::new("lost_writes_config");
-    for settings in layouts(disk.path()) {
+    for (mut failing, settings) in Failing::each("lost_writes") {
         let config = settings.write(&scratch.join("lmcache.yaml"));
         let store = Store::open(&config).unwrap();
         let files = put_objects(&store, &settings);
-        let refusing = disk.refuse_writes_to(&files);
+        let refusing = failing.disk.refuse_writes_to(&files);
         // Or what is written anew might be given the same bad places.
         let held: Vec<_> = files.iter().map(|file| File::open(file).unwrap()).collect();
         assert_disk_failed(store.flush());
         (0..OBJECTS).for_each(|number| assert_eq!(version(&store, &key(number)), Some(1)));
         flush_until_ok(&store);
         assert!(!store.log.matching(NIXL_STORE_LOG_WARN, "written anew").is_empty());
-        sandbox::cut_power(disk.path()).unwrap_or_else(|error| panic!("the power cannot be cut: {error}"));
+        failing.cut_power();
         drop((store, held, refusing));
-        disk.power_up();
+        failing.power_up();
 
         let store = Store::open(&config).unwrap();
         for number in 0..OBJECTS {
@@ -124,13 +161,12 @@ fn after_a_flush_that_failed_the_next_writes_anew_what_was_lost() {
 /// counted and named, and a flush covers what is left.
 #[test]
 fn what_is_lost_for_good_is_given_up_and_the_rest_is_durable() {
-    let Some(mut disk) = Disk::ext4_that_fails("lost_bytes", 48 << 20) else { return };
     let scratch = Scratch::new("lost_bytes_config");
-    for settings in layouts(disk.path()) {
+    for (mut failing, settings) in Failing::each("lost_bytes") {
         let config = settings.write(&scratch.join("lmcache.yaml"));
         let store = Store::open(&config).unwrap();
         let files = put_objects(&store, &settings);
-        let refusing = disk.refuse_writes_to(&files);
+        let refusing = failing.disk.refuse_writes_to(&files);
         // Or what is written anew might be given the same bad places.
         let held: Vec<_> = files.iter().map(|file| File::open(file).unwrap()).collect();
         assert_disk_failed(store.flush());
@@ -146,9 +182,9 @@ fn what_is_lost_for_good_is_given_up_and_the_rest_is_durable() {
             }
         };
         present(&store);
-        sandbox::cut_power(disk.path()).unwrap_or_else(|error| panic!("the power cannot be cut: {error}"));
+        failing.cut_power();
         drop((store, held, refusing));
-        disk.power_up();
+        failing.power_up();
 
         let store = Store::open(&config).unwrap();
         present(&store);
@@ -189,12 +225,14 @@ pub fn no_descriptor_to_flush(peer: &mut Peer) {
     peer.say("done");
 }
 
-/// A flush in a process whose descriptors are used up says so; it has lost nothing and succeeds when there are some.
+/// A flush that has to sync each file, in a process whose descriptors are used up, says so; it has lost nothing and
+/// succeeds when there are some.
 #[test]
 fn a_flush_without_descriptors_fails_and_loses_nothing() {
-    let scratch = Scratch::new("flush_descriptors");
+    let Some(disk) = Disk::ext4("flush_descriptors", 64 << 20, "") else { return };
+    let Some(overlay) = Overlay::on(&disk) else { return };
     let mut helper = Helper::start("no-descriptor-to-flush");
-    assert_eq!(helper.ask(&scratch.path().display().to_string()), "done");
+    assert_eq!(helper.ask(&overlay.path().display().to_string()), "done");
     helper.finish();
 }
 

@@ -39,6 +39,9 @@ pub const OBJECTS_MAX: u32 = 1 << 22;
 /// twice.
 const OBJECT_BYTES_MAX: usize = 192;
 
+/// Memory that the index takes in advance of its objects, in bytes: a piece for each of its shards, and as much to spare.
+const INDEX_BYTES: usize = 4 << 20;
+
 /// The known objects of a dynamic store. All methods may be called from any thread.
 pub struct ObjectCatalog {
     index: Index,
@@ -122,6 +125,7 @@ impl ObjectCatalog {
     /// and given back, since what is taken later, bit by bit, could not be refused any more.
     pub fn has_memory_for(&self, objects: usize, name_bytes: usize) -> bool {
         let bytes = objects.checked_mul(OBJECT_BYTES_MAX).and_then(|bytes| bytes.checked_add(name_bytes));
+        let bytes = bytes.and_then(|bytes| bytes.checked_add(INDEX_BYTES));
         bytes.is_some_and(|bytes| Vec::<u8>::new().try_reserve_exact(bytes).is_ok())
     }
 

@@ -1,7 +1,8 @@
 //! Making objects durable, each by itself.
 //!
-//! `syncfs(2)` alone does not do that everywhere: FUSE file systems never hear of it. What every file system hears of is
-//! `fsync(2)`, of a file for its bytes and of a directory for the names in it. Directories in which a name came or went
+//! `syncfs(2)` does that at once for all, and is enough where it is known to be. It is not everywhere: FUSE file systems
+//! never hear of it. What every file system hears of is `fsync(2)`, of a file for its bytes and of a directory for the
+//! names in it. Directories in which a name came or went
 //! are noted here, 256 bits for the shards; which files were put is for the caller to know.
 
 use std::fs::File;
@@ -52,14 +53,25 @@ impl FileStore {
     /// Has everything on the file system written back, as far as the file system hears of it.
     ///
     /// # Errors
-    /// What `syncfs(2)` answers. It tells also of write-back that failed before, of files of which nothing else does: of
-    /// one whose inode left memory since, `fsync(2)` knows nothing any more.
+    /// What `syncfs(2)` answers. It tells also of write-back that failed before, and of files of which nothing else does:
+    /// of one whose inode left memory since, `fsync(2)` knows nothing any more.
     pub fn sync_file_system(&self) -> io::Result<()> {
         match self.root.sync_file_system() {
             // A sandbox that does not have it: each file and directory is synced besides.
             Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => Ok(()),
             other => other,
         }
+    }
+
+    /// Whether [`FileStore::sync_file_system`] leaves nothing that was published to be synced, and tells of every failure.
+    pub fn syncs_as_a_whole(&self) -> bool {
+        self.syncs_as_a_whole
+    }
+
+    /// As on a file system of which it is not known.
+    #[cfg(test)]
+    pub fn sync_each_file(&mut self) {
+        self.syncs_as_a_whole = false;
     }
 
     /// Opens an object's file to sync it, and to read it through the page cache; `None` if there is none that is this
@@ -105,59 +117,58 @@ impl FileStore {
         }
     }
 
-    /// Makes the names durable that came and went since the last time.
+    /// The shards in which names came or went since the last time, as far as [`FileStore::sync_file_system`] leaves
+    /// anything to do about that. Each is to be handed to [`FileStore::sync_shard`], and at the end comes
+    /// [`FileStore::sync_root`].
+    pub fn take_changed_shards(&self) -> Vec<u8> {
+        self.changed.take()
+    }
+
+    /// Makes the names in a shard durable; nothing in the flat layout, which has none.
     ///
     /// # Errors
-    /// What the first directory answers that failed; it will be synced again the next time, and no other is left out. A
-    /// later success is then to be believed: kernels keep names in a journal, which does not work again once it failed.
-    pub fn sync_directories(&self) -> io::Result<()> {
-        let shards = self.changed.take();
-        if shards.is_empty() {
+    /// What the directory answers; it will be among the changed ones again. A later success is then to be believed:
+    /// kernels keep names in a journal, which does not work again once it failed.
+    pub fn sync_shard(&self, shard: u8) -> io::Result<()> {
+        if self.layout == Layout::Lmcache {
             return Ok(());
         }
-        let mut outcome = Ok(());
-        let mut note = |synced: io::Result<()>, shard: u8| {
-            if let Err(error) = synced {
-                self.changed.mark_shard(shard);
-                if outcome.is_ok() {
-                    outcome = Err(error);
-                }
+        let sync = || {
+            let Some(objects) = self.objects()? else { return Ok(()) };
+            match present(objects.existing_subdir(&format!("{shard:02x}"))) {
+                Ok(Some(directory)) => supported(directory.sync()),
+                // Somebody removed it, and what it held.
+                Ok(None) => Ok(()),
+                Err(error) if is_planted(&error) => Ok(()),
+                Err(error) => Err(error),
             }
         };
-        if self.layout == Layout::Sharded {
-            let objects = self.root.existing_subdir(name::OBJECTS.to_str().unwrap_or_default());
-            match present(objects) {
-                Ok(Some(objects)) => {
-                    for &shard in &shards {
-                        note(sync_subdirectory(&objects, &format!("{shard:02x}")), shard);
-                    }
-                    // Shards that are new.
-                    note(supported(objects.sync()), 0);
-                }
-                // Somebody removed it, and what it held.
-                Ok(None) => {}
-                Err(error) if is_planted(&error) => {}
-                Err(error) => {
-                    let errno = error.raw_os_error();
-                    note(Err(error), 0);
-                    let same =
-                        || errno.map_or_else(|| io::ErrorKind::Other.into(), io::Error::from_raw_os_error);
-                    shards.iter().for_each(|&shard| note(Err(same()), shard));
-                }
-            }
-        }
-        // The objects of the flat layout; else the directory of them.
-        note(supported(self.root.sync()), 0);
-        outcome
+        sync().inspect_err(|_| self.changed.mark_shard(shard))
     }
-}
 
-fn sync_subdirectory(parent: &Dir, name: &str) -> io::Result<()> {
-    match present(parent.existing_subdir(name)) {
-        Ok(Some(directory)) => supported(directory.sync()),
-        Ok(None) => Ok(()),
-        Err(error) if is_planted(&error) => Ok(()),
-        Err(error) => Err(error),
+    /// Makes the names in the directories above the shards durable, which in the flat layout are the objects'.
+    ///
+    /// # Errors
+    /// As for [`FileStore::sync_shard`].
+    pub fn sync_root(&self) -> io::Result<()> {
+        let sync = || {
+            if let Some(objects) = self.objects()? {
+                supported(objects.sync())?;
+            }
+            supported(self.root.sync())
+        };
+        sync().inspect_err(|_| self.changed.mark_shard(0))
+    }
+
+    /// The directory of shards, if there is one.
+    fn objects(&self) -> io::Result<Option<Dir>> {
+        if self.layout == Layout::Lmcache {
+            return Ok(None);
+        }
+        match present(self.root.existing_subdir(name::OBJECTS.to_str().unwrap_or_default())) {
+            Err(error) if is_planted(&error) => Ok(None),
+            other => other,
+        }
     }
 }
 

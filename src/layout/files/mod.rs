@@ -64,6 +64,8 @@ pub struct FileStore {
     area: RwLock<Arc<Area>>,
     pins: Pins,
     changed: ChangedDirectories,
+    // Whether `syncfs(2)` leaves nothing to be synced.
+    syncs_as_a_whole: bool,
     logger: Logger,
 }
 
@@ -112,6 +114,7 @@ impl FileStore {
             None
         };
         let walk = Walk::detect(&root);
+        let syncs_as_a_whole = root.syncs_as_a_whole();
         Ok(FileStore {
             root,
             layout,
@@ -120,6 +123,7 @@ impl FileStore {
             area: RwLock::new(area),
             pins,
             changed: ChangedDirectories::default(),
+            syncs_as_a_whole,
             logger: logger.clone(),
         })
     }

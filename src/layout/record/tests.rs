@@ -263,3 +263,20 @@ fn namespaces_keep_keys_apart() {
         assert_eq!(EffectiveKey::new(namespace, key).unwrap_err().status(), Status::InvalidArgument);
     }
 }
+
+/// The first page of a trailer tells its length; whatever is no first page tells nothing, however short it is.
+#[test]
+fn the_first_page_of_a_trailer_announces_its_length() {
+    let mut trailer = vec![0; trailer_bytes(padded(70 << 20).unwrap()).unwrap() as usize];
+    let identity =
+        Identity { pool_id: NO_POOL, slot: NO_SLOT, generation: 1, payload_bytes: 70 << 20, key: b"\0k" };
+    encode(&mut trailer, &identity, &vec![0; block_count(70 << 20).unwrap()]).unwrap();
+    let page = &mut trailer.clone()[..TRAILER_BYTES_MIN as usize];
+    assert_eq!(announced_bytes(page), Some(trailer.len() as u64));
+    (0..24).for_each(|length| assert_eq!(announced_bytes(&page[..length]), None));
+    for at in [0, 7, 16] {
+        page[at] ^= 1;
+        assert_eq!(announced_bytes(page), None, "byte {at}");
+        page[at] ^= 1;
+    }
+}

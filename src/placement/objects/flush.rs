@@ -1,8 +1,9 @@
 //! Flushing: what was put is made durable, each file by itself and the directories that name it.
 //!
-//! `syncfs(2)` goes first, where a file system hears of it: it writes everything back in one sweep, which leaves little
-//! for the rest to do, and tells of failures of which nothing else would. Then each file that was put since the last
-//! flush is synced, several at a time as each waits for the device, and last the directories.
+//! `syncfs(2)` goes first: it writes everything back in one sweep, and tells of failures of which nothing else would. On
+//! ext4, XFS and their like that is all there is to do, at the cost of one flush of the device's cache. Elsewhere, on
+//! FUSE and network file systems, each file that was put since the last flush is synced after it, several at a time as
+//! each waits for the device or the server, and last the directories.
 //!
 //! A file whose sync failed is written anew by the next flush: into a new file, with what can be read and its checksums
 //! prove, which takes the old one's place. To write over the old one would not do: ext4 then reports success for blocks
@@ -23,10 +24,10 @@ use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 use crate::sys::file_size_limit;
 use crate::sys::thread::spawn_scoped;
 
-/// Files that a flush syncs at a time.
+/// Files or directories that a flush syncs at a time.
 const SYNCS_MAX: usize = 16;
-/// Files that are worth one more thread.
-const FILES_PER_THREAD: usize = 4;
+/// Entries of a list that are worth one more thread.
+const ENTRIES_PER_THREAD: usize = 4;
 /// Files of a walk through the directory that are synced together.
 const WALK_FILES: usize = 4096;
 /// What became of an object that was to be made durable.
@@ -76,13 +77,15 @@ impl Objects {
             walked = self.walk_durable(&work, &tally);
         }
         let swept = self.sweep();
-        if swept.is_ok() {
+        if swept.is_ok() && self.files.syncs_as_a_whole() {
+            others.iter().for_each(|pending| self.unflushed.settled(pending));
+        } else if swept.is_ok() {
             self.make_all_durable(&others, &tally);
             if work.everything && !work.everything_suspect {
                 walked = self.walk_durable(&work, &tally);
             }
         }
-        let named = self.files.sync_directories();
+        let named = if self.files.syncs_as_a_whole() { Ok(()) } else { self.sync_directories() };
         let Tally { rewritten, removed, failed, first } =
             tally.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
         if rewritten + removed > 0 {
@@ -134,25 +137,48 @@ impl Objects {
         Ok(())
     }
 
-    /// Works the list off, on a few threads where it is long.
+    /// Works the list off.
     fn make_all_durable(&self, pending: &[Pending], tally: &Mutex<Tally>) {
+        self.side_by_side(pending, |pending| self.settle(pending, tally));
+    }
+
+    /// Makes the names durable that came and went.
+    fn sync_directories(&self) -> io::Result<()> {
+        let shards = self.files.take_changed_shards();
+        if shards.is_empty() {
+            return Ok(());
+        }
+        let first = Mutex::new(Ok(()));
+        self.side_by_side(&shards, |&shard| {
+            if let Err(error) = self.files.sync_shard(shard) {
+                let mut first = lock(&first);
+                *first = std::mem::replace(&mut *first, Ok(())).and(Err(error));
+            }
+        });
+        let synced = first.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // The directories of the shards, in which some may be new.
+        synced.and(self.files.sync_root())
+    }
+
+    /// Does the work for each entry of a list, on a few threads where it is long: each waits for storage most of the time.
+    fn side_by_side<T: Sync>(&self, list: &[T], work: impl Fn(&T) + Sync) {
         let next = AtomicUsize::new(0);
-        let work = || {
-            while let Some(pending) = pending.get(next.fetch_add(1, Ordering::Relaxed)) {
-                self.settle(pending, tally);
+        let run = || {
+            while let Some(entry) = list.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(entry);
             }
         };
         let most = SYNCS_MAX.min(self.open_files_max as usize);
-        let helpers = (pending.len() / FILES_PER_THREAD).min(most.saturating_sub(1));
+        let helpers = (list.len() / ENTRIES_PER_THREAD).min(most.saturating_sub(1));
         std::thread::scope(|scope| {
             for _ in 0..helpers {
                 // Where no thread is to be had, the others do its part.
                 let builder = std::thread::Builder::new().name("nixl-flush".to_owned());
-                if spawn_scoped(scope, builder, work).is_err() {
+                if spawn_scoped(scope, builder, run).is_err() {
                     break;
                 }
             }
-            work();
+            run();
         });
     }
 

@@ -8,6 +8,9 @@ mod keys;
 mod limits;
 mod proof;
 mod scan;
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests;
 mod transfer;
 mod unflushed;
 
@@ -61,7 +64,8 @@ pub struct Objects {
     logger: Logger,
 }
 
-/// One in this many of the process's descriptors may be an object's file of one store. An operation needs up to two.
+/// One in this many of the process's descriptors may be an object's file of one store. A put also has the directory open
+/// that it publishes into.
 const DESCRIPTOR_PART: u64 = 8;
 /// Object files that one store has open at a time, whatever the process may have.
 const OPEN_FILES_RANGE: std::ops::RangeInclusive<u64> = 4..=256;
@@ -143,15 +147,24 @@ impl Objects {
         self.files.direct_io().then(|| self.files.direct_alignment())
     }
 
-    /// Takes one of the files that may be open at a time.
+    /// Lets the caller open one object's file more. The store keeps to a part of the process's descriptors, so that a
+    /// large batch leaves some to the rest of the engine.
     ///
     /// # Errors
-    /// As the system when it has no more: whoever asked tries again when another operation has ended.
+    /// `EMFILE` when all of that part are in use: the error that the system gives when all of the process's are. A lane
+    /// treats both alike, and starts the item again when another one has closed its file.
     fn permit(&self) -> Result<Permit> {
         let add = |open: u64| (open < self.open_files_max).then_some(open + 1);
         match self.open_files.fetch_update(Ordering::AcqRel, Ordering::Acquire, add) {
             Ok(_) => Ok(Permit(Arc::clone(&self.open_files))),
-            Err(_) => Err(Error::os("opening an object", &std::io::Error::from_raw_os_error(libc::EMFILE))),
+            Err(_) => Err(Error::os(
+                format_args!(
+                    "opening an object: {} are open, the most that this store may have of the process's {} (ulimit -n)",
+                    self.open_files_max,
+                    descriptor_limit()
+                ),
+                &std::io::Error::from_raw_os_error(libc::EMFILE),
+            )),
         }
     }
 

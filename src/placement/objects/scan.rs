@@ -32,6 +32,14 @@ impl Rescan {
     }
 }
 
+#[cfg(all(test, not(feature = "shuttle")))]
+impl Rescan {
+    /// As if the last scan had been then.
+    pub(super) fn set_last(&self, last: Instant) {
+        *lock(&self.last) = last;
+    }
+}
+
 /// What is kept of a file until all are known and can be taken in by age.
 struct Seen {
     id: u128,

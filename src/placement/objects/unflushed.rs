@@ -92,7 +92,7 @@ impl Unflushed {
         Unflushed::with_pending_max(PENDING_MAX)
     }
 
-    fn with_pending_max(pending_max: usize) -> Unflushed {
+    pub(super) fn with_pending_max(pending_max: usize) -> Unflushed {
         Unflushed { book: Mutex::new(Book::default()), pending_max }
     }
 
@@ -196,6 +196,7 @@ impl Pending {
 }
 
 #[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
 mod tests {
     use super::*;
 

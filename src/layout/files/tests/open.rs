@@ -118,6 +118,8 @@ fn both_layouts_live_in_one_directory() {
     assert_eq!(scanned(&sharded).len(), 1);
     assert_eq!(scanned(&flat).iter().map(|one| one.name.to_string()).collect::<Vec<_>>(), ["m_1_0_ab_half"]);
     assert_eq!(flat.id_of(&name), twox_hash::XxHash3_128::oneshot(b"m_1_0_ab_half"));
-    sharded.sync_directories().unwrap();
-    flat.sync_directories().unwrap();
+    for store in [&sharded, &flat] {
+        store.take_changed_shards().into_iter().for_each(|shard| store.sync_shard(shard).unwrap());
+        store.sync_root().unwrap();
+    }
 }
