@@ -92,9 +92,8 @@ impl Node {
 /// from a thread with next to none. The thread also keeps a panic of the parser from its caller.
 pub(super) fn parse(source: &str) -> Result<Node, Unread> {
     std::thread::scope(|scope| {
-        let builder =
-            std::thread::Builder::new().name(String::from("nixl_store_yaml")).stack_size(STACK_BYTES);
-        let running = spawn_scoped(scope, builder, || parse_here(source)).map_err(Unread::NoThread)?;
+        let running = spawn_scoped(scope, "nixl_store_yaml", STACK_BYTES, || parse_here(source));
+        let running = running.map_err(Unread::NoThread)?;
         let failed = |_| Err(Malformed { line: None, reason: String::from("the parser failed on it") });
         running.join().unwrap_or_else(failed).map_err(Unread::Malformed)
     })

@@ -134,7 +134,8 @@ pub fn rename(directory: impl AsFd, name: &CStr, target: impl AsFd, new_name: &C
 pub fn link(directory: impl AsFd, name: &CStr, target: impl AsFd, new_name: &CStr) -> io::Result<()> {
     let (from, to) = (directory.as_fd().as_raw_fd(), target.as_fd().as_raw_fd());
     // SAFETY: both names are NUL-terminated and both descriptors are open.
-    check(unsafe { libc::linkat(from, name.as_ptr(), to, new_name.as_ptr(), 0) }).map(drop)
+    let link = || check(unsafe { libc::linkat(from, name.as_ptr(), to, new_name.as_ptr(), 0) });
+    retry_on_interrupt(link).map(drop)
 }
 
 /// Removes `name` from `directory`, unless it is a directory itself.

@@ -50,8 +50,11 @@ impl Dir {
     /// # Errors
     /// What the system answers. `path` itself may be a symlink: the configuration named it.
     pub fn open_or_create(path: &Path) -> io::Result<Dir> {
+        let Some(missing) = first_missing(path) else { return Dir::open(path) };
         make_all(path)?;
-        Dir::open(path)
+        let dir = Dir::open(path)?;
+        sync_made(path, missing)?;
+        Ok(dir)
     }
 
     /// Opens an existing directory that the configuration named.
@@ -244,6 +247,27 @@ fn make_all(path: &Path) -> io::Result<()> {
         }
         (made, _) => made,
     }
+}
+
+/// Makes the names of directories durable that [`make_all`] made: from `path` up to the first that was there.
+fn sync_made(path: &Path, first_missing: &Path) -> io::Result<()> {
+    for made in path.ancestors() {
+        let parent = made.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        Dir::open(parent)?.sync()?;
+        if made == first_missing {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The uppermost of `path` and its ancestors that is not there.
+fn first_missing(path: &Path) -> Option<&Path> {
+    let is_missing = |path: &&Path| {
+        let found = retry_on_interrupt(|| std::fs::metadata(path));
+        found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    path.ancestors().filter(|path| *path != Path::new("")).take_while(is_missing).last()
 }
 
 fn c_string(name: &OsStr) -> io::Result<CString> {

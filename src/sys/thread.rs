@@ -18,7 +18,7 @@ use super::signal::Blocked;
 
 /// Stack of a thread that asks for no other, in bytes, as std has it. Asked for before the thread is started, because
 /// `pthread_create(3)` answers EAGAIN where it finds no room for it, as it does for a limit on threads.
-const STACK_BYTES: usize = 2 << 20;
+pub const STACK_BYTES: usize = 2 << 20;
 /// Starts a thread that takes no signals. The caller's own mask is afterwards what it was.
 ///
 /// # Errors
@@ -33,18 +33,20 @@ pub fn spawn<T: Send + 'static>(
     room::take(STACK_BYTES, || builder.spawn(body))
 }
 
-/// As [`spawn`], for a thread that ends before `scope` does; `builder` has its name and stack.
+/// As [`spawn`], for a thread of `stack_bytes` that ends before `scope` does.
 ///
 /// # Errors
 /// As for [`spawn`].
 pub fn spawn_scoped<'scope, T: Send + 'scope>(
     scope: &'scope Scope<'scope, '_>,
-    builder: Builder,
+    name: impl Into<String>,
+    stack_bytes: usize,
     body: impl FnOnce() -> T + Send + 'scope,
 ) -> io::Result<ScopedJoinHandle<'scope, T>> {
+    let builder = Builder::new().name(name.into()).stack_size(stack_bytes);
     let _blocked = Blocked::here();
     #[allow(clippy::disallowed_methods, reason = "the one place that may")]
-    room::take(STACK_BYTES, || builder.spawn_scoped(scope, body))
+    room::take(stack_bytes, || builder.spawn_scoped(scope, body))
 }
 
 #[cfg(test)]
@@ -77,7 +79,7 @@ mod tests {
         assert_eq!(before & bit(libc::SIGTERM), 0);
         assert_eq!(spawn("test", mask).expect("starts").join().expect("ends"), wanted());
         std::thread::scope(|scope| {
-            let thread = spawn_scoped(scope, Builder::new(), mask).expect("starts");
+            let thread = spawn_scoped(scope, "test", STACK_BYTES, mask).expect("starts");
             assert_eq!(thread.join().expect("ends"), wanted());
         });
         assert_eq!(mask(), before);
@@ -104,7 +106,7 @@ mod tests {
     fn a_thread_that_cannot_be_had_is_an_error() {
         let before = mask();
         std::thread::scope(|scope| {
-            assert!(spawn_scoped(scope, Builder::new().stack_size(usize::MAX >> 1), || ()).is_err());
+            assert!(spawn_scoped(scope, "test", usize::MAX >> 1, || ()).is_err());
         });
         assert_eq!(mask(), before);
     }

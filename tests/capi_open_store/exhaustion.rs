@@ -59,8 +59,10 @@ fn helper_process() {
     drop(limited);
     assert_eq!(status, NIXL_STORE_ERROR_OUT_OF_MEMORY, "{}", message());
     let told = message();
-    let missed = if limit == "more memory" { "threads" } else { "the thread that reads the configuration" };
-    assert!(told.contains(missed) && told.contains("Resource temporarily unavailable"), "{told}");
+    let missed =
+        if limit == "more memory" { "starting the" } else { "the thread that reads the configuration" };
+    let why = if limit == "threads" { "Resource temporarily unavailable" } else { "Cannot allocate memory" };
+    assert!(told.contains(missed) && told.contains(why), "{told}");
     // Nothing is left of it: the same options open once there is room.
     // SAFETY: as above; then what was opened just now is closed.
     unsafe {
@@ -93,8 +95,8 @@ impl Limited {
             }
             // Less than the stack of a thread, more than the small pieces that open needs.
             "memory" => (libc::RLIMIT_AS, mapped_bytes() + (512 << 10)),
-            // That thread's stack of 1 MiB too, but not the 2 MiB of one that does I/O.
-            "more memory" => (libc::RLIMIT_AS, mapped_bytes() + (2560 << 10)),
+            // That thread's stack and the queues too, but not the stacks of the threads that stay.
+            "more memory" => (libc::RLIMIT_AS, mapped_bytes() + (6656 << 10)),
             other => panic!("{other}"),
         };
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };

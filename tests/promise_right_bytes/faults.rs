@@ -81,14 +81,23 @@ fn a_failed_read_is_its_items_error_alone() {
         let (status, results) = store.get_batch(&gets);
         drop(gets);
         assert_eq!(status, IO, "{name}");
+        let mut failed = Vec::new();
         for (index, (result, target)) in results.iter().zip(&targets).enumerate() {
-            let request = COUNT + index + 1;
-            let wanted = if request.is_multiple_of(5) { (IO, libc::EIO) } else { (OK, 0) };
-            assert_eq!((Status(result.status), result.os_error), wanted, "{name}: item {index}");
-            assert!(wanted.0 == IO || *target == payload(index as u64, LENGTH), "{name}: item {index}");
+            match Status(result.status) {
+                OK => assert!(*target == payload(index as u64, LENGTH), "{name}: item {index}"),
+                status => {
+                    assert_eq!((status, result.os_error), (IO, libc::EIO), "{name}: item {index}");
+                    failed.push(index);
+                }
+            }
+        }
+        // Which they are is for whoever was read first to say; where slots need not be opened, that is their order.
+        assert_eq!(failed.len(), COUNT / 5, "{name}");
+        if setup.is_static() {
+            assert!(failed.iter().all(|index| (COUNT + index + 1).is_multiple_of(5)), "{name}: {failed:?}");
         }
         let mut request = 2 * COUNT;
-        for index in (0..COUNT).filter(|index| (COUNT + index + 1).is_multiple_of(5)) {
+        for index in failed {
             assert_eq!(store.contains(&key(index)), OK, "{name}");
             request += 1;
             if request.is_multiple_of(5) {

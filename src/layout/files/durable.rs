@@ -15,6 +15,7 @@ use crate::config::Layout;
 use crate::sync::{AtomicU64, Ordering};
 use crate::sys::at::Purpose;
 use crate::sys::dir::Dir;
+use crate::sys::retry_on_interrupt;
 
 /// Shards that one word of marks covers.
 const SHARDS_PER_WORD: usize = 64;
@@ -35,6 +36,11 @@ impl ChangedDirectories {
     fn mark_shard(&self, shard: u8) {
         let (word, bit) = (usize::from(shard) / SHARDS_PER_WORD, usize::from(shard) % SHARDS_PER_WORD);
         self.0[word].fetch_or(1 << bit, Ordering::AcqRel);
+    }
+
+    /// Notes a change everywhere.
+    fn mark_all(&self) {
+        self.0.iter().for_each(|word| word.store(u64::MAX, Ordering::Release));
     }
 
     /// Takes all marks off and names the shards that had one.
@@ -68,6 +74,11 @@ impl FileStore {
         self.syncs_as_a_whole
     }
 
+    /// Any directory may have names that are not durable.
+    pub fn assume_changed(&self) {
+        self.changed.mark_all();
+    }
+
     /// As on a file system of which it is not known.
     #[cfg(test)]
     pub fn sync_each_file(&mut self) {
@@ -89,7 +100,7 @@ impl FileStore {
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
             Err(error) => return Err(error),
         };
-        Ok(file.metadata()?.is_file().then_some(file))
+        Ok(retry_on_interrupt(|| file.metadata())?.is_file().then_some(file))
     }
 
     /// Publishes a copy of an object in place of `old`, unless that has been replaced or removed since: a newer object is
@@ -99,7 +110,7 @@ impl FileStore {
     /// What the system answers; the object may then be gone.
     pub fn replace(&self, mut copy: Temporary, old: &File) -> io::Result<()> {
         let Some(place) = copy.take_place() else { return Err(io::ErrorKind::InvalidInput.into()) };
-        let (path, old) = (place.name.path(), old.metadata()?);
+        let (path, old) = (place.name.path(), retry_on_interrupt(|| old.metadata())?);
         let parent = place.parent(&self.root);
         // What is moved away is looked at where nobody else can replace it any more.
         let Some(moved) = present(copy.take_in(parent, path.leaf()))? else { return Ok(()) };

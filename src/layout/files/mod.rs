@@ -16,6 +16,7 @@
 //! Directories that are missing are made again, so that an operator may empty `nixl_path` while it is
 //! in use. Only pins suffer: who opens the store after that does not see those of who had it open.
 
+mod alone;
 mod area;
 mod direct;
 mod durable;
@@ -43,6 +44,7 @@ use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
 use crate::sys::retry_on_interrupt;
 
+pub use alone::Alone;
 pub use area::Temporary;
 pub use name::ObjectName;
 pub use pins::Evicted;
@@ -222,9 +224,9 @@ impl FileStore {
             }
             other => other,
         };
-        renamed.map_err(as_planted)?;
+        // Also after an error: a network file system may report one for a rename that it has done.
         self.changed.mark(&place.name);
-        Ok(())
+        renamed.map_err(as_planted)
     }
 
     /// Gives up a temporary; dropping it does the same.
@@ -308,7 +310,21 @@ impl FileStore {
     /// # Errors
     /// What the system answers; `InvalidData` for a directory in its place.
     pub fn evict(&self, name: &ObjectName) -> io::Result<Evicted> {
-        self.pins.evict(self.id_of(name), || self.remove(name))
+        self.evict_if(name, || true)
+    }
+
+    /// The same, unless `is_due` says at the last moment that it is not any more; then it counts as absent.
+    ///
+    /// # Errors
+    /// As for [`FileStore::evict`].
+    pub fn evict_if(&self, name: &ObjectName, is_due: impl FnOnce() -> bool) -> io::Result<Evicted> {
+        self.pins.evict(self.id_of(name), || if is_due() { self.remove(name) } else { Ok(false) })
+    }
+
+    /// Keeps this process from evicting an object while the answer lives: what an eviction asks at its last moment, and
+    /// what is done here, are one after the other.
+    pub fn alone(&self, id: u128) -> Alone<'_> {
+        self.pins.alone(id)
     }
 
     /// In a forked child: lets go of the locks, which else would outlive the parent that holds them.

@@ -15,6 +15,7 @@ use std::fs::File;
 use std::io;
 use std::time::{Duration, Instant};
 
+use super::alone::{Alone, AtWork};
 use crate::log::Logger;
 use crate::sync::{Mutex, MutexGuard, lock, thread};
 use crate::sys::dir::{Dir, OpenMode};
@@ -26,8 +27,6 @@ const PINS: &str = ".nixl_store+pins";
 const OFFSET_BITS: u32 = 62;
 /// A byte that no id chooses, to find out whether there are locks at all.
 const PROBE_OFFSET: u64 = 1 << OFFSET_BITS;
-/// Evictions of one process that may be under way at a time.
-const EVICTION_LANES: usize = 16;
 /// Parts that the counts of pins are kept in, each with a lock of its own: pins of other objects seldom wait.
 const PIN_STRIPES: usize = 64;
 
@@ -55,7 +54,7 @@ pub(super) struct Pins {
     evicting: File,
     // The write locks of two threads do not conflict, so the second would evict under the first
     // one's lock and lose it when that ends.
-    evictions: [Mutex<()>; EVICTION_LANES],
+    at_work: AtWork,
     // For each byte that is locked, how often it is pinned.
     counts: [Mutex<HashMap<u64, u64>>; PIN_STRIPES],
     supported: bool,
@@ -82,7 +81,7 @@ impl Pins {
         Ok(Pins {
             pinning,
             evicting,
-            evictions: std::array::from_fn(|_| Mutex::new(())),
+            at_work: AtWork::default(),
             counts: std::array::from_fn(|_| Mutex::new(HashMap::new())),
             supported,
         })
@@ -150,10 +149,14 @@ impl Pins {
         let_go_in_child(&self.evicting);
     }
 
+    /// Keeps this process from evicting the object, and whoever asks for the same, while the answer lives.
+    pub(super) fn alone(&self, id: u128) -> Alone<'_> {
+        self.at_work.enter(offset(id))
+    }
+
     /// Runs `remove` while nobody can pin the object; it says whether there was one.
     pub(super) fn evict(&self, id: u128, remove: impl FnOnce() -> io::Result<bool>) -> io::Result<Evicted> {
-        let lane = &self.evictions[(id % EVICTION_LANES as u128) as usize];
-        let _alone = lane.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _alone = self.alone(id);
         if self.supported {
             match try_lock_byte(&self.evicting, offset(id), ByteLock::Write) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -12,7 +12,7 @@ use super::out_of_use::OutOfUse;
 use crate::error::{Error, Result, Status};
 use crate::layout::record::{self, Identity, Invalid};
 use crate::memory::AlignedBuffer;
-use crate::sys::thread::spawn_scoped;
+use crate::sys::thread::{STACK_BYTES, spawn_scoped};
 
 /// Threads that read trailers. Each waits for the device most of the time; sixteen keep an NVMe busy.
 const SCAN_THREADS_MAX: u64 = 16;
@@ -154,10 +154,7 @@ pub(super) fn scan(
     let mut all = thread::scope(|scope| {
         // A helper that cannot be had is done without: this thread works as well.
         let helpers: Vec<_> = (1..threads)
-            .filter_map(|_| {
-                let builder = thread::Builder::new().name("nixl-recover".into());
-                spawn_scoped(scope, builder, work).ok()
-            })
+            .filter_map(|_| spawn_scoped(scope, "nixl-recover", STACK_BYTES, work).ok())
             .collect();
         let mut all = work()?;
         for helper in helpers {

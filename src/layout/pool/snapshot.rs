@@ -36,6 +36,8 @@ const UNCLEAN: u32 = 2;
 /// Number of entries, then the checksum of everything before the checksum.
 const FOOTER_BYTES: usize = 16;
 const CHECKSUM_BYTES: u64 = 8;
+/// Attempts in a row to write that may answer EAGAIN before that counts, as for a transfer.
+const FRUITLESS_ATTEMPTS_MAX: u32 = 100;
 /// Bytes that are read or written at a time.
 const BUFFER_BYTES: usize = 1 << 20;
 
@@ -380,6 +382,12 @@ impl<T: Write> Write for Limited<T> {
             .left
             .checked_sub(buffer.len() as u64)
             .ok_or_else(|| io::Error::from_raw_os_error(libc::EFBIG))?;
+        for _ in 0..FRUITLESS_ATTEMPTS_MAX {
+            match self.inner.write(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                other => return other,
+            }
+        }
         self.inner.write(buffer)
     }
 

@@ -21,8 +21,8 @@ use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, NO_POOL, NO_SLOT, Traile
 use crate::memory::AlignedBuffer;
 use crate::memory::bytes::checksum_bytes;
 use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
-use crate::sys::file_size_limit;
-use crate::sys::thread::spawn_scoped;
+use crate::sys::thread::{STACK_BYTES, spawn_scoped};
+use crate::sys::{file_size_limit, retry_on_interrupt};
 
 /// Files or directories that a flush syncs at a time.
 const SYNCS_MAX: usize = 16;
@@ -173,8 +173,7 @@ impl Objects {
         std::thread::scope(|scope| {
             for _ in 0..helpers {
                 // Where no thread is to be had, the others do its part.
-                let builder = std::thread::Builder::new().name("nixl-flush".to_owned());
-                if spawn_scoped(scope, builder, run).is_err() {
+                if spawn_scoped(scope, "nixl-flush", STACK_BYTES, run).is_err() {
                     break;
                 }
             }
@@ -241,9 +240,9 @@ impl Objects {
         let unproven = |why: &str| NotRewritten::Unproven(why.to_owned());
         let read = |error: io::Error| NotRewritten::Unproven(format!("reading it fails: {error}"));
         let memory = |_| NotRewritten::Failed(io::ErrorKind::OutOfMemory.into());
-        let bytes = file.metadata().map_err(NotRewritten::Failed)?.len();
+        let bytes = retry_on_interrupt(|| file.metadata()).map_err(NotRewritten::Failed)?.len();
         let (padded_bytes, trailer_bytes) =
-            self.split(file, bytes).ok_or_else(|| unproven("it is no record"))?;
+            self.split(file, bytes).map_err(read)?.ok_or_else(|| unproven("it is no record"))?;
         if bytes > file_size_limit() {
             return Err(NotRewritten::Failed(io::Error::from_raw_os_error(libc::EFBIG)));
         }

@@ -53,6 +53,8 @@ impl Keys for Objects {
             let identity = trailer.identity();
             (identity.key == key.effective).then_some(identity.payload_bytes)
         });
+        let ours =
+            ours.map_err(|error| Error::os(format_args!("reading object {}", name.file_name()), &error))?;
         Ok(match ours {
             Some(length) => length,
             None if self.layout == Layout::Lmcache && self.serves_unproven(bytes) => Some(bytes),

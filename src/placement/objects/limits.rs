@@ -25,20 +25,24 @@ pub(super) struct RecordBytes {
 /// `TooLarge` past [`OBJECT_BYTES_MAX`], and past the size that this process may give to a file: the kernel answers the
 /// attempt with SIGXFSZ, which would end the process of an engine that does not expect it.
 pub(super) fn record_bytes(length: u64) -> Result<RecordBytes> {
-    let too_large = |why: std::fmt::Arguments<'_>| {
-        Err(Error::new(Status::TooLarge, format!("object of {length} bytes: {why}")))
+    let too_large = |os_error: i32, why: std::fmt::Arguments<'_>| {
+        Err(Error::with_os_error(Status::TooLarge, os_error, format!("object of {length} bytes: {why}")))
     };
     let padded_bytes = record::padded(length).filter(|_| length <= OBJECT_BYTES_MAX);
     let sizes = padded_bytes.and_then(|padded| Some((padded, record::trailer_bytes(padded)?)));
     let Some((padded_bytes, trailer_bytes)) = sizes else {
-        return too_large(format_args!("a dynamic store takes at most {OBJECT_BYTES_MAX}"));
+        return too_large(0, format_args!("a dynamic store takes at most {OBJECT_BYTES_MAX}"));
     };
     let bytes = padded_bytes + trailer_bytes;
     let limit = file_size_limit();
     if bytes > limit {
-        return too_large(format_args!(
-            "its file of {bytes} bytes is longer than this process may write (RLIMIT_FSIZE, ulimit -f: {limit} bytes)"
-        ));
+        // As the kernel would have answered.
+        return too_large(
+            libc::EFBIG,
+            format_args!(
+                "its file of {bytes} bytes is longer than this process may write (RLIMIT_FSIZE, ulimit -f: {limit} bytes)"
+            ),
+        );
     }
     Ok(RecordBytes { padded_bytes, trailer_bytes, bytes })
 }

@@ -139,6 +139,11 @@ impl Objects {
             logger: logger.clone(),
         };
         objects.scan()?;
+        if !objects.files.syncs_as_a_whole() {
+            // What was put before this open, by a process that ended, may not be durable, and nobody knows which it is.
+            objects.unflushed.assume_everything();
+            objects.files.assume_changed();
+        }
         Ok(objects)
     }
 
@@ -190,7 +195,9 @@ impl Objects {
         let mut gone = 0;
         for victim in victims {
             let Some(name) = self.name_behind(victim.id, victim.name.as_deref()) else { continue };
-            match self.unlink(&name) {
+            // A put of the same key may have published a newer file since the victim was chosen. That one is in the catalog
+            // again, and stays.
+            match self.unlink_if(&name, || !self.catalog.contains(victim.id)) {
                 Ok(Evicted::Removed) => {
                     self.evictions.increment();
                     gone += 1;
@@ -232,16 +239,23 @@ impl Objects {
 
     /// Makes what was written since `begun` visible, and notes that it is to be flushed.
     fn publish(&self, temporary: Temporary, name: &ObjectName, begun: u64) -> std::io::Result<()> {
-        self.files.publish(temporary)?;
+        let published = self.files.publish(temporary);
+        // Also after an error, which does not prove that the file has not got its name: a flush then makes durable what is
+        // there, so that no loss of power leaves a name without bytes.
         let stored = self.flat(name).map(String::into_boxed_str);
         self.unflushed.published(self.files.id_of(name), stored, begun);
-        Ok(())
+        published
     }
 
     /// Removes an object that nobody pins, and with it the need to flush it.
     fn unlink(&self, name: &ObjectName) -> std::io::Result<Evicted> {
+        self.unlink_if(name, || true)
+    }
+
+    /// The same, unless `is_due` says at the last moment that it is not any more.
+    fn unlink_if(&self, name: &ObjectName, is_due: impl FnOnce() -> bool) -> std::io::Result<Evicted> {
         let begun = self.unflushed.now();
-        let evicted = self.files.evict(name)?;
+        let evicted = self.files.evict_if(name, is_due)?;
         if evicted != Evicted::Pinned {
             self.unflushed.removed(self.files.id_of(name), begun);
         }

@@ -9,9 +9,11 @@ use std::time::Duration;
 
 use super::unflushed::Unflushed;
 use super::*;
+use crate::backend;
+use crate::config::Source;
 use crate::layout::record::{self, EffectiveKey, Identity};
 use crate::memory::bytes::checksum_bytes;
-use crate::placement::{Keys, Placement, PutPlace, Sink};
+use crate::placement::{Keys, PutPlace, Sink};
 
 /// Names the directory of a helper process.
 const DIRECTORY: &str = "NIXL_STORE_TEST_DIRECTORY";
@@ -40,11 +42,13 @@ fn config(path: &Path, extra: &str) -> Config {
         path.display()
     );
     std::fs::write(&file, text).unwrap();
-    Config::load(Some(&file), &|_| None).unwrap()
+    Config::load(Source::File(&file), &|_| None).unwrap()
 }
 
 fn open_as(path: &Path, config: &Config) -> Result<Objects> {
-    Objects::open(&path.join("data"), config, 0, &Logger::to_stderr())
+    let logger = Logger::to_stderr();
+    let backend = Arc::from(backend::open(config, &logger)?);
+    Objects::open(&path.join("data"), config, 0, &backend, &logger)
 }
 
 fn open(path: &Path, extra: &str) -> Result<Objects> {
@@ -55,7 +59,7 @@ fn put(objects: &Objects, name: &str, payload: &[u8]) {
     let effective = EffectiveKey::new(b"", name.as_bytes()).unwrap();
     let key = Key { effective: effective.bytes(), digest: effective.digest() };
     let Ok(PutPlace::Ready(Sink { extent, generation, claim, .. })) =
-        objects.open_put(&key, payload.len() as u64)
+        objects.begin_writing(&key, payload.len() as u64)
     else {
         panic!("no room for {name}");
     };
@@ -69,9 +73,9 @@ fn put(objects: &Objects, name: &str, payload: &[u8]) {
     let sums: Vec<u64> = payload.chunks(record::CHECKSUM_BLOCK_BYTES).map(checksum_bytes).collect();
     let mut trailer = vec![0; extent.trailer_bytes as usize];
     record::encode(&mut trailer, &identity, &sums).unwrap();
-    extent.file.write_all_at(payload, 0).unwrap();
-    extent.file.write_all_at(&trailer, extent.padded_bytes).unwrap();
-    objects.commit_put(&key, claim, payload.len() as u64).unwrap();
+    claim.temporary.file().write_all_at(payload, 0).unwrap();
+    claim.temporary.file().write_all_at(&trailer, extent.padded_bytes).unwrap();
+    objects.commit(claim).unwrap();
 }
 
 fn file_of(path: &Path, name: &str) -> PathBuf {
@@ -164,18 +168,22 @@ fn one_scan_is_due_at_a_time() {
         true
     };
     objects.rescan.set_last(std::time::Instant::now());
-    assert!(!objects.rescan_is_due(1 << 20), "the last one was a moment ago");
+    objects.note_put(1 << 20);
+    assert!(!objects.rescan_is_due(), "the last one was a moment ago");
     if !long_ago() {
         return;
     }
     put(&other, "key", &[1; 5000]);
-    assert!(objects.rescan_is_due(0), "the bytes put before count");
-    assert!(!objects.rescan_is_due(1 << 20), "it is somebody's already");
+    assert!(objects.rescan_is_due(), "the bytes put before count");
+    objects.note_put(1 << 20);
+    assert!(!objects.rescan_is_due(), "it is somebody's already");
     assert_eq!(objects.gauges().keys, 0);
     objects.rescan();
     assert_eq!(objects.gauges().keys, 1);
-    assert!(long_ago() && !objects.rescan_is_due(1), "not enough was put since");
-    assert!(objects.rescan_is_due(1 << 20));
+    objects.note_put(1);
+    assert!(long_ago() && !objects.rescan_is_due(), "not enough was put since");
+    objects.note_put(1 << 20);
+    assert!(objects.rescan_is_due());
 }
 
 /// Begins each line that the helper says, since the test harness prints there as well.

@@ -110,7 +110,10 @@ impl Objects {
         }
         let file = Arc::new(file);
         let foreign = self.foreign(bytes);
-        let (padded_bytes, trailer_bytes, payload_bytes) = match (self.split(&file, bytes), foreign) {
+        let parts = self
+            .split(&file, bytes)
+            .map_err(|error| Error::os(format_args!("reading object {}", name.file_name()), &error))?;
+        let (padded_bytes, trailer_bytes, payload_bytes) = match (parts, foreign) {
             (Some((padded, trailer)), _) => (padded, trailer, None),
             (None, Foreign::Served { bytes }) => (record::padded(bytes).unwrap_or(bytes), 0, Some(bytes)),
             (None, Foreign::Ignored) => return Ok(None),
@@ -151,7 +154,7 @@ impl Objects {
         }
     }
 
-    fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
+    pub(super) fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let RecordBytes { padded_bytes, trailer_bytes, bytes } = record_bytes(length)?;
@@ -201,11 +204,14 @@ impl Objects {
         Ok(PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim }))
     }
 
-    fn commit(&self, claim: Draft) -> Result<()> {
+    pub(super) fn commit(&self, claim: Draft) -> Result<()> {
         let Draft { temporary, reservation, name, bytes, begun, _permit } = claim;
+        let id = self.files.id_of(&name);
+        // Between its name and its entry in the catalog an eviction of the older file would meet this one.
+        let _alone = self.files.alone(id);
         match self.publish(temporary, &name, begun) {
             Ok(()) => {
-                self.catalog.commit(reservation, self.files.id_of(&name), self.flat(&name).as_deref(), bytes);
+                self.catalog.commit(reservation, id, self.flat(&name).as_deref(), bytes);
                 Ok(())
             }
             Err(error) => {

@@ -96,6 +96,12 @@ impl Unflushed {
         Unflushed { book: Mutex::new(Book::default()), pending_max }
     }
 
+    /// More is to be made durable than was put here: the next flush goes through all files.
+    pub(super) fn assume_everything(&self) {
+        let mut book = lock(&self.book);
+        book.overflowed = book.tick();
+    }
+
     /// A number of the clock, to be taken before an object is written or removed.
     pub(super) fn now(&self) -> u64 {
         lock(&self.book).tick()

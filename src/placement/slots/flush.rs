@@ -45,7 +45,13 @@ impl Slots {
         let _turn = lock(&self.flushing);
         let storage = self.storage.write().unwrap_or_else(PoisonError::into_inner).take();
         let Some(storage) = storage else { return Ok(()) };
-        if let Err(error) = self.make_durable(&*storage) {
+        let durable = self.make_durable(&*storage).or_else(|error| {
+            // What a sync that failed may have lost is written anew while this process still knows what it was: the next
+            // one would find older records in its place.
+            self.logger.warn(format_args!("closing {}: {error}; trying once more", self.place));
+            self.make_durable(&*storage)
+        });
+        if let Err(error) = durable {
             // An index that listed records which may be lost would be believed.
             drop(storage.close(None));
             return Err(error);

@@ -100,7 +100,11 @@ impl Slots {
         } else if recovered.source == Recovery::Scan {
             catalog.distrust_restored();
         }
-        Slots::new(catalog, Box::new(pool), backend, logger)
+        let slots = Slots::new(catalog, Box::new(pool), backend, logger)?;
+        // Each open gives the slots another chance that were out of use at the close before. What fails again is logged, and
+        // is tried once more by whoever needs a slot.
+        drop(slots.clean_leftovers());
+        Ok(slots)
     }
 
     /// Slots in this process's memory.
@@ -265,7 +269,9 @@ fn no_memory(slots: u32) -> Error {
 /// What a pool tells of a slot, as the catalog takes it.
 fn known_out_of_use(out: &pool::OutOfUse) -> OutOfUse {
     let why = match out.why {
-        pool::Why::Damaged => Why::Damaged,
+        // Found damaged by a process that ended. It may have been torn by a loss of power, and is as good as any once what is
+        // left in it is erased.
+        pool::Why::Damaged => Why::Unclean([None, None]),
         pool::Why::Unclean(records) => {
             Why::Unclean(records.map(|record| record.map(|record| (record.tag, record.generation))))
         }
