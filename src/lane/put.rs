@@ -137,7 +137,8 @@ impl<P: Placement> Lane<P> {
         });
         self.puts_ahead += 1;
         if step == Step::Invalidate && self.put_room() > 0 {
-            // Ahead of others' payload: this job's own waits for it.
+            // The payload of this put may not be pushed before its old trailer is destroyed. So that is done at once, and not
+            // behind the payload of the puts in the line.
             self.push_put_piece(index);
             self.finish_if_done(index);
         } else {
@@ -210,7 +211,8 @@ impl<P: Placement> Lane<P> {
         let mut direct = goes_direct(&body, &mut slices);
         let smaller = ending(start + PIECE_BYTES);
         if !direct && smaller.0 < end {
-            // Its memory may lie in few enough stretches.
+            // One request has only so many stretches of memory. A smaller piece needs fewer, so it may go direct where the
+            // larger one would have to be copied.
             (end, body) = smaller;
             direct = goes_direct(&body, &mut slices);
         }

@@ -11,9 +11,11 @@ use crate::memory::arena::PAGE_BYTES;
 use crate::memory::{AlignedBuffer, HostSlice, Stretch};
 use crate::sys::room;
 
-/// Payload whose trailer and checksums fit what is set aside, where the placement does not know its largest, and
-/// at most: a lane must not take gigabytes for objects that may never come.
+/// What is set aside fits the trailer and checksums of a payload of this length, where the placement does not say how
+/// long its largest payload is.
 const PAYLOAD_BYTES_DEFAULT: u64 = 16 << 20;
+/// Where the placement says more than this, what is set aside fits this and is replaced when a longer payload comes: a
+/// lane must not take gigabytes for objects that may never come.
 const PAYLOAD_BYTES_MAX: u64 = 64 << 20;
 
 /// The lists of one lane. Whoever takes something gives it back when its transfer has landed.
@@ -35,7 +37,8 @@ impl Spares {
         let payload_bytes = payload_bytes.unwrap_or(PAYLOAD_BYTES_DEFAULT).clamp(1, PAYLOAD_BYTES_MAX);
         let trailer_bytes = record::padded(payload_bytes).and_then(record::trailer_bytes).unwrap_or_default();
         let blocks = record::block_count(payload_bytes).unwrap_or_default();
-        // Gets and puts each have no more jobs than requests, and one that found no room for its first.
+        // A lane takes a get or a put while its queue has room for a request, and mostly pushes one at once. So it works on
+        // hardly more gets than the queue takes requests, nor on more puts. A job beyond these allocates what it needs.
         let jobs = JOBS_MAX.min(2 * (depth + 1));
         let buffer_bytes = (TAIL_BYTES + trailer_bytes as usize).next_multiple_of(PAGE_BYTES);
         // A page-aligned buffer takes up to a page more.
