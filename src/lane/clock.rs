@@ -51,11 +51,11 @@ impl Clock {
         self.stopping.load(Ordering::SeqCst)
     }
 
-    /// Sets the clock to nothing. Whoever submits from here on sees that and wakes the thread; what was submitted before
-    /// is in the table, which the thread reads next.
-    pub(super) fn unset(&self) {
+    /// Sets the clock to nothing, and says what it was set to. Whoever submits from here on sees that and wakes the thread;
+    /// what was submitted before is in the table, which the thread reads next.
+    pub(super) fn unset(&self) -> Option<Instant> {
         self.waker.clear();
-        self.next.store(NEVER, Ordering::SeqCst);
+        self.moment(self.next.swap(NEVER, Ordering::SeqCst))
     }
 
     /// Waits for the earlier of that moment and those that were set since [`Clock::unset`].
