@@ -56,7 +56,7 @@ use crate::sys::{room, thread};
 const JOBS_MAX: usize = 256;
 /// Bytes under way from which a lane takes no more gets and pushes no more of those it has. Enough for devices that need
 /// a deep queue.
-const READ_BYTES_MAX: usize = 64 << 20;
+const READ_BYTES_MAX: usize = 128 << 20;
 /// Bytes under way from which a lane pushes no more of its puts. Enough to cover a device's latency; more would only
 /// queue up before the next get.
 const WRITTEN_BYTES_MAX: usize = 8 << 20;

@@ -16,7 +16,7 @@ use crate::sync::{Mutex, lock};
 use crate::sys::event::Event;
 
 const MIB: usize = 1 << 20;
-const CHUNK_BYTES: usize = 96 * MIB;
+const CHUNK_BYTES: usize = 32 * MIB;
 
 /// A request that the device has.
 struct Held {
@@ -222,8 +222,9 @@ fn a_large_get_leaves_room_for_others() {
 /// Gets under way are bounded, however many there are; a lane that has reached the bound takes no more, and says so.
 #[test]
 fn gets_under_way_are_bounded() {
-    let mut bench = Bench::new(7);
-    let mut objects = vec![vec![1; CHUNK_BYTES]; 6];
+    const OBJECTS: usize = 12;
+    let mut bench = Bench::new(OBJECTS as u32 + 1);
+    let mut objects = vec![vec![1; CHUNK_BYTES]; OBJECTS];
     for (index, object) in objects.iter_mut().enumerate() {
         bench.put(&format!("key-{index}"), object);
     }
