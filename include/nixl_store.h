@@ -885,7 +885,10 @@ nixl_store_status_t nixl_store_prefix_match(nixl_store_t *store,
  * - NIXL_STORE_OK: removed.
  * - NIXL_STORE_NOT_FOUND: not stored.
  * - NIXL_STORE_PINNED: not removed, because it is pinned.
- * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _TIMED_OUT: storage refused. The message says whether the key is gone
+ *   from this process's index, and may be back after the pool is opened again, or stays stored. Removing it again tries
+ *   once more.
+ * - NIXL_STORE_ERROR_BUSY: a transfer of the object has not ended for 10 seconds; as above.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, size_t key_length);
@@ -923,10 +926,12 @@ nixl_store_status_t nixl_store_key_unpin(nixl_store_t *store, const void *key, s
  *
  * Returns:
  * - NIXL_STORE_OK: removed, possibly 0 keys.
- * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed.
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed, and of those some
+ *   may be back after the pool is opened again, as with nixl_store_key_remove().
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_clear(nixl_store_t *store, uint64_t *removed_out);
+nixl_store_status_t nixl_store_clear(nixl_store_t *store,
+                                     uint64_t *removed_out);
 
 /* ======== Full layer: operations ======== */
 
@@ -937,7 +942,8 @@ nixl_store_status_t nixl_store_clear(nixl_store_t *store, uint64_t *removed_out)
  * Returns:
  * - NIXL_STORE_OK: durable, as far as puts completed.
  * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
- *   be lost with the power.
+ *   be lost, with the power or at once. The next flush writes it anew, or drops the keys whose bytes cannot be proven
+ *   right any more, and is NIXL_STORE_OK only if all that is left is durable.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_flush(nixl_store_t *store);

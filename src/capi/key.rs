@@ -121,7 +121,10 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
 /// - NIXL_STORE_OK: removed.
 /// - NIXL_STORE_NOT_FOUND: not stored.
 /// - NIXL_STORE_PINNED: not removed, because it is pinned.
-/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
+/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _TIMED_OUT: storage refused. The message says whether the key is gone
+///   from this process's index, and may be back after the pool is opened again, or stays stored. Removing it again tries
+///   once more.
+/// - NIXL_STORE_ERROR_BUSY: a transfer of the object has not ended for 10 seconds; as above.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_key_remove(
     store: *mut nixl_store_t,
@@ -180,7 +183,8 @@ pub unsafe extern "C" fn nixl_store_key_unpin(
 ///
 /// Returns:
 /// - NIXL_STORE_OK: removed, possibly 0 keys.
-/// - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed.
+/// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed, and of those some
+///   may be back after the pool is opened again, as with nixl_store_key_remove().
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_clear(
     store: *mut nixl_store_t,

@@ -19,7 +19,8 @@ use crate::store::{Capabilities, Stats};
 /// Returns:
 /// - NIXL_STORE_OK: durable, as far as puts completed.
 /// - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
-///   be lost with the power.
+///   be lost, with the power or at once. The next flush writes it anew, or drops the keys whose bytes cannot be proven
+///   right any more, and is NIXL_STORE_OK only if all that is left is durable.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_flush(store: *mut nixl_store_t) -> nixl_store_status_t {
     with_store("nixl_store_flush", store, |open| open.store.flush().map(|()| Status::Ok))

@@ -25,7 +25,8 @@ mod registration;
 mod reply;
 pub mod shared;
 mod spares;
-#[cfg(all(test, not(feature = "shuttle")))]
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
 mod tests;
 
 use std::collections::VecDeque;
