@@ -74,6 +74,9 @@ const PUT_ATTEMPTS_MAX: u32 = 3;
 /// do not say when they give one back.
 const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 
+/// The pause between two looks of a lane that does nothing any more but wait for what it has under way.
+const POISONED_PAUSE: Duration = Duration::from_millis(10);
+
 /// The state of one lane. `queue` is the first field so that it goes first: its drop waits for the kernel
 /// to let go of the memory that the other fields and the callers own.
 pub(super) struct Lane<P: Placement> {
@@ -231,7 +234,12 @@ impl<P: Placement> Lane<P> {
             }
             self.bytes_pushed = 0;
             let may_sleep = !self.queue.has_completed() && self.refused.is_empty();
-            let wait = if may_sleep && self.fall_asleep() { self.sleep() } else { Wait::Poll };
+            let wait = match may_sleep && self.fall_asleep() {
+                true => self.sleep(),
+                // Only what is under way is waited for, and that may be long.
+                false if self.shared.is_poisoned() => Wait::Until(Instant::now().checked_add(POISONED_PAUSE)),
+                false => Wait::Poll,
+            };
             if let Err(error) = self.queue.wait(wait, &mut completions) {
                 let index = self.index;
                 self.shared.poison_and_drop(&format!("the I/O queue of lane {index} broke: {error}"));
