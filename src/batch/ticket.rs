@@ -5,7 +5,7 @@
 use crossbeam_queue::ArrayQueue;
 
 use super::Batch;
-use crate::sync::{Arc, Mutex, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, lock};
 
 /// Tickets that one store may have outstanding: submitted and not yet waited for.
 pub const TICKETS_MAX: u32 = 4096;
@@ -15,6 +15,8 @@ pub const TICKETS_MAX: u32 = 4096;
 pub struct TicketTable {
     places: Vec<Mutex<Place>>,
     free: ArrayQueue<u32>,
+    /// A bit for each place that has a batch, so that who visits them all need not lock each place.
+    occupied: Vec<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -41,7 +43,12 @@ impl TicketTable {
             let _ = free.push(index);
         }
         let place = |_| Mutex::new(Place { generation: salt, batch: None });
-        TicketTable { places: (0..TICKETS_MAX).map(place).collect(), free }
+        let words = TICKETS_MAX.div_ceil(u64::BITS);
+        TicketTable {
+            places: (0..TICKETS_MAX).map(place).collect(),
+            free,
+            occupied: (0..words).map(|_| AtomicU64::new(0)).collect(),
+        }
     }
 
     /// Takes a place. `None`: all are taken.
@@ -54,6 +61,12 @@ impl TicketTable {
     /// Puts the batch in its place.
     pub fn insert(&self, reserved: Reserved, batch: Arc<Batch>) {
         lock(&self.places[reserved.index as usize]).batch = Some(batch);
+        let (word, bit) = self.mark(reserved.index);
+        word.fetch_or(bit, Ordering::SeqCst);
+    }
+
+    fn mark(&self, index: u32) -> (&AtomicU64, u64) {
+        (&self.occupied[(index / u64::BITS) as usize], 1 << (index % u64::BITS))
     }
 
     /// Gives an unused place back.
@@ -79,16 +92,24 @@ impl TicketTable {
         let batch = place.batch.take()?;
         place.generation = place.generation.wrapping_add(1);
         drop(place);
+        // Before the place is free for another batch.
+        let (word, bit) = self.mark(index);
+        word.fetch_and(!bit, Ordering::SeqCst);
         let _ = self.free.push(index);
         Some(batch)
     }
 
-    /// Visits every outstanding batch.
+    /// Visits every outstanding batch that was inserted before.
     pub fn for_each(&self, visit: &mut dyn FnMut(&Arc<Batch>)) {
-        for place in &self.places {
-            let batch = lock(place).batch.clone();
-            if let Some(batch) = batch {
-                visit(&batch);
+        for (word, places) in self.occupied.iter().zip(self.places.chunks(u64::BITS as usize)) {
+            let mut bits = word.load(Ordering::SeqCst);
+            while bits != 0 {
+                let batch =
+                    places.get(bits.trailing_zeros() as usize).and_then(|place| lock(place).batch.clone());
+                bits &= bits - 1;
+                if let Some(batch) = batch {
+                    visit(&batch);
+                }
             }
         }
     }
