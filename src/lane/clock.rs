@@ -58,13 +58,18 @@ impl Clock {
         self.moment(self.next.swap(NEVER, Ordering::SeqCst))
     }
 
-    /// Waits for the earlier of that moment and those that were set since [`Clock::unset`].
+    /// Waits for the earlier of that moment and those that were set since [`Clock::unset`]; not at all once the clock was
+    /// stopped.
     ///
     /// # Errors
     /// What `poll(2)` answers.
     pub(super) fn wait(&self, earliest: Option<Instant>) -> std::io::Result<()> {
         if let Some(earliest) = earliest {
             self.next.fetch_min(self.nanoseconds(earliest), Ordering::SeqCst);
+        }
+        // Here, after `unset`: it takes away every signal that came before it, that of `stop` too.
+        if self.is_stopped() {
+            return Ok(());
         }
         self.waker.wait_until(self.moment(self.next.load(Ordering::SeqCst))).map(drop)
     }
@@ -76,5 +81,34 @@ impl Clock {
 
     fn moment(&self, nanoseconds: u64) -> Option<Instant> {
         if nanoseconds == NEVER { None } else { self.start.checked_add(Duration::from_nanos(nanoseconds)) }
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use super::*;
+
+    /// How long a thread that is not to sleep may take, on a machine that may be busy.
+    const TIME_MAX: Duration = Duration::from_secs(20);
+
+    /// Whoever closes a store waits for the thread that waits here: a stop that comes just before [`Clock::unset`], which
+    /// takes its signal away, must end the wait all the same.
+    #[test]
+    fn a_stop_is_not_lost() {
+        let clock = Arc::new(Clock::new().expect("an eventfd"));
+        let (tell, told) = mpsc::channel();
+        let waiting = Arc::clone(&clock);
+        clock.stop();
+        let thread = std::thread::spawn(move || {
+            waiting.unset();
+            tell.send(waiting.wait(None))
+        });
+        let ended = told.recv_timeout(TIME_MAX);
+        // So that the thread ends, whatever was seen.
+        clock.stop();
+        thread.join().expect("no panic").expect("this test waits");
+        assert!(matches!(ended, Ok(Ok(()))), "the wait did not end: {ended:?}");
     }
 }

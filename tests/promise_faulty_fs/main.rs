@@ -33,9 +33,6 @@ use crash_common::helper::{self, Helper, Peer};
 /// How long a cell may take, on a machine that may be busy.
 const CELL_TIME_MAX: Duration = Duration::from_secs(40);
 
-/// How the report of a cell that did not end begins.
-const HUNG: &str = "it hung or died";
-
 /// Memory that a helper does not give back when it is freed.
 const KEPT_BYTES_MAX: i32 = 64 << 20;
 
@@ -98,7 +95,7 @@ fn watch_cell(kind: &Kind, case: &str) -> Option<Outcome> {
     let mut step = String::new();
     let shown = loop {
         let Some(line) = helper.line() else {
-            violations.push(format!("{HUNG} in step {step:?}"));
+            violations.push(format!("it hung or died in step {step:?}"));
             break String::new();
         };
         match line.split_once(' ').unwrap_or((&line, "")) {
@@ -131,17 +128,6 @@ fn threads_of(process: i32) -> String {
         .join("\n")
 }
 
-/// As [`watch_cell`]. A cell that does not end is told of, with its threads, and tried once more: about one in thousands
-/// has hung in its last open, for a reason that is not known yet and may lie in the kernel. One that hangs twice is broken.
-fn watch_cell_twice(kind: &Kind, case: &str) -> Option<Outcome> {
-    let outcome = watch_cell(kind, case)?;
-    if !outcome.violations.iter().any(|violation| violation.starts_with(HUNG)) {
-        return Some(outcome);
-    }
-    eprintln!("{}, {case}: {}; tried once more", kind.name, outcome.violations.join("; "));
-    watch_cell(kind, case)
-}
-
 /// What the tests of this process have found so far.
 static TABLE: Mutex<BTreeMap<&'static str, Vec<String>>> = Mutex::new(BTreeMap::new());
 
@@ -154,7 +140,7 @@ fn campaign(kind: &'static Kind) {
             column.push(String::new());
             continue;
         }
-        let Some(outcome) = watch_cell_twice(kind, case.name) else { return };
+        let Some(outcome) = watch_cell(kind, case.name) else { return };
         let mark = if outcome.violations.is_empty() { "" } else { "!" };
         column.push(format!("{}{mark}", outcome.shown));
         if !outcome.violations.is_empty() {
