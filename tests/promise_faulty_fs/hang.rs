@@ -215,6 +215,11 @@ fn close_waits(cell: &mut Cell) {
     thread::scope(|scope| {
         let call = scope.spawn(|| hanging_call(&store, hangs, &data));
         let struck = await_hanging(fs, || call.is_finished());
+        // What hangs may be what an item of an earlier step left behind; the call must be under way before the close begins.
+        let moves = matches!(hangs, Hangs::Gets | Hangs::Puts);
+        while moves && !call.is_finished() && store.stats().unwrap().items_in_flight == 0 {
+            thread::yield_now();
+        }
         let closer = scope.spawn(|| store.close());
         let refuses = |status| matches!(status, NIXL_STORE_ERROR_CLOSING | NIXL_STORE_ERROR_INVALID_HANDLE);
         while struck && !store.contains("base1").is_err_and(|failure| refuses(failure.status)) {
