@@ -47,7 +47,7 @@ impl Device {
                 return;
             };
             let result = crate::backend::transfer(direction, &target, offset, &slices);
-            self.done.push(IoCompletion { token, result });
+            self.done.push(IoCompletion::new(token, result));
         }
     }
 
@@ -235,7 +235,7 @@ fn gets_under_way_are_bounded() {
         .collect();
     bench.turn();
     let under_way = lock(&bench.device).bytes_held();
-    assert!(under_way <= READ_BYTES_MAX + 4 * MIB, "{under_way} bytes are under way");
+    assert!(under_way <= bench.lane.bounds.read_bytes_max + 4 * MIB, "{under_way} bytes are under way");
     assert_eq!(bench.lane.takes(), Takes::Nothing);
     assert!(bench.shared.has_waiting(Takes::Gets), "some wait for whoever can take them");
     for batch in &batches {
