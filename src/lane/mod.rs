@@ -23,6 +23,9 @@ mod proof;
 mod put;
 mod registration;
 mod reply;
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod server_tests;
 pub mod shared;
 mod spares;
 #[cfg(test)]
