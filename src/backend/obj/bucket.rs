@@ -9,7 +9,7 @@ use crate::s3::{Client, Traits};
 pub struct Bucket {
     /// The client.
     pub client: Client,
-    /// What all names begin with, without a slash at its end; may be empty.
+    /// What all names begin with, as it is: `nixl_store_prefix`. May be empty.
     pub prefix: String,
     /// What the server honours.
     pub traits: Traits,

@@ -69,7 +69,7 @@ pub(super) fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<B
     let mut settings = Settings::new(params, endpoint, call_time_max)?;
     settings.connections_max = lane_requests as usize;
     let client = Client::open(settings, logger)?;
-    let prefix = config.store.prefix.trim_matches('/').to_owned();
+    let prefix = config.store.prefix.clone();
     let traits = {
         let (client, prefix) = (client.clone(), prefix.clone());
         let deadline = Instant::now().checked_add(call_time_max);

@@ -142,3 +142,35 @@ impl fmt::Debug for Object {
         write!(f, "Object({}, {} bytes, {:?})", self.name, self.bytes, self.role)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn part(number: u32) -> PartTag {
+        PartTag { number, version: Version::new(format!("\"{number}\"")) }
+    }
+
+    /// An upload can be completed when its parts, in whatever order they came, make up the whole object.
+    #[test]
+    fn parts_are_whole_and_in_order() {
+        let object = Object::to_upload(String::from("o"), 25, UploadId::new("u"), 10);
+        assert_eq!(object.parts(), None);
+        object.has_part(part(3), 5);
+        object.has_part(part(1), 10);
+        assert_eq!(object.parts(), None, "one is missing");
+        object.has_part(part(2), 10);
+        assert_eq!(object.parts(), Some(vec![part(1), part(2), part(3)]));
+    }
+
+    /// Ranges of one object that come from two versions of it are none: that is found out also where the server does not
+    /// care for If-Match.
+    #[test]
+    fn ranges_of_two_versions_are_told() {
+        let object = Object::to_read(String::from("o"), 25, None);
+        assert!(object.has_read(Some(Version::new("a"))) && object.has_read(Some(Version::new("a"))));
+        assert!(object.has_read(None), "a server without versions");
+        assert!(!object.has_read(Some(Version::new("b"))));
+        assert_eq!(object.learnt(), Some(Learnt::Changed));
+    }
+}
