@@ -25,12 +25,15 @@ use crate::s3::{Client, Condition, Failure, FailureKind, Get, Got, Landing, Leas
 use crate::sync::{Mutex, lock};
 use crate::sys::event::Event;
 
+/// Threads of one lane that resolve host names at a time; they are all that a runtime starts threads for.
+const RESOLVERS_MAX: usize = 2;
 /// How many completions a list has room for before it grows.
 const COMPLETIONS: usize = 64;
 
-/// The queue. `runtime` goes before what its tasks use; the memory of requests is let go with their tasks.
+/// The queue. Its drop drops the calls under way, and with them lets go of the memory of their requests.
 pub(super) struct ObjQueue {
-    runtime: Runtime,
+    /// There always, but during the drop.
+    runtime: Option<Runtime>,
     bell: AsyncFd<Bell>,
     client: Client,
     outbox: Arc<Outbox>,
@@ -100,7 +103,12 @@ struct Call {
 impl ObjQueue {
     /// A queue of `depth` requests at a time, for the calling thread.
     pub(super) fn new(client: &Client, waker: Arc<Event>, depth: usize) -> io::Result<ObjQueue> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_io()
+            .enable_time()
+            .max_blocking_threads(RESOLVERS_MAX)
+            .thread_name("nixl-resolve")
+            .build()?;
         let bell = {
             let _entered = runtime.enter();
             // SAFETY: the descriptor is the event's own, open as long as the bell is, which is as long as it is registered.
@@ -108,7 +116,7 @@ impl ObjQueue {
         };
         let outbox = Outbox { done: Mutex::new(Vec::with_capacity(COMPLETIONS)), arrived: Notify::new() };
         Ok(ObjQueue {
-            runtime,
+            runtime: Some(runtime),
             bell,
             client: client.with_own_connections(),
             outbox: Arc::new(outbox),
@@ -119,12 +127,19 @@ impl ObjQueue {
 
     /// Lets the calls go as far as they can without waiting.
     fn turn(&self) {
-        self.runtime.block_on(tokio::task::yield_now());
+        self.drive(tokio::task::yield_now());
+    }
+
+    /// Lets the calls go on until `until` is ready.
+    fn drive(&self, until: impl Future<Output = ()>) {
+        if let Some(runtime) = &self.runtime {
+            runtime.block_on(until);
+        }
     }
 
     /// Lets the calls go on until one has completed, the waker is signalled, or that moment comes.
     fn sleep(&self, moment: Option<Instant>) {
-        self.runtime.block_on(async {
+        self.drive(async {
             let mut arrived = pin!(self.outbox.arrived.notified());
             let mut alarm = pin!(async {
                 match moment {
@@ -185,12 +200,15 @@ impl IoQueue for ObjQueue {
             Posting { token: request.token, outcome: Arc::clone(&outcome), outbox: Arc::clone(&self.outbox) };
         let (client, lease) = (self.client.clone(), Lease::new(posting));
         self.in_flight += 1;
-        self.runtime.spawn(async move {
+        let call = async move {
             let answer = call.run(&client, lease.clone()).await;
             *lock(&outcome) = Some(answer);
             // The last lease, unless the client still has one somewhere; the completion goes with whichever is last.
             drop(lease);
-        });
+        };
+        if let Some(runtime) = &self.runtime {
+            drop(runtime.spawn(call));
+        }
         Ok(())
     }
 
@@ -219,6 +237,15 @@ impl IoQueue for ObjQueue {
     }
 
     fn unregister(&mut self, _index: u16) {}
+}
+
+impl Drop for ObjQueue {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            // Drops the calls at once, and does not wait for a host name that is being resolved.
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Call {
