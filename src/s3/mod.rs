@@ -13,6 +13,7 @@
 
 #[forbid(unsafe_code)]
 pub mod client;
+mod connector;
 #[forbid(unsafe_code)]
 mod errors;
 mod payload;

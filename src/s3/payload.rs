@@ -1,10 +1,22 @@
 //! Memory that the client sends from or lands in, and the lease that says when it is done with it.
 
 use std::any::Any;
+use std::collections::VecDeque;
+use std::convert::Infallible;
 use std::fmt;
+use std::io::IoSlice;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 
 use crate::memory::HostSlice;
+
+/// Bytes of one frame of a body that the SDK reads itself, for its checksums.
+const FRAME_BYTES_MAX: usize = 256 << 10;
 
 /// A share in the right to use some memory. The client keeps clones for as long as it may touch the memory; what was
 /// handed to [`Lease::new`] is dropped with the last of them.
@@ -37,6 +49,108 @@ impl Payload {
     /// Bytes of all slices.
     pub fn length(&self) -> usize {
         self.slices.iter().map(|slice| slice.length).sum()
+    }
+
+    /// Adds what follows the first `from` bytes to `buffers`, up to `count_max` of them in all.
+    pub(super) fn push_slices<'a>(
+        &'a self,
+        mut from: usize,
+        count_max: usize,
+        buffers: &mut Vec<IoSlice<'a>>,
+    ) {
+        for slice in &self.slices {
+            let skipped = from.min(slice.length);
+            from -= skipped;
+            if skipped < slice.length && buffers.len() < count_max {
+                buffers.push(IoSlice::new(bytes_of(&slice.skip(skipped), &self.lease)));
+            }
+        }
+    }
+}
+
+/// The bytes of a slice while its lease is held.
+fn bytes_of<'a>(slice: &HostSlice, _lease: &'a Lease) -> &'a [u8] {
+    // SAFETY: the memory is valid for reading, and written by nobody, while the lease lasts, as the maker of the HostPtr
+    // vouched; the lease is borrowed for as long as the bytes are.
+    unsafe { std::slice::from_raw_parts(slice.pointer.as_ptr(), slice.length) }
+}
+
+/// A stretch of the memory and a share in its lease, as the owner of a frame.
+struct Leased {
+    slice: HostSlice,
+    lease: Lease,
+}
+
+impl AsRef<[u8]> for Leased {
+    fn as_ref(&self) -> &[u8] {
+        bytes_of(&self.slice, &self.lease)
+    }
+}
+
+/// The memory as a body for the SDK: it knows its length, and gives its bytes in frames that hold the lease. The connector
+/// leaves it alone and takes the slices, unless the SDK has to see every byte.
+#[derive(Debug)]
+pub(super) struct PayloadBody {
+    slices: VecDeque<HostSlice>,
+    /// Gives the lease, while the call lasts.
+    lease: Option<Lease>,
+    left: u64,
+}
+
+impl PayloadBody {
+    /// The body of `payload`; none once the call has ended.
+    pub(super) fn of(payload: Option<Payload>) -> PayloadBody {
+        let left = payload.as_ref().map_or(0, Payload::length) as u64;
+        let (slices, lease) = payload.map(|payload| (payload.slices.into(), payload.lease)).unzip();
+        PayloadBody { slices: slices.unwrap_or_default(), lease, left }
+    }
+
+    /// The first `bytes` that landed.
+    pub(super) fn of_landing(landing: &Landing, bytes: usize) -> SdkBody {
+        let mut left = bytes;
+        let mut slices = Vec::new();
+        for slice in &landing.slices {
+            let length = slice.length.min(left);
+            left -= length;
+            slices.push(HostSlice { pointer: slice.pointer, length });
+        }
+        let payload = Payload { slices, lease: landing.lease.clone() };
+        SdkBody::from_body_1_x(PayloadBody::of(Some(payload)))
+    }
+}
+
+impl Body for PayloadBody {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let body = &mut *self;
+        let Some(lease) = &body.lease else { return Poll::Ready(None) };
+        while let Some(slice) = body.slices.front_mut() {
+            if slice.length == 0 {
+                body.slices.pop_front();
+                continue;
+            }
+            let length = slice.length.min(FRAME_BYTES_MAX);
+            let part = HostSlice { pointer: slice.pointer, length };
+            *slice = slice.skip(length);
+            body.left -= length as u64;
+            let bytes = Bytes::from_owner(Leased { slice: part, lease: lease.clone() });
+            return Poll::Ready(Some(Ok(Frame::data(bytes))));
+        }
+        body.lease = None;
+        Poll::Ready(None)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.left == 0
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.left)
     }
 }
 
