@@ -87,35 +87,43 @@ impl AsRef<[u8]> for Leased {
     }
 }
 
+/// Gives a payload while its call lasts.
+type Source = Arc<dyn Fn() -> Option<Payload> + Send + Sync>;
+
 /// The memory as a body for the SDK: it knows its length, and gives its bytes in frames that hold the lease. The connector
-/// leaves it alone and takes the slices, unless the SDK has to see every byte.
-#[derive(Debug)]
+/// leaves it alone and takes the slices, unless the SDK has to see every byte; so the lease is taken with the first frame.
 pub(super) struct PayloadBody {
-    slices: VecDeque<HostSlice>,
-    /// Gives the lease, while the call lasts.
+    source: Option<Source>,
     lease: Option<Lease>,
+    slices: VecDeque<HostSlice>,
     left: u64,
 }
 
 impl PayloadBody {
-    /// The body of `payload`; none once the call has ended.
-    pub(super) fn of(payload: Option<Payload>) -> PayloadBody {
-        let left = payload.as_ref().map_or(0, Payload::length) as u64;
-        let (slices, lease) = payload.map(|payload| (payload.slices.into(), payload.lease)).unzip();
-        PayloadBody { slices: slices.unwrap_or_default(), lease, left }
+    /// The body of the `length` bytes that `source` gives. The SDK can make it anew for each attempt.
+    pub(super) fn of(length: usize, source: impl Fn() -> Option<Payload> + Send + Sync + 'static) -> SdkBody {
+        let source: Source = Arc::new(source);
+        SdkBody::retryable(move || {
+            SdkBody::from_body_1_x(PayloadBody {
+                source: Some(Arc::clone(&source)),
+                lease: None,
+                slices: VecDeque::new(),
+                left: length as u64,
+            })
+        })
     }
 
     /// The first `bytes` that landed.
     pub(super) fn of_landing(landing: &Landing, bytes: usize) -> SdkBody {
         let mut left = bytes;
-        let mut slices = Vec::new();
+        let mut slices = VecDeque::new();
         for slice in &landing.slices {
             let length = slice.length.min(left);
             left -= length;
-            slices.push(HostSlice { pointer: slice.pointer, length });
+            slices.push_back(HostSlice { pointer: slice.pointer, length });
         }
-        let payload = Payload { slices, lease: landing.lease.clone() };
-        SdkBody::from_body_1_x(PayloadBody::of(Some(payload)))
+        let lease = Some(landing.lease.clone());
+        SdkBody::from_body_1_x(PayloadBody { source: None, lease, slices, left: bytes as u64 })
     }
 }
 
@@ -128,6 +136,9 @@ impl Body for PayloadBody {
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
         let body = &mut *self;
+        if let Some(payload) = body.source.take().and_then(|source| source()) {
+            (body.slices, body.lease) = (payload.slices.into(), Some(payload.lease));
+        }
         let Some(lease) = &body.lease else { return Poll::Ready(None) };
         while let Some(slice) = body.slices.front_mut() {
             if slice.length == 0 {
@@ -137,7 +148,7 @@ impl Body for PayloadBody {
             let length = slice.length.min(FRAME_BYTES_MAX);
             let part = HostSlice { pointer: slice.pointer, length };
             *slice = slice.skip(length);
-            body.left -= length as u64;
+            body.left = body.left.saturating_sub(length as u64);
             let bytes = Bytes::from_owner(Leased { slice: part, lease: lease.clone() });
             return Poll::Ready(Some(Ok(Frame::data(bytes))));
         }

@@ -42,7 +42,7 @@ impl Sink {
 }
 
 fn too_long(max: usize) -> Fault {
-    Fault::protocol(format!("the answer's body is longer than the {max} bytes that are taken"))
+    Fault::unfit(format!("the answer's body is longer than the {max} bytes that are taken"))
 }
 
 /// Reads a body to its end.

@@ -211,7 +211,7 @@ async fn land(
             order.report(Seen::Changed);
             discard(connection, head, watch).await
         }
-        Verdict::Unfit(why) => Err(Fault::protocol(why)),
+        Verdict::Unfit(why) => Err(Fault::unfit(why)),
     }
 }
 

@@ -21,6 +21,8 @@ pub enum FaultKind {
     Tls,
     /// What came is no answer that can be used.
     Protocol,
+    /// An answer that cannot be used, and would be the same the next time.
+    Unfit,
     /// The request cannot be sent; a bug, or a call that has ended.
     Request,
 }
@@ -49,6 +51,11 @@ impl Fault {
     pub fn protocol(text: impl Into<String>) -> Fault {
         Fault::new(FaultKind::Protocol, text)
     }
+
+    /// An answer that would be the same the next time.
+    pub fn unfit(text: impl Into<String>) -> Fault {
+        Fault::new(FaultKind::Unfit, text)
+    }
 }
 
 impl fmt::Display for Fault {
@@ -67,7 +74,7 @@ impl From<Fault> for ConnectorError {
             FaultKind::Stalled => ConnectorError::timeout(fault.into()),
             FaultKind::Protocol => ConnectorError::other(fault.into(), Some(ErrorKind::TransientError)),
             // Trying again would bring the same.
-            FaultKind::Tls => ConnectorError::other(fault.into(), None),
+            FaultKind::Tls | FaultKind::Unfit => ConnectorError::other(fault.into(), None),
             FaultKind::Request => ConnectorError::user(fault.into()),
         }
     }
