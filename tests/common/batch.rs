@@ -100,6 +100,8 @@ impl<'m> Batch<'m> {
             deadline_ms: options.timeout_ms,
             queue: options.queue.map_or(ptr::null_mut(), |queue| queue.queue),
             user_data: options.user_data,
+            flags: 0,
+            reserved: 0,
         };
         let submit = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
         let mut ticket = 0;

@@ -341,6 +341,8 @@ impl Store {
             deadline_ms: how.timeout_ms,
             queue: how.queue.map_or(ptr::null_mut(), |queue| queue.0),
             user_data: how.user_data,
+            flags: 0,
+            reserved: 0,
         };
         let mut number = 0;
         let call = match direction {
