@@ -9,13 +9,22 @@
 //! | `settings.rs` | what the parameters come to: endpoint, region, keys, checksums |
 //! | `client/` | the calls |
 //! | `types.rs`, `payload.rs` | what calls take and answer; memory and its lease |
-//! | `errors.rs` | failures, without a secret in them |
+//! | `errors.rs`, `breaker.rs` | failures, without a secret in them; failing fast while nobody is there |
+//! | `credentials.rs`, `runtime.rs` | who we are; the client's own thread |
+//! | `connector/` | HTTP/1.1 |
 
 #[forbid(unsafe_code)]
+mod breaker;
+#[forbid(unsafe_code)]
 pub mod client;
+mod connector;
+#[forbid(unsafe_code)]
+mod credentials;
 #[forbid(unsafe_code)]
 mod errors;
 mod payload;
+#[forbid(unsafe_code)]
+mod runtime;
 #[forbid(unsafe_code)]
 mod settings;
 #[forbid(unsafe_code)]

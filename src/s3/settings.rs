@@ -74,7 +74,7 @@ impl Settings {
             }),
             _ => None,
         };
-        let virtual_hosted = params.flag("use_virtual_addressing").unwrap_or(false) || endpoint.is_none();
+        let virtual_hosted = params.flag("use_virtual_addressing").unwrap_or(endpoint.is_none());
         Ok(Settings {
             bucket: bucket.to_owned(),
             endpoint,
@@ -87,5 +87,10 @@ impl Settings {
             call_time_max,
             connections_max: CONNECTIONS_MAX_DEFAULT,
         })
+    }
+
+    /// Whether the endpoint is reached over TLS.
+    pub fn is_https(&self) -> bool {
+        self.endpoint.as_ref().is_none_or(|endpoint| !endpoint.starts_with("http://"))
     }
 }

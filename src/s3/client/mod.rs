@@ -1,204 +1,152 @@
-//! The client of one bucket.
+//! The client of one bucket: what all calls have in common. The calls are in the files beside this one.
 
+mod bucket;
+mod objects;
+mod probe;
+mod sdk;
+mod uploads;
+
+use std::fmt;
 use std::future::Future;
 use std::time::Instant;
 
-use super::{
-    Answer, Condition, Failure, FailureKind, Get, Got, Head, Landing, ListedUpload, Listing, Part, PartTag,
-    Payload, Settings, Small, Traits, UploadId, Version,
-};
+use super::breaker::Breaker;
+use super::connector::order::Order;
+use super::connector::pace::Times;
+use super::errors::{Answer, FailureKind};
+use super::runtime::Runtime;
+use super::settings::Settings;
 use crate::error::Result;
 use crate::log::Logger;
+use crate::sync::Arc;
+use sdk::Base;
+
+pub use bucket::LISTED_MAX;
+pub use sdk::ATTEMPTS_MAX;
+pub use uploads::UPLOADS_MAX;
+
+pub(super) use super::errors::Context;
+
+/// What all clients of one bucket share, whatever runtime they are on.
+#[derive(Debug)]
+struct Shared {
+    settings: Settings,
+    endpoint_shown: Arc<str>,
+    base: Base,
+    breaker: Breaker,
+    // Last, since credentials are fetched on it.
+    runtime: Runtime,
+}
 
 /// The client of one bucket. Clones are the same client.
-#[derive(Clone, Debug)]
-pub struct Client(std::sync::Arc<Settings>);
+#[derive(Clone)]
+pub struct Client {
+    sdk: aws_sdk_s3::Client,
+    shared: Arc<Shared>,
+}
 
-fn unbuilt() -> Failure {
-    Failure::new(FailureKind::Refused, "not built yet")
+impl fmt::Debug for Client {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Client").field("settings", &self.shared.settings).finish_non_exhaustive()
+    }
 }
 
 impl Client {
     /// Starts the client's thread `nixl-s3`. Nothing goes over the network yet.
     ///
     /// # Errors
-    /// An endpoint or a bundle of certificates that cannot be used, or no thread.
+    /// No region, or a bundle of certificates that cannot be used ([`crate::error::Status::Config`]); no thread.
     pub fn open(settings: Settings, logger: &Logger) -> Result<Client> {
-        let _ = logger;
-        Ok(Client(std::sync::Arc::new(settings)))
+        Client::open_with(settings, logger, Times::default())
+    }
+
+    fn open_with(settings: Settings, logger: &Logger, times: Times) -> Result<Client> {
+        let runtime = Runtime::start()?;
+        let base = Base::new(&settings, &runtime, times)?;
+        let endpoint_shown = match &settings.endpoint {
+            Some(endpoint) => Arc::from(endpoint.as_str()),
+            None => Arc::from(format!("AWS, region {}", base.region())),
+        };
+        let identity =
+            if settings.keys.is_some() { "keys of the configuration" } else { "the usual AWS identity" };
+        logger.info(format_args!(
+            "bucket {} at {endpoint_shown}, region {}, with {identity}",
+            settings.bucket,
+            base.region()
+        ));
+        let sdk = base.client(&settings);
+        let shared =
+            Arc::new(Shared { settings, endpoint_shown, base, breaker: Breaker::default(), runtime });
+        Ok(Client { sdk, shared })
     }
 
     /// The same client with connections of its own, for use on another runtime: sockets belong to the runtime that opened
     /// them. Credentials and breaker are shared.
     #[must_use]
     pub fn with_own_connections(&self) -> Client {
-        self.clone()
+        Client { sdk: self.shared.base.client(&self.shared.settings), shared: Arc::clone(&self.shared) }
     }
 
     /// Runs `work` on `nixl-s3` and waits for it; for threads that are not part of a runtime. A panic in `work` goes on in
     /// the caller.
     pub fn block_on<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
-        drop(work);
-        std::panic::resume_unwind(Box::new("not built yet"))
+        self.shared.runtime.block_on(work)
     }
 
     /// The endpoint, for messages.
     pub fn endpoint_shown(&self) -> &str {
-        self.0.endpoint.as_deref().unwrap_or("AWS")
+        &self.shared.endpoint_shown
     }
 
-    /// Length, version and age of an object.
-    ///
-    /// # Errors
-    /// [`FailureKind::Missing`] if there is none, and all others.
-    pub async fn head(&self, name: &str, deadline: Option<Instant>) -> Answer<Head> {
-        let _ = (name, deadline);
-        Err(unbuilt())
+    fn sdk(&self) -> &aws_sdk_s3::Client {
+        &self.sdk
     }
 
-    /// Lands bytes of an object in the caller's memory.
-    ///
-    /// # Errors
-    /// All kinds.
-    pub async fn get(&self, what: Get, landing: Landing) -> Answer<Got> {
-        let _ = (what, landing);
-        Err(unbuilt())
+    fn settings(&self) -> &Settings {
+        &self.shared.settings
     }
 
-    /// Reads at most `limit_bytes` of an object into memory of its own.
-    ///
-    /// # Errors
-    /// All kinds; [`FailureKind::Refused`] if there are more bytes.
-    pub async fn get_small(
+    fn bucket(&self) -> &str {
+        &self.shared.settings.bucket
+    }
+
+    fn context(&self, operation: &'static str, name: &str) -> Context {
+        Context::new(operation, name, self.bucket(), &self.shared.endpoint_shown)
+    }
+
+    /// Makes one call, all its attempts, within its time. What `work` holds of the caller's memory it lets go of before this
+    /// ends: it is dropped here, and whoever gives the order ends that after it.
+    async fn call<T>(
         &self,
-        name: &str,
-        part: Part,
-        limit_bytes: usize,
+        context: &Context,
         deadline: Option<Instant>,
-    ) -> Answer<Small> {
-        let _ = (name, part, limit_bytes, deadline);
-        Err(unbuilt())
-    }
-
-    /// Writes an object from the caller's memory.
-    ///
-    /// # Errors
-    /// [`FailureKind::Changed`] if the condition did not hold, and all others.
-    pub async fn put(
-        &self,
-        name: &str,
-        payload: Payload,
-        condition: Condition,
-        deadline: Option<Instant>,
-    ) -> Answer<Option<Version>> {
-        let _ = (name, payload, condition, deadline);
-        Err(unbuilt())
-    }
-
-    /// Writes an object from memory that is handed over.
-    ///
-    /// # Errors
-    /// As [`Client::put`].
-    pub async fn put_small(
-        &self,
-        name: &str,
-        bytes: Vec<u8>,
-        condition: Condition,
-        deadline: Option<Instant>,
-    ) -> Answer<Option<Version>> {
-        let _ = (name, bytes, condition, deadline);
-        Err(unbuilt())
-    }
-
-    /// Begins a multipart upload, which has to be completed or aborted.
-    ///
-    /// # Errors
-    /// All kinds.
-    pub async fn create_upload(&self, name: &str, deadline: Option<Instant>) -> Answer<UploadId> {
-        let _ = (name, deadline);
-        Err(unbuilt())
-    }
-
-    /// Sends part `number`, from 1.
-    ///
-    /// # Errors
-    /// [`FailureKind::Missing`] if there is no such upload, and all others.
-    pub async fn upload_part(
-        &self,
-        name: &str,
-        upload: &UploadId,
-        number: u32,
-        payload: Payload,
-        deadline: Option<Instant>,
-    ) -> Answer<PartTag> {
-        let _ = (name, upload, number, payload, deadline);
-        Err(unbuilt())
-    }
-
-    /// Makes the parts, in this order, the object.
-    ///
-    /// # Errors
-    /// All kinds.
-    pub async fn complete_upload(
-        &self,
-        name: &str,
-        upload: &UploadId,
-        parts: &[PartTag],
-        deadline: Option<Instant>,
-    ) -> Answer<Option<Version>> {
-        let _ = (name, upload, parts, deadline);
-        Err(unbuilt())
-    }
-
-    /// Gives an upload up; one that is not there is no failure.
-    ///
-    /// # Errors
-    /// All kinds.
-    pub async fn abort_upload(&self, name: &str, upload: &UploadId, deadline: Option<Instant>) -> Answer<()> {
-        let _ = (name, upload, deadline);
-        Err(unbuilt())
-    }
-
-    /// Uploads under way whose names begin with `prefix`.
-    ///
-    /// # Errors
-    /// All kinds.
-    pub async fn list_uploads(&self, prefix: &str, deadline: Option<Instant>) -> Answer<Vec<ListedUpload>> {
-        let _ = (prefix, deadline);
-        Err(unbuilt())
-    }
-
-    /// Removes an object, or only this version of it; one that is not there is no failure.
-    ///
-    /// # Errors
-    /// [`FailureKind::Changed`] if it has another version, and all others.
-    pub async fn delete(&self, name: &str, only: Option<&Version>, deadline: Option<Instant>) -> Answer<()> {
-        let _ = (name, only, deadline);
-        Err(unbuilt())
-    }
-
-    /// At most `limit` objects whose names begin with `prefix`, behind `after` in the order of names.
-    ///
-    /// # Errors
-    /// All kinds.
-    pub async fn list(
-        &self,
-        prefix: &str,
-        after: Option<&str>,
-        limit: u32,
-        deadline: Option<Instant>,
-    ) -> Answer<Listing> {
-        let _ = (prefix, after, limit, deadline);
-        Err(unbuilt())
-    }
-
-    /// Whether the bucket is there and may be used, and what the server honours. Small objects under `prefix` are written
-    /// for it, and removed.
-    ///
-    /// # Errors
-    /// A missing bucket, another region, no access, nobody there: each with what to do.
-    pub async fn probe(&self, prefix: &str, deadline: Option<Instant>) -> Result<Traits> {
-        let _ = (prefix, deadline);
-        Err(unbuilt().into())
+        order: &Order,
+        work: impl Future<Output = Answer<T>>,
+    ) -> Answer<T> {
+        let pass = self.shared.breaker.enter(&context.to_string())?;
+        let begun = Instant::now();
+        let latest = begun.checked_add(self.shared.settings.call_time_max);
+        let until = [deadline, latest].into_iter().flatten().min();
+        let outcome = match until {
+            Some(until) if until <= begun => {
+                Err(context.failure(FailureKind::TimedOut, "its deadline has passed"))
+            }
+            // On the heap: what the SDK builds up for a call is too much for the futures around this one.
+            Some(until) => match tokio::time::timeout_at(until.into(), Box::pin(work)).await {
+                Ok(outcome) => outcome,
+                Err(_) => {
+                    let waited = begun.elapsed().as_secs_f64();
+                    let trouble = order.trouble().map(|text| format!("; the attempt before: {text}"));
+                    let trouble = trouble.unwrap_or_default();
+                    Err(context.failure(
+                        FailureKind::TimedOut,
+                        format_args!("not done after {waited:.1} s{trouble}"),
+                    ))
+                }
+            },
+            None => Box::pin(work).await,
+        };
+        pass.end(&outcome);
+        outcome
     }
 }
