@@ -121,6 +121,13 @@ impl ObjectCatalog {
         victims
     }
 
+    /// Names the objects that must go where more were found than the capacity has room for. No put is under way.
+    pub fn take_excess(&self) -> Vec<Victim> {
+        let mut books = self.books();
+        let nothing = ObjectReservation { bytes: 0, objects: 0 };
+        self.evict_excess(&mut books, &nothing).unwrap_or_default()
+    }
+
     /// Bytes by which the known objects and the puts under way exceed the capacity.
     pub fn excess_bytes(&self) -> u64 {
         u64::try_from(self.excess(&self.books())).unwrap_or(u64::MAX)
