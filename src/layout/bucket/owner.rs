@@ -96,8 +96,8 @@ impl PoolOwner {
             };
             // Also where the condition was kept: an answer that was lost and repeated looks the same.
             let held = find(client, &name, deadline).await?;
-            if !held.as_ref().is_some_and(|held| held.owner.as_ref().is_some_and(|held| held.id == owner.id))
-            {
+            let is_own = |held: &Found| held.owner.as_ref().is_some_and(|held| held.id == owner.id);
+            if !held.as_ref().is_some_and(is_own) {
                 continue;
             }
             let version = version.or(held.and_then(|held| held.version));

@@ -227,10 +227,11 @@ impl Core {
             return Ok(false);
         }
         // In the flat layout LMCache and others keep objects too; only the trailer says that one is this store's.
-        if self.names.layout() == Layout::Lmcache
-            && !self.look(&found.name, None).await?.is_some_and(|seen| seen.ours.is_some())
-        {
-            return Ok(false);
+        if self.names.layout() == Layout::Lmcache {
+            let seen = self.look(&found.name, None).await?;
+            if seen.and_then(|seen| seen.ours).is_none() {
+                return Ok(false);
+            }
         }
         // What is put at this moment may survive.
         let Some(turn) = self.in_use.try_turn(id) else { return Ok(false) };

@@ -100,7 +100,7 @@ enum Kind {
     /// Any number of processes share it.
     Dynamic,
     /// This process owns it.
-    Pool { owner: PoolOwner, pool_id: u128, object_count: u32, chunk_bytes: u64 },
+    Pool { owner: Box<PoolOwner>, pool_id: u128, object_count: u32, chunk_bytes: u64 },
 }
 
 impl Rules {

@@ -60,7 +60,7 @@ impl Buckets {
                 let names = Names::of_pool(&bucket.prefix, &name)?;
                 let (owner, pool_id) = enter(bucket, &names, shape, logger)?;
                 let PoolShape { object_count, chunk_bytes, .. } = shape;
-                let kind = Kind::Pool { owner, pool_id, object_count, chunk_bytes };
+                let kind = Kind::Pool { owner: Box::new(owner), pool_id, object_count, chunk_bytes };
                 (names, kind, ObjectCatalog::of_objects(policy, object_count))
             }
         };
