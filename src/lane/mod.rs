@@ -6,12 +6,14 @@
 //! otherwise is a chore of other threads, whose answer comes through the mailbox; what finds a shared resource taken is
 //! parked and tried again when somebody gives one back.
 
+mod admission;
 pub mod caller;
 pub mod chores;
 mod clock;
 pub mod deadlines;
 mod flight;
 mod get;
+pub mod inquiry;
 mod item;
 mod job;
 mod line;

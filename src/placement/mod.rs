@@ -2,6 +2,7 @@
 //! directory of files alike.
 
 mod answer;
+mod asking;
 pub mod objects;
 pub mod slots;
 
@@ -9,11 +10,13 @@ use std::convert::Infallible;
 use std::io;
 
 use crate::backend::Target;
+use crate::batch::Question;
 use crate::error::{Result, Status};
 use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
 
 pub use answer::{Answer, Work};
+pub use asking::{Asked, Asking};
 
 /// A key as the store uses it: effective bytes and their digest.
 #[derive(Clone, Copy, Debug)]
@@ -201,6 +204,28 @@ pub trait Keys: Send + Sync {
     /// # Errors
     /// What the file system answers.
     fn unpin(&self, key: &Key<'_>) -> Result<bool>;
+
+    /// Whether the key is stored, and its length where that is known without asking storage for more than it was asked
+    /// for: a presence cache (`nixl_presence_cache`) answers without.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn look_up(&self, key: &Key<'_>) -> Result<Asked> {
+        Ok(self.length(key)?.map_or(Asked::NotFound, |length| Asked::Done { length: Some(length) }))
+    }
+
+    /// Asks one question about many keys. Each key that `asking` lets begin is answered, in any order. Of a chain, what
+    /// lies behind the first key that is not stored may be answered with [`Asked::NotFound`] without being looked up.
+    ///
+    /// A placement whose answers take round trips asks for many keys at a time; this one asks for one after the other.
+    fn ask(&self, question: Question, keys: &[Key<'_>], asking: &mut dyn Asking) {
+        asking::one_by_one(self, question, keys, asking);
+    }
+
+    /// Whether the answer to such a question is in memory, so that a thread which may not wait can ask.
+    fn answers_at_once(&self, _question: Question) -> bool {
+        false
+    }
 
     /// Removes every key that is not pinned; returns how many.
     ///
