@@ -10,6 +10,7 @@ pub mod disk;
 pub mod helper;
 pub mod remote;
 pub mod sandbox;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -7,10 +7,10 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use io_uring::{IoUring, opcode, squeue, types};
-use once_cell::sync::OnceCell;
 
 use crate::backend::queue::{
     IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
@@ -52,7 +52,7 @@ pub struct UringQueue {
 
 /// Whether this kernel's rings do what is asked of them: once found, a fact for the process's life. A
 /// failure is not kept, as it may be a limit that is lifted.
-static OPCODES: OnceCell<()> = OnceCell::new();
+static OPCODES_FOUND: AtomicBool = AtomicBool::new(false);
 
 fn check_opcodes(ring: &IoUring) -> io::Result<()> {
     let mut probe = io_uring::Probe::new();
@@ -79,7 +79,11 @@ fn build(depth: u32) -> io::Result<IoUring> {
 /// What `io_uring_setup(2)` answers; `Unsupported` for a kernel whose rings do too little.
 pub fn open_ring(depth: u32) -> io::Result<IoUring> {
     let ring = build(depth)?;
-    OPCODES.get_or_try_init(|| check_opcodes(&ring))?;
+    // Two lanes may both look. Neither waits for the other, which a forked child might not have.
+    if !OPCODES_FOUND.load(Ordering::Relaxed) {
+        check_opcodes(&ring)?;
+        OPCODES_FOUND.store(true, Ordering::Relaxed);
+    }
     if !ring.params().is_feature_submit_stable() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring before Linux 5.5"));
     }
