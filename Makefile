@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 # The wrapper that injects short transfers and errors is part of the tests, not of the library.
 TEST_FEATURES := fault-injection
+# Seconds that one test binary may take, on a machine that may be busy.
+TEST_SECONDS_MAX ?= 1200
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -75,8 +77,10 @@ header: ## Generate include/nixl_store.h anew
 	sh scripts/header.sh
 
 .PHONY: test-rust
-test-rust: ## Rust tests
-	$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
+test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
+	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
+	env "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
+		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
 
 .PHONY: test-shuttle
 test-shuttle: ## Model-checked tests of the shared state

@@ -22,7 +22,6 @@ mod check;
 mod constants;
 mod error;
 mod extensible;
-mod fork;
 mod handle;
 mod options;
 mod overlap;
