@@ -74,6 +74,8 @@ struct Core {
     evictions: Counter,
     /// Objects that no lane ever saw: of no possible length.
     damaged: Counter,
+    /// Objects that this process removed, so that who was at one meanwhile does not take it for known.
+    removals: AtomicU64,
     /// Bytes put since the fleet's bucket was looked at.
     bytes_put: AtomicU64,
     /// Whether the listing at open left something out.

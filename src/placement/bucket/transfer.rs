@@ -4,12 +4,13 @@
 //! was there as a whole. Larger ones take round trips before and after, so lanes are given work for other threads.
 
 use std::io;
+use std::time::Instant;
 
-use super::in_use::{Reader, Turn};
-use super::keys::note_of;
+use super::in_use::{Change, Reader, Taken, Turn};
+use super::keys::{TURN_TIME_MAX, busy, note_of};
 use super::sizes::RecordBytes;
 use super::undo::{Unknown, Upload};
-use super::{Buckets, Core, Kind};
+use super::{Buckets, Core, Kind, counted};
 use crate::backend::Target;
 use crate::backend::obj::{Learnt, Object};
 use crate::catalog::{ObjectReservation, RoomRefused, Victim};
@@ -21,7 +22,7 @@ use crate::placement::objects::OBJECT_BYTES_MAX;
 use crate::placement::{
     Answer, Extent, Foreign, GetWish, Key, Never, OwnedKey, Placement, PutPlace, Sink, Source, Tombstones,
 };
-use crate::s3::{FailureKind, UploadId};
+use crate::s3::{FailureKind, UploadId, Version};
 use crate::sync::{Arc, Ordering};
 
 /// Payload bytes of one part of a large object: at least the 5 MiB that S3 asks for, and small enough that a large get or
@@ -42,6 +43,8 @@ pub struct Reading {
     object: Arc<Object>,
     /// What its size was guessed from; `None`: it was known.
     guessed: Option<GetWish>,
+    /// Removals by this process before it was opened.
+    removals: u64,
     _reader: Reader,
 }
 
@@ -101,11 +104,21 @@ impl Placement for Buckets {
         core.catalog.touch(id);
         let reader = core.in_use.read(id);
         let known = core.sizes.met(id).or(known.filter(|bytes| *bytes > 0));
+        if let Some(bytes) = known.filter(|bytes| core.is_damaged(*bytes)) {
+            let core = Arc::clone(core);
+            return Answer::later(move || {
+                let removing = Arc::clone(&core);
+                core.bucket
+                    .client
+                    .block_on(async move { removing.remove_no_record(name, bytes, None).await });
+                Ok(None)
+            });
+        }
         let bytes = known.or_else(|| core.sizes.guess(wish));
         match bytes {
             Some(bytes) if bytes < core.bucket.multipart_bytes_min => {
                 let guessed = known.is_none().then_some(wish);
-                Answer::Now(core.begin_reading(name, reader, bytes, guessed))
+                Answer::Now(Ok(core.begin_reading(name, reader, bytes, None, guessed)))
             }
             // Too large for one request, or nothing tells how large.
             _ => {
@@ -142,7 +155,20 @@ impl Placement for Buckets {
 
     fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Draft>>> {
         let core = &self.core;
-        let begun = match core.begin_writing(key, length) {
+        let name = match core.name(key) {
+            Ok(name) => name,
+            Err(error) => return Answer::Now(Err(error)),
+        };
+        let turn = match core.in_use.try_put(core.names.id_of(&name)) {
+            Ok(turn) => turn,
+            // Its end lets this put go on.
+            Err(Taken::ByTransfer) => return Answer::Now(Ok(PutPlace::Busy)),
+            Err(Taken::ForAMoment) => {
+                let (core, key) = (Arc::clone(core), key.to_owned());
+                return Answer::later(move || core.wait_and_write(name, &key, length));
+            }
+        };
+        let begun = match core.begin_writing(name, turn, length) {
             Ok(Some(begun)) => begun,
             Ok(None) => return Answer::Now(Ok(PutPlace::Busy)),
             Err(error) => return Answer::Now(Err(error)),
@@ -210,14 +236,31 @@ impl Core {
         }
     }
 
-    /// A get of an object that has, or is thought to have, `bytes` bytes: one request brings all of it.
+    /// Whether nothing of this length can be an object of this store, nor another's to be left alone.
+    fn is_damaged(&self, bytes: u64) -> bool {
+        RecordBytes::split(bytes).is_none() && self.foreign(bytes) == Foreign::Damaged
+    }
+
+    /// Takes out what stands in an object's place and is no record.
+    async fn remove_no_record(self: Arc<Self>, name: ObjectName, bytes: u64, version: Option<Version>) {
+        self.damaged.increment();
+        self.logger.warn(format_args!(
+            "object {}: {bytes} bytes are no record; treated as not found and removed",
+            self.names.whole(&name)
+        ));
+        self.forget(self.names.id_of(&name));
+        self.remove_damaged(name, bytes, version).await;
+    }
+
+    /// A get of an object that has, or is thought to have, `bytes` bytes: one request brings all of it, unless it is large.
     fn begin_reading(
         &self,
         name: ObjectName,
         reader: Reader,
         bytes: u64,
+        version: Option<Version>,
         guessed: Option<GetWish>,
-    ) -> Result<Option<Source<Reading>>> {
+    ) -> Option<Source<Reading>> {
         let foreign = self.foreign(bytes);
         let (parts, payload_bytes) = match (RecordBytes::split(bytes), foreign) {
             (Some(parts), _) => (parts, None),
@@ -225,25 +268,32 @@ impl Core {
                 let padded = record::padded(bytes).unwrap_or(bytes);
                 (RecordBytes { padded, trailer: 0 }, Some(bytes))
             }
-            // No put made it. What it is now is looked at by the next one that lists, or replaced by the next put.
-            (None, Foreign::Damaged) => {
-                self.damaged.increment();
-                self.logger.warn(format_args!(
-                    "object {}: {bytes} bytes are no record; treated as not found",
-                    self.names.whole(&name)
-                ));
-                self.forget(self.names.id_of(&name));
-                return Ok(None);
-            }
-            (None, Foreign::Ignored) => return Ok(None),
+            (None, Foreign::Damaged | Foreign::Ignored) => return None,
         };
-        let object = Arc::new(Object::to_read(self.names.whole(&name), bytes, None));
-        // One request, of whole checksum blocks.
-        let piece_bytes = parts.padded.next_multiple_of(CHECKSUM_BLOCK_BYTES as u64);
-        let extent = self.extent(&object, parts, piece_bytes);
+        let object = Arc::new(Object::to_read(self.names.whole(&name), bytes, version));
+        let extent = self.extent(&object, parts, self.read_bytes(parts));
+        let claim = self.reading(name, object, guessed, reader);
+        Some(Source { extent, payload_bytes, generation: None, foreign, claim })
+    }
+
+    fn reading(
+        &self,
+        name: ObjectName,
+        object: Arc<Object>,
+        guessed: Option<GetWish>,
+        reader: Reader,
+    ) -> Reading {
         let id = self.names.id_of(&name);
-        let claim = Reading { name, id, object, guessed, _reader: reader };
-        Ok(Some(Source { extent, payload_bytes, generation: None, foreign, claim }))
+        let removals = self.removals.load(Ordering::Acquire);
+        Reading { name, id, object, guessed, removals, _reader: reader }
+    }
+
+    /// Payload bytes of one request of a get: all, in whole checksum blocks, unless the object is large.
+    fn read_bytes(&self, parts: RecordBytes) -> u64 {
+        if parts.whole() < self.bucket.multipart_bytes_min {
+            return parts.padded.next_multiple_of(CHECKSUM_BLOCK_BYTES as u64);
+        }
+        PART_BYTES
     }
 
     fn extent(&self, object: &Arc<Object>, parts: RecordBytes, piece_bytes: u64) -> Extent {
@@ -277,26 +327,25 @@ impl Core {
         let ours =
             seen.ours.filter(|ours| *ours.key == *key.key().effective && ours.pool_id == self.pool_id());
         let Some(ours) = ours else {
+            if self.is_damaged(seen.bytes) {
+                self.remove_no_record(name, seen.bytes, seen.version).await;
+                return Ok(None);
+            }
             // The lane judges what is no record of this key, as it does where the size was known.
-            return self.begin_reading(name, reader, seen.bytes, None);
+            return Ok(self.begin_reading(name, reader, seen.bytes, seen.version, None));
         };
         if self.names.layout() == Layout::Sharded && !self.catalog.contains(id) {
             self.observe(&name, seen.bytes);
         }
         self.catalog.note(id, seen.bytes, note_of(ours.payload_bytes));
         let object = Arc::new(Object::to_read(self.names.whole(&name), seen.bytes, seen.version));
-        let piece_bytes = if seen.bytes < self.bucket.multipart_bytes_min {
-            ours.parts.padded.next_multiple_of(CHECKSUM_BLOCK_BYTES as u64)
-        } else {
-            PART_BYTES
-        };
-        let extent = self.extent(&object, ours.parts, piece_bytes);
+        let extent = self.extent(&object, ours.parts, self.read_bytes(ours.parts));
         Ok(Some(Source {
             extent,
             payload_bytes: Some(ours.payload_bytes),
             generation: Some(ours.generation),
             foreign: self.foreign(seen.bytes),
-            claim: Reading { name, id, object, guessed: None, _reader: reader },
+            claim: self.reading(name, object, None, reader),
         }))
     }
 
@@ -306,7 +355,7 @@ impl Core {
         match claim.object.learnt() {
             Some(Learnt::Other { bytes, .. }) => {
                 self.sizes.learn(id, claim.guessed, bytes);
-                self.met(&claim.name, bytes);
+                self.met(claim, bytes);
             }
             // Unless a put of the key is under way, whose object may have come into the catalog since.
             Some(Learnt::Missing) => {
@@ -315,26 +364,26 @@ impl Core {
                 }
             }
             Some(Learnt::Changed) => self.sizes.forget(id),
-            None if claim.object.version().is_some() => self.met(&claim.name, claim.object.bytes()),
+            None if claim.object.version().is_some() => self.met(claim, claim.object.bytes()),
             None => {}
         }
     }
 
     /// An object is there with this size. In the lmcache layout only its trailer would tell that it is this store's.
-    fn met(&self, name: &ObjectName, bytes: u64) {
-        if self.names.layout() == Layout::Sharded {
-            let known = self.catalog.length(self.names.id_of(name));
-            // In a pool nobody else puts: what the catalog does not know was removed meanwhile.
-            let corrects = known.is_some_and(|known| known != counted_or(bytes));
-            if corrects || (known.is_none() && !self.is_pool()) {
-                self.observe(name, bytes);
-            }
+    fn met(&self, claim: &Reading, bytes: u64) {
+        if self.names.layout() != Layout::Sharded {
+            return;
+        }
+        // What this process removed meanwhile must not become known again; in a pool, nothing else may.
+        let is_gone = self.removals.load(Ordering::Acquire) != claim.removals || self.is_pool();
+        let known = self.catalog.length(claim.id);
+        if known.is_some_and(|known| known != counted(bytes)) || (known.is_none() && !is_gone) {
+            self.observe(&claim.name, bytes);
         }
     }
 
-    /// Counts a put in. `None`: the key is being put or removed, or there will be room when something ends.
-    fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<Option<Begun>> {
-        let name = self.name(key)?;
+    /// Counts a put in. `None`: there will be room when something ends.
+    fn begin_writing(&self, name: ObjectName, turn: Turn, length: u64) -> Result<Option<Begun>> {
         let too_large =
             |what: &str| Err(Error::new(Status::TooLarge, format!("object of {length} bytes; {what}")));
         let Some(parts) = RecordBytes::of(length) else {
@@ -350,7 +399,6 @@ impl Core {
             owner.check()?;
         }
         let id = self.names.id_of(&name);
-        let Some(turn) = self.in_use.try_turn(id) else { return Ok(None) };
         match self.catalog.reserve_for(id, parts.whole()) {
             Ok((reservation, victims)) => Ok(Some(Begun { name, id, parts, reservation, victims, turn })),
             Err(refused) => self.refused(refused, length).map(|()| None),
@@ -372,6 +420,22 @@ impl Core {
             RoomRefused::Full => {
                 full("nixl_store_capacity_bytes is reached and everything is pinned; unpin keys or raise it")
             }
+        }
+    }
+
+    /// A put of a key that is being removed, or the like, at this moment.
+    fn wait_and_write(
+        self: &Arc<Self>,
+        name: ObjectName,
+        key: &OwnedKey,
+        length: u64,
+    ) -> Result<PutPlace<Draft>> {
+        let until = Instant::now() + TURN_TIME_MAX;
+        let turn = self.in_use.turn(self.names.id_of(&name), Change::Put, until);
+        let turn = turn.ok_or_else(|| busy("putting", key))?;
+        match self.begin_writing(name, turn, length)? {
+            Some(begun) => self.make_ready(begun),
+            None => Ok(PutPlace::Busy),
         }
     }
 
@@ -483,8 +547,4 @@ impl Core {
             self.undo_later(Unknown { name, generation: Some(generation), upload, tries: 0 });
         }
     }
-}
-
-fn counted_or(bytes: u64) -> u64 {
-    super::counted(bytes)
 }
