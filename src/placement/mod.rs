@@ -3,6 +3,8 @@
 
 mod answer;
 mod asking;
+#[cfg(feature = "obj")]
+pub mod bucket;
 pub mod objects;
 pub mod slots;
 
@@ -79,6 +81,20 @@ pub struct Extent {
     pub slot: u64,
     /// What the file asks of direct transfers; `None`: it is buffered, anything goes.
     pub alignment: Option<DirectAlignment>,
+    /// Payload bytes of every request but the last, where the target has a say in it: a put must keep to it, a get had
+    /// better. A multiple of the checksum block, or no less than `padded_bytes`. `None`: the lane chooses.
+    pub piece_bytes: Option<u64>,
+}
+
+/// What a get asks for, for a placement that has to guess how long its record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetWish {
+    /// Bytes of the caller's memory.
+    pub capacity: u64,
+    /// A range that begins at this byte of the object; `None`: all of it.
+    pub range_offset: Option<u64>,
+    /// An object of any other length than the memory's counts as not found.
+    pub exact: bool,
 }
 
 /// What a file without a trailer of ours is taken for.
@@ -310,9 +326,17 @@ pub trait Placement: Keys + 'static {
 
     /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored. Errors are what the
     /// file system answers.
-    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Self::GetClaim>>>>;
+    ///
+    /// A record whose length is only guessed from `wish` may turn out to be another one while it is read: the transfer
+    /// then fails with `ESTALE`, the lane closes the get and opens it anew, a bounded number of times.
+    fn open_get(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        wish: GetWish,
+    ) -> Answer<Result<Option<Source<Self::GetClaim>>>>;
 
-    /// Ends a get. `corrupt`: the record did not prove right and must not be served again.
+    /// Ends a get. `corrupt`: the record did not prove right and must not be served again. What was learnt about the
+    /// target while it was read is in the claim.
     fn close_get(
         self: &Arc<Self>,
         key: &Key<'_>,
