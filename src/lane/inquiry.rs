@@ -4,6 +4,12 @@
 //! two turns. An item counts as started when the work for its key begins and not before: until then its deadline or a cancel
 //! ends it, whatever the device does with the keys before it.
 
+#[cfg(test)]
+pub(super) mod testing;
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests;
+
 use std::time::Instant;
 
 use super::item::failed;

@@ -38,7 +38,7 @@ pub trait Asking {
 }
 
 /// Asks about one key after the other, each with the call for one key.
-pub(super) fn one_by_one<K: Keys + ?Sized>(
+pub(crate) fn one_by_one<K: Keys + ?Sized>(
     placement: &K,
     question: Question,
     keys: &[Key<'_>],

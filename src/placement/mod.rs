@@ -3,6 +3,8 @@
 
 mod answer;
 mod asking;
+#[cfg(feature = "obj")]
+pub mod bucket;
 pub mod objects;
 pub mod slots;
 
@@ -16,6 +18,8 @@ use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
 
 pub use answer::{Answer, Work};
+#[cfg(test)]
+pub(crate) use asking::one_by_one;
 pub use asking::{Asked, Asking};
 
 /// A key as the store uses it: effective bytes and their digest.
