@@ -51,6 +51,7 @@ packages=()
 have cc || packages+=(gcc libc6-dev)
 have c++ || packages+=(g++)
 have clang || packages+=(clang)
+have ld.lld || packages+=(lld)
 have pkg-config || packages+=(pkg-config)
 has_cmake || packages+=(cmake)
 has_valgrind || packages+=(valgrind)
@@ -71,6 +72,7 @@ if [ ${#packages[@]} -gt 0 ]; then
         done
         has_valgrind || fail "valgrind or its header is missing; install it with the system's package manager"
         have clang || say "clang is missing: the header is checked with the other compiler only"
+        have ld.lld || say "lld is missing: the library is linked with the other linkers only"
     fi
 fi
 has_cmake || fail "cmake $CMAKE_VERSION_MIN or newer is missing"
