@@ -39,16 +39,15 @@ static int fill(connection_t *connection)
     return 0;
 }
 
-/* The bytes up to and with a separator, once all of them are in the buffer. */
-static int find(connection_t *connection, const char *separator, size_t *bytes_out)
+int connection_head(connection_t *connection, size_t *bytes_out)
 {
-    const size_t length = strlen(separator);
+    static const char end[] = "\r\n\r\n";
 
     for (;;) {
         const char *const first = connection->buffer + connection->start;
-        const char *const found = memmem(first, connection->end - connection->start, separator, length);
+        const char *const found = memmem(first, connection->end - connection->start, end, sizeof end - 1);
         if (found != NULL) {
-            *bytes_out = (size_t)(found - first) + length;
+            *bytes_out = (size_t)(found - first) + sizeof end - 1;
             return 0;
         }
         if (fill(connection) != 0)
@@ -56,20 +55,11 @@ static int find(connection_t *connection, const char *separator, size_t *bytes_o
     }
 }
 
-int connection_head(connection_t *connection, size_t *bytes_out)
+int connection_byte(connection_t *connection, char *byte_out)
 {
-    return find(connection, "\r\n\r\n", bytes_out);
-}
-
-int connection_line(connection_t *connection, char *line, size_t room)
-{
-    size_t bytes;
-
-    if (find(connection, "\r\n", &bytes) != 0 || bytes - 2 >= room)
+    if (connection->start == connection->end && fill(connection) != 0)
         return -1;
-    memcpy(line, connection->buffer + connection->start, bytes - 2);
-    line[bytes - 2] = '\0';
-    connection->start += bytes;
+    *byte_out = connection->buffer[connection->start++];
     return 0;
 }
 

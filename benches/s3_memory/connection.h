@@ -26,8 +26,8 @@ int connection_head(connection_t *connection, size_t *bytes_out);
 /* Takes so many bytes; NULL throws them away, which the kernel does without a copy. */
 int connection_take(connection_t *connection, void *destination, size_t bytes);
 
-/* Takes a line that ends in CRLF, without its end, as text. */
-int connection_line(connection_t *connection, char *line, size_t room);
+/* Takes one byte, and reads on in a large piece where there is none. */
+int connection_byte(connection_t *connection, char *byte_out);
 
 /* Sends everything; `more` follows at once. */
 int connection_send(connection_t *connection, const void *bytes, size_t count, int more);

@@ -5,10 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-/* The longest line between two chunks: a length, and a signature that nobody checks. */
-#define CHUNK_LINE_BYTES 512
-/* What follows the last chunk: checksums. */
-#define TRAILER_LINES_MAX 16
+#include "chunks.h"
 
 static int hex_digit(char sign)
 {
@@ -117,13 +114,13 @@ static int parse_body(request_t *request)
     const char *const encoding = request_header(request, "content-encoding");
     const char *const transfer = request_header(request, "transfer-encoding");
     const char *const decoded = request_header(request, "x-amz-decoded-content-length");
-    const bool aws_chunked = encoding != NULL && strstr(encoding, "aws-chunked") != NULL;
     const char *const length = request_header(request, "content-length");
 
-    if (transfer != NULL && (strcasecmp(transfer, "chunked") != 0 || aws_chunked))
-        return -1; /* chunks within chunks: no client sends them over plain HTTP/1.1 without need */
-    request->chunked = aws_chunked || transfer != NULL;
-    if (request->chunked)
+    if (transfer != NULL && strcasecmp(transfer, "chunked") != 0)
+        return -1;
+    request->http_chunked = transfer != NULL;
+    request->aws_chunked = encoding != NULL && strstr(encoding, "aws-chunked") != NULL;
+    if (request->http_chunked || request->aws_chunked)
         return parse_length(decoded, &request->body_bytes);
     return length == NULL ? 0 : parse_length(length, &request->body_bytes);
 }
@@ -177,38 +174,6 @@ const char *request_query(const request_t *request, const char *name)
     return NULL;
 }
 
-/* Frames of chunks: a line with the length in hex, the bytes, an empty line; one of length 0 is the last, and lines
- * with checksums may follow it, up to an empty one. The same in HTTP and in aws-chunked. */
-static int take_chunks(request_t *request, connection_t *connection, unsigned char *destination)
-{
-    char line[CHUNK_LINE_BYTES];
-    size_t taken = 0;
-
-    for (;;) {
-        char *end = NULL;
-        unsigned long long bytes;
-        if (connection_line(connection, line, sizeof line) != 0)
-            return -1;
-        errno = 0;
-        bytes = strtoull(line, &end, 16);
-        if (errno != 0 || end == line || bytes > request->body_bytes - taken)
-            return -1;
-        if (bytes == 0)
-            break;
-        if (connection_take(connection, destination != NULL ? destination + taken : NULL, (size_t)bytes) != 0 ||
-            connection_line(connection, line, sizeof line) != 0 || line[0] != '\0')
-            return -1;
-        taken += (size_t)bytes;
-    }
-    for (unsigned i = 0; i < TRAILER_LINES_MAX; i++) {
-        if (connection_line(connection, line, sizeof line) != 0)
-            return -1;
-        if (line[0] == '\0')
-            return taken == request->body_bytes ? 0 : -1;
-    }
-    return -1;
-}
-
 int request_take_body(request_t *request, connection_t *connection, void *destination)
 {
     static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
@@ -220,6 +185,7 @@ int request_take_body(request_t *request, connection_t *connection, void *destin
     if (expects != NULL && strcasecmp(expects, "100-continue") == 0 &&
         connection_send(connection, go_on, sizeof go_on - 1, 0) != 0)
         return -1;
-    return request->chunked ? take_chunks(request, connection, destination)
-                            : connection_take(connection, destination, request->body_bytes);
+    if (request->http_chunked || request->aws_chunked)
+        return chunks_take(connection, request->http_chunked, request->aws_chunked, destination, request->body_bytes);
+    return connection_take(connection, destination, request->body_bytes);
 }

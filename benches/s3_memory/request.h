@@ -23,8 +23,9 @@ typedef struct {
     size_t header_count;
     field_t query[QUERY_MAX];
     size_t query_count;
-    size_t body_bytes; /* of the object: without the frames of chunks */
-    bool chunked;      /* the body comes as aws-chunked, or in HTTP's own chunks */
+    size_t body_bytes;  /* of the object: without the frames of chunks */
+    bool http_chunked;  /* the body comes in HTTP's own chunks */
+    bool aws_chunked;   /* and, or, in those of S3 */
     bool body_taken;
     bool keep_alive;
     char text[HEAD_BYTES_MAX + 1]; /* what all of the above points into */

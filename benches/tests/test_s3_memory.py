@@ -58,6 +58,15 @@ class Objects(unittest.TestCase):
         status, _, _ = self.server.object("PUT", "o", text, Content_Encoding="aws-chunked",
                                           x_amz_decoded_content_length="11")
         self.assertEqual((status, self.server.object("GET", "o")[2]), (200, b"hello world"))
+        # The same in HTTP's chunks, which end where they like.
+        for size in (1, 3, 7, 50, len(text)):
+            pieces = [text[at : at + size] for at in range(0, len(text), size)]
+            framed = b"".join(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+            with socket.create_connection(("127.0.0.1", self.server.port), timeout=20) as client:
+                head = "Content-Encoding: aws-chunked\r\nx-amz-decoded-content-length: 11\r\nTransfer-Encoding: chunked"
+                client.sendall(f"PUT /{BUCKET}/p{size} HTTP/1.1\r\n{head}\r\n\r\n".encode() + framed)
+                self.assertTrue(client.recv(1000).startswith(b"HTTP/1.1 200"))
+            self.assertEqual(self.server.object("GET", f"p{size}")[2], b"hello world")
 
     def test_a_client_that_waits_for_100_gets_it(self) -> None:
         with socket.create_connection(("127.0.0.1", self.server.port), timeout=20) as client:
