@@ -65,7 +65,7 @@ int answer_error(const exchange_t *exchange, int status, const char *code, const
     return answer_text(exchange, status, "Content-Type: application/xml\r\n", text);
 }
 
-int answer_content(const exchange_t *exchange, int status, const char *headers, content_t *content, size_t offset,
+int answer_content(const exchange_t *exchange, int status, const char *headers, const content_t *content, size_t offset,
                    size_t bytes)
 {
     connection_t *const connection = exchange->connection;
@@ -74,10 +74,15 @@ int answer_content(const exchange_t *exchange, int status, const char *headers, 
     if (request_take_body(exchange->request, connection, NULL) != 0 ||
         send_head(exchange, status, headers, bytes, !silent && bytes > 0) != 0)
         return -1;
-    if (silent)
-        return 0;
-    connection->sent = content_share(content);
-    return content_send(content, offset, bytes, connection->fd);
+    while (!silent && bytes > 0) {
+        size_t count;
+        const unsigned char *const start = content_at(content, offset, bytes, &count);
+        if (connection_send(connection, start, count, count < bytes) != 0)
+            return -1;
+        offset += count;
+        bytes -= count;
+    }
+    return 0;
 }
 
 void answer_tag(char tag[TAG_BYTES], uint64_t version)

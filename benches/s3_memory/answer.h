@@ -6,6 +6,7 @@
 #include <stdint.h>
 
 #include "connection.h"
+#include "object.h"
 #include "request.h"
 
 /* Room for an ETag, with its quotes. */
@@ -24,8 +25,8 @@ int answer_text(const exchange_t *exchange, int status, const char *headers, con
 /* S3's way to refuse: a status, a code, and a message in XML. */
 int answer_error(const exchange_t *exchange, int status, const char *code, const char *message);
 
-/* A stretch of an object, or only its headers for a HEAD. Keeps a share of the content until the next request. */
-int answer_content(const exchange_t *exchange, int status, const char *headers, content_t *content, size_t offset,
+/* A stretch of an object, or only its headers for a HEAD. */
+int answer_content(const exchange_t *exchange, int status, const char *headers, const content_t *content, size_t offset,
                    size_t bytes);
 
 void answer_tag(char tag[TAG_BYTES], uint64_t version);

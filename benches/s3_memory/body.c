@@ -1,18 +1,15 @@
 #include "body.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/sendfile.h>
-#include <unistd.h>
 
 #define PAGE_BYTES ((size_t)4096)
 
 struct body {
-    size_t offset, room; /* of the file */
+    size_t offset, room; /* of the mapping */
     atomic_uint shares;
 };
 
@@ -26,19 +23,16 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static free_stretch_t *free_stretches;
 static size_t taken_bytes;
 static unsigned char *mapping;
-static int file = -1;
 
 int bodies_create(size_t bytes_max)
 {
     const size_t bytes = bytes_max / PAGE_BYTES * PAGE_BYTES;
 
-    file = memfd_create("s3-memory", MFD_CLOEXEC);
-    if (file < 0 || ftruncate(file, (off_t)bytes) != 0)
-        return -1;
-    mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, file, 0);
+    mapping = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     free_stretches = malloc(sizeof *free_stretches);
     if (mapping == MAP_FAILED || free_stretches == NULL)
         return -1;
+    madvise(mapping, bytes, MADV_HUGEPAGE);
     *free_stretches = (free_stretch_t){0, bytes, NULL};
     return 0;
 }
@@ -103,7 +97,7 @@ body_t *body_new(size_t bytes)
         free(body);
         return NULL;
     }
-    /* Whole pages, at least one: the file is sent by pages. */
+    /* Whole pages, at least one. */
     body->room = (bytes + PAGE_BYTES - (bytes != 0 ? 1 : 0)) / PAGE_BYTES * PAGE_BYTES;
     atomic_init(&body->shares, 1);
     pthread_mutex_lock(&lock);
@@ -134,21 +128,6 @@ void body_release(body_t *body)
     give_back(body->offset, body->room);
     pthread_mutex_unlock(&lock);
     free(body);
-}
-
-int body_send(const body_t *body, size_t offset, size_t bytes, int socket)
-{
-    off_t at = (off_t)(body->offset + offset);
-
-    while (bytes > 0) {
-        const ssize_t sent = sendfile(socket, file, &at, bytes);
-        if (sent < 0 && errno == EINTR)
-            continue;
-        if (sent <= 0)
-            return -1;
-        bytes -= (size_t)sent;
-    }
-    return 0;
 }
 
 size_t bodies_bytes(void)

@@ -1,11 +1,9 @@
-/* One connection of a client: bytes that came and were not looked at yet, and what was sent last. */
+/* One connection of a client, and bytes that came and were not looked at yet. */
 #ifndef S3_MEMORY_CONNECTION_H
 #define S3_MEMORY_CONNECTION_H
 
 #include <stddef.h>
 #include <stdint.h>
-
-#include "object.h"
 
 /* Room for a request's line and headers; longer ones are refused. It is also what is read at once before it is known
  * where a body goes, so it is small: those bytes are copied once more. */
@@ -13,7 +11,6 @@
 
 typedef struct {
     int fd;
-    content_t *sent;   /* shared until the next request: see body.h */
     size_t start, end; /* of what lies in the buffer */
     char buffer[HEAD_BYTES_MAX + 1];
 } connection_t;

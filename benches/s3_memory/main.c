@@ -43,14 +43,10 @@ static void *serve(void *argument)
                 "HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
             connection_send(&client->connection, bad, sizeof bad - 1, 0);
         }
-        /* Who asks again has what was sent. */
-        content_release(client->connection.sent);
-        client->connection.sent = NULL;
         if (status != REQUEST_READY || service_serve(&exchange) != 0 || !client->request.keep_alive)
             break;
     }
     close(client->connection.fd);
-    content_release(client->connection.sent);
     free(client);
     atomic_fetch_sub(&connections, 1);
     return NULL;

@@ -1,6 +1,5 @@
 #include "object.h"
 
-#include <errno.h>
 #include <stdlib.h>
 
 content_t *content_new(size_t part_room)
@@ -47,25 +46,12 @@ bool content_is_kept(const content_t *content)
     return true;
 }
 
-int content_send(const content_t *content, size_t offset, size_t bytes, int socket)
+const unsigned char *content_at(const content_t *content, size_t offset, size_t bytes, size_t *length_out)
 {
-    for (size_t i = 0; i < content->part_count && bytes > 0; i++) {
-        const part_t *const part = &content->parts[i];
-        size_t count;
+    const part_t *part = content->parts;
 
-        if (offset >= part->bytes) {
-            offset -= part->bytes;
-            continue;
-        }
-        count = part->bytes - offset < bytes ? part->bytes - offset : bytes;
-        if (part->body == NULL) {
-            errno = ENODATA;
-            return -1;
-        }
-        if (body_send(part->body, offset, count, socket) != 0)
-            return -1;
-        bytes -= count;
-        offset = 0;
-    }
-    return 0;
+    for (; offset >= part->bytes; part++)
+        offset -= part->bytes;
+    *length_out = part->bytes - offset < bytes ? part->bytes - offset : bytes;
+    return body_start(part->body) + offset;
 }

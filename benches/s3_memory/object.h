@@ -37,7 +37,8 @@ void content_release(content_t *content);
 /* Whether all its bytes are there. */
 bool content_is_kept(const content_t *content);
 
-/* Sends a stretch of it; -1 with errno. */
-int content_send(const content_t *content, size_t offset, size_t bytes, int socket);
+/* A stretch of it in memory, the longest that begins at `offset` and has at most `bytes`; content_is_kept() has to be
+ * true. */
+const unsigned char *content_at(const content_t *content, size_t offset, size_t bytes, size_t *length_out);
 
 #endif

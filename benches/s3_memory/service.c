@@ -280,7 +280,7 @@ static int read_range(const char *text, size_t object_bytes, size_t *offset_out,
     return 0;
 }
 
-static int send_object(const exchange_t *exchange, content_t *content)
+static int send_object(const exchange_t *exchange, const content_t *content)
 {
     const char *const wanted = request_header(exchange->request, "if-match");
     const char *const known = request_header(exchange->request, "if-none-match");

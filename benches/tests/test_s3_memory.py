@@ -167,7 +167,7 @@ class Memory(unittest.TestCase):
             self.assertEqual(server.object("GET", "b")[2], pattern(40_000, 2))
 
     def test_bytes_under_way_are_not_those_of_the_next_object(self) -> None:
-        # The slow client's bytes are still in the kernel while the object is replaced and its room is asked for again.
+        # The slow client's bytes are still on their way while the object is replaced and its room is asked for again.
         whole = pattern(1 << 20)
         with S3Server(memory_bytes=4 << 20) as server:
             server.object("PUT", "o", whole)
