@@ -29,9 +29,9 @@ static const char *reason(int status)
 static int send_head(const exchange_t *exchange, int status, const char *headers, size_t bytes, int more)
 {
     char head[ANSWER_HEAD_BYTES];
-    const int length = snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nServer: s3-memory\r\n%sContent-Length: %zu\r\n%s\r\n",
-                                status, reason(status), headers, bytes,
-                                exchange->request->keep_alive ? "" : "Connection: close\r\n");
+    const int length =
+        snprintf(head, sizeof head, "HTTP/1.1 %d %s\r\nServer: s3-memory\r\n%sContent-Length: %zu\r\n%s\r\n", status,
+                 reason(status), headers, bytes, exchange->request->keep_alive ? "" : "Connection: close\r\n");
 
     if (length < 0 || (size_t)length >= sizeof head)
         return -1;

@@ -20,8 +20,14 @@ typedef struct {
     uint64_t if_version; /* 0: any */
 } condition_t;
 
-typedef enum { CHANGE_DONE, CHANGE_CONDITION_FAILED, CHANGE_NO_NAME, CHANGE_NO_UPLOAD, CHANGE_BAD_PART, CHANGE_NO_MEMORY }
-    change_t;
+typedef enum {
+    CHANGE_DONE,
+    CHANGE_CONDITION_FAILED,
+    CHANGE_NO_NAME,
+    CHANGE_NO_UPLOAD,
+    CHANGE_BAD_PART,
+    CHANGE_NO_MEMORY,
+} change_t;
 
 /* A share of what the name stands for; NULL if there is nothing. */
 content_t *bucket_find(const char *name);

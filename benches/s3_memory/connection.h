@@ -17,7 +17,7 @@ typedef struct {
 
 /* Every function returns 0, or -1 when the connection is of no use any more. */
 
-/* Waits until the buffer has a whole head; *bytes_out counts it with its empty line. The head is still in the buffer. */
+/* Waits until the buffer has a whole head; *bytes_out counts it with its empty line. The head stays in the buffer. */
 int connection_head(connection_t *connection, size_t *bytes_out);
 
 /* Takes so many bytes; NULL throws them away, which the kernel does without a copy. */

@@ -53,8 +53,8 @@ static void write_element(FILE *out, const char *element, const char *name, int 
     fprintf(out, "</%s>", element);
 }
 
-static void write_objects(FILE *out, const exchange_t *exchange, const char *bucket, const listed_t *listed, size_t count,
-                          int more)
+static void write_objects(FILE *out, const exchange_t *exchange, const char *bucket, const listed_t *listed,
+                          size_t count, int more)
 {
     const int as_url = strcmp(text_of(exchange, "encoding-type"), "url") == 0;
 
@@ -70,13 +70,14 @@ static void write_objects(FILE *out, const exchange_t *exchange, const char *buc
         fprintf(out, "<Contents>");
         write_element(out, "Key", listed[i].name, as_url);
         write_time(out, "LastModified", listed[i].modified);
-        fprintf(out, "<ETag>&quot;%032" PRIx64 "&quot;</ETag><Size>%zu</Size><StorageClass>STANDARD</StorageClass></Contents>",
-                listed[i].version, listed[i].bytes);
+        fprintf(out, "<ETag>&quot;%032" PRIx64 "&quot;</ETag><Size>%zu</Size>", listed[i].version, listed[i].bytes);
+        fprintf(out, "<StorageClass>STANDARD</StorageClass></Contents>");
     }
     fprintf(out, "</ListBucketResult>");
 }
 
-static void write_uploads(FILE *out, const exchange_t *exchange, const char *bucket, const listed_t *listed, size_t count)
+static void write_uploads(FILE *out, const exchange_t *exchange, const char *bucket, const listed_t *listed,
+                          size_t count)
 {
     const int as_url = strcmp(text_of(exchange, "encoding-type"), "url") == 0;
 

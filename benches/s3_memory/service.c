@@ -242,8 +242,8 @@ static int remove_object(const exchange_t *exchange)
     return answer_change(exchange, change);
 }
 
-/* bytes=a-b, bytes=a- or bytes=-n. 0: a range, in *offset_out and *bytes_out; 1: none, or several, which means the whole
- * object; -1: past its end. */
+/* bytes=a-b, bytes=a- or bytes=-n. 0: a range, in *offset_out and *bytes_out; 1: none, or several, which means the
+ * whole object; -1: past its end. */
 static int read_range(const char *text, size_t object_bytes, size_t *offset_out, size_t *bytes_out)
 {
     char *end = NULL;
@@ -309,8 +309,8 @@ static int send_object(const exchange_t *exchange, const content_t *content)
     gmtime_r(&content->modified, &parts);
     strftime(modified, sizeof modified, "%a, %d %b %Y %H:%M:%S GMT", &parts);
     snprintf(headers, sizeof headers,
-             "ETag: %s\r\nLast-Modified: %s\r\n%sAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n", tag,
-             modified, range_line);
+             "ETag: %s\r\nLast-Modified: %s\r\n%sAccept-Ranges: bytes\r\nContent-Type: application/octet-stream\r\n",
+             tag, modified, range_line);
     atomic_fetch_add(&gets_done, 1);
     atomic_fetch_add(&got_bytes, bytes);
     return answer_content(exchange, ranged == 0 ? 206 : 200, headers, content, offset, bytes);

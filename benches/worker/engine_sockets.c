@@ -122,7 +122,9 @@ static int move(const line_t *line, const sockets_t *self, size_t index)
                           self->bucket, (unsigned long long)(self->batch->ids[index] % self->shape.live_objects),
                           self->port);
 
-    length += snprintf(head + length, sizeof head - (size_t)length, put ? "Content-Length: %zu\r\n\r\n" : "\r\n", bytes);
+    if (put)
+        length += snprintf(head + length, sizeof head - (size_t)length, "Content-Length: %zu\r\n", bytes);
+    length += snprintf(head + length, sizeof head - (size_t)length, "\r\n");
     parts[0] = (struct iovec){head, (size_t)length};
     parts[1] = (struct iovec){memory, bytes};
     if (send_all(line->fd, parts, put ? 2 : 1) != 0)
@@ -187,8 +189,9 @@ static int sockets_open(const command_t *command, const shape_t *shape, void **e
         return fail("out of memory");
     self->shape = *shape;
     snprintf(self->bucket, sizeof self->bucket, "%s", command_text(command, "bucket", "bench"));
-    if (command_number(command, "port", 0, &port) != 0 || command_number(command, "threads", 8, &self->line_count) != 0 ||
-        self->line_count == 0 || self->line_count > SOCKETS_MAX) {
+    if (command_number(command, "port", 0, &port) != 0 ||
+        command_number(command, "threads", 8, &self->line_count) != 0 || self->line_count == 0 ||
+        self->line_count > SOCKETS_MAX) {
         free(self);
         return fail("threads= has to be from 1 to %d", SOCKETS_MAX);
     }

@@ -87,8 +87,8 @@ int nixl_agent_ready(nixl_agent_state_t *self)
         check("prep_xfer_dlist",
               capi.prep_xfer_dlist(self->agent, "", self->memory_list, &self->memory, self->arguments)) != 0)
         return -1;
-    return check("prep_xfer_dlist", capi.prep_xfer_dlist(self->agent, self->agent_name, self->storage_list, &self->slots,
-                                                         self->arguments));
+    return check("prep_xfer_dlist", capi.prep_xfer_dlist(self->agent, self->agent_name, self->storage_list,
+                                                         &self->slots, self->arguments));
 }
 
 int nixl_agent_transfer(nixl_agent_state_t *self, const batch_t *batch, int operation)

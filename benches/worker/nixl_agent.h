@@ -1,5 +1,6 @@
 /* A NIXL agent as its own users drive it: agent, backend, registrations and prepared descriptor lists are made once, a
- * request is made, posted, polled and released for every batch. Which plugin and what lies on storage is the engine's. */
+ * request is made, posted, polled and released for every batch. Which plugin it is and what lies on storage is the
+ * engine's. */
 #ifndef BENCH_NIXL_AGENT_H
 #define BENCH_NIXL_AGENT_H
 

@@ -1,5 +1,6 @@
-/* The part of NIXL 1.5's C API (libnixl_capi.so) that moves bytes between memory and files or objects, found at run time: the
- * benchmark builds and runs without NIXL. Numbers and signatures are those of that library's binary interface. */
+/* The part of NIXL 1.5's C API (libnixl_capi.so) that moves bytes between memory and files or objects, found at run
+ * time: the benchmark builds and runs without NIXL. Numbers and signatures are those of that library's binary
+ * interface. */
 #ifndef BENCH_NIXL_CAPI_H
 #define BENCH_NIXL_CAPI_H
 
