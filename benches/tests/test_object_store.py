@@ -34,7 +34,8 @@ def measured(run: ObjectStoreRun, gb_per_s: Dict[str, float]) -> List[Row]:
 class Rows(unittest.TestCase):
     def test_what_is_asked_stands_beside_the_faster_of_nixls_clients(self) -> None:
         for nixl, crt, better in ((1.0, 2.0, "nixl-crt"), (2.0, 1.0, "nixl")):
-            rows = measured(run_of(case_named("s3-memory-1m")), {OURS: 8.0, "nixl": nixl, "nixl-crt": crt, "sockets": 4.0})
+            gb_per_s = {OURS: 8.0, "nixl": nixl, "nixl-crt": crt, "sockets": 4.0}
+            rows = measured(run_of(case_named("s3-memory-1m")), gb_per_s)
             asked = {(row.operation, row.peer_name): str(row.target) for row in rows if row.target is not None}
             self.assertEqual(
                 asked, {("put", better): "≥ 4", ("put CPU", better): "≤ 0.25", ("put CPU", "sockets"): "≤ 1.3"},
