@@ -103,6 +103,7 @@
  * Constants, then types, then functions:
  *   simple layer    nixl_store_open, _put, _get, _close
  *   batches         nixl_store_batch_put, _batch_get
+ *   of keys         nixl_store_batch_lookup, _batch_remove, _batch_pin, _batch_unpin
  *   tickets         nixl_store_ticket_wait, _ticket_poll, _ticket_cancel
  *   queues          nixl_store_queue_create, _queue_fd, _queue_drain, _queue_destroy
  *   memory          nixl_store_memory_register, _memory_unregister, _memory_allocate, _memory_free
@@ -217,6 +218,14 @@
  */
 #define NIXL_STORE_ITEM_KEEP 4
 
+/* ======== Flags of a submit ======== */
+
+/**
+ * Of a lookup: the keys are a chain, in their order. An item behind the first that is not found may be
+ * NIXL_STORE_NOT_FOUND without being looked up.
+ */
+#define NIXL_STORE_SUBMIT_CHAIN 1
+
 /* ======== Levels of the log ======== */
 
 #define NIXL_STORE_LOG_ERROR 1                  /**< Something failed. */
@@ -319,10 +328,24 @@ typedef struct {
     nixl_store_queue_t *queue;
     /** Any number; it comes back in the completion. */
     uint64_t user_data;
+    /** NIXL_STORE_SUBMIT_* together, or 0. */
+    uint32_t flags;
+    /** Must be 0. */
+    uint32_t reserved;
 } nixl_store_submit_options_t;
 
 /** A submitted batch: never 0, never given out twice by one store. */
 typedef uint64_t nixl_store_ticket_t;
+
+/** A key, as an element of a chain or a batch. */
+typedef struct {
+    /** The key: any bytes. */
+    const void *key;
+    /** Bytes of the key: 1 to NIXL_STORE_KEY_BYTES_MAX. */
+    uint64_t key_length;
+    /** Must be 0. */
+    uint32_t reserved[4];
+} nixl_store_key_t;
 
 /** How one item of a batch ended. */
 typedef struct {
@@ -352,16 +375,6 @@ typedef struct {
     /** 0. */
     uint32_t reserved[3];
 } nixl_store_completion_t;
-
-/** A key, as an element of a chain. */
-typedef struct {
-    /** The key: any bytes. */
-    const void *key;
-    /** Bytes of the key: 1 to NIXL_STORE_KEY_BYTES_MAX. */
-    uint64_t key_length;
-    /** Must be 0. */
-    uint32_t reserved[4];
-} nixl_store_key_t;
 
 /** Gauges and counters of a store. Counters are totals since open; each is exact, together they are not one instant. */
 typedef struct {
@@ -636,6 +649,102 @@ nixl_store_status_t nixl_store_batch_get(nixl_store_t *store,
                                          const nixl_store_submit_options_t *options,
                                          nixl_store_ticket_t *ticket_out);
 
+/* ======== Full layer: batches of keys ======== */
+
+/**
+ * Submits lookups of many keys and returns at once: which are stored, and how long their objects are. No thread of the
+ * caller waits for storage. The ticket is one like any other, with nixl_store_ticket_wait(), _poll, _cancel and
+ * completions; the results have object_length, and bytes 0.
+ *
+ * keys: key_count keys, 1 to NIXL_STORE_BATCH_ITEMS_MAX, the items of the batch in that order. The array and the keys
+ * are copied: they may be freed when the call returns.
+ * options: deadline, completion queue, user data. May be NULL. With NIXL_STORE_SUBMIT_CHAIN the keys are a chain, of
+ * which a prefix is wanted: an item behind the first that ends with NIXL_STORE_NOT_FOUND may end so too without being
+ * looked up. The prefix are the items before the first that did not end with NIXL_STORE_OK.
+ * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
+ *
+ * What is stored may be gone a moment later, unless it is pinned. With nixl_presence_cache a key that this process knows
+ * to be stored is NIXL_STORE_OK without asking storage, and its object_length 0.
+ *
+ * On a static pool this does no I/O, and all items have ended when the call returns. Elsewhere threads of the library
+ * ask; a deadline or a cancel ends what they have not begun to ask about, also while storage hangs.
+ *
+ * Returns:
+ * - NIXL_STORE_OK: submitted.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: nothing was submitted, as with every error below.
+ * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
+ * - NIXL_STORE_ERROR_BUSY: as many questions as nixl_store_queue_items allows were not answered until the deadline; or
+ *   too many tickets were not consumed yet, or completions not drained; the message says which.
+ * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
+ *
+ * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
+ * NIXL_STORE_ERROR_INVALID_ARGUMENT (a key without a file name in the layout lmcache), _IO, _PERMISSION, _TIMED_OUT,
+ * _CANCELLED, _POISONED.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_batch_lookup(nixl_store_t *store,
+                                            const nixl_store_key_t *keys,
+                                            size_t key_count,
+                                            const nixl_store_submit_options_t *options,
+                                            nixl_store_ticket_t *ticket_out);
+
+/**
+ * Submits removals of many keys and returns at once. Each item is a removal of its own, as nixl_store_key_remove()
+ * describes it: gets that are under way still deliver the object.
+ *
+ * keys, options, ticket_out: as for nixl_store_batch_lookup(); there are no chains.
+ *
+ * Returns: as nixl_store_batch_lookup().
+ *
+ * What the items can end with: NIXL_STORE_OK, NIXL_STORE_NOT_FOUND, NIXL_STORE_PINNED, and errors: those of
+ * nixl_store_key_remove(), with their meaning there, and NIXL_STORE_ERROR_INVALID_ARGUMENT, _TIMED_OUT, _CANCELLED,
+ * _POISONED as for a lookup.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_batch_remove(nixl_store_t *store,
+                                            const nixl_store_key_t *keys,
+                                            size_t key_count,
+                                            const nixl_store_submit_options_t *options,
+                                            nixl_store_ticket_t *ticket_out);
+
+/**
+ * Submits pins of many keys and returns at once. Each item is a pin of its own, as nixl_store_key_pin() describes it: a
+ * key that is twice in the batch is pinned twice.
+ *
+ * keys, options, ticket_out: as for nixl_store_batch_lookup(); there are no chains.
+ *
+ * Only the items that ended with NIXL_STORE_OK are pinned, and are to be unpinned, also if the batch as a whole failed
+ * or was cancelled.
+ *
+ * Returns: as nixl_store_batch_lookup().
+ *
+ * What the items can end with: as for nixl_store_batch_lookup(), where NIXL_STORE_NOT_FOUND is a key that is not stored
+ * and was not pinned.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_batch_pin(nixl_store_t *store,
+                                         const nixl_store_key_t *keys,
+                                         size_t key_count,
+                                         const nixl_store_submit_options_t *options,
+                                         nixl_store_ticket_t *ticket_out);
+
+/**
+ * Submits unpins of many keys and returns at once: one pin of each is taken back.
+ *
+ * keys, options, ticket_out: as for nixl_store_batch_lookup(); there are no chains.
+ *
+ * Returns: as nixl_store_batch_lookup().
+ *
+ * What the items can end with: as for nixl_store_batch_lookup(), where NIXL_STORE_NOT_FOUND is a key on which this store
+ * holds no pin.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_batch_unpin(nixl_store_t *store,
+                                           const nixl_store_key_t *keys,
+                                           size_t key_count,
+                                           const nixl_store_submit_options_t *options,
+                                           nixl_store_ticket_t *ticket_out);
+
 /* ======== Full layer: tickets ======== */
 
 /**
@@ -656,9 +765,10 @@ nixl_store_status_t nixl_store_batch_get(nixl_store_t *store,
  *
  * Returns, with the batch completed and the ticket released:
  * - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
- * - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with an error.
+ * - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with NIXL_STORE_PINNED or an error.
+ * - NIXL_STORE_PINNED: at least one item of a removal ended with NIXL_STORE_PINNED, and none with an error.
  * - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL,
- *   _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
+ *   _OUT_OF_RANGE, _INVALID_ARGUMENT, _BUSY, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
  *
  * Returns, with the ticket kept:
  * - NIXL_STORE_IN_PROGRESS: not completed within timeout_ms.

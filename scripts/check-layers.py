@@ -17,6 +17,7 @@ ROWS = [
     ["lane"],
     ["placement"],
     ["catalog", "layout", "backend", "batch"],
+    ["s3"],
     ["memory", "config"],
     ["sys"],
     ["log", "metrics"],

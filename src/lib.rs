@@ -38,6 +38,9 @@ pub mod metrics;
 #[forbid(unsafe_code)]
 pub mod placement;
 /// cbindgen:ignore
+#[cfg(feature = "obj")]
+pub mod s3;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod store;
 /// cbindgen:ignore

@@ -71,6 +71,14 @@ fn calls() -> Vec<Call> {
             item: nixl_store_item_t = ITEM, ticket: u64 = 0),
         call!(nixl_store_batch_get, &raw const item, 1, ptr::null(), &raw mut ticket;
             item: nixl_store_item_t = ITEM, ticket: u64 = 0),
+        call!(nixl_store_batch_lookup, &raw const key, 1, ptr::null(), &raw mut ticket;
+            key: nixl_store_key_t = KEY, ticket: u64 = 0),
+        call!(nixl_store_batch_remove, &raw const key, 1, ptr::null(), &raw mut ticket;
+            key: nixl_store_key_t = KEY, ticket: u64 = 0),
+        call!(nixl_store_batch_pin, &raw const key, 1, ptr::null(), &raw mut ticket;
+            key: nixl_store_key_t = KEY, ticket: u64 = 0),
+        call!(nixl_store_batch_unpin, &raw const key, 1, ptr::null(), &raw mut ticket;
+            key: nixl_store_key_t = KEY, ticket: u64 = 0),
         call!(nixl_store_ticket_wait, 1, 0, ptr::null_mut(), 0, ptr::null_mut();),
         call!(nixl_store_ticket_poll, 1;),
         call!(nixl_store_ticket_cancel, 1;),

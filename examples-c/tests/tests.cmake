@@ -24,6 +24,9 @@ set_tests_properties(${prefix}.quickstart_names_a_missing_configuration PROPERTI
     PASS_REGULAR_EXPRESSION "quickstart: open: .*/nowhere/lmcache\\.yaml")
 
 add_test(NAME ${prefix}.async_batch COMMAND async_batch)
+add_test(NAME ${prefix}.chain_lookup COMMAND chain_lookup)
+set_tests_properties(${prefix}.chain_lookup PROPERTIES
+    PASS_REGULAR_EXPRESSION "96 of a chain of 128 chunks are stored, 1572864 bytes.*96 were pinned.*97 removed")
 add_test(NAME ${prefix}.paged_kv_cache COMMAND paged_kv_cache)
 set_tests_properties(${prefix}.paged_kv_cache PROPERTIES
     PASS_REGULAR_EXPRESSION "12 blocks pinned.*every byte of [0-9]+ blocks compared, 0 wrong")

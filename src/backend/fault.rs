@@ -139,6 +139,11 @@ mod injecting {
         fn reach(&self) -> Reach {
             self.inner.reach()
         }
+        #[cfg(feature = "obj")]
+        fn bucket(&self) -> Option<&crate::backend::obj::Bucket> {
+            self.inner.bucket()
+        }
+
         fn stores(&self) -> Stores {
             self.inner.stores()
         }
@@ -198,7 +203,7 @@ mod injecting {
             match due {
                 Some((Fault::Errno(errno, _), _)) => {
                     let result = Err(io::Error::from_raw_os_error(*errno));
-                    self.failed.push(IoCompletion { token: request.token, result });
+                    self.failed.push(IoCompletion::new(request.token, result));
                     self.waker.iter().for_each(|waker| waker.signal());
                     Ok(())
                 }

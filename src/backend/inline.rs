@@ -9,7 +9,6 @@ use std::sync::Arc;
 
 use super::positioned::transfer;
 use super::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
-use super::target::Target;
 use crate::memory::HostSlice;
 use crate::sys::bus_error::Unblocked;
 use crate::sys::event::Event;
@@ -49,8 +48,7 @@ impl InlineQueue {
         if request.direction == IoDirection::Write {
             return None;
         }
-        let Target::File(file) = request.target;
-        let mapping = file.mapping()?;
+        let mapping = request.target.open_file().ok()?.mapping()?;
         let unblocked = (mapping.can_be_cut() && !self.is_unblocked).then(Unblocked::here);
         let read = mapping.read(request.offset, request.slices);
         // A caller's own thread, whose queue is only polled, gets its mask back; a lane's needs none.
@@ -88,7 +86,7 @@ impl IoQueue for InlineQueue {
             }
             None => by_system_call(),
         };
-        self.done = Some(IoCompletion { token: request.token, result });
+        self.done = Some(IoCompletion::new(request.token, result));
         Ok(())
     }
 

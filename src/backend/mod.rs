@@ -7,6 +7,8 @@
 pub mod fault;
 pub mod inline;
 pub mod memory;
+#[cfg(feature = "obj")]
+pub mod obj;
 mod positioned;
 pub mod posix;
 pub mod queue;
@@ -25,17 +27,21 @@ use crate::config::{BackendKind, Config};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 
-type Constructor = fn(&Config, &Logger) -> Result<Box<dyn Backend>>;
+type Constructor = fn(&Config, u32, &Logger) -> Result<Box<dyn Backend>>;
 
 /// The backends that are built in. Adding one adds a line.
-const BACKENDS: &[(BackendKind, Constructor)] =
-    &[(BackendKind::Posix, posix::open), (BackendKind::Memory, memory::open)];
+const BACKENDS: &[(BackendKind, Constructor)] = &[
+    (BackendKind::Posix, |config, _, logger| posix::open(config, logger)),
+    #[cfg(feature = "obj")]
+    (BackendKind::Obj, obj::open),
+    (BackendKind::Memory, |config, _, logger| memory::open(config, logger)),
+];
 
-/// Opens the configured backend.
+/// Opens the configured backend for the worker of that number.
 ///
 /// # Errors
 /// [`Status::Unsupported`] naming the backend and those built in; else what the backend answers.
-pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
+pub fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<Box<dyn Backend>> {
     let Some((_, constructor)) = BACKENDS.iter().find(|(kind, _)| *kind == config.backend) else {
         let built: Vec<String> = BACKENDS.iter().map(|(kind, _)| kind.to_string()).collect();
         return Err(Error::new(
@@ -47,7 +53,7 @@ pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
             ),
         ));
     };
-    fault::wrap(constructor(config, logger)?, config)
+    fault::wrap(constructor(config, worker_id, logger)?, config)
 }
 
 impl std::fmt::Display for BackendKind {

@@ -20,7 +20,7 @@ pub fn transfer(
     offset: u64,
     slices: &[Stretch],
 ) -> io::Result<usize> {
-    let Target::File(file) = target;
+    let file = target.open_file()?;
     let refused = || io::Error::from(io::ErrorKind::InvalidInput);
     if slices.len() > IO_SLICES_MAX {
         return Err(refused());

@@ -5,6 +5,8 @@ use std::io;
 use std::sync::Arc;
 use std::time::Instant;
 
+#[cfg(feature = "obj")]
+use super::obj::Bucket;
 use super::reach::Reach;
 use super::target::Target;
 use crate::memory::{Arena, HostSlice, Stretch};
@@ -40,6 +42,10 @@ pub struct IoRequest<'a> {
     pub slices: &'a [Stretch],
     /// The registered region that holds all of `slices`, if one does.
     pub region: Option<u16>,
+    /// When it is to be given up. Only a queue whose requests can be called back does so; a device keeps its own time.
+    pub deadline: Option<Instant>,
+    /// Bytes of the blocks whose checksums a read is to bring along, from a backend that can ([`Reach::sums`]).
+    pub sum_block_bytes: Option<usize>,
 }
 
 /// How a request ended: bytes moved, possibly fewer than asked for, or the error.
@@ -49,6 +55,15 @@ pub struct IoCompletion {
     pub token: u32,
     /// Bytes moved; 0 from a read is the end of the file.
     pub result: io::Result<usize>,
+    /// XXH3 (64 bit) of each block that was read, the last one cut at the end of the request. Empty unless asked for.
+    pub sums: Vec<u64>,
+}
+
+impl IoCompletion {
+    /// An end without checksums.
+    pub fn new(token: u32, result: io::Result<usize>) -> IoCompletion {
+        IoCompletion { token, result, sums: Vec::new() }
+    }
 }
 
 /// Whether [`IoQueue::wait`] may sleep.
@@ -103,10 +118,12 @@ pub trait IoQueue: Send {
 /// What the files of a store lie on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Medium {
-    /// A device or a server: transfers take time of their own, and many go on at once.
+    /// A device: transfers take time of their own, and many go on at once.
     Device,
     /// This machine's memory (tmpfs): a transfer is a copy.
     Memory,
+    /// A server behind a network: a request costs a round trip, and many go on at once.
+    Server,
 }
 
 /// What a backend moves bytes from and to.
@@ -116,6 +133,8 @@ pub enum Stores {
     Files,
     /// Memory of this process, which nobody can name.
     Memory,
+    /// Objects of a bucket.
+    Bucket,
 }
 
 /// The path that a backend found to work, for capabilities.
@@ -152,6 +171,12 @@ pub trait Backend: Send + Sync {
     /// What `mmap(2)` answers.
     fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
         Arena::new(bytes, huge_pages)
+    }
+
+    /// The bucket, of a backend that stores in one.
+    #[cfg(feature = "obj")]
+    fn bucket(&self) -> Option<&Bucket> {
+        None
     }
 
     /// Lanes to run unless the configuration says otherwise.

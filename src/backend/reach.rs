@@ -16,6 +16,8 @@ pub struct Reach {
     pub registered_only: bool,
     /// Bytes of the largest request.
     pub request_bytes_max: u64,
+    /// Whether reads bring the checksums of their blocks along, if they are asked to.
+    pub sums: bool,
 }
 
 impl Reach {
@@ -27,5 +29,6 @@ impl Reach {
         slices_max: IO_SLICES_MAX,
         registered_only: false,
         request_bytes_max: 1 << 30,
+        sums: false,
     };
 }

@@ -1,19 +1,24 @@
 //! What a request reads or writes.
 
 use std::fs::File;
+use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 
+#[cfg(feature = "obj")]
+use super::obj::Object;
 use crate::memory::Mapping;
 
 /// The thing at the far end of a request. Whoever pushes a request keeps a clone of its target until the completion.
 ///
-/// Today it is a file always. An object of a bucket is the other kind that is foreseen; it has no descriptor, so queues
-/// ask for the kind that they can serve and refuse the other.
+/// An object of a bucket has no descriptor, so queues ask for the kind that they serve and refuse the other.
 #[derive(Clone, Debug)]
 pub enum Target {
     /// A regular file.
     File(Arc<OpenFile>),
+    /// An object of a bucket.
+    #[cfg(feature = "obj")]
+    Object(Arc<Object>),
 }
 
 /// An open file, with what a backend needs to have at hand for it.
@@ -33,6 +38,18 @@ impl Target {
     /// A file and its mapping.
     pub fn mapped(file: Arc<File>, mapping: Mapping) -> Target {
         Target::File(Arc::new(OpenFile { file, mapping: Some(mapping) }))
+    }
+
+    /// The file, for a queue that moves the bytes of files.
+    ///
+    /// # Errors
+    /// `EBADF`: it is no file.
+    pub fn open_file(&self) -> io::Result<&OpenFile> {
+        match self {
+            Target::File(file) => Ok(file),
+            #[cfg(feature = "obj")]
+            Target::Object(_) => Err(io::Error::from_raw_os_error(libc::EBADF)),
+        }
     }
 }
 

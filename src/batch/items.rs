@@ -1,4 +1,4 @@
-//! A batch of puts or gets: what was asked, how each item ended, and the wait for the last one.
+//! A batch of puts, gets or questions about keys: what was asked, how each item ended, and the wait for the last one.
 //!
 //! The submitter fills a batch while it is alone with it; then it is shared, read-only but for
 //! the items' results and the count of those not done. Each unfinished item is represented by one
@@ -13,6 +13,7 @@ use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::completion::CompletionQueue;
+use super::question::Question;
 use crate::error::Status;
 use crate::memory::Stretch;
 use crate::sync::{
@@ -109,6 +110,8 @@ pub struct Notice {
 pub struct Batch {
     /// Which way.
     pub direction: Direction,
+    /// What is asked about its keys instead, in a batch that moves no bytes.
+    pub question: Option<Question>,
     /// When items not yet started are given up.
     pub deadline: Option<Instant>,
     /// Its number in the ticket table.
@@ -131,6 +134,7 @@ impl Batch {
     /// Empties it for another use, keeping its memory.
     pub fn reset(&mut self, direction: Direction) {
         self.direction = direction;
+        self.question = None;
         self.deadline = None;
         self.ticket = 0;
         *lock(&self.notice) = None;
@@ -289,7 +293,8 @@ impl Batch {
         self.stretches.iter().any(overlaps)
     }
 
-    /// The status of the whole: the first error, else `NotFound` if any item was not found, else `Ok`.
+    /// The status of the whole: the first error, else `Pinned` if any item was not removed for that, else `NotFound` if any
+    /// was not found, else `Ok`.
     pub fn summary(&self) -> Status {
         if !self.is_done() {
             return Status::InProgress;
@@ -300,7 +305,7 @@ impl Batch {
             if status.is_error() {
                 return status;
             }
-            if status != Status::Ok {
+            if status != Status::Ok && summary != Status::Pinned {
                 summary = status;
             }
         }

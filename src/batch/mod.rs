@@ -4,6 +4,8 @@ pub mod completion;
 mod items;
 #[cfg(all(test, feature = "shuttle"))]
 mod model_tests;
+mod question;
 pub mod ticket;
 
 pub use items::{BATCH_ITEMS_MAX, Batch, Direction, Item, ItemGuard, ItemResult, Notice, Wish};
+pub use question::Question;

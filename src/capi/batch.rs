@@ -117,7 +117,10 @@ unsafe fn submit(
         // SAFETY: as this function's.
         let ticket_out = unsafe { check::output("ticket_out", ticket_out) }?;
         // SAFETY: as this function's.
-        let options = unsafe { options::submit(options, store_bits(store)) }?;
+        let (options, chain) = unsafe { options::submit(options, store_bits(store)) }?;
+        if chain {
+            return Err(invalid("NIXL_STORE_SUBMIT_CHAIN is for lookups"));
+        }
         let item_count = check::array("items", items, item_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?;
         let mut batch = open.store.batch(direction, item_count)?;
         let mut overlaps = match direction {

@@ -130,6 +130,12 @@ pub const NIXL_STORE_ITEM_EXACT: u32 = 2;
 /// keys that stand for their content, such as hashes of token blocks.
 pub const NIXL_STORE_ITEM_KEEP: u32 = 4;
 
+/// ======== Flags of a submit ========
+///
+/// Of a lookup: the keys are a chain, in their order. An item behind the first that is not found may be
+/// NIXL_STORE_NOT_FOUND without being looked up.
+pub const NIXL_STORE_SUBMIT_CHAIN: u32 = 1;
+
 /// ======== Levels of the log ========
 ///
 /// Something failed.

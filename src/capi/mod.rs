@@ -33,6 +33,7 @@ mod types;
 mod store;
 
 mod batch;
+mod batch_keys;
 mod ticket;
 
 mod queue;
@@ -44,6 +45,7 @@ mod key;
 mod operations;
 
 pub use batch::*;
+pub use batch_keys::*;
 pub use constants::*;
 pub use key::*;
 pub use memory::*;

@@ -10,7 +10,7 @@ use std::time::Duration;
 use super::check::{self, invalid};
 use super::constants::{
     NIXL_STORE_CONFIG_BYTES_MAX, NIXL_STORE_DEADLINE_DEFAULT, NIXL_STORE_NAMESPACE_BYTES_MAX,
-    NIXL_STORE_PATH_BYTES_MAX,
+    NIXL_STORE_PATH_BYTES_MAX, NIXL_STORE_SUBMIT_CHAIN,
 };
 use super::extensible;
 use super::handle::queue_id;
@@ -133,25 +133,29 @@ fn logger(function: nixl_store_log_fn_t, context: *mut c_void) -> Logger {
     }))
 }
 
-/// The options of a submit, for the store with the handle `store_bits`.
+/// The options of a submit, for the store with the handle `store_bits`; and whether the keys are a chain.
 ///
 /// # Safety
 /// As [`extensible::read`].
 pub(super) unsafe fn submit(
     pointer: *const nixl_store_submit_options_t,
     store_bits: u64,
-) -> Result<SubmitOptions> {
+) -> Result<(SubmitOptions, bool)> {
     if pointer.is_null() {
-        return Ok(SubmitOptions::default());
+        return Ok((SubmitOptions::default(), false));
     }
     // SAFETY: as this function's.
     let options = unsafe { extensible::read("options", pointer) }?;
+    let unknown = options.flags & !NIXL_STORE_SUBMIT_CHAIN;
+    check::reserved("options->flags, apart from the known ones,", unknown.into())?;
+    check::reserved("options->reserved", options.reserved.into())?;
     let queue = if options.queue.is_null() { None } else { Some(queue_id(store_bits, options.queue)?) };
-    Ok(SubmitOptions {
+    let submit = SubmitOptions {
         // No deadline is one in 584 million years, which needs no case of its own below.
         timeout: (options.deadline_ms != NIXL_STORE_DEADLINE_DEFAULT)
             .then(|| Duration::from_millis(options.deadline_ms)),
         queue,
         user_data: options.user_data,
-    })
+    };
+    Ok((submit, options.flags & NIXL_STORE_SUBMIT_CHAIN != 0))
 }

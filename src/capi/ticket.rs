@@ -29,9 +29,10 @@ use crate::store::ItemResult;
 ///
 /// Returns, with the batch completed and the ticket released:
 /// - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
-/// - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with an error.
+/// - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with NIXL_STORE_PINNED or an error.
+/// - NIXL_STORE_PINNED: at least one item of a removal ended with NIXL_STORE_PINNED, and none with an error.
 /// - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL,
-///   _OUT_OF_RANGE, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
+///   _OUT_OF_RANGE, _INVALID_ARGUMENT, _BUSY, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
 ///
 /// Returns, with the ticket kept:
 /// - NIXL_STORE_IN_PROGRESS: not completed within timeout_ms.

@@ -127,6 +127,10 @@ pub struct nixl_store_submit_options_t {
     pub queue: *mut nixl_store_queue_t,
     /// Any number; it comes back in the completion.
     pub user_data: u64,
+    /// NIXL_STORE_SUBMIT_* together, or 0.
+    pub flags: u32,
+    /// Must be 0.
+    pub reserved: u32,
 }
 
 /// Says that a batch finished.
@@ -144,7 +148,7 @@ pub struct nixl_store_completion_t {
     pub reserved: [u32; 3],
 }
 
-/// A key, as an element of a chain.
+/// A key, as an element of a chain or a batch.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct nixl_store_key_t {
@@ -267,8 +271,8 @@ layout!(nixl_store_item_t: size 64, align 8, {
 layout!(nixl_store_result_t: size 48, align 8, {
     status @ 0, os_error @ 4, bytes @ 8, object_length @ 16, reserved @ 24,
 });
-layout!(nixl_store_submit_options_t: size 32, align 8, {
-    struct_size @ 0, deadline_ms @ 8, queue @ 16, user_data @ 24,
+layout!(nixl_store_submit_options_t: size 40, align 8, {
+    struct_size @ 0, deadline_ms @ 8, queue @ 16, user_data @ 24, flags @ 32, reserved @ 36,
 });
 layout!(nixl_store_completion_t: size 32, align 8, { ticket @ 0, user_data @ 8, status @ 16, reserved @ 20 });
 layout!(nixl_store_key_t: size 32, align 8, { key @ 0, key_length @ 8, reserved @ 16 });

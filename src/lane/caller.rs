@@ -25,6 +25,8 @@ pub(crate) fn bytes_max(medium: Medium) -> u64 {
         // A copy is a copy, whoever does it.
         Medium::Memory => u64::MAX,
         Medium::Device => DEVICE_BYTES_MAX,
+        // No queue of blocking calls is there for it.
+        Medium::Server => 0,
     }
 }
 

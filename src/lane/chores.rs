@@ -3,6 +3,9 @@
 //! Opening, naming and removing a file is nothing that a lane may wait for. It hands the work over and goes on; the
 //! answer comes back through the lane's mailbox, which wakes it as a completion does. So it does after a panic, which
 //! poisons the store: the item that the work was for ends with the work, and the lane learns that it is gone.
+//!
+//! The same threads ask the questions about keys that come in batches, after the lanes' work and never all of the threads at
+//! a time: however long storage takes to answer, there is one left to open and publish what is transferred.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -10,6 +13,7 @@ use std::thread::JoinHandle;
 
 use crossbeam_queue::SegQueue;
 
+use super::inquiry::Inquiry;
 use super::shared::Shared;
 use crate::error::panic_message;
 use crate::placement::Work;
@@ -18,6 +22,8 @@ use crate::sys::thread;
 
 /// Threads that do chores at most. They mostly wait for the file system, which serves a few at a time well.
 const THREADS_MAX: usize = 8;
+/// Of these, the threads that ask questions about keys at a time.
+const ASKING_MAX: usize = 4;
 
 /// The threads and their queue. They are started when there is work for them, so a store that has none has none.
 pub struct Chores {
@@ -30,6 +36,10 @@ pub struct Chores {
 #[derive(Default)]
 struct State {
     queue: VecDeque<Work<()>>,
+    /// Batches of questions that wait for their next turn.
+    questions: VecDeque<Inquiry>,
+    /// Threads that are asking.
+    asking: usize,
     /// Chores that nobody waits for: one at a time, after all others.
     background: Option<Work<()>>,
     background_runs: bool,
@@ -45,6 +55,13 @@ pub struct Mailbox<T> {
     lost: AtomicUsize,
     /// The lane's number.
     lane: usize,
+}
+
+impl State {
+    /// Questions that a thread could take up now.
+    fn questions_due(&self) -> usize {
+        self.questions.len().min(ASKING_MAX - self.asking)
+    }
 }
 
 impl<T> Mailbox<T> {
@@ -111,6 +128,15 @@ impl Chores {
         }
     }
 
+    /// Has the questions of a batch asked. Where no thread can be had, those that wait are given back to be asked here.
+    pub fn inquire(self: &Arc<Self>, inquiry: Inquiry) -> VecDeque<Inquiry> {
+        let mut state = lock(&self.state);
+        state.questions.push_back(inquiry);
+        self.call_one(state);
+        let mut state = lock(&self.state);
+        if state.started == 0 { std::mem::take(&mut state.questions) } else { VecDeque::new() }
+    }
+
     fn push(self: &Arc<Self>, work: Work<()>) {
         let mut state = lock(&self.state);
         state.queue.push_back(work);
@@ -120,7 +146,11 @@ impl Chores {
     /// Has one thread look, a new one if all are busy.
     fn call_one(self: &Arc<Self>, mut state: crate::sync::MutexGuard<'_, State>) {
         // Those that were called and have not woken yet count as idle, and what they were called for is in the queue.
-        let waiting = state.queue.len() + usize::from(state.background.is_some());
+        let waiting = state.queue.len() + state.questions_due() + usize::from(state.background.is_some());
+        if waiting == 0 {
+            // Enough threads are asking; they go on by themselves.
+            return;
+        }
         if waiting <= state.idle {
             drop(state);
             self.work.notify_one();
@@ -162,6 +192,15 @@ impl Chores {
                 drop(state);
                 work.run();
                 state = lock(&self.state);
+            } else if state.questions_due() > 0
+                && let Some(inquiry) = state.questions.pop_front()
+            {
+                state.asking += 1;
+                drop(state);
+                let unfinished = self.ask_in_turn(inquiry);
+                state = lock(&self.state);
+                state.asking -= 1;
+                state.questions.extend(unfinished);
             } else if !state.background_runs
                 && let Some(work) = state.background.take()
             {
@@ -182,13 +221,26 @@ impl Chores {
         }
     }
 
-    /// Ends the threads once their queue is empty. The lanes have ended, so nobody asks any more.
+    /// One turn of a batch; what is left of it comes back.
+    fn ask_in_turn(&self, mut inquiry: Inquiry) -> Option<Inquiry> {
+        // In a panic the batch goes with its items, all of which end.
+        let asked = catch_unwind(AssertUnwindSafe(move || inquiry.turn().then_some(inquiry)));
+        asked.unwrap_or_else(|panic| {
+            self.shared.poison(&panic_message(&*panic));
+            None
+        })
+    }
+
+    /// Ends the threads once their queue is empty. The lanes have ended and all tickets are done, so nobody asks any more.
     pub fn stop(&self) {
-        {
+        let ended = {
             let mut state = lock(&self.state);
             state.stopping = true;
             state.background = None;
-        }
+            std::mem::take(&mut state.questions)
+        };
+        // All of their items were ended from outside.
+        drop(ended);
         self.work.notify_all();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             // Their work catches its own panics.

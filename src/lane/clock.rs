@@ -40,6 +40,11 @@ impl Clock {
         }
     }
 
+    /// Has the thread look at the ticket table now.
+    pub(super) fn wake(&self) {
+        self.waker.signal();
+    }
+
     /// Ends the thread.
     pub(super) fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);

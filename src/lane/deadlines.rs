@@ -26,11 +26,16 @@ fn keep(shared: &Shared, tickets: &TicketTable) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Ends the unstarted items of all batches whose deadline has come; returns the earliest that has not.
+/// Ends the unstarted items of all batches whose deadline has come; returns the earliest that has not. In a poisoned store,
+/// which wakes this thread, it ends the questions too that nobody has begun to ask; the lanes see to the rest.
 fn end_late(shared: &Shared, tickets: &TicketTable) -> Option<Instant> {
     let now = Instant::now();
     let mut earliest: Option<Instant> = None;
+    let is_poisoned = shared.is_poisoned();
     tickets.for_each(&mut |batch| {
+        if is_poisoned && batch.question.is_some() {
+            return shared.end_waiting(batch, Status::Poisoned);
+        }
         let Some(deadline) = batch.deadline else { return };
         if deadline <= now {
             shared.end_waiting(batch, Status::TimedOut);

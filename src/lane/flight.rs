@@ -60,10 +60,11 @@ impl<P: Placement> Lane<P> {
         piece: Piece,
         hold: Option<Hold>,
         buffer: Option<AlignedBuffer>,
-        op: Op,
+        mut op: Op,
     ) {
         let bytes = op.bytes();
         let job = &mut self.jobs[index];
+        op.deadline = job.guard.parts().and_then(|(batch, _, _)| batch.deadline);
         job.in_flight += 1;
         job.bytes_in_flight += bytes;
         let target = job.extent.target.clone();
@@ -101,7 +102,7 @@ impl<P: Placement> Lane<P> {
         if let Err(error) = flight.op.push(token as u32, &flight.target, &mut *self.queue) {
             // Not possible while there is room, for memory within the backend's reach. The request fails as a
             // completion would, but with the next ones, because the caller still holds its place in the line.
-            self.refused.push(IoCompletion { token: token as u32, result: Err(error) });
+            self.refused.push(IoCompletion::new(token as u32, Err(error)));
         }
         self.bytes_pushed += bytes;
         if self.bytes_pushed >= SUBMIT_BYTES {
@@ -114,20 +115,22 @@ impl<P: Placement> Lane<P> {
     pub(super) fn complete(&mut self, completion: IoCompletion) {
         let token = completion.token as usize;
         let Some(flight) = self.flights.get_mut(token) else { return };
+        // A request that was continued is not what the sums of its last part are of.
+        let sums = if flight.op.sum_block_bytes.is_some() { completion.sums } else { Vec::new() };
         match flight.op.complete(completion.result, &self.shared.metrics) {
-            Progress::Done => self.land(token, Ok(0)),
-            Progress::EndOfFile(missing) => self.land(token, Ok(missing)),
-            Progress::Failed(error) => self.land(token, Err(error)),
+            Progress::Done => self.land(token, Ok(0), &sums),
+            Progress::EndOfFile(missing) => self.land(token, Ok(missing), &[]),
+            Progress::Failed(error) => self.land(token, Err(error), &[]),
             Progress::Again => {
                 if let Err(error) = flight.op.push(completion.token, &flight.target, &mut *self.queue) {
-                    self.land(token, Err(error));
+                    self.land(token, Err(error), &[]);
                 }
             }
         }
     }
 
     /// Takes in a request that is over: done up to `missing` bytes at the end of the file, or failed.
-    fn land(&mut self, token: usize, outcome: std::io::Result<usize>) {
+    fn land(&mut self, token: usize, outcome: std::io::Result<usize>, sums: &[u64]) {
         let Flight { op, errand, bytes, .. } = self.flights.remove(token);
         *self.bytes_in_flight.of(op.direction) -= bytes;
         self.spares.keep_slices(op.into_slices());
@@ -141,7 +144,9 @@ impl<P: Placement> Lane<P> {
                     job.buffer = buffer;
                 }
                 match (&job.work, outcome) {
-                    (Work::Get(_), outcome) => self.land_get(index, &piece, hold.as_ref(), outcome),
+                    (Work::Get(_), outcome) => {
+                        self.land_get(index, &piece, hold.as_ref(), outcome, sums);
+                    }
                     (Work::Put(_), Ok(_)) => self.land_put(index),
                     (Work::Put(_), Err(error)) => job.fail_io(&error),
                 }

@@ -5,30 +5,33 @@ use std::io;
 use std::ops::Range;
 
 use super::item::{failed, failed_transfer, item_parts, not_found};
-use super::job::{Get, Job, Piece, Proof, TAIL_BYTES, Work};
+use super::job::{Failure, Get, Job, Piece, Proof, TAIL_BYTES, Work};
 use super::plan::{Rules, add_direct, piece_bytes};
-use super::{Lane, Pushed, READ_BYTES_MAX, Reply};
+use super::{Lane, Pushed, Reply};
 use crate::backend::{IoDirection, Medium};
-use crate::batch::{ItemGuard, ItemResult};
+use crate::batch::{ItemGuard, ItemResult, Wish};
 use crate::error::{Result, Status};
 use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, RECORD_ALIGNMENT};
 use crate::memory::{AlignedBuffer, Hold, HostSlice, Stretch};
-use crate::placement::{Extent, Foreign, Placement, Source};
+use crate::placement::{Extent, Foreign, GetWish, Placement, Source};
 
 /// Least bytes of one read. Small enough that the checksum of one piece is computed while the next ones are
 /// on their way, large enough for a device's full speed. A multiple of the checksum block.
 const PIECE_BYTES: u64 = 256 << 10;
 /// The same where the files lie in memory: the copy and its checksum share a core's cache.
 const MEMORY_PIECE_BYTES: u64 = 128 << 10;
-/// Bytes that one get has under way at a time. Enough for a device's full speed, and little enough that a get which
-/// comes behind a large one finds the device's queue short.
-const GET_BYTES_MAX: usize = 16 << 20;
+/// The same from a server, whose requests cost a round trip and a signature each.
+const SERVER_PIECE_BYTES: u64 = 1 << 20;
+/// How often a get opens its record anew because it was not any more what had been opened. A key that is replaced more
+/// often than that while it is read is a miss.
+const REOPENED_MAX: u32 = 2;
 
 /// Least bytes of one read from that medium.
 pub(super) fn piece_bytes_min(medium: Medium) -> u64 {
     match medium {
         Medium::Device => PIECE_BYTES,
         Medium::Memory => MEMORY_PIECE_BYTES,
+        Medium::Server => SERVER_PIECE_BYTES,
     }
 }
 
@@ -49,22 +52,36 @@ pub(super) fn refusal(guard: &ItemGuard, length: u64) -> Option<Status> {
 
 impl<P: Placement> Lane<P> {
     pub(super) fn start_get(&mut self, guard: ItemGuard) {
+        self.open_get(guard, 0);
+    }
+
+    /// What was opened for a get is not any more what is there.
+    pub(super) fn get_was_stale(&mut self, guard: ItemGuard, reopened: u32) {
+        guard.put_back();
+        self.open_get(guard, reopened + 1);
+    }
+
+    fn open_get(&mut self, guard: ItemGuard, reopened: u32) {
+        let Some((_, item, _)) = guard.parts() else { return };
+        let Wish { range_offset, exact, .. } = item.wish;
+        let wish = GetWish { capacity: item.length as u64, range_offset, exact };
         let Some((key, _)) = item_parts(&guard) else { return };
         let alone = self.hold();
-        let answer = self.placement.open_get(&key);
+        let answer = self.placement.open_get(&key, wish);
         self.gets_opening += 1;
-        self.ask(answer, move |found| Reply::GetOpened { guard, found, alone });
+        self.ask(answer, move |found| Reply::GetOpened { guard, reopened, found, alone });
     }
 
     pub(super) fn get_opened(
         &mut self,
         guard: ItemGuard,
+        reopened: u32,
         found: Result<Option<Source<P::GetClaim>>>,
         alone: bool,
     ) {
         self.gets_opening -= 1;
         match found {
-            Ok(Some(source)) => self.begin_get(guard, source),
+            Ok(Some(source)) => self.begin_get(guard, source, reopened),
             Ok(None) => {
                 self.shared.let_go();
                 self.finish(guard, not_found());
@@ -80,7 +97,7 @@ impl<P: Placement> Lane<P> {
         }
     }
 
-    fn begin_get(&mut self, guard: ItemGuard, source: Source<P::GetClaim>) {
+    fn begin_get(&mut self, guard: ItemGuard, source: Source<P::GetClaim>, reopened: u32) {
         let Source { extent, payload_bytes, generation, foreign, claim } = source;
         let Some((_, item, _)) = guard.parts() else { return };
         let (capacity, range_offset) = (item.length as u64, item.wish.range_offset);
@@ -130,6 +147,7 @@ impl<P: Placement> Lane<P> {
         };
         let work = Work::Get(Get {
             claim: Some(claim),
+            reopened,
             want,
             span: span.clone(),
             body_end,
@@ -156,7 +174,7 @@ impl<P: Placement> Lane<P> {
     }
 
     pub(super) fn push_get_piece(&mut self, index: usize) -> Pushed {
-        if self.queue.room() == 0 || self.bytes_in_flight.read >= READ_BYTES_MAX {
+        if self.queue.room() == 0 || self.bytes_in_flight.read >= self.bounds.read_bytes_max {
             return Pushed::Blocked;
         }
         let job = &mut self.jobs[index];
@@ -164,7 +182,7 @@ impl<P: Placement> Lane<P> {
         if job.failure.is_some() {
             return self.all_pushed(index);
         }
-        if job.bytes_in_flight >= GET_BYTES_MAX {
+        if job.bytes_in_flight >= self.bounds.get_bytes_max {
             job.is_held_back = true;
             return Pushed::Last;
         }
@@ -183,7 +201,9 @@ impl<P: Placement> Lane<P> {
         let bounds = (get.span.end, get.body_end);
         let ending = |end: u64| (end.min(bounds.0), start.min(bounds.1)..end.min(bounds.1));
         let least = self.read_bytes_min;
-        let (mut end, mut body) = ending(start + piece_bytes(least, padded, self.medium));
+        let fixed = job.extent.piece_bytes;
+        let piece = fixed.unwrap_or_else(|| piece_bytes(least, padded, self.medium));
+        let (mut end, mut body) = ending(start + piece);
         let (offset, body_end, want) = (job.extent.payload_offset + start, get.body_end, get.want.clone());
 
         let mut slices = self.spares.slices();
@@ -234,7 +254,8 @@ impl<P: Placement> Lane<P> {
         slices: Vec<Stretch>,
         cursor: u64,
     ) -> Pushed {
-        let op = self.op(IoDirection::Read, offset, slices);
+        let mut op = self.op(IoDirection::Read, offset, slices);
+        op.sum_block_bytes = self.reach.sums.then_some(CHECKSUM_BLOCK_BYTES);
         let with_trailer = cursor == self.jobs[index].extent.padded_bytes;
         let job = &mut self.jobs[index];
         job.cursor = cursor;
@@ -260,9 +281,10 @@ impl<P: Placement> Lane<P> {
         piece: &Piece,
         hold: Option<&Hold>,
         outcome: io::Result<usize>,
+        sums: &[u64],
     ) {
         let job = &mut self.jobs[index];
-        if job.is_held_back && job.bytes_in_flight <= GET_BYTES_MAX / 2 {
+        if job.is_held_back && job.bytes_in_flight <= self.bounds.get_bytes_max / 2 {
             job.is_held_back = false;
             self.gets.push_back(index);
         }
@@ -281,7 +303,7 @@ impl<P: Placement> Lane<P> {
         if piece.with_trailer && !get.proof.is_waived() {
             self.check_trailer(index);
         }
-        if self.jobs[index].failure.is_none() && self.take_in_piece(index, piece, hold).is_err() {
+        if self.jobs[index].failure.is_none() && self.take_in_piece(index, piece, hold, sums).is_err() {
             self.jobs[index].fail(Status::Unsupported, 0);
         }
     }
@@ -302,11 +324,14 @@ impl<P: Placement> Lane<P> {
                 return self.close_get(guard, claim, false, not_found());
             }
             (Proof::Absent, Foreign::Served { bytes }) => {
-                return self.restart_unverified(guard, claim, extent, bytes);
+                return self.restart_unverified(guard, claim, extent, bytes, get.reopened);
             }
             _ => {}
         }
         drop(extent);
+        if failure.as_ref().is_some_and(Failure::is_stale) {
+            return self.close_stale(guard, claim, get.reopened);
+        }
         let damage = match get.proof {
             Proof::Damaged(why) => Some(why),
             Proof::Absent => Some("no trailer"),
@@ -324,8 +349,8 @@ impl<P: Placement> Lane<P> {
         }
         let object_length = get.proof.object_bytes().unwrap_or(0);
         let result = match failure {
-            Some((status, os_error)) => {
-                ItemResult { object_length, ..failed_transfer(&guard, IoDirection::Read, status, os_error) }
+            Some(failure) => {
+                ItemResult { object_length, ..failed_transfer(&guard, IoDirection::Read, &failure) }
             }
             None => {
                 let moved = get.want.end.min(object_length) - get.want.start;
@@ -347,12 +372,30 @@ impl<P: Placement> Lane<P> {
         self.ask(answer, move |due| Reply::Closed { guard, result, due });
     }
 
+    /// Gives back a record that is not any more what was opened, and opens it anew.
+    fn close_stale(&mut self, guard: ItemGuard, claim: P::GetClaim, reopened: u32) {
+        if reopened == REOPENED_MAX {
+            return self.close_get(guard, claim, false, not_found());
+        }
+        let Some((key, _)) = item_parts(&guard) else { return };
+        let answer = self.placement.close_get(&key, claim, false);
+        self.ask(answer, move |due| Reply::Stale { guard, reopened, due });
+    }
+
     /// Reads a file again that turned out to be another program's.
-    fn restart_unverified(&mut self, guard: ItemGuard, claim: P::GetClaim, extent: Extent, file_bytes: u64) {
+    fn restart_unverified(
+        &mut self,
+        guard: ItemGuard,
+        claim: P::GetClaim,
+        extent: Extent,
+        file_bytes: u64,
+        reopened: u32,
+    ) {
         // A file that exists is far smaller than what overflows here.
         let padded_bytes = record::padded(file_bytes).unwrap_or(extent.padded_bytes);
         let extent = Extent { padded_bytes, trailer_bytes: 0, ..extent };
         let (payload_bytes, foreign) = (Some(file_bytes), Foreign::Ignored);
-        self.begin_get(guard, Source { extent, payload_bytes, generation: None, foreign, claim });
+        let source = Source { extent, payload_bytes, generation: None, foreign, claim };
+        self.begin_get(guard, source, reopened);
     }
 }

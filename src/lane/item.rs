@@ -1,6 +1,7 @@
 //! One item on its way through a lane: its parts, and how it ends where nothing was moved.
 
 use super::Lane;
+use super::job::Failure;
 use crate::backend::IoDirection;
 use crate::batch::{ItemGuard, ItemResult};
 use crate::error::{Error, Status};
@@ -27,23 +28,21 @@ pub(super) fn failed(guard: &ItemGuard, error: &Error) -> ItemResult {
 }
 
 /// The result of a transfer that failed.
-pub(super) fn failed_transfer(
-    guard: &ItemGuard,
-    direction: IoDirection,
-    status: Status,
-    os_error: i32,
-) -> ItemResult {
-    if os_error != 0 {
+pub(super) fn failed_transfer(guard: &ItemGuard, direction: IoDirection, failure: &Failure) -> ItemResult {
+    let Failure { status, os_error, message } = failure;
+    if let Some(message) = message {
+        guard.explain(|| message.clone());
+    } else if *os_error != 0 {
         let what = match direction {
             IoDirection::Read => "reading",
             IoDirection::Write => "writing",
         };
         guard.explain(|| {
             let key = item_parts(guard).map_or_else(String::new, |(key, _)| key.shown());
-            format!("{what} key {key}: {}", std::io::Error::from_raw_os_error(os_error))
+            format!("{what} key {key}: {}", std::io::Error::from_raw_os_error(*os_error))
         });
     }
-    ItemResult::failed(status, os_error)
+    ItemResult::failed(*status, *os_error)
 }
 
 /// The result of a get that found nothing to serve.

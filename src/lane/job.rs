@@ -4,7 +4,7 @@ use std::io;
 use std::ops::Range;
 
 use crate::batch::{ItemGuard, ItemResult};
-use crate::error::Status;
+use crate::error::{Error, Status};
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::memory::{AlignedBuffer, HostSlice};
 use crate::placement::{Extent, Foreign, Placement, Tombstones};
@@ -25,7 +25,7 @@ pub(super) struct Job<P: Placement> {
     pub bytes_in_flight: usize,
     /// It has more to push and waits, out of the line, for what it has under way.
     pub is_held_back: bool,
-    pub failure: Option<(Status, i32)>,
+    pub failure: Option<Failure>,
     /// The tail block, then the trailer. It travels with the request that reads or writes it, so that nobody can look
     /// into it meanwhile: `None` while that is under way.
     pub buffer: Option<AlignedBuffer>,
@@ -43,6 +43,8 @@ pub(super) enum Work<P: Placement> {
 /// A get: which part of the record is read and what the caller wants of it.
 pub(super) struct Get<C> {
     pub claim: Option<C>,
+    /// How often the record was opened anew because it was not any more what had been opened.
+    pub reopened: u32,
     /// Payload bytes the caller wants; the end may lie behind the object's if its length is unknown.
     pub want: Range<u64>,
     /// Payload bytes that are read: whole checksum blocks around `want`.
@@ -125,6 +127,38 @@ pub(super) struct Piece {
     pub with_trailer: bool,
 }
 
+/// Why an item's transfer failed.
+#[derive(Clone, Debug)]
+pub(super) struct Failure {
+    pub status: Status,
+    /// The OS error number, 0 if there was none.
+    pub os_error: i32,
+    /// What the backend said, where it has more to say than the number.
+    pub message: Option<String>,
+}
+
+impl Failure {
+    /// A failure without words of its own.
+    pub fn of(status: Status, os_error: i32) -> Failure {
+        Failure { status, os_error, message: None }
+    }
+
+    /// What a request's error means. One that wraps this crate's own keeps its status and its words.
+    fn of_io(error: &io::Error) -> Failure {
+        if let Some(told) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+            let message = Some(told.message().to_owned());
+            return Failure { status: told.status(), os_error: told.os_error(), message };
+        }
+        let os_error = error.raw_os_error().unwrap_or(0);
+        Failure::of(Status::from_os_error(os_error), os_error)
+    }
+
+    /// Whether what was read is not any more what was opened, so that it has to be opened anew.
+    pub fn is_stale(&self) -> bool {
+        self.os_error == libc::ESTALE
+    }
+}
+
 /// Tombstones that the end of an item made due, and what follows when they are written.
 pub(super) struct Epilogue<P: Placement> {
     pub due: Tombstones<P::TombClaim>,
@@ -136,12 +170,11 @@ pub(super) struct Epilogue<P: Placement> {
 
 impl<P: Placement> Job<P> {
     pub fn fail(&mut self, status: Status, os_error: i32) {
-        self.failure.get_or_insert((status, os_error));
+        self.failure.get_or_insert_with(|| Failure::of(status, os_error));
     }
 
     pub fn fail_io(&mut self, error: &io::Error) {
-        let os_error = error.raw_os_error().unwrap_or(0);
-        self.fail(Status::from_os_error(os_error), os_error);
+        self.failure.get_or_insert_with(|| Failure::of_io(error));
     }
 
     /// A get whose record did not prove right.

@@ -6,12 +6,14 @@
 //! otherwise is a chore of other threads, whose answer comes through the mailbox; what finds a shared resource taken is
 //! parked and tried again when somebody gives one back.
 
+mod admission;
 pub mod caller;
 pub mod chores;
 mod clock;
 pub mod deadlines;
 mod flight;
 mod get;
+pub mod inquiry;
 mod item;
 mod job;
 mod line;
@@ -23,6 +25,9 @@ mod proof;
 mod put;
 mod registration;
 mod reply;
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod server_tests;
 pub mod shared;
 mod spares;
 #[cfg(test)]
@@ -40,6 +45,7 @@ use self::chores::{Chores, Mailbox};
 use self::flight::{Flight, InFlight};
 use self::item::Parked;
 use self::job::{Epilogue, Job};
+use self::plan::{Bounds, bounds};
 use self::registration::Region;
 pub(super) use self::registration::Registered;
 use self::reply::Reply;
@@ -55,12 +61,6 @@ use crate::sys::{room, thread};
 
 /// Items that one lane works on at a time; bounds its memory for trailers.
 const JOBS_MAX: usize = 256;
-/// Bytes under way from which a lane takes no more gets and pushes no more of those it has. Enough for devices that need
-/// a deep queue.
-const READ_BYTES_MAX: usize = 128 << 20;
-/// Bytes under way from which a lane pushes no more of its puts. Enough to cover a device's latency; more would only
-/// queue up before the next get.
-const WRITTEN_BYTES_MAX: usize = 8 << 20;
 /// Gets that a lane has others open at a time. More would be others' to take.
 const GETS_OPENING_MAX: usize = 8;
 /// Puts with payload to push that a lane has at a time: while one is being written, the next ones can destroy their
@@ -82,6 +82,7 @@ const POISONED_PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Lane<P: Placement> {
     queue: Box<dyn IoQueue>,
     medium: Medium,
+    bounds: Bounds,
     reach: Reach,
     index: usize,
     shared: Arc<Shared>,
@@ -186,6 +187,7 @@ impl<P: Placement> Lane<P> {
         Ok(Lane {
             queue,
             medium,
+            bounds: bounds(medium),
             reach,
             index,
             shared,
@@ -313,7 +315,7 @@ impl<P: Placement> Lane<P> {
             && self.gets_opening < GETS_OPENING_MAX
             && items < JOBS_MAX
             && self.queue.room() > 0
-            && self.bytes_in_flight.read < READ_BYTES_MAX;
+            && self.bytes_in_flight.read < self.bounds.read_bytes_max;
         let puts = self.puts_ahead + self.puts_opening < PUTS_AHEAD
             && self.parked_puts.is_empty()
             && items < JOBS_MAX - JOBS_MAX / GET_RESERVE
@@ -388,7 +390,7 @@ impl<P: Placement> Lane<P> {
             }
         }
         while self.put_room() > 0
-            && self.bytes_in_flight.written < WRITTEN_BYTES_MAX
+            && self.bytes_in_flight.written < self.bounds.written_bytes_max
             && let Some(&index) = self.puts.front()
         {
             match self.push_put_piece(index) {

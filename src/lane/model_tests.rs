@@ -1,5 +1,6 @@
 //! Admission and the lanes' sleep under a model checker: no submitter and no item is ever left behind.
 
+use super::inquiry::{self, testing::Fake};
 use super::shared::{Shared, Takes};
 use crate::batch::{Batch, Direction, ItemResult, Wish};
 use crate::error::Status;
@@ -133,6 +134,34 @@ fn shuttle_an_item_is_started_or_cancelled_and_never_both() {
             shared.readmit(Direction::Put, ITEMS);
             shared.stop();
             worker.join().unwrap();
+            assert_eq!(shared.in_flight(), 0);
+        },
+        SCHEDULES,
+    );
+}
+
+/// Questions about keys are asked while a canceller ends those that were not begun. Each ends once, by one of the two, and
+/// its admission comes back.
+#[test]
+fn shuttle_a_question_is_asked_or_cancelled_and_never_both() {
+    shuttle::check_random(
+        || {
+            const ITEMS: usize = 3;
+            let shared = shared(1, ITEMS);
+            let fake = Arc::new(Fake::OneByOne(Box::new(|_| Ok(Some(7)))));
+            let batch = inquiry::testing::batch_of(&shared, ITEMS, 1);
+            let asking = inquiry::testing::inquiry(&shared, &fake, &batch, false);
+            let asker = thread::spawn(move || asking.run());
+            shared.end_waiting(&batch, Status::Cancelled);
+            assert!(batch.wait(None));
+            let ended =
+                |status| batch.items().iter().filter(|item| batch.result(item).status == status).count();
+            assert_eq!(ended(Status::Ok) + ended(Status::Cancelled), ITEMS);
+            assert_eq!(shared.metrics.snapshot().cancelled, ended(Status::Cancelled) as u64);
+            // Room for as many again, once the asker has met what was cancelled.
+            shared.admit_questions(ITEMS, None).unwrap();
+            shared.readmit_questions(ITEMS);
+            asker.join().unwrap();
             assert_eq!(shared.in_flight(), 0);
         },
         SCHEDULES,

@@ -16,10 +16,43 @@ pub(super) fn piece_bytes(least: u64, padded_bytes: u64, medium: Medium) -> u64 
     const PIECES_MIN: u64 = 16;
     /// Gains nothing above, and checksums would wait longer for the last one.
     const PIECE_BYTES_MAX: u64 = 2 << 20;
+    /// A large record from a server.
+    const SERVER_PIECES: u64 = 8;
+    const SERVER_PIECE_BYTES_MAX: u64 = 8 << 20;
     match medium {
         // The next reader of the bytes is this processor, from its cache.
         Medium::Memory => least,
+        // A large record is spread over a few connections; a small one is one request.
+        Medium::Server => (padded_bytes / SERVER_PIECES / least * least).clamp(least, SERVER_PIECE_BYTES_MAX),
         Medium::Device => (padded_bytes / PIECES_MIN / least * least).clamp(least, PIECE_BYTES_MAX),
+    }
+}
+
+/// Bytes that a lane has under way at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// Of reads: from here on it takes no more gets and pushes no more of those it has.
+    pub(super) read_bytes_max: usize,
+    /// Of one get.
+    pub(super) get_bytes_max: usize,
+    /// Of writes: from here on it pushes no more of its puts.
+    pub(super) written_bytes_max: usize,
+}
+
+/// The bounds for that medium.
+pub(super) fn bounds(medium: Medium) -> Bounds {
+    match medium {
+        // Reads: enough for devices that need a deep queue. One get: enough for a device's full speed, and little enough
+        // that a get which comes behind a large one finds the device's queue short. Writes: enough to cover a device's
+        // latency; more would only queue up before the next get.
+        Medium::Device | Medium::Memory => {
+            Bounds { read_bytes_max: 128 << 20, get_bytes_max: 16 << 20, written_bytes_max: 8 << 20 }
+        }
+        // Requests of a server do not queue behind each other, and a get waits for no put: what bounds them is the number
+        // of connections. The bytes are the caller's, so these bounds cost no memory.
+        Medium::Server => {
+            Bounds { read_bytes_max: 512 << 20, get_bytes_max: 64 << 20, written_bytes_max: 512 << 20 }
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! One request to the device and what is left of it after a short or interrupted transfer.
 
 use std::io;
+use std::time::Instant;
 
 use crate::backend::{IoDirection, IoQueue, IoRequest, Target};
 use crate::memory::Stretch;
@@ -24,6 +25,10 @@ pub struct Op {
     pub slices: Vec<Stretch>,
     /// Registered region that holds all slices.
     pub region: Option<u16>,
+    /// When it is to be given up, by a queue that can.
+    pub deadline: Option<Instant>,
+    /// Blocks whose checksums are asked for.
+    pub sum_block_bytes: Option<usize>,
     left: usize,
     fruitless: u32,
     /// Bytes of the block inside which the last read stopped; 0 if it stopped at a block's end.
@@ -47,7 +52,17 @@ impl Op {
     /// A request over `slices`, which come back empty in [`Op::into_slices`].
     pub fn new(direction: IoDirection, offset: u64, slices: Vec<Stretch>, region: Option<u16>) -> Op {
         let left = slices.iter().map(Stretch::length).sum();
-        Op { direction, offset, slices, region, left, fruitless: 0, part: 0 }
+        Op {
+            direction,
+            offset,
+            slices,
+            region,
+            deadline: None,
+            sum_block_bytes: None,
+            left,
+            fruitless: 0,
+            part: 0,
+        }
     }
 
     /// Bytes still to be moved.
@@ -67,6 +82,8 @@ impl Op {
             offset: self.offset,
             slices: &self.slices,
             region: self.region,
+            deadline: self.deadline,
+            sum_block_bytes: self.sum_block_bytes,
         })
     }
 
@@ -112,6 +129,8 @@ impl Op {
     }
 
     fn advance(&mut self, mut bytes: usize) {
+        // What follows begins anywhere in a block, so its sums would be none of the record's.
+        self.sum_block_bytes = None;
         self.offset += bytes as u64;
         self.left -= bytes;
         let mut gone = 0;

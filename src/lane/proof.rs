@@ -52,7 +52,8 @@ impl<P: Placement> Lane<P> {
         }
     }
 
-    /// Checksums the blocks of a piece and delivers what did not go direct.
+    /// Checksums the blocks of a piece and delivers what did not go direct. `sums`: those of its blocks, where the backend
+    /// computed them as the bytes came.
     ///
     /// # Errors
     /// [`NotHost`]: the item's memory cannot be reached from here.
@@ -61,6 +62,7 @@ impl<P: Placement> Lane<P> {
         index: usize,
         piece: &Piece,
         hold: Option<&Hold>,
+        sums: &[u64],
     ) -> Result<(), NotHost> {
         let staged = hold.map(Hold::memory);
         let scratch = &mut self.scratch;
@@ -81,7 +83,14 @@ impl<P: Placement> Lane<P> {
             let landed =
                 Landed { body, staged, stretches, origin: get.want.start, tail, body_end: get.body_end };
             for (block, range) in blocks_in(body.start..end, end.min(object_end)) {
-                let sum = landed.checksum(&range, scratch)?;
+                let brought = block - (body.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
+                // The backend's blocks know nothing of tail and trailer: only whole ones are what is meant here.
+                let is_whole =
+                    range.end <= body.end && range.end - range.start == CHECKSUM_BLOCK_BYTES as u64;
+                let sum = match sums.get(brought) {
+                    Some(&sum) if is_whole => sum,
+                    _ => landed.checksum(&range, scratch)?,
+                };
                 if let Some(place) = job.sums.get_mut(block - first_block) {
                     *place = sum;
                 }

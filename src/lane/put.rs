@@ -8,7 +8,7 @@
 use std::ops::Range;
 
 use super::item::{Parked, failed, failed_transfer, item_parts};
-use super::job::{Job, Piece, Put, Step, TAIL_BYTES, Work};
+use super::job::{Failure, Job, Piece, Put, Step, TAIL_BYTES, Work};
 use super::plan::{Rules, add_direct, blocks_in, piece_bytes};
 use super::{Lane, PUT_ATTEMPTS_MAX, Pushed, Reply};
 use crate::backend::{IoDirection, Medium};
@@ -130,7 +130,7 @@ impl<P: Placement> Lane<P> {
             in_flight: 0,
             bytes_in_flight: 0,
             is_held_back: false,
-            failure: gathered.err().map(|NotHost| (Status::Unsupported, 0)),
+            failure: gathered.err().map(|NotHost| Failure::of(Status::Unsupported, 0)),
             buffer: Some(buffer),
             sums,
             bytes_staged: 0,
@@ -196,7 +196,9 @@ impl<P: Placement> Lane<P> {
         let padded = job.extent.padded_bytes;
         let (start, body_end) = (job.cursor, put.body_end);
         let ending = |end: u64| (end.min(padded), start.min(body_end)..end.min(body_end));
-        let (mut end, mut body) = ending(start + piece_bytes(PIECE_BYTES, padded, self.medium));
+        let fixed = job.extent.piece_bytes;
+        let piece = fixed.unwrap_or_else(|| piece_bytes(PIECE_BYTES, padded, self.medium));
+        let (mut end, mut body) = ending(start + piece);
         let trailer_with_payload = put.trailer_with_payload;
         let (payload_bytes, offset) = (put.payload_bytes, job.extent.payload_offset + start);
 
@@ -210,6 +212,12 @@ impl<P: Placement> Lane<P> {
         };
         let mut direct = goes_direct(&body, &mut slices);
         let smaller = ending(start + PIECE_BYTES);
+        if !direct && fixed.is_some() {
+            // Its pieces are what the placement says, and the staging buffer has no slice of that size.
+            self.spares.keep_slices(slices);
+            self.jobs[index].fail(Status::Unsupported, 0);
+            return self.all_pushed(index);
+        }
         if !direct && smaller.0 < end {
             // One request has only so many stretches of memory. A smaller piece needs fewer, so it may go direct where the
             // larger one would have to be copied.
@@ -347,13 +355,13 @@ impl<P: Placement> Lane<P> {
                 let answer = self.placement.commit_put(&key, claim, length);
                 self.ask(answer, move |outcome| Reply::Committed { guard, bytes_staged, outcome });
             }
-            Some((Status::NoSpace, os_error)) if put.attempts + 1 < PUT_ATTEMPTS_MAX => {
-                let attempts = put.attempts + 1;
+            Some(failure) if failure.status == Status::NoSpace && put.attempts + 1 < PUT_ATTEMPTS_MAX => {
+                let (attempts, os_error) = (put.attempts + 1, failure.os_error);
                 let answer = self.placement.abort_put(claim, put.touched);
                 self.ask(answer, move |due| Reply::Full { guard, attempts, os_error, due });
             }
-            Some((status, os_error)) => {
-                let result = failed_transfer(&guard, IoDirection::Write, status, os_error);
+            Some(failure) => {
+                let result = failed_transfer(&guard, IoDirection::Write, &failure);
                 self.abort_put(guard, claim, put.touched, result);
             }
         }
@@ -399,7 +407,7 @@ impl<P: Placement> Lane<P> {
             self.parked_puts.push_back(Parked { guard, attempts });
             return;
         }
-        let result = failed_transfer(&guard, IoDirection::Write, Status::NoSpace, os_error);
+        let result = failed_transfer(&guard, IoDirection::Write, &Failure::of(Status::NoSpace, os_error));
         self.finish(guard, result);
     }
 

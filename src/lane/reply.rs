@@ -8,7 +8,15 @@ use crate::placement::{Answer, Placement, PutPlace, Source, Tombstones};
 /// An answer, with the item that it is for.
 pub(super) enum Reply<P: Placement> {
     /// A get's record was looked for. `alone`: no other item held anything when it was asked for.
-    GetOpened { guard: ItemGuard, found: Result<Option<Source<P::GetClaim>>>, alone: bool },
+    GetOpened {
+        guard: ItemGuard,
+        /// How often that was done before.
+        reopened: u32,
+        found: Result<Option<Source<P::GetClaim>>>,
+        alone: bool,
+    },
+    /// A record that was not any more what had been opened is given back.
+    Stale { guard: ItemGuard, reopened: u32, due: Tombstones<P::TombClaim> },
     /// A put that keeps what is stored has looked whether something is.
     Found { guard: ItemGuard, attempts: u32, found: Result<Option<u64>> },
     /// A put's room was looked for.
@@ -58,7 +66,14 @@ impl<P: Placement> Lane<P> {
 
     fn receive(&mut self, reply: Reply<P>) {
         match reply {
-            Reply::GetOpened { guard, found, alone } => self.get_opened(guard, found, alone),
+            Reply::GetOpened { guard, reopened, found, alone } => {
+                self.get_opened(guard, reopened, found, alone);
+            }
+            Reply::Stale { guard, reopened, due } => {
+                self.shared.let_go();
+                self.write_tombstones(due, None);
+                self.get_was_stale(guard, reopened);
+            }
             Reply::Found { guard, attempts, found } => self.put_found(guard, attempts, found),
             Reply::PutOpened { guard, attempts, place, alone } => {
                 self.put_opened(guard, attempts, place, alone);

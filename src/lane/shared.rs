@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use crossbeam_queue::SegQueue;
 
+use super::admission::Admission;
 use super::clock::Clock;
 use super::line::Line;
 use crate::batch::{Batch, Direction, ItemGuard, ItemResult};
@@ -142,6 +143,8 @@ impl LaneHandle {
 pub struct Shared {
     gets: Line,
     puts: Line,
+    /// Questions about keys; the chore threads have them.
+    questions: Admission,
     /// The lanes' handles.
     pub lanes: Vec<LaneHandle>,
     /// Ends what was not started in time.
@@ -171,6 +174,7 @@ impl Shared {
         Ok(Shared {
             gets: Line::new(items_max)?,
             puts: Line::new(items_max)?,
+            questions: Admission::new(items_max),
             lanes: (0..lanes).map(|_| LaneHandle::new()).collect::<std::io::Result<_>>().map_err(event)?,
             clock: Clock::new().map_err(event)?,
             staging,
@@ -189,12 +193,12 @@ impl Shared {
     /// # Errors
     /// [`Status::Busy`] when the deadline passes first; [`Status::Poisoned`].
     pub fn admit(&self, direction: Direction, count: usize, deadline: Option<Instant>) -> Result<()> {
-        self.line(direction).admit(count, deadline, || self.check_poison())
+        self.line(direction).admission.admit(count, deadline, || self.check_poison())
     }
 
     /// Takes an admission back: the batch was not submitted.
     pub fn readmit(&self, direction: Direction, count: usize) {
-        self.line(direction).give_back(count);
+        self.line(direction).admission.give_back(count);
     }
 
     /// Queues the items of an admitted batch and wakes lanes for them.
@@ -227,11 +231,11 @@ impl Shared {
         let Some((batch, item, _)) = guard.parts() else { return };
         let (direction, length) = (batch.direction, item.length as u64);
         if !guard.end() {
-            return self.line(direction).drop_stub();
+            return self.line(direction).admission.drop_stub();
         }
         self.count(direction, &result, length);
         // Before the item ends: whoever waits for it may submit again at once.
-        self.line(direction).give_back(1);
+        self.line(direction).admission.give_back(1);
         guard.finish(result);
     }
 
@@ -239,10 +243,38 @@ impl Shared {
     pub fn end_waiting(&self, batch: &Batch, status: Status) {
         let result = ItemResult::of(status);
         batch.take_waiting(|item, index| {
-            self.count(batch.direction, &result, item.length as u64);
-            self.line(batch.direction).add_stub();
+            if batch.question.is_some() {
+                self.count_question(&result);
+                self.questions.add_stub();
+            } else {
+                self.count(batch.direction, &result, item.length as u64);
+                self.line(batch.direction).admission.add_stub();
+            }
             batch.finish(index, result);
         });
+    }
+
+    /// As [`Shared::admit`], of questions about keys. They have a bound of their own, which is as large.
+    ///
+    /// # Errors
+    /// As for [`Shared::admit`].
+    pub fn admit_questions(&self, count: usize, deadline: Option<Instant>) -> Result<()> {
+        self.questions.admit(count, deadline, || self.check_poison())
+    }
+
+    /// As [`Shared::readmit`], of questions about keys.
+    pub fn readmit_questions(&self, count: usize) {
+        self.questions.give_back(count);
+    }
+
+    /// As [`Shared::finish`], of a question about a key.
+    pub(super) fn finish_question(&self, guard: ItemGuard, result: ItemResult) {
+        if !guard.end() {
+            return self.questions.drop_stub();
+        }
+        self.count_question(&result);
+        self.questions.give_back(1);
+        guard.finish(result);
     }
 
     /// The next item to start: gets first. `gets_only` leaves the puts.
@@ -259,7 +291,7 @@ impl Shared {
 
     /// Items waiting or under way.
     pub fn in_flight(&self) -> usize {
-        self.gets.items() + self.puts.items()
+        self.gets.admission.items() + self.puts.admission.items() + self.questions.items()
     }
 
     /// Wakes up to `count` sleeping lanes that can take an item of that direction.
@@ -327,8 +359,11 @@ impl Shared {
             self.logger.error(format_args!("store poisoned after an internal error: {why}"));
         }
         self.wake_all();
-        self.gets.call_submitters();
-        self.puts.call_submitters();
+        // Questions wait for threads that a device may hold up; whoever keeps deadlines ends them.
+        self.clock.wake();
+        for admission in [&self.gets.admission, &self.puts.admission, &self.questions] {
+            admission.call_submitters();
+        }
     }
 
     /// Refuses all further work and ends what waits for a lane, on behalf of a lane that ends early.
@@ -370,6 +405,14 @@ impl Shared {
         match direction {
             Direction::Get => &self.gets,
             Direction::Put => &self.puts,
+        }
+    }
+
+    fn count_question(&self, result: &ItemResult) {
+        match result.status {
+            Status::Cancelled => self.metrics.cancelled.increment(),
+            Status::TimedOut => self.metrics.timed_out.increment(),
+            _ => {}
         }
     }
 

@@ -19,35 +19,54 @@ const MIB: usize = 1 << 20;
 const CHUNK_BYTES: usize = 32 * MIB;
 
 /// A request that the device has.
-struct Held {
+pub(super) struct Held {
     token: u32,
     direction: IoDirection,
     target: Target,
     offset: u64,
     slices: Vec<Stretch>,
+    pub(super) deadline: Option<Instant>,
+    sum_block_bytes: Option<usize>,
 }
 
 impl Held {
     fn bytes(&self) -> usize {
         self.slices.iter().map(Stretch::length).sum()
     }
+
+    fn sum(&self, from: usize, block_bytes: usize) -> u64 {
+        let to = (from + block_bytes).min(self.bytes());
+        crate::memory::bytes::checksum(&self.slices, from, to, &mut vec![0; block_bytes]).unwrap()
+    }
 }
 
 /// The device: it does requests when [`Device::answer`] says so, and not before.
 #[derive(Default)]
-struct Device {
-    held: VecDeque<Held>,
+pub(super) struct Device {
+    pub(super) held: VecDeque<Held>,
     done: Vec<IoCompletion>,
+    /// How it answers the next reads in place of reading.
+    pub(super) refusals: VecDeque<io::Error>,
+    /// Whether the checksums that it brings along are wrong.
+    pub(super) lies: bool,
 }
 
 impl Device {
     fn answer(&mut self, count: usize) {
         for _ in 0..count.min(self.held.len()) {
-            let Some(Held { token, direction, target, offset, slices }) = self.held.pop_front() else {
-                return;
+            let Some(held) = self.held.pop_front() else { return };
+            let refusal = (held.direction == IoDirection::Read).then(|| self.refusals.pop_front()).flatten();
+            let result = match refusal {
+                Some(error) => Err(error),
+                None => crate::backend::transfer(held.direction, &held.target, held.offset, &held.slices),
             };
-            let result = crate::backend::transfer(direction, &target, offset, &slices);
-            self.done.push(IoCompletion { token, result });
+            let mut completion = IoCompletion::new(held.token, result);
+            if let Some(block_bytes) = held.sum_block_bytes {
+                let blocks = 0..held.bytes().div_ceil(block_bytes);
+                completion.sums = blocks.map(|block| held.sum(block * block_bytes, block_bytes)).collect();
+                completion.sums.iter_mut().for_each(|sum| *sum ^= u64::from(self.lies));
+            }
+            self.done.push(completion);
         }
     }
 
@@ -68,9 +87,10 @@ impl IoQueue for DeviceQueue {
         device.held.len() + device.done.len()
     }
     fn push(&mut self, request: &IoRequest<'_>) -> io::Result<()> {
-        let IoRequest { token, direction, target, offset, slices, .. } = *request;
+        let IoRequest { token, direction, target, offset, slices, deadline, sum_block_bytes, .. } = *request;
         let (target, slices) = (target.clone(), slices.to_vec());
-        lock(&self.0).held.push_back(Held { token, direction, target, offset, slices });
+        let held = Held { token, direction, target, offset, slices, deadline, sum_block_bytes };
+        lock(&self.0).held.push_back(held);
         Ok(())
     }
     fn has_completed(&mut self) -> bool {
@@ -125,14 +145,19 @@ impl Backend for Memory {
     }
 }
 
-struct Bench {
-    lane: Lane<Slots>,
-    device: Arc<Mutex<Device>>,
-    shared: Arc<Shared>,
+pub(super) struct Bench {
+    pub(super) lane: Lane<Slots>,
+    pub(super) device: Arc<Mutex<Device>>,
+    pub(super) shared: Arc<Shared>,
 }
 
 impl Bench {
-    fn new(slots: u32) -> Bench {
+    pub(super) fn new(slots: u32) -> Bench {
+        // So that pieces are those of a device.
+        Bench::on(slots, Medium::Device, Reach::HOST)
+    }
+
+    pub(super) fn on(slots: u32, medium: Medium, reach: Reach) -> Bench {
         let logger = Logger::to_stderr();
         let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
         let placement =
@@ -144,18 +169,28 @@ impl Bench {
             shared: Arc::clone(&shared),
             placement: Arc::new(placement),
             chores: Arc::new(Chores::new(Arc::clone(&shared))),
-            // So that pieces are those of a device.
-            medium: Medium::Device,
-            reach: Reach::HOST,
+            medium,
+            reach,
         };
         let lane = Lane::new(0, Box::new(DeviceQueue(Arc::clone(&device))), parts).unwrap();
         Bench { lane, device, shared }
     }
 
-    fn submit(&self, direction: Direction, key: &str, memory: &mut [u8]) -> Arc<Batch> {
+    pub(super) fn submit(&self, direction: Direction, key: &str, memory: &mut [u8]) -> Arc<Batch> {
+        self.submit_until(None, direction, key, memory)
+    }
+
+    pub(super) fn submit_until(
+        &self,
+        deadline: Option<Instant>,
+        direction: Direction,
+        key: &str,
+        memory: &mut [u8],
+    ) -> Arc<Batch> {
         let key = EffectiveKey::new(b"", key.as_bytes()).unwrap();
         let mut batch = Batch::default();
         batch.reset(direction);
+        batch.deadline = deadline;
         batch.push_item(key.digest(), key.bytes(), Wish::default());
         let (pointer, length) = (host_pointer(memory), memory.len());
         assert!(batch.push_stretch(Stretch::Host(HostSlice { pointer, length })));
@@ -166,7 +201,7 @@ impl Bench {
     }
 
     /// One turn of the lane's loop, without its sleep.
-    fn turn(&mut self) {
+    pub(super) fn turn(&mut self) {
         self.lane.advance();
         let mut completions = Vec::new();
         self.lane.queue.wait(Wait::Poll, &mut completions).unwrap();
@@ -176,7 +211,7 @@ impl Bench {
     }
 
     /// Turns until the batch has ended, with a device that answers at once.
-    fn finish(&mut self, batch: &Batch) -> Status {
+    pub(super) fn finish(&mut self, batch: &Batch) -> Status {
         while !batch.is_done() {
             lock(&self.device).answer(usize::MAX);
             self.turn();
@@ -184,7 +219,7 @@ impl Bench {
         batch.summary()
     }
 
-    fn put(&mut self, key: &str, memory: &mut [u8]) {
+    pub(super) fn put(&mut self, key: &str, memory: &mut [u8]) {
         let batch = self.submit(Direction::Put, key, memory);
         assert_eq!(self.finish(&batch), Status::Ok);
     }
@@ -235,7 +270,7 @@ fn gets_under_way_are_bounded() {
         .collect();
     bench.turn();
     let under_way = lock(&bench.device).bytes_held();
-    assert!(under_way <= READ_BYTES_MAX + 4 * MIB, "{under_way} bytes are under way");
+    assert!(under_way <= bench.lane.bounds.read_bytes_max + 4 * MIB, "{under_way} bytes are under way");
     assert_eq!(bench.lane.takes(), Takes::Nothing);
     assert!(bench.shared.has_waiting(Takes::Gets), "some wait for whoever can take them");
     for batch in &batches {

@@ -2,6 +2,7 @@
 //! directory of files alike.
 
 mod answer;
+mod asking;
 pub mod objects;
 pub mod slots;
 
@@ -9,11 +10,15 @@ use std::convert::Infallible;
 use std::io;
 
 use crate::backend::Target;
+use crate::batch::Question;
 use crate::error::{Result, Status};
 use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
 
 pub use answer::{Answer, Work};
+#[cfg(test)]
+pub(crate) use asking::one_by_one;
+pub use asking::{Asked, Asking};
 
 /// A key as the store uses it: effective bytes and their digest.
 #[derive(Clone, Copy, Debug)]
@@ -74,6 +79,20 @@ pub struct Extent {
     pub slot: u64,
     /// What the file asks of direct transfers; `None`: it is buffered, anything goes.
     pub alignment: Option<DirectAlignment>,
+    /// Payload bytes of every request but the last, where the target has a say in it: a put must keep to it, a get had
+    /// better. A multiple of the checksum block, or no less than `padded_bytes`. `None`: the lane chooses.
+    pub piece_bytes: Option<u64>,
+}
+
+/// What a get asks for, for a placement that has to guess how long its record is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GetWish {
+    /// Bytes of the caller's memory.
+    pub capacity: u64,
+    /// A range that begins at this byte of the object; `None`: all of it.
+    pub range_offset: Option<u64>,
+    /// An object of any other length than the memory's counts as not found.
+    pub exact: bool,
 }
 
 /// What a file without a trailer of ours is taken for.
@@ -188,6 +207,28 @@ pub trait Keys: Send + Sync {
     /// What the file system answers.
     fn unpin(&self, key: &Key<'_>) -> Result<bool>;
 
+    /// Whether the key is stored, and its length where that is known without asking storage for more than it was asked
+    /// for: a presence cache (`nixl_presence_cache`) answers without.
+    ///
+    /// # Errors
+    /// What the file system answers.
+    fn look_up(&self, key: &Key<'_>) -> Result<Asked> {
+        Ok(self.length(key)?.map_or(Asked::NotFound, |length| Asked::Done { length: Some(length) }))
+    }
+
+    /// Asks one question about many keys. Each key that `asking` lets begin is answered, in any order. Of a chain, what
+    /// lies behind the first key that is not stored may be answered with [`Asked::NotFound`] without being looked up.
+    ///
+    /// A placement whose answers take round trips asks for many keys at a time; this one asks for one after the other.
+    fn ask(&self, question: Question, keys: &[Key<'_>], asking: &mut dyn Asking) {
+        asking::one_by_one(self, question, keys, asking);
+    }
+
+    /// Whether the answer to such a question is in memory, so that a thread which may not wait can ask.
+    fn answers_at_once(&self, _question: Question) -> bool {
+        false
+    }
+
     /// Removes every key that is not pinned; returns how many.
     ///
     /// # Errors
@@ -283,9 +324,17 @@ pub trait Placement: Keys + 'static {
 
     /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored. Errors are what the
     /// file system answers.
-    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Self::GetClaim>>>>;
+    ///
+    /// A record whose length is only guessed from `wish` may turn out to be another one while it is read: the transfer
+    /// then fails with `ESTALE`, the lane closes the get and opens it anew, a bounded number of times.
+    fn open_get(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        wish: GetWish,
+    ) -> Answer<Result<Option<Source<Self::GetClaim>>>>;
 
-    /// Ends a get. `corrupt`: the record did not prove right and must not be served again.
+    /// Ends a get. `corrupt`: the record did not prove right and must not be served again. What was learnt about the
+    /// target while it was read is in the claim.
     fn close_get(
         self: &Arc<Self>,
         key: &Key<'_>,

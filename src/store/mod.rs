@@ -32,7 +32,7 @@ pub use self::options::{Capabilities, OpenOptions, Stats, SubmitOptions};
 pub use self::submit::BatchBuilder;
 pub use crate::batch::BATCH_ITEMS_MAX;
 pub use crate::batch::completion::Completion;
-pub use crate::batch::{Direction, ItemResult, Wish};
+pub use crate::batch::{Direction, ItemResult, Question, Wish};
 pub use crate::layout::record::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
 
 /// Most segments of one item.

@@ -34,7 +34,7 @@ impl Store {
     /// [`Status::Config`], [`Status::Locked`], [`Status::Format`], or what the system answers.
     pub fn open(config: &Config, options: &OpenOptions) -> Result<Store> {
         let logger = &options.logger;
-        let backend: Arc<dyn Backend> = Arc::from(backend::open(config, logger)?);
+        let backend: Arc<dyn Backend> = Arc::from(backend::open(config, options.worker_id, logger)?);
         for notice in &config.notices {
             logger.info(format_args!("{notice}"));
         }

@@ -1,12 +1,16 @@
-//! Submitting: items are collected while the batch is the submitter's alone, then handed to the lanes.
+//! Submitting: items are collected while the batch is the submitter's alone, then handed to the lanes, or to the threads
+//! that ask about keys.
 
+use std::collections::VecDeque;
 use std::time::Instant;
 
+use super::gate::Entered;
 use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, invalid};
 use crate::batch::completion::COMPLETIONS_MAX;
 use crate::batch::ticket::{Reserved, TICKETS_MAX};
-use crate::batch::{Batch, Direction, ItemGuard, Notice, Wish};
+use crate::batch::{Batch, Direction, ItemGuard, Notice, Question, Wish};
 use crate::error::{Error, Result, Status};
+use crate::lane::inquiry::Inquiry;
 use crate::layout::record::EffectiveKey;
 use crate::memory::Stretch;
 use crate::sync::{Arc, Ordering, lock};
@@ -17,7 +21,7 @@ pub struct BatchBuilder<'a> {
     batch: Arc<Batch>,
 }
 
-impl BatchBuilder<'_> {
+impl<'a> BatchBuilder<'a> {
     /// Starts an item for `key`.
     ///
     /// # Errors
@@ -90,6 +94,31 @@ impl BatchBuilder<'_> {
         self.start(options, carried)
     }
 
+    /// Has the batch's question asked about each of its keys. Where the answers are in memory the ticket is done when this
+    /// returns.
+    ///
+    /// # Errors
+    /// As for [`BatchBuilder::submit`].
+    pub fn ask(mut self, options: SubmitOptions) -> Result<Ticket> {
+        let store = self.store;
+        store.check_open()?;
+        let Some(question) = self.batch.question else {
+            return Err(invalid("a batch that asks nothing".to_owned()));
+        };
+        if self.batch.is_empty() {
+            return Err(invalid("a batch needs keys".to_owned()));
+        }
+        let (ticket, entered) = self.enter(&options)?;
+        let (shared, keys) = (Arc::clone(&store.shared), Arc::clone(&store.keys));
+        let inquiry = Inquiry::new(shared, keys, self.batch, question);
+        let at_once = store.keys.answers_at_once(question);
+        let left = if at_once { VecDeque::from([inquiry]) } else { store.chores.inquire(inquiry) };
+        // The table has the batch: closing waits for it there.
+        drop(entered);
+        left.into_iter().for_each(Inquiry::run);
+        Ok(ticket)
+    }
+
     fn is_carried(&self) -> bool {
         let [item] = self.batch.items() else { return false };
         let [stretch] = self.batch.stretches(item) else { return false };
@@ -103,6 +132,27 @@ impl BatchBuilder<'_> {
         if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
             return Err(invalid("a batch needs items, and each item memory".to_owned()));
         }
+        let (ticket, entered) = self.enter(&options)?;
+        match if carried { store.carriers.pop() } else { None } {
+            None => store.shared.submit(&self.batch),
+            Some(mut carrier) => {
+                // The table has the batch: closing waits for it there.
+                drop(entered);
+                let unfinished = carrier.carry(ItemGuard::new(Arc::clone(&self.batch), 0));
+                // It came out of there, so there is room. After a panic it does not go back.
+                drop(store.carriers.push(carrier));
+                if let Some(guard) = unfinished {
+                    store.shared.resubmit(guard);
+                }
+            }
+        }
+        Ok(ticket)
+    }
+
+    /// Takes a ticket and admits the batch, waiting up to its deadline for room; from here on the table has it, and who
+    /// closes the store waits for whoever is between this and handing it over.
+    fn enter(&mut self, options: &SubmitOptions) -> Result<(Ticket, Entered<'a>)> {
+        let store = self.store;
         let timeout = options.timeout.or(store.timeout_default);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
         let notice = options.queue.map(|queue| store.notice(queue, options.user_data)).transpose()?;
@@ -125,7 +175,7 @@ impl BatchBuilder<'_> {
         let entered = store.gate.enter();
         if store.closing.load(Ordering::SeqCst) {
             store.tickets.cancel(reserved);
-            store.shared.readmit(self.batch.direction, self.batch.len());
+            store.readmit(&self.batch);
             queue.iter().for_each(|queue| queue.unreserve());
             return Err(closing());
         }
@@ -133,20 +183,7 @@ impl BatchBuilder<'_> {
         if let Some(deadline) = deadline {
             store.shared.clock.set(deadline);
         }
-        match if carried { store.carriers.pop() } else { None } {
-            None => store.shared.submit(&self.batch),
-            Some(mut carrier) => {
-                // The table has the batch: closing waits for it there.
-                drop(entered);
-                let unfinished = carrier.carry(ItemGuard::new(Arc::clone(&self.batch), 0));
-                // It came out of there, so there is room. After a panic it does not go back.
-                drop(store.carriers.push(carrier));
-                if let Some(guard) = unfinished {
-                    store.shared.resubmit(guard);
-                }
-            }
-        }
-        Ok(ticket)
+        Ok((ticket, entered))
     }
 
     /// The batch, which nobody else holds before it is submitted.
@@ -173,6 +210,16 @@ impl Store {
         Ok(BatchBuilder { store: self, batch })
     }
 
+    /// Starts a batch that asks `question` about some `key_count` keys.
+    ///
+    /// # Errors
+    /// As for [`Store::batch`].
+    pub fn question(&self, question: Question, key_count: usize) -> Result<BatchBuilder<'_>> {
+        let mut batch = self.batch(Direction::Get, key_count)?;
+        batch.batch()?.question = Some(question);
+        Ok(batch)
+    }
+
     /// A batch that nobody else holds: one that was used before if there is one.
     fn spare_batch(&self) -> Arc<Batch> {
         for _ in 0..self.spare_batches.len() {
@@ -197,12 +244,24 @@ impl Store {
                 ),
             )
         })?;
-        match self.shared.admit(batch.direction, batch.len(), deadline) {
+        let admitted = match batch.question {
+            None => self.shared.admit(batch.direction, batch.len(), deadline),
+            Some(_) => self.shared.admit_questions(batch.len(), deadline),
+        };
+        match admitted {
             Ok(()) => Ok(reserved),
             Err(error) => {
                 self.tickets.cancel(reserved);
                 Err(error)
             }
+        }
+    }
+
+    /// Takes back what [`Store::admit`] gave to a batch that was not submitted.
+    fn readmit(&self, batch: &Batch) {
+        match batch.question {
+            None => self.shared.readmit(batch.direction, batch.len()),
+            Some(_) => self.shared.readmit_questions(batch.len()),
         }
     }
 

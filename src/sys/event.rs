@@ -1,7 +1,7 @@
 //! An eventfd: a wake-up that a ring, an epoll loop or a thread can wait for.
 
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Instant;
 
 use super::check;
@@ -75,6 +75,12 @@ fn poll_readable(descriptor: &impl AsRawFd, timeout_ms: impl Fn() -> i32) -> io:
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other.map(|ready| ready > 0),
         }
+    }
+}
+
+impl AsFd for Event {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 }
 

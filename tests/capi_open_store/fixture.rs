@@ -179,5 +179,7 @@ pub(crate) fn submit_options() -> nixl_store_submit_options_t {
         deadline_ms: NIXL_STORE_DEADLINE_DEFAULT,
         queue: ptr::null_mut(),
         user_data: 0,
+        flags: 0,
+        reserved: 0,
     }
 }

@@ -82,6 +82,7 @@ fn a_forked_child_may_only_close() {
     let store = fixture.store;
     let mut buffer = [0u8; 8];
     let mut length = 0usize;
+    let (chain, mut ticket) = (link(b"key"), 0);
     // SAFETY: the child calls what the header allows and leaves by `_exit`.
     let child = unsafe { libc::fork() };
     assert!(child >= 0);
@@ -96,6 +97,8 @@ fn a_forked_child_may_only_close() {
                 nixl_store_put(store, key, 3, key, 3) != NIXL_STORE_ERROR_FORKED,
                 nixl_store_key_contains(store, key, 3) != NIXL_STORE_ERROR_FORKED,
                 nixl_store_flush(store) != NIXL_STORE_ERROR_FORKED,
+                nixl_store_batch_lookup(store, &raw const chain, 1, ptr::null(), &raw mut ticket)
+                    != NIXL_STORE_ERROR_FORKED,
                 *nixl_store_error_message() == 0,
                 nixl_store_close(store) != NIXL_STORE_OK,
                 nixl_store_close(store) != NIXL_STORE_ERROR_INVALID_HANDLE,

@@ -11,4 +11,5 @@ mod exhaustion;
 mod fixture;
 mod lifetime;
 mod nouns;
+mod questions;
 mod transfers;

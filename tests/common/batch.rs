@@ -32,6 +32,19 @@ pub struct Submit<'q> {
     pub user_data: u64,
 }
 
+impl Submit<'_> {
+    pub(super) fn to_c(self) -> nixl_store_submit_options_t {
+        nixl_store_submit_options_t {
+            struct_size: size_of::<nixl_store_submit_options_t>(),
+            deadline_ms: self.timeout_ms,
+            queue: self.queue.map_or(ptr::null_mut(), |queue| queue.queue),
+            user_data: self.user_data,
+            flags: 0,
+            reserved: 0,
+        }
+    }
+}
+
 impl<'m> Batch<'m> {
     pub fn new() -> Batch<'m> {
         Batch::default()
@@ -95,12 +108,7 @@ impl<'m> Batch<'m> {
                 reserved: [0; 5],
             })
             .collect();
-        let options = nixl_store_submit_options_t {
-            struct_size: size_of::<nixl_store_submit_options_t>(),
-            deadline_ms: options.timeout_ms,
-            queue: options.queue.map_or(ptr::null_mut(), |queue| queue.queue),
-            user_data: options.user_data,
-        };
+        let options = options.to_c();
         let submit = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
         let mut ticket = 0;
         // SAFETY: the arrays are as long as stated and copied by the call; the memory lives as long as the
@@ -111,8 +119,7 @@ impl<'m> Batch<'m> {
         if status != OK {
             return Err(status);
         }
-        assert_ne!(ticket, 0);
-        Ok(Pending { store, ticket, count: items.len(), waited: false, memory: PhantomData })
+        Ok(Pending::new(store, ticket, items.len()))
     }
 }
 
@@ -126,7 +133,12 @@ pub struct Pending<'s, 'm> {
     memory: PhantomData<&'m mut [u8]>,
 }
 
-impl Pending<'_, '_> {
+impl<'s> Pending<'s, '_> {
+    pub(super) fn new(store: &'s Store, ticket: nixl_store_ticket_t, count: usize) -> Self {
+        assert_ne!(ticket, 0);
+        Pending { store, ticket, count, waited: false, memory: PhantomData }
+    }
+
     pub fn ticket(&self) -> nixl_store_ticket_t {
         self.ticket
     }

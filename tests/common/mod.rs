@@ -10,6 +10,7 @@ pub mod batch;
 pub mod format;
 pub mod memory;
 pub mod payload;
+pub mod questions;
 pub mod setup;
 pub mod status;
 pub mod store;

@@ -16,6 +16,7 @@ mod callers;
 mod capacities;
 mod keys;
 mod model;
+mod questions;
 mod ranges;
 mod registered;
 mod room;
@@ -121,6 +122,10 @@ macro_rules! store {
             promise!(keys, questions_about_keys_agree_with_gets);
             promise!(keys, a_key_replaced_has_the_new_object_alone);
             promise!(keys, objects_are_there_after_a_restart);
+            promise!(questions, lookups_in_a_batch_tell_each_keys_length);
+            promise!(questions, a_chain_is_found_up_to_its_first_gap);
+            promise!(questions, pins_and_removals_in_batches_are_those_of_each_key);
+            promise!(questions, questions_and_transfers_go_on_side_by_side);
             promise!(room, a_full_store_evicts_what_was_used_longest_ago);
             promise!(room, a_pinned_key_is_neither_evicted_nor_removed);
             promise!(room, clear_leaves_what_is_pinned);

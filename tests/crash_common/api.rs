@@ -336,12 +336,7 @@ impl Store {
                 reserved: [0; 5],
             })
             .collect();
-        let options = nixl_store_submit_options_t {
-            struct_size: size_of::<nixl_store_submit_options_t>(),
-            deadline_ms: how.timeout_ms,
-            queue: how.queue.map_or(ptr::null_mut(), |queue| queue.0),
-            user_data: how.user_data,
-        };
+        let options = how.to_c();
         let mut number = 0;
         let call = match direction {
             Direction::Put => nixl_store_batch_put,
@@ -398,6 +393,19 @@ pub struct Submit {
     pub timeout_ms: u64,
     pub queue: Option<Queue>,
     pub user_data: u64,
+}
+
+impl Submit {
+    pub fn to_c(self) -> nixl_store_submit_options_t {
+        nixl_store_submit_options_t {
+            struct_size: size_of::<nixl_store_submit_options_t>(),
+            deadline_ms: self.timeout_ms,
+            queue: self.queue.map_or(ptr::null_mut(), |queue| queue.0),
+            user_data: self.user_data,
+            flags: 0,
+            reserved: 0,
+        }
+    }
 }
 
 /// An item with its memory, cut into as many pieces as `cuts` says.

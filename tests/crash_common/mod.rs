@@ -8,6 +8,7 @@ pub mod chunk;
 pub mod config;
 pub mod disk;
 pub mod helper;
+pub mod questions;
 pub mod remote;
 pub mod sandbox;
 

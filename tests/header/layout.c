@@ -57,11 +57,13 @@ FIELD(nixl_store_result_t, object_length, 16);
 FIELD(nixl_store_result_t, reserved, 24);
 ROOM(nixl_store_result_t, 3, 8);
 
-SIZE(nixl_store_submit_options_t, 32);
+SIZE(nixl_store_submit_options_t, 40);
 FIELD(nixl_store_submit_options_t, struct_size, 0);
 FIELD(nixl_store_submit_options_t, deadline_ms, 8);
 FIELD(nixl_store_submit_options_t, queue, 16);
 FIELD(nixl_store_submit_options_t, user_data, 24);
+FIELD(nixl_store_submit_options_t, flags, 32);
+FIELD(nixl_store_submit_options_t, reserved, 36);
 
 SIZE(nixl_store_completion_t, 32);
 FIELD(nixl_store_completion_t, ticket, 0);

@@ -12,6 +12,15 @@ struct signatures {
     nixl_store_status_t (*batch_get)(nixl_store_t *, const nixl_store_item_t *, size_t,
                                      const nixl_store_submit_options_t *, nixl_store_ticket_t *);
 
+    nixl_store_status_t (*batch_lookup)(nixl_store_t *, const nixl_store_key_t *, size_t,
+                                        const nixl_store_submit_options_t *, nixl_store_ticket_t *);
+    nixl_store_status_t (*batch_remove)(nixl_store_t *, const nixl_store_key_t *, size_t,
+                                        const nixl_store_submit_options_t *, nixl_store_ticket_t *);
+    nixl_store_status_t (*batch_pin)(nixl_store_t *, const nixl_store_key_t *, size_t,
+                                     const nixl_store_submit_options_t *, nixl_store_ticket_t *);
+    nixl_store_status_t (*batch_unpin)(nixl_store_t *, const nixl_store_key_t *, size_t,
+                                       const nixl_store_submit_options_t *, nixl_store_ticket_t *);
+
     nixl_store_status_t (*ticket_wait)(nixl_store_t *, nixl_store_ticket_t, uint64_t, nixl_store_result_t *, size_t,
                                        size_t *);
     nixl_store_status_t (*ticket_poll)(nixl_store_t *, nixl_store_ticket_t);
@@ -49,6 +58,8 @@ extern const struct signatures signatures;
 const struct signatures signatures = {
     nixl_store_open,           nixl_store_put,           nixl_store_get,
     nixl_store_close,          nixl_store_batch_put,     nixl_store_batch_get,
+    nixl_store_batch_lookup,   nixl_store_batch_remove,  nixl_store_batch_pin,
+    nixl_store_batch_unpin,
     nixl_store_ticket_wait,    nixl_store_ticket_poll,   nixl_store_ticket_cancel,
     nixl_store_queue_create,   nixl_store_queue_fd,      nixl_store_queue_drain,
     nixl_store_queue_destroy,  nixl_store_memory_register, nixl_store_memory_unregister,

@@ -114,6 +114,8 @@ impl Request {
             deadline_ms: 0,
             queue,
             user_data,
+            flags: 0,
+            reserved: 0,
         };
         let submit = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
         let mut ticket = 0;

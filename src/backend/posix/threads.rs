@@ -145,7 +145,7 @@ fn serve(shared: &Shared) {
             lock(&shared.state).writing -= 1;
         }
         // There is room for every request.
-        drop(request.done.queue.push((IoCompletion { token: request.token, result }, request.slices)));
+        drop(request.done.queue.push((IoCompletion::new(request.token, result), request.slices)));
         request.done.waker.signal();
     }
 }

@@ -16,7 +16,6 @@ use crate::backend::queue::{
     IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
 };
 use crate::backend::reach::IO_SLICES_MAX;
-use crate::backend::target::Target;
 use crate::memory::HostSlice;
 use crate::sys::event::{Event, wait_readable};
 use crate::sys::room;
@@ -112,10 +111,9 @@ impl UringQueue {
         })
     }
 
-    /// `None`: memory that the processor cannot reach, which a ring cannot either.
+    /// `None`: memory that the processor cannot reach, which a ring cannot either, or a target that is no file.
     fn entry(&mut self, request: &IoRequest<'_>) -> Option<squeue::Entry> {
-        let Target::File(file) = request.target;
-        let fd = types::Fd(file.descriptor());
+        let fd = types::Fd(request.target.open_file().ok()?.descriptor());
         let fixed = request.region.filter(|&index| self.registered.get(usize::from(index)) == Some(&true));
         if let [stretch] = request.slices
             && let Ok(length) = u32::try_from(stretch.length())
@@ -211,7 +209,7 @@ impl UringQueue {
                 bytes @ 0.. => Ok(bytes as usize),
                 error => Err(io::Error::from_raw_os_error(-error)),
             };
-            completions.push(IoCompletion { token: entry.user_data() as u32, result });
+            completions.push(IoCompletion::new(entry.user_data() as u32, result));
         }
     }
 }

@@ -162,7 +162,7 @@ pub(super) fn scan(
                 helper.join().map_err(|_| Error::new(Status::Internal, "a recovery thread panicked"))??;
             all.merge(seen)?;
         }
-        Ok(all)
+        Ok::<_, Error>(all)
     })?;
     all.unreadable.sort_unstable();
     read_again(&mut all, geometry, pool_id, read)?;

@@ -1,10 +1,11 @@
 //! Questions about keys of a dynamic store, and their removal and pinning: the file system answers.
 
 use super::Objects;
+use crate::batch::Question;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
 use crate::layout::files::{Evicted, ObjectName, is_planted};
-use crate::placement::{Gauges, Key, Keys};
+use crate::placement::{Asked, Gauges, Key, Keys};
 
 impl Keys for Objects {
     fn contains(&self, key: &Key<'_>) -> Result<bool> {
@@ -109,6 +110,25 @@ impl Keys for Objects {
             self.catalog.forget(id);
         }
         Ok(true)
+    }
+
+    fn look_up(&self, key: &Key<'_>) -> Result<Asked> {
+        let name = self.name(key)?;
+        let id = self.files.id_of(&name);
+        let known = self.catalog.contains(id);
+        if self.presence_cache && known {
+            // Only its file has the length, and is not to be asked.
+            return Ok(Asked::Done { length: None });
+        }
+        // As in `contains`: what this process never met is mostly not there.
+        if self.presence_cache_only || !known && self.files.is_absent(&name) {
+            return Ok(Asked::NotFound);
+        }
+        Ok(self.length(key)?.map_or(Asked::NotFound, |length| Asked::Done { length: Some(length) }))
+    }
+
+    fn answers_at_once(&self, question: Question) -> bool {
+        self.presence_cache_only && matches!(question, Question::Lookup { .. })
     }
 
     fn clear(&self) -> Result<u64> {

@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Status};
 use crate::layout::files::ObjectName;
 use crate::layout::record;
 use crate::placement::{
-    Answer, Extent, Foreign, Key, Keys, Never, Placement, PutPlace, Sink, Source, Tombstones, Work,
+    Answer, Extent, Foreign, GetWish, Key, Keys, Never, Placement, PutPlace, Sink, Source, Tombstones, Work,
 };
 use crate::sync::{Arc, Ordering};
 
@@ -32,7 +32,7 @@ impl Placement for Objects {
         Answer::later(move || objects.length(&key.key()))
     }
 
-    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Reading>>>> {
+    fn open_get(self: &Arc<Self>, key: &Key<'_>, _wish: GetWish) -> Answer<Result<Option<Source<Reading>>>> {
         let (objects, key) = (Arc::clone(self), key.to_owned());
         Answer::later(move || objects.begin_reading(&key.key()))
     }
@@ -135,6 +135,7 @@ impl Objects {
             pool_id: record::NO_POOL,
             slot: record::NO_SLOT,
             alignment: self.alignment(),
+            piece_bytes: None,
         };
         Ok(Some(Source {
             extent,
@@ -197,6 +198,7 @@ impl Objects {
             pool_id: record::NO_POOL,
             slot: record::NO_SLOT,
             alignment: self.alignment(),
+            piece_bytes: None,
         };
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
         let claim =

@@ -4,6 +4,7 @@ use std::time::Instant;
 
 use super::Slots;
 use super::cleaning::REMOVAL_WAIT_MAX;
+use crate::batch::Question;
 use crate::catalog::Remove;
 use crate::error::{Error, Result, Status};
 use crate::placement::{Gauges, Key, Keys};
@@ -50,6 +51,11 @@ impl Keys for Slots {
 
     fn unpin(&self, key: &Key<'_>) -> Result<bool> {
         Ok(self.catalog.unpin(key.digest, key.effective))
+    }
+
+    fn answers_at_once(&self, question: Question) -> bool {
+        // A removal erases the record.
+        question != Question::Remove
     }
 
     fn clear(&self) -> Result<u64> {

@@ -222,6 +222,7 @@ impl Slots {
             pool_id: self.pool_id,
             slot: u64::from(slot),
             alignment: self.alignment,
+            piece_bytes: None,
         })
     }
 

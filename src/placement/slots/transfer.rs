@@ -6,7 +6,7 @@ use std::io;
 use super::Slots;
 use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
-use crate::placement::{Answer, Foreign, Key, Keys, Placement, PutPlace, Sink, Source, Tombstones};
+use crate::placement::{Answer, Foreign, GetWish, Key, Keys, Placement, PutPlace, Sink, Source, Tombstones};
 use crate::sync::Arc;
 
 impl Placement for Slots {
@@ -22,7 +22,7 @@ impl Placement for Slots {
         Answer::Now(self.length(key))
     }
 
-    fn open_get(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<Source<Lease>>>> {
+    fn open_get(self: &Arc<Self>, key: &Key<'_>, _wish: GetWish) -> Answer<Result<Option<Source<Lease>>>> {
         let Some(lease) = self.catalog.acquire(key.digest, key.effective) else {
             return Answer::Now(Ok(None));
         };

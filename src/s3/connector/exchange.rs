@@ -1,0 +1,230 @@
+//! One attempt: a request goes out over a connection, its answer comes in, the connection is kept or closed.
+//!
+//! Whoever drops this in the middle closes the connection with it: it is kept only after an answer's last byte.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
+use aws_smithy_runtime_api::http::StatusCode;
+use aws_smithy_types::body::SdkBody;
+
+use super::body::{self, Sink};
+use super::fault::{Fault, FaultKind};
+use super::head::{self, AnswerHead, Framing, Origin};
+use super::landing::Cursor;
+use super::order::{ERROR_BYTES_MAX, Order, Seen, Wanted, Work};
+use super::pace::Watch;
+use super::pool::{Connection, Pool};
+use super::send::{self, Outgoing, Sent};
+use super::verdict::{self, Verdict};
+use crate::s3::payload::PayloadBody;
+use crate::sync::Arc;
+
+/// Bytes of an unwanted body that are read away so that the connection can be kept.
+const DISCARD_BYTES_MAX: u64 = 256 << 10;
+/// Interim answers (1xx) before the answer.
+const INTERIM_ANSWERS_MAX: usize = 8;
+/// Bytes of a body that are taken where no order says how many: credentials and the like.
+const BODY_BYTES_MAX: usize = 1 << 20;
+
+/// What an attempt knows of its call.
+struct Task {
+    origin: Origin,
+    method: String,
+    head: Vec<u8>,
+    wanted: Option<Wanted>,
+    order: Option<Arc<Order>>,
+}
+
+/// Makes one attempt.
+///
+/// # Errors
+/// What the SDK may try again, or not.
+pub async fn run(pool: &Pool, mut request: HttpRequest) -> Result<HttpResponse, Fault> {
+    let order = request.extension::<Arc<Order>>().cloned();
+    let work = match &order {
+        Some(order) => order.begin()?,
+        None => Work::Collect,
+    };
+    let body = request.take_body();
+    let framed = request.headers().get("content-encoding").is_some_and(|value| value.contains("aws-chunked"));
+    let (mut outgoing, wanted) = match work {
+        // The SDK's body of the payload is put aside unread.
+        Work::Send(payload) if !framed => (Outgoing::Slices(payload), None),
+        Work::Send(_) | Work::Collect => (Outgoing::of_sdk(body)?, None),
+        Work::Land(wanted) => (Outgoing::of_sdk(body)?, Some(wanted)),
+    };
+    let (origin, head) = head::write(&request, outgoing.length())?;
+    let task = Task { origin, method: request.method().to_owned(), head, wanted, order };
+    let outcome = task.over_a_connection(pool, &mut outgoing).await;
+    if let (Err(fault), Some(order)) = (&outcome, &task.order) {
+        order.note(fault.text.clone());
+    }
+    outcome
+}
+
+impl Task {
+    async fn over_a_connection(&self, pool: &Pool, outgoing: &mut Outgoing) -> Result<HttpResponse, Fault> {
+        let permit = pool.permit().await;
+        let _permit = permit.ok_or_else(|| Fault::new(FaultKind::Request, "the client is closed"))?;
+        if let Some(connection) = pool.take(&self.origin) {
+            let mut answered = false;
+            match self.over(pool, connection, outgoing, &mut answered).await {
+                // The server had closed it meanwhile, which is no fault of anyone's.
+                Err(fault) if fault.kind == FaultKind::Broken && !answered && outgoing.can_repeat() => {}
+                other => return other,
+            }
+        }
+        let connection = pool.connect(&self.origin).await?;
+        self.over(pool, connection, outgoing, &mut false).await
+    }
+
+    async fn over(
+        &self,
+        pool: &Pool,
+        mut connection: Connection,
+        outgoing: &mut Outgoing,
+        answered: &mut bool,
+    ) -> Result<HttpResponse, Fault> {
+        let times = pool.times();
+        let mut watch = Watch::new(times.stall, "the server took no byte");
+        let sent = send::send(&mut connection, &self.head, outgoing, &mut watch).await?;
+        watch.expect(times.first_byte, "no answer");
+        let mut head = self.head_of_answer(&mut connection, &mut watch, answered).await?;
+        watch.expect(times.stall, "no byte of the answer");
+        // Before all was sent, the next request would be taken for the rest of this one.
+        head.keeps &= sent == Sent::All;
+        let body = self.take_body(&mut connection, &mut head, &mut watch).await?;
+        if head.keeps {
+            pool.keep(connection);
+        }
+        if head.status >= 400
+            && let Some(order) = &self.order
+        {
+            order.note(format!("the server answered {}", head.status));
+        }
+        let status =
+            StatusCode::try_from(head.status).map_err(|_| Fault::protocol("the answer has no status"))?;
+        let mut response = HttpResponse::new(status, body);
+        *response.headers_mut() = head.headers;
+        Ok(response)
+    }
+
+    /// The first head that is no interim one.
+    async fn head_of_answer(
+        &self,
+        connection: &mut Connection,
+        watch: &mut Watch,
+        answered: &mut bool,
+    ) -> Result<AnswerHead, Fault> {
+        let mut interim = 0;
+        let mut parsed = 0;
+        loop {
+            // Only a line's end can be that of the head.
+            let unused = connection.unused();
+            *answered |= !unused.is_empty();
+            if unused[parsed.min(unused.len())..].contains(&b'\n') {
+                match head::parse(unused, &self.method)? {
+                    Some((head, length)) => {
+                        connection.consume(length);
+                        parsed = 0;
+                        if head.status >= 200 {
+                            return Ok(head);
+                        }
+                        interim += 1;
+                        if head.status == 101 || interim > INTERIM_ANSWERS_MAX {
+                            return Err(Fault::protocol("the server does not come to an answer"));
+                        }
+                        continue;
+                    }
+                    None => parsed = unused.len(),
+                }
+            } else if unused.len() >= head::HEAD_BYTES_MAX {
+                return Err(Fault::protocol("the answer's head has no end"));
+            }
+            let filled = poll_fn(|cx| match connection.poll_fill(cx) {
+                Poll::Ready(outcome) => {
+                    Poll::Ready(outcome.map_err(|error| Fault::broken("an answer was awaited", &error)))
+                }
+                Poll::Pending => watch.poll_stalled(cx).map(Err),
+            })
+            .await?;
+            if filled == 0 {
+                return Err(Fault::broken("an answer was awaited", &send::gone()));
+            }
+            watch.moved();
+        }
+    }
+
+    /// Brings the body to where it belongs; what is left of it for the SDK is the answer's.
+    async fn take_body(
+        &self,
+        connection: &mut Connection,
+        head: &mut AnswerHead,
+        watch: &mut Watch,
+    ) -> Result<SdkBody, Fault> {
+        if let (Some(wanted), Some(order), 200 | 206) = (&self.wanted, &self.order, head.status) {
+            return land(connection, head, wanted, order, watch).await;
+        }
+        let good_bytes_max = self.order.as_ref().map_or(BODY_BYTES_MAX, |order| order.body_bytes_max);
+        let max = if head.is_success() { good_bytes_max } else { ERROR_BYTES_MAX };
+        let mut sink = Sink::Collect(Vec::new(), max);
+        body::read(connection, head.framing, &mut sink, watch).await?;
+        let Sink::Collect(bytes, _) = sink else { return Ok(SdkBody::empty()) };
+        Ok(SdkBody::from(bytes))
+    }
+}
+
+async fn land(
+    connection: &mut Connection,
+    head: &mut AnswerHead,
+    wanted: &Wanted,
+    order: &Order,
+    watch: &mut Watch,
+) -> Result<SdkBody, Fault> {
+    match verdict::judge(head, wanted) {
+        Verdict::Land { bytes, object_bytes, version } => {
+            let mut sink = Sink::Land(Cursor::new(wanted.landing.clone(), bytes));
+            let framing = match head.framing {
+                // Of a whole object in place of a part: no more than was asked for.
+                Framing::Length(length) if length > bytes as u64 => {
+                    head.keeps = false;
+                    Framing::Length(bytes as u64)
+                }
+                framing => framing,
+            };
+            body::read(connection, framing, &mut sink, watch).await?;
+            let Sink::Land(cursor) = sink else { return Ok(SdkBody::empty()) };
+            if cursor.missing() > 0 {
+                return Err(Fault::new(FaultKind::Broken, "the answer's body is shorter than its head says"));
+            }
+            let sums = cursor.finish();
+            order.report(Seen::Landed { bytes, object_bytes: Some(object_bytes), version, sums });
+            Ok(if wanted.shown { PayloadBody::of_landing(&wanted.landing, bytes) } else { SdkBody::empty() })
+        }
+        Verdict::Other { object_bytes, version } => {
+            order.report(Seen::Other { object_bytes, version });
+            discard(connection, head, watch).await
+        }
+        Verdict::Changed => {
+            order.report(Seen::Changed);
+            discard(connection, head, watch).await
+        }
+        Verdict::Unfit(why) => Err(Fault::unfit(why)),
+    }
+}
+
+/// Reads an unwanted body away, if that is cheaper than another connection.
+async fn discard(
+    connection: &mut Connection,
+    head: &mut AnswerHead,
+    watch: &mut Watch,
+) -> Result<SdkBody, Fault> {
+    let short = matches!(head.framing, Framing::Length(length) if length <= DISCARD_BYTES_MAX);
+    head.keeps &= short || head.framing == Framing::Nothing;
+    if head.keeps && body::read(connection, head.framing, &mut Sink::Discard, watch).await.is_err() {
+        head.keeps = false;
+    }
+    Ok(SdkBody::empty())
+}

@@ -1,0 +1,160 @@
+//! Heads of HTTP/1.1: writing a request's, reading an answer's within bounds (RFC 9112).
+
+use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
+use aws_smithy_runtime_api::http::Headers;
+
+use super::fault::{Fault, FaultKind};
+
+/// Bytes of an answer's head. AWS's have less than 2 KiB; user metadata may add 2 KiB.
+pub const HEAD_BYTES_MAX: usize = 32 << 10;
+/// Header lines of an answer.
+pub const HEADERS_MAX: usize = 128;
+
+/// The endpoint of a connection.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// Whether TLS is spoken.
+    pub tls: bool,
+    /// Name or address of the host, an IPv6 address without its brackets.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+}
+
+/// Where a request goes and the head that it begins with; its body has `body_bytes`.
+///
+/// # Errors
+/// A URI that is no `http` or `https` one.
+pub fn write(request: &HttpRequest, body_bytes: u64) -> Result<(Origin, Vec<u8>), Fault> {
+    let unfit = || Fault::new(FaultKind::Request, "the request's URI names no host of http or https");
+    let uri: http::Uri = request.uri().parse().map_err(|_| unfit())?;
+    let tls = match uri.scheme_str() {
+        Some("http") => false,
+        Some("https") => true,
+        _ => return Err(unfit()),
+    };
+    let host = uri.host().ok_or_else(unfit)?;
+    let usual_port = if tls { 443 } else { 80 };
+    let port = uri.port_u16().unwrap_or(usual_port);
+    let path = uri.path_and_query().map_or("/", |path| path.as_str());
+
+    let mut head = Vec::with_capacity(1 << 10);
+    let mut add = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
+    add(&[request.method(), " ", path, " HTTP/1.1\r\nhost: ", host]);
+    // As the signature has it: without a port that goes without saying.
+    if port != usual_port {
+        add(&[":", &port.to_string()]);
+    }
+    add(&["\r\n"]);
+    let mut has_length = false;
+    for (name, value) in request.headers() {
+        match name {
+            // No answer is waited for before a body: a refusal is seen while it is sent.
+            "host" | "expect" | "connection" => continue,
+            "content-length" => has_length = true,
+            _ => {}
+        }
+        add(&[name, ": ", value, "\r\n"]);
+    }
+    if !has_length && (body_bytes > 0 || matches!(request.method(), "PUT" | "POST")) {
+        add(&["content-length: ", &body_bytes.to_string(), "\r\n"]);
+    }
+    add(&["\r\n"]);
+    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+    Ok((Origin { tls, host, port }, head))
+}
+
+/// How the end of an answer's body is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Framing {
+    /// There is no body.
+    Nothing,
+    /// It has so many bytes.
+    Length(u64),
+    /// It comes in chunks.
+    Chunked,
+    /// It ends with the connection.
+    UntilClose,
+}
+
+/// The head of an answer.
+#[derive(Debug)]
+pub struct AnswerHead {
+    /// The status code.
+    pub status: u16,
+    /// All headers whose values are text.
+    pub headers: Headers,
+    /// How the body is framed.
+    pub framing: Framing,
+    /// Whether the connection may be used again.
+    pub keeps: bool,
+}
+
+impl AnswerHead {
+    /// Whether something went well with the request.
+    pub fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// A header whose value is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name)
+    }
+}
+
+/// The head at the front of `bytes` and the bytes that it takes up, of an answer to a request with this method; `None` if its
+/// end is not there yet. Interim answers (1xx) are heads too.
+///
+/// # Errors
+/// It is no head of HTTP/1, beyond the bounds, or says two things of its body.
+pub fn parse(bytes: &[u8], method: &str) -> Result<Option<(AnswerHead, usize)>, Fault> {
+    let mut lines = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut answer = httparse::Response::new(&mut lines);
+    let length = match answer.parse(bytes) {
+        Ok(httparse::Status::Complete(length)) => length,
+        Ok(httparse::Status::Partial) if bytes.len() >= HEAD_BYTES_MAX => {
+            return Err(Fault::protocol(format!("the answer's head is longer than {HEAD_BYTES_MAX} bytes")));
+        }
+        Ok(httparse::Status::Partial) => return Ok(None),
+        Err(error) => return Err(Fault::protocol(format!("the answer is not HTTP/1.1: {error}"))),
+    };
+    let status = answer.code.unwrap_or_default();
+    let mut keeps = answer.version == Some(1);
+    let (mut headers, mut content_length, mut chunked) = (Headers::new(), None, false);
+    for line in answer.headers.iter() {
+        let Ok(value) = std::str::from_utf8(line.value) else { continue };
+        if line.name.eq_ignore_ascii_case("content-length") {
+            let said: u64 = value
+                .trim()
+                .parse()
+                .map_err(|_| Fault::protocol("the answer's Content-Length is no number"))?;
+            if content_length.is_some_and(|before| before != said) {
+                return Err(Fault::protocol("the answer has two lengths"));
+            }
+            content_length = Some(said);
+        } else if line.name.eq_ignore_ascii_case("transfer-encoding") {
+            if !value.trim().eq_ignore_ascii_case("chunked") {
+                return Err(Fault::protocol("the answer has a transfer encoding that was not asked for"));
+            }
+            chunked = true;
+        } else if line.name.eq_ignore_ascii_case("connection") {
+            for word in value.split(',') {
+                keeps |= word.trim().eq_ignore_ascii_case("keep-alive");
+            }
+            for word in value.split(',') {
+                keeps &= !word.trim().eq_ignore_ascii_case("close");
+            }
+        }
+        // Names come as the peer spells them, which the map does not take in capitals. What is no header is left out.
+        let _ = headers.try_append(line.name.to_ascii_lowercase(), value.to_owned());
+    }
+    let framing = match content_length {
+        _ if method == "HEAD" || status < 200 || matches!(status, 204 | 304) => Framing::Nothing,
+        _ if chunked => Framing::Chunked,
+        Some(length) => Framing::Length(length),
+        None => Framing::UntilClose,
+    };
+    // Two framings: what one party takes for a body another may take for the next answer.
+    keeps &= !(chunked && content_length.is_some()) && framing != Framing::UntilClose;
+    Ok(Some((AnswerHead { status, headers, framing, keeps }, length)))
+}
