@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 # The wrapper that injects short transfers and errors is part of the tests, not of the library.
 TEST_FEATURES := fault-injection
+# Seconds that one test binary may take, on a machine that may be busy.
+TEST_SECONDS_MAX ?= 1200
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -49,7 +51,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang, valgrind, python3 and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3 and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check
@@ -66,9 +68,10 @@ fmt: ## Format the Rust code
 	$(CARGO) fmt
 
 .PHONY: lint
-lint: ## Clippy, with warnings as errors
+lint: ## Clippy, with warnings as errors, as built, for the tests, and without OBJ
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features $(TEST_FEATURES) -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --no-default-features --features $(TEST_FEATURES) -- -D warnings
 
 .PHONY: check-layers
 check-layers: ## What may use what in src, sizes of rooms and files; that check's own tests first
@@ -80,8 +83,10 @@ header: ## Generate include/nixl_store.h anew
 	sh scripts/header.sh
 
 .PHONY: test-rust
-test-rust: ## Rust tests
-	$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
+test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
+	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
+	env "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
+		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
 
 .PHONY: test-shuttle
 test-shuttle: ## Model-checked tests of the shared state
@@ -101,7 +106,7 @@ bench-instructions: ## Count the instructions of each operation and compare them
 	@CARGO='$(CARGO)' bash scripts/bench-instructions.sh
 
 .PHONY: test-package
-test-package: ## Install to a folder, build the examples from there, shared and static, and run them
+test-package: ## Install to a folder, build the examples from there, shared and static; symbols, size, linkers, without OBJ
 	cmake -S . -B $(BUILD_DIR) -DNIXL_STORE_TESTS=ON
 	cmake --build $(BUILD_DIR)
 	ctest --test-dir $(BUILD_DIR) --output-on-failure

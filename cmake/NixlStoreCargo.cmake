@@ -28,6 +28,9 @@ set(NIXL_STORE_CARGO_TARGET_DIR "${NIXL_STORE_CARGO_TARGET_DIR_DEFAULT}" CACHE P
 set(NIXL_STORE_CARGO_ARGUMENTS
     build --release --lib --manifest-path "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml"
     --target-dir "${NIXL_STORE_CARGO_TARGET_DIR}" ${NIXL_STORE_CARGO_FLAGS})
+if(NOT NIXL_STORE_OBJ)
+    list(APPEND NIXL_STORE_CARGO_ARGUMENTS --no-default-features)
+endif()
 set(NIXL_STORE_RUSTC_ARGUMENTS --crate-name probe --crate-type staticlib --print native-static-libs)
 set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/release")
 if(NIXL_STORE_RUST_TARGET)
@@ -43,8 +46,15 @@ set(NIXL_STORE_SHARED_LINK_NAME "libnixl_store.so")
 set(NIXL_STORE_STATIC_NAME "libnixl_store.a")
 file(MAKE_DIRECTORY "${NIXL_STORE_LIBRARY_DIR}")
 
-# cargo alone knows when something changed, so it is asked every time, which takes no time when nothing did; copying
-# only what differs keeps what depends on the libraries from being linked again.
+# The static library is made of cargo's with the tools of the C compiler.
+foreach(tool IN ITEMS OBJCOPY AR)
+    if(NOT CMAKE_${tool})
+        message(FATAL_ERROR "${tool} was not found: install the binary utilities of the C compiler")
+    endif()
+endforeach()
+
+# cargo alone knows when something changed, so it is asked every time, which takes no time when nothing did; making or
+# copying only what differs keeps what depends on the libraries from being linked again.
 add_custom_target(nixl_store_cargo ALL
     COMMAND "${NIXL_STORE_CARGO}" ${NIXL_STORE_CARGO_ARGUMENTS}
     COMMAND "${CMAKE_COMMAND}" -E copy_if_different
@@ -54,8 +64,12 @@ add_custom_target(nixl_store_cargo ALL
         "${NIXL_STORE_SHARED_REAL_NAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_SONAME}"
     COMMAND "${CMAKE_COMMAND}" -E create_symlink
         "${NIXL_STORE_SHARED_SONAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_LINK_NAME}"
-    COMMAND "${CMAKE_COMMAND}" -E copy_if_different
-        "${NIXL_STORE_CARGO_OUTPUT_DIR}/${NIXL_STORE_STATIC_NAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
+    COMMAND "${CMAKE_COMMAND}"
+        "-DIN=${NIXL_STORE_CARGO_OUTPUT_DIR}/${NIXL_STORE_STATIC_NAME}"
+        "-DOUT=${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
+        "-DHEADER=${CMAKE_CURRENT_SOURCE_DIR}/include/nixl_store.h"
+        "-DCC=${CMAKE_C_COMPILER}" "-DOBJCOPY=${CMAKE_OBJCOPY}" "-DAR=${CMAKE_AR}"
+        -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreStatic.cmake"
     BYPRODUCTS
         "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
         "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"

@@ -30,18 +30,22 @@ set(examples_tests_file "${CMAKE_CURRENT_BINARY_DIR}/examples-tests.cmake")
 file(WRITE "${examples_tests_file}" "${test_lists}")
 set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${examples_tests_file}")
 
-# One test per way in which a project can come by the library.
+# One test per way in which a project can come by the library, and per promise about what it comes by.
 foreach(case IN ITEMS
-        find_package build_tree subproject moved_prefix pkg_config version_refused one_library_missing soname)
+        find_package build_tree subproject moved_prefix pkg_config version_refused one_library_missing soname
+        size_and_load_time without_obj every_linker)
     add_test(NAME package.${case}
         COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/tests/package/check.sh" ${case}
             "${CMAKE_CURRENT_BINARY_DIR}/package-${case}")
     set_tests_properties(package.${case} PROPERTIES ENVIRONMENT
         "CMAKE=${CMAKE_COMMAND};CC=${CMAKE_C_COMPILER};GENERATOR=${CMAKE_GENERATOR};STAGE=${NIXL_STORE_STAGE_DIR};\
 BUILD_TREE=${CMAKE_CURRENT_BINARY_DIR};VERSION=${PROJECT_VERSION};SONAME=${NIXL_STORE_SHARED_SONAME};\
-CARGO=${NIXL_STORE_CARGO};CARGO_TARGET_DIR=${NIXL_STORE_CARGO_TARGET_DIR}")
+CARGO=${NIXL_STORE_CARGO};CARGO_TARGET_DIR=${NIXL_STORE_CARGO_TARGET_DIR};OBJ=$<IF:$<BOOL:${NIXL_STORE_OBJ}>,ON,OFF>")
 endforeach()
+# These have cargo compile, on all cores.
+set_tests_properties(package.subproject package.without_obj package.every_linker PROPERTIES RUN_SERIAL ON)
 
 add_test(NAME package.exports_what_the_header_declares
     COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-symbols.sh"
-        "${NIXL_STORE_STAGE_DIR}/${CMAKE_INSTALL_LIBDIR}/${NIXL_STORE_SHARED_REAL_NAME}")
+        "${NIXL_STORE_STAGE_DIR}/${CMAKE_INSTALL_LIBDIR}/${NIXL_STORE_SHARED_REAL_NAME}"
+        "${NIXL_STORE_STAGE_DIR}/${CMAKE_INSTALL_LIBDIR}/${NIXL_STORE_STATIC_NAME}")

@@ -1,8 +1,10 @@
 #!/bin/sh
 # Says whether a built libnixl_store.so exports what the header declares and nothing else, carries its soname, and
-# needs no library but those of the C runtime.
+# needs no library but those of the C runtime. With a second argument also whether the static library that is installed
+# has the same global symbols and no other.
 set -eu
-library=${1:?usage: check-symbols.sh <libnixl_store.so>}
+library=${1:?usage: check-symbols.sh <libnixl_store.so> [<libnixl_store.a>]}
+static=${2:-}
 header=$(dirname "$0")/../include/nixl_store.h
 
 work=$(mktemp -d)
@@ -11,12 +13,23 @@ failed=0
 
 # Comments name functions too, so they go first.
 sed 's|/\*.*\*/||; /\/\*/,/\*\//d' "$header" | grep -oE '\bnixl_store_[a-z_]+\(' | tr -d '(' | sort -u >"$work/declared"
+
+# same_as_declared <file of names> <what they are> <where to look when they are not>
+same_as_declared() {
+    if diff -u "$work/declared" "$1"; then
+        echo "$2: the $(wc -l <"$work/declared") functions of the header"
+    else
+        echo "$2 differ from the header (-: declared, +: found); see $3" >&2
+        failed=1
+    fi
+}
+
 nm -D --defined-only "$library" | awk '{ print $NF }' | sort -u >"$work/exported"
-if diff -u "$work/declared" "$work/exported"; then
-    echo "exports: the $(wc -l <"$work/declared") functions of the header"
-else
-    echo "exports differ from the header (-: declared, +: exported)" >&2
-    failed=1
+same_as_declared "$work/exported" exports src/capi/exports.rs
+if [ -n "$static" ]; then
+    # Lines of three fields are symbols; others name the members.
+    nm -g --defined-only "$static" | awk 'NF == 3 { print $3 }' | sort -u >"$work/global"
+    same_as_declared "$work/global" "global symbols of the static library" cmake/NixlStoreStatic.cmake
 fi
 
 dynamic=$(readelf -dW "$library")

@@ -7,14 +7,19 @@
 mod crash_common;
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::io::{Read, Write};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
 
 use crash_common::api::{Direction, Item, Options, Store, Submit};
 use crash_common::config::Settings;
 use crash_common::helper::{self, Helper, Peer};
 use crash_common::remote::{self, Remote};
+use crash_common::watch::how_ended;
 use crash_common::{Scratch, chunk, tree};
 use nixl_store::capi::*;
 
@@ -22,7 +27,13 @@ use nixl_store::capi::*;
 #[test]
 #[ignore = "the body of helper processes"]
 fn helper_process() {
-    helper::play(&[remote::ROLE, ("replace", replace), ("fork", fork_and_go_on), ("orphan", orphan)]);
+    helper::play(&[
+        remote::ROLE,
+        ("replace", replace),
+        ("fork", fork_and_go_on),
+        ("fork beside", fork_beside_threads),
+        ("orphan", orphan),
+    ]);
 }
 
 fn put(store: &Store, key: &str, version: u64, length: usize) {
@@ -417,6 +428,9 @@ fn every_call(store: &Store, ticket: u64, memory: &mut [u8]) -> Vec<(&'static st
     calls
 }
 
+/// How long a forked child may take, on a machine that may be busy.
+const CHILD_TIME_MAX: Duration = Duration::from_secs(60);
+
 /// Runs `child` in a forked child, which ends with what it answers: 0 is right. Gives the child's number.
 fn fork(child: impl FnOnce() -> i32) -> i32 {
     // SAFETY: the child runs only what the test wants to see there, and leaves without running destructors.
@@ -430,14 +444,6 @@ fn fork(child: impl FnOnce() -> i32) -> i32 {
         };
     }
     number
-}
-
-fn wait_for(child: i32) -> i32 {
-    let mut status = 0;
-    // SAFETY: `status` outlives the call.
-    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
-    assert!(libc::WIFEXITED(status), "the child did not end by itself: {status}");
-    libc::WEXITSTATUS(status)
 }
 
 /// An engine with transfers under way forks. Its child tries everything, closes, and ends; then it goes on.
@@ -472,7 +478,7 @@ fn fork_and_go_on(peer: &mut Peer) {
         put(&mine, "key", 9, 100_000);
         i32::from(version(&mine, "key") != Some(9) || mine.close().is_err())
     });
-    assert_eq!(wait_for(child), 0);
+    assert_eq!(how_ended(child, CHILD_TIME_MAX), Ok(0));
 
     let (status, _) = ticket.wait();
     assert_eq!(status, NIXL_STORE_OK);
@@ -507,6 +513,70 @@ fn a_forked_child_may_only_close_and_the_parent_goes_on() {
         assert_eq!(helper.ask(&own.display().to_string()), "unharmed");
         helper.finish();
     }
+}
+
+/// Children that are forked one after the other beside threads at work; the moments of their forks fall where they may.
+const CHILDREN: u32 = 40;
+
+/// Forks while one thread opens and closes stores, and another one has standard error, for good. Each child opens a store of
+/// its own, with something to say on standard error.
+fn fork_beside_threads(peer: &mut Peer) {
+    let config = PathBuf::from(peer.line().expect("a configuration"));
+    let own = CString::new(peer.line().expect("the child's configuration")).unwrap();
+    // SAFETY: the helper's other threads are this test's, and not started yet. Nobody reads what the children say.
+    unsafe {
+        std::env::set_var("NIXL_STORE_LOG", "info");
+        let nowhere = std::fs::OpenOptions::new().write(true).open("/dev/null").unwrap();
+        assert_eq!(libc::dup2(nowhere.as_raw_fd(), libc::STDERR_FILENO), libc::STDERR_FILENO);
+    }
+    let stop = AtomicBool::new(false);
+    let (tell, told) = mpsc::channel();
+    let (end, may_end) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            let _mine = std::io::stderr().lock();
+            tell.send(()).unwrap();
+            let _ = may_end.recv();
+        });
+        told.recv().unwrap();
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                Store::open(&config).unwrap_or_else(|failure| panic!("{failure}")).close().unwrap();
+            }
+        });
+        let mut ended = Ok(0);
+        for number in 0..CHILDREN {
+            let child = fork(|| {
+                let mut handle = std::ptr::null_mut();
+                // SAFETY: a string that lives during the call, no options, a place for the handle; then that handle.
+                unsafe {
+                    let opened = nixl_store_open(own.as_ptr(), std::ptr::null(), &raw mut handle);
+                    i32::from(opened != NIXL_STORE_OK || nixl_store_close(handle) != NIXL_STORE_OK)
+                }
+            });
+            ended = how_ended(child, CHILD_TIME_MAX);
+            if ended != Ok(0) {
+                helper::say(&format!("child {number} ended so: {ended:?}"));
+                break;
+            }
+        }
+        stop.store(true, Ordering::Relaxed);
+        drop(end);
+        peer.say(if ended == Ok(0) { "all ended" } else { "not all ended" });
+    });
+}
+
+/// A child may be forked at any moment, whatever other threads are doing in the library: it waits for none of them when it
+/// opens a store of its own.
+#[test]
+fn a_child_opens_its_own_store_whatever_threads_its_parent_had() {
+    let scratch = Scratch::new("fork_beside");
+    let own = Settings::dynamic(&scratch.join("own")).write(&scratch.join("own.yaml"));
+    let config = Settings::dynamic(&scratch.join("objects")).write(&scratch.join("lmcache.yaml"));
+    let mut helper = Helper::start("fork beside");
+    helper.tell(&config.display().to_string());
+    assert_eq!(helper.ask(&own.display().to_string()), "all ended");
+    helper.finish();
 }
 
 /// Forks a child that closes the store and lives on, tells that, and waits to be killed.

@@ -44,10 +44,14 @@ const BACKENDS: &[(BackendKind, Constructor)] = &[
 pub fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<Box<dyn Backend>> {
     let Some((_, constructor)) = BACKENDS.iter().find(|(kind, _)| *kind == config.backend) else {
         let built: Vec<String> = BACKENDS.iter().map(|(kind, _)| kind.to_string()).collect();
+        let left_out = match config.backend {
+            BackendKind::Obj if cfg!(not(feature = "obj")) => ", which was made without the feature `obj`",
+            _ => "",
+        };
         return Err(Error::new(
             Status::Unsupported,
             format!(
-                "nixl_backend {} is not part of this build of nixl_store; set one of: {}",
+                "nixl_backend {} is not part of this build of nixl_store{left_out}; set one of: {}",
                 config.backend,
                 built.join(", ")
             ),

@@ -8,7 +8,8 @@
 //! - `handle`: the table of open stores, which makes stale and made-up handles harmless;
 //! - `check`, `overlap`, `extensible`, `options`: arguments, wrapped before they are trusted;
 //! - `text`: strings on their way out;
-//! - `error`: the thread's last message; `fork`: parent or child.
+//! - `error`: the thread's last message; `fork`: parent or child;
+//! - `exports`: what dependencies would export beside it.
 //!
 //! The doc comments of exports, types and constants are the text of the C header, written for its
 //! reader: plain text, C names, no links. `scripts/header.sh` makes the header from them.
@@ -21,8 +22,9 @@
 mod check;
 mod constants;
 mod error;
+#[cfg(feature = "obj")]
+mod exports;
 mod extensible;
-mod fork;
 mod handle;
 mod options;
 mod overlap;

@@ -11,6 +11,7 @@ pub mod helper;
 pub mod questions;
 pub mod remote;
 pub mod sandbox;
+pub mod watch;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};

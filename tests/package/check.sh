@@ -10,6 +10,12 @@ work=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 : "${CMAKE:?}" "${CC:?}" "${GENERATOR:?}" "${STAGE:?}" "${BUILD_TREE:?}" "${VERSION:?}" "${SONAME:?}" "${CARGO:?}"
+: "${CARGO_TARGET_DIR:?}" "${OBJ:?}"
+# Of the stripped shared library.
+BYTES_MAX=12000000
+BYTES_MAX_WITHOUT_OBJ=3000000
+LOAD_SECONDS_MAX=0.010
+LOADS=20
 rm -rf "$work"
 mkdir -p "$work"
 
@@ -139,6 +145,92 @@ soname() {
     cd "$(dirname "$library")"
     [ "$(readlink "$SONAME")" = "libnixl_store.so.$VERSION" ] || fail "$SONAME does not lead to the library"
     [ "$(readlink libnixl_store.so)" = "$SONAME" ] || fail "libnixl_store.so does not lead to $SONAME"
+}
+
+# under_limit LIBRARY BYTES_MAX
+under_limit() {
+    strip -o "$work/stripped" "$1"
+    local bytes
+    bytes=$(stat -c %s "$work/stripped")
+    echo "package: $(basename "$1") has $bytes bytes stripped, at most $2 are allowed"
+    [ "$bytes" -le "$2" ] || fail "$1 is too large"
+}
+
+# loads LIBRARY: in time, and with nothing but the C runtime. The best of several tries: what a busy machine adds is
+# not the library's.
+loads() {
+    "$CC" -O2 -o "$work/load_time" "$root/benches/load_time.c" -ldl
+    local best="" seconds object
+    for _ in $(seq "$LOADS"); do
+        "$work/load_time" "$1" >"$work/loaded"
+        seconds=$(head -n 1 "$work/loaded")
+        best=$(printf '%s\n' $best "$seconds" | sort -g | head -n 1)
+    done
+    echo "package: $(basename "$1") loads in $best s"
+    awk -v seconds="$best" -v most="$LOAD_SECONDS_MAX" 'BEGIN { exit !(seconds < most) }' || fail "$1 loads too slowly"
+    while read -r object; do
+        case $(basename "$object") in
+        libc.so.* | libm.so.* | libgcc_s.so.* | ld-linux* | "$(basename "$1")") ;;
+        *) fail "$1 brings $object" ;;
+        esac
+    done < <(tail -n +2 "$work/loaded")
+}
+
+size_and_load_time() {
+    local library
+    library=$(find "$STAGE" -name "libnixl_store.so.$VERSION")
+    under_limit "$library" "$([ "$OBJ" = ON ] && echo "$BYTES_MAX" || echo "$BYTES_MAX_WITHOUT_OBJ")"
+    loads "$library"
+}
+
+# A build without OBJ is small, and says that it has none. A target directory of its own, because cargo keeps one
+# libnixl_store in each.
+without_obj() {
+    must_configure "$work/build" -DSUBPROJECT="$root" -DNIXL_STORE_CARGO="$CARGO" -DNIXL_STORE_OBJ=OFF \
+        -DNIXL_STORE_CARGO_TARGET_DIR="$CARGO_TARGET_DIR/without-obj"
+    build_consumer "$work/build"
+    check_shared "$work/build/consumer_shared"
+    check_static "$work/build/consumer_static"
+    local library
+    library=$(find "$work/build" -name "libnixl_store.so.$VERSION")
+    sh "$root/scripts/check-symbols.sh" "$library" "$(find "$work/build" -name libnixl_store.a)"
+    under_limit "$library" "$BYTES_MAX_WITHOUT_OBJ"
+    loads "$library"
+    cat >"$work/obj.yaml" <<'YAML'
+extra_config:
+  enable_nixl_storage: true
+  nixl_backend: OBJ
+  nixl_pool_size: 0
+  nixl_backend_params: {bucket: chunks}
+YAML
+    local refusal
+    refusal=$("$work/build/consumer_shared" "$VERSION" "$work/obj.yaml")
+    grep -q "OBJ is not part of this build of nixl_store, which was made without the feature" <<<"$refusal" || fail "OBJ is refused without saying why: $refusal"
+    grep -q "POSIX" <<<"$refusal" || fail "the refusal does not say what there is: $refusal"
+}
+
+# The promises about symbols, size and loading hold whichever linker rustc is told to use. It is told to use a script
+# that links the same objects with each, so that they are compiled once.
+every_linker() {
+    local features=()
+    [ "$OBJ" = ON ] || features=(--no-default-features)
+    export LINKS_DIR="$work/links" CC
+    mkdir -p "$LINKS_DIR"
+    "$CARGO" rustc --release --lib --crate-type cdylib --locked --manifest-path "$root/Cargo.toml" \
+        --target-dir "$CARGO_TARGET_DIR" "${features[@]}" -- "-Clinker=$here/link-with-each.sh" \
+        >"$work/cargo.log" 2>&1 || { cat "$work/cargo.log" >&2; fail "the library cannot be linked"; }
+    local linker library
+    for linker in rust-lld lld bfd; do
+        library=$LINKS_DIR/$linker/libnixl_store.so
+        if [ ! -e "$library" ]; then
+            echo "package: SKIPPED $linker: $(cat "$LINKS_DIR/$linker/why")"
+            continue
+        fi
+        echo "package: linked by $linker"
+        sh "$root/scripts/check-symbols.sh" "$library"
+        under_limit "$library" "$([ "$OBJ" = ON ] && echo "$BYTES_MAX" || echo "$BYTES_MAX_WITHOUT_OBJ")"
+        loads "$library"
+    done
 }
 
 "$case_name"
