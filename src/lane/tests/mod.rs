@@ -1,5 +1,7 @@
 //! A lane with a device that answers when it is told to: what it has under way, and what it still takes.
 
+mod parked;
+
 use std::collections::VecDeque;
 use std::io;
 
@@ -125,24 +127,32 @@ impl Backend for Memory {
     }
 }
 
-struct Bench {
-    lane: Lane<Slots>,
+struct Bench<P: Placement = Slots> {
+    lane: Lane<P>,
     device: Arc<Mutex<Device>>,
     shared: Arc<Shared>,
 }
 
 impl Bench {
     fn new(slots: u32) -> Bench {
+        Bench::around(Arc::new(in_memory(slots)))
+    }
+}
+
+fn in_memory(slots: u32) -> Slots {
+    let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
+    Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru, &backend, &Logger::to_stderr()).unwrap()
+}
+
+impl<P: Placement> Bench<P> {
+    fn around(placement: Arc<P>) -> Bench<P> {
         let logger = Logger::to_stderr();
-        let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
-        let placement =
-            Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru, &backend, &logger).unwrap();
         let staging = Arc::new(Staging::new(8 * MIB, |bytes| Arena::new(bytes, false)).unwrap());
         let shared = Arc::new(Shared::new(1, 64, staging, logger).unwrap());
         let device = Arc::new(Mutex::new(Device::default()));
         let parts = Parts {
             shared: Arc::clone(&shared),
-            placement: Arc::new(placement),
+            placement,
             chores: Arc::new(Chores::new(Arc::clone(&shared))),
             // So that pieces are those of a device.
             medium: Medium::Device,
