@@ -8,8 +8,10 @@ pub mod chunk;
 pub mod config;
 pub mod disk;
 pub mod helper;
+pub mod refusing;
 pub mod remote;
 pub mod sandbox;
+pub mod versions;
 pub mod watch;
 
 use std::path::{Path, PathBuf};
