@@ -276,11 +276,12 @@ fn a_failed_flush_is_not_forgotten_with_its_process() {
 /// the data is lost: no flush answers OK for what is not there afterwards, nothing wrong is read, and the store serves again.
 #[test]
 fn no_flush_answers_ok_for_what_xfs_lost() {
-    let buffered = |settings| settings;
-    let dynamic = |settings: Settings| Settings::dynamic(&settings.paths[0]);
-    let kinds: [(&str, fn(Settings) -> Settings); 3] =
-        [("a pool", buffered), ("a direct pool", Settings::direct), ("a dynamic store", dynamic)];
-    for (kind, set) in kinds {
+    for kind in ["a pool", "a direct pool", "a dynamic store"] {
+        let set = |settings: Settings| match kind {
+            "a pool" => settings,
+            "a direct pool" => settings.direct(),
+            _ => Settings::dynamic(&settings.paths[0]),
+        };
         let Some(disk) = Disk::xfs_that_may_refuse("durable_xfs") else { return };
         let mut pool = Pool::on(disk, SLOTS, LENGTH, set);
         let store = pool.open();
