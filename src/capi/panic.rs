@@ -7,10 +7,10 @@ use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::error::finish;
-use super::fork;
 use super::handle::{OpenStore, STORES, store_bits};
 use super::types::{nixl_store_status_t, nixl_store_t};
 use crate::error::{Error, Result, Status};
+use crate::sys::fork;
 
 #[cfg(not(panic = "unwind"))]
 compile_error!(

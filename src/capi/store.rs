@@ -5,7 +5,6 @@
 use std::ffi::{c_char, c_void};
 
 use super::check;
-use super::fork;
 use super::handle::{OpenStore, STORES, store_bits, store_pointer};
 use super::options;
 use super::panic::{boundary, poison_on_panic, with_store};
@@ -15,6 +14,7 @@ use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::memory::{HostPtr, HostSlice, Stretch};
 use crate::store::{Direction, ItemResult, Store, SubmitOptions, Wish};
+use crate::sys::fork;
 
 /// ======== Simple layer: one blocking call each ========
 ///
@@ -52,7 +52,8 @@ pub unsafe extern "C" fn nixl_store_open(
         let store_out = unsafe { check::output("store_out", store_out) }?;
         // SAFETY: the header asks for NUL-terminated strings and a struct of the size that it states.
         let (source, options) = unsafe { options::open(config_path, options) }?;
-        fork::install()?;
+        fork::install()
+            .map_err(|error| Error::os("pthread_atfork", &error).with_status(Status::OutOfMemory))?;
         let reservation = STORES.reserve()?;
         let epoch = fork::epoch();
         let config = Config::load(source, &environment)?;

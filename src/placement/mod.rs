@@ -3,6 +3,8 @@
 
 mod answer;
 mod asking;
+#[cfg(feature = "obj")]
+pub mod bucket;
 pub mod objects;
 pub mod slots;
 

@@ -145,7 +145,7 @@ mod tests {
     fn the_thread_ends_with_its_last_owner() {
         let runtime = Arc::new(Runtime::start().expect("starts"));
         let owner = Arc::clone(&runtime);
-        let (sender, dropped) = std::sync::mpsc::channel();
+        let (sender, dropped) = std::sync::mpsc::channel::<()>();
         runtime.handle().spawn(async move {
             // Until the test has let go of its own.
             while Arc::strong_count(&owner) > 1 {

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 
 use super::OpenOptions;
+#[cfg(feature = "obj")]
+use crate::backend::obj::Bucket;
 use crate::backend::{Backend, Medium, Stores};
 use crate::config::{BufferDevice, Config, Layout};
 use crate::error::{Error, Result, Status};
@@ -11,8 +13,12 @@ use crate::lane::caller::Carrier;
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
 use crate::lane::{self, Parts};
+#[cfg(feature = "obj")]
+use crate::layout::bucket::manifest::PoolShape;
 use crate::layout::pool::PoolParameters;
 use crate::layout::record;
+#[cfg(feature = "obj")]
+use crate::placement::bucket::{Buckets, Pool};
 use crate::placement::objects::{OBJECT_BYTES_MAX, Objects};
 use crate::placement::slots::Slots;
 use crate::placement::{Keys, Placement};
@@ -57,6 +63,10 @@ pub(super) fn place(
         }
         return Ok(placed(slots, backend, "static", Medium::Memory, None, chunk_bytes));
     }
+    #[cfg(feature = "obj")]
+    if let Some(bucket) = backend.bucket() {
+        return in_bucket(config, options, namespace_bytes, backend, bucket);
+    }
     let path = path(config, options)?;
     if config.pool_size == 0 {
         let objects = Objects::open(&path, config, namespace_bytes, backend, logger)?;
@@ -65,14 +75,10 @@ pub(super) fn place(
             Layout::Sharded => "dynamic/sharded",
             Layout::Lmcache => "dynamic/lmcache",
         };
-        let fits = config.store.capacity_bytes.map_or(OBJECT_BYTES_MAX, largest_object);
-        let object_bytes_max = fits.min(OBJECT_BYTES_MAX);
+        let object_bytes_max = dynamic_object_bytes_max(config);
         return Ok(placed(objects, backend, layout, medium(&path), alignment, object_bytes_max));
     }
-    let name = match options.world_size {
-        0 | 1 => POOL_NAME.to_owned(),
-        world => format!("{POOL_NAME}-w{}of{world}", options.worker_id),
-    };
+    let name = pool_name(options);
     let parameters = PoolParameters {
         slot_count: config.pool_size,
         chunk_bytes: chunk_bytes(config, options)?,
@@ -87,6 +93,41 @@ pub(super) fn place(
     }
     let alignment = slots.alignment();
     Ok(placed(slots, backend, "static", medium, alignment, parameters.chunk_bytes))
+}
+
+/// The same for a store in a bucket.
+#[cfg(feature = "obj")]
+fn in_bucket(
+    config: &Config,
+    options: &OpenOptions,
+    namespace_bytes: usize,
+    backend: &Arc<dyn Backend>,
+    bucket: &Bucket,
+) -> Result<Placed> {
+    let (pool, object_bytes_max) = if config.pool_size == 0 {
+        (None, dynamic_object_bytes_max(config))
+    } else {
+        let chunk_bytes = chunk_bytes(config, options)?;
+        let chunk_size_tokens = config.chunk_size_tokens;
+        let shape = PoolShape { object_count: config.pool_size, chunk_bytes, chunk_size_tokens };
+        (Some(Pool { name: pool_name(options), shape }), chunk_bytes)
+    };
+    let buckets = Buckets::open(config, pool, namespace_bytes, bucket, &options.logger)?;
+    let layout = buckets.layout();
+    Ok(placed(buckets, backend, layout, Medium::Server, None, object_bytes_max))
+}
+
+/// The name of this worker's static pool.
+fn pool_name(options: &OpenOptions) -> String {
+    match options.world_size {
+        0 | 1 => POOL_NAME.to_owned(),
+        world => format!("{POOL_NAME}-w{}of{world}", options.worker_id),
+    }
+}
+
+/// Bytes of the largest object of a dynamic store.
+fn dynamic_object_bytes_max(config: &Config) -> u64 {
+    config.store.capacity_bytes.map_or(OBJECT_BYTES_MAX, largest_object).min(OBJECT_BYTES_MAX)
 }
 
 /// What lanes are made of. The trait hides which kind of placement it is.

@@ -10,11 +10,10 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-
-use once_cell::sync::OnceCell;
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 
 use super::check;
+use super::fork::{self, Turn};
 
 /// Most ranges of addresses that are declared at a time in the whole process. One pool has 8 files, so this serves 128 pools.
 pub const GUARDED_MAX: usize = 1024;
@@ -35,12 +34,15 @@ static RANGES: [Range; GUARDED_MAX] = [const {
 }; GUARDED_MAX];
 
 /// What the handler needs to know, fixed before it is installed.
-struct Installed {
-    previous: libc::sigaction,
+struct Previous {
+    action: libc::sigaction,
     page_bytes: usize,
 }
 
-static INSTALLED: OnceCell<Installed> = OnceCell::new();
+/// NULL until it is known.
+static PREVIOUS: AtomicPtr<Previous> = AtomicPtr::new(std::ptr::null_mut());
+/// Whether the handler is installed.
+static HANDLING: AtomicBool = AtomicBool::new(false);
 
 /// A declared range of addresses. While this lives, a missing page in the range is replaced and does not end the process.
 pub struct Guarded(&'static Range);
@@ -119,8 +121,13 @@ impl Drop for Unblocked {
 
 /// Installs the handler, once in a process: a second time might chain it to itself.
 fn install() -> io::Result<()> {
-    // In two steps, because the handler may run as soon as it is there, and has to know who was there before.
-    INSTALLED.get_or_try_init(|| {
+    if HANDLING.load(Ordering::Acquire) {
+        return Ok(());
+    }
+    let _alone = fork::wait_for(Turn::BusError)?;
+    // In two steps, because the handler may run as soon as it is there, and has to know who was there before. Each is one
+    // store, so a child that is forked in between finds it done or does it itself.
+    if PREVIOUS.load(Ordering::Acquire).is_null() {
         let mut previous = MaybeUninit::<libc::sigaction>::uninit();
         // SAFETY: sigaction writes the struct that it is given, or fails.
         let previous = unsafe {
@@ -129,10 +136,11 @@ fn install() -> io::Result<()> {
         };
         // SAFETY: sysconf takes no pointers.
         let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
-        io::Result::Ok(Installed { previous, page_bytes: usize::try_from(page_bytes).unwrap_or(4096) })
-    })?;
-    static HANDLING: OnceCell<()> = OnceCell::new();
-    HANDLING.get_or_try_init(|| {
+        let page_bytes = usize::try_from(page_bytes).unwrap_or(4096);
+        // For the process's life, as the handler is.
+        PREVIOUS.store(Box::into_raw(Box::new(Previous { action: previous, page_bytes })), Ordering::Release);
+    }
+    if !HANDLING.load(Ordering::Acquire) {
         // SAFETY: all zeros is a valid sigaction: no flags, an empty mask, the default action.
         let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
         action.sa_sigaction = on_bus_error as *const () as usize;
@@ -140,21 +148,22 @@ fn install() -> io::Result<()> {
         action.sa_flags = libc::SA_SIGINFO | libc::SA_ONSTACK | libc::SA_RESTART;
         // SAFETY: the action is whole, and its handler lives as long as the process: the library is linked so that
         // it is never unloaded.
-        check(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) }).map(|_| ())
-    })?;
+        check(unsafe { libc::sigaction(libc::SIGBUS, &raw const action, std::ptr::null_mut()) })?;
+        HANDLING.store(true, Ordering::Release);
+    }
     Ok(())
 }
 
 extern "C" fn on_bus_error(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
-    let Some(installed) = INSTALLED.get() else { return };
+    // SAFETY: what was stored there is never changed and never freed.
+    let Some(previous) = (unsafe { PREVIOUS.load(Ordering::Acquire).as_ref() }) else { return };
     // SAFETY: the kernel hands a valid siginfo to a handler with SA_SIGINFO; si_addr is set for a fault, and checked to
     // be one here: codes of signals that were sent are not positive.
     let fault = unsafe { ((*info).si_code > 0).then(|| (*info).si_addr() as usize) };
-    let page_bytes = installed.page_bytes;
-    if fault.is_some_and(|address| replace_missing(address, page_bytes)) {
+    if fault.is_some_and(|address| replace_missing(address, previous.page_bytes)) {
         return;
     }
-    pass_on(&installed.previous, signal, info, context, fault.is_some());
+    pass_on(&previous.action, signal, info, context, fault.is_some());
 }
 
 /// Puts zeros from the page of `address` to the end of its range. False: it is in none, or that failed.

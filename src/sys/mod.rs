@@ -5,6 +5,7 @@ pub mod bus_error;
 pub mod dir;
 pub mod event;
 pub mod file;
+pub mod fork;
 pub mod lock;
 pub mod map;
 pub mod memory_file;

@@ -5,23 +5,20 @@
 //! allocations are not asked for one by one; [`take`] leaves room for them.
 
 use std::io;
-use std::sync::{Mutex, PoisonError};
 
+use super::fork::{self, Turn};
 use super::map;
 
 /// Bytes that are left to everybody else by whoever takes memory through [`take`].
 const LEFT_BYTES: usize = 1 << 20;
 
-/// One at a time asks and takes, so that two do not take what both were promised.
-static TAKING: Mutex<()> = Mutex::new(());
-
 /// Calls `take_it`, which allocates about `bytes`, if there is room for so much. It calls nothing of this module but
-/// [`list`] and [`filled`].
+/// [`list`] and [`filled`]. One at a time asks and takes, so that two do not take what both were promised.
 ///
 /// # Errors
 /// `ENOMEM`; else what `take_it` answers.
 pub fn take<T>(bytes: usize, take_it: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
-    let _alone = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _alone = fork::wait_for(Turn::Memory)?;
     check(bytes.saturating_add(LEFT_BYTES))?;
     take_it()
 }

@@ -6,6 +6,9 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use super::watch::Watch;
 
 /// Names the role that the hidden test plays.
 const ROLE: &str = "NIXL_STORE_TEST_ROLE";
@@ -13,6 +16,9 @@ const ROLE: &str = "NIXL_STORE_TEST_ROLE";
 const MARK: &str = "@ ";
 /// The hidden test of each test binary.
 const HIDDEN_TEST: &str = "helper_process";
+
+/// How long a helper may live, whatever it does, on a machine that may be busy.
+const LIFE_MAX: Duration = Duration::from_secs(600);
 
 /// What a helper does.
 pub type Role = (&'static str, fn(&mut Peer));
@@ -70,15 +76,22 @@ pub fn say(line: &str) {
     let _ = output.write_all(text.as_bytes()).and_then(|()| output.flush());
 }
 
-/// A running helper; killed when dropped.
+/// A running helper; killed when dropped. One that lives too long is shown and killed, and what waits for its next line sees
+/// the end of it.
 pub struct Helper {
     child: Child,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
+    _watch: Watch,
 }
 
 impl Helper {
     pub fn start(role: &str) -> Helper {
+        Helper::start_for(role, LIFE_MAX)
+    }
+
+    /// One that may live so long.
+    pub fn start_for(role: &str, life_max: Duration) -> Helper {
         let mut command = Command::new(std::env::current_exe().unwrap());
         command
             .args(["--ignored", "--exact", HIDDEN_TEST, "--nocapture", "--test-threads=1"])
@@ -88,7 +101,8 @@ impl Helper {
         let mut child = command.spawn().expect("the test binary runs again");
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().unwrap());
-        Helper { child, input, output }
+        let watch = Watch::over(child.id(), format!("a helper in the role {role:?}"), life_max);
+        Helper { child, input, output, _watch: watch }
     }
 
     pub fn id(&self) -> u32 {

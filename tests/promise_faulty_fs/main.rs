@@ -23,7 +23,7 @@ mod single;
 
 use std::collections::BTreeMap;
 use std::io::Write;
-use std::sync::{Mutex, mpsc};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use cases::{KINDS, Kind};
@@ -79,18 +79,9 @@ fn run_cell(peer: &mut Peer) {
 
 /// Runs a cell in a helper, which is killed if it does not end.
 fn watch_cell(kind: &Kind, case: &str) -> Option<Outcome> {
-    let mut helper = Helper::start("cell");
+    let mut helper = Helper::start_for("cell", CELL_TIME_MAX);
     helper.tell(kind.name);
     helper.tell(case);
-    let id = helper.id() as i32;
-    let (end, ended) = mpsc::channel::<()>();
-    let watchdog = std::thread::spawn(move || {
-        if ended.recv_timeout(CELL_TIME_MAX) == Err(mpsc::RecvTimeoutError::Timeout) {
-            eprintln!("a cell does not end; its threads, and where the kernel has them:\n{}", threads_of(id));
-            // SAFETY: takes no memory. The helper is waited for only after this thread.
-            unsafe { libc::kill(id, libc::SIGKILL) };
-        }
-    });
     let (mut violations, mut log) = (Vec::new(), Vec::new());
     let mut step = String::new();
     let shown = loop {
@@ -107,25 +98,10 @@ fn watch_cell(kind: &Kind, case: &str) -> Option<Outcome> {
             _ => violations.push(line),
         }
     };
-    drop(end);
-    watchdog.join().unwrap();
     if !violations.is_empty() {
         violations.append(&mut log);
     }
     Some(Outcome { shown, violations })
-}
-
-/// Where the threads of a process are, for whoever has to find out why it does not end.
-fn threads_of(process: i32) -> String {
-    let tasks = std::fs::read_dir(format!("/proc/{process}/task")).into_iter().flatten().flatten();
-    let read = |path: std::path::PathBuf| std::fs::read_to_string(path).unwrap_or_default();
-    tasks
-        .map(|task| {
-            let (name, stack) = (read(task.path().join("comm")), read(task.path().join("stack")));
-            format!("{}: {}", name.trim(), stack.lines().take(8).collect::<Vec<_>>().join(" "))
-        })
-        .collect::<Vec<_>>()
-        .join("\n")
 }
 
 /// What the tests of this process have found so far.

@@ -7,10 +7,10 @@
 use std::io;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use io_uring::{IoUring, opcode, squeue, types};
-use once_cell::sync::OnceCell;
 
 use crate::backend::queue::{
     IoCompletion, IoDirection, IoQueue, IoRequest, REGION_BYTES_MAX, REGIONS_MAX, Wait,
@@ -51,7 +51,7 @@ pub struct UringQueue {
 
 /// Whether this kernel's rings do what is asked of them: once found, a fact for the process's life. A
 /// failure is not kept, as it may be a limit that is lifted.
-static OPCODES: OnceCell<()> = OnceCell::new();
+static OPCODES_FOUND: AtomicBool = AtomicBool::new(false);
 
 fn check_opcodes(ring: &IoUring) -> io::Result<()> {
     let mut probe = io_uring::Probe::new();
@@ -78,7 +78,11 @@ fn build(depth: u32) -> io::Result<IoUring> {
 /// What `io_uring_setup(2)` answers; `Unsupported` for a kernel whose rings do too little.
 pub fn open_ring(depth: u32) -> io::Result<IoUring> {
     let ring = build(depth)?;
-    OPCODES.get_or_try_init(|| check_opcodes(&ring))?;
+    // Two lanes may both look. Neither waits for the other, which a forked child might not have.
+    if !OPCODES_FOUND.load(Ordering::Relaxed) {
+        check_opcodes(&ring)?;
+        OPCODES_FOUND.store(true, Ordering::Relaxed);
+    }
     if !ring.params().is_feature_submit_stable() {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "io_uring before Linux 5.5"));
     }
@@ -248,11 +252,14 @@ impl IoQueue for UringQueue {
     }
 
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
-        self.arm_wake()?;
-        let before = completions.len();
+        let (before, was_armed) = (completions.len(), self.wake_armed);
         self.reap(completions);
+        // A signal that was heard since the caller's last look for work is not given again, so there is no waiting now. Rings
+        // without `DEFER_TASKRUN` (before Linux 6.1) hear it at any moment.
+        let was_woken = was_armed && !self.wake_armed;
+        self.arm_wake()?;
         let (want, moment) = match wait {
-            Wait::Until(moment) if completions.len() == before => (1, moment),
+            Wait::Until(moment) if completions.len() == before && !was_woken => (1, moment),
             _ => (0, None),
         };
         self.enter(want, moment)?;
@@ -299,5 +306,42 @@ impl Drop for UringQueue {
             }
             self.reap(&mut finished);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// How long a wait lasts that nobody ends.
+    const WAIT_MAX: Duration = Duration::from_secs(20);
+
+    /// A lane looks for work, is signalled, and then waits. On a ring that hears the signal in between, the wait must not begin,
+    /// and the next one must hear the next signal.
+    #[test]
+    fn a_signal_that_comes_just_before_a_wait_ends_it() {
+        let ring = match IoUring::builder().build(8) {
+            Ok(ring) => ring,
+            Err(error) => return eprintln!("skipped: io_uring is refused here: {error}"),
+        };
+        let waker = Arc::new(Event::new().expect("an eventfd"));
+        let mut queue = UringQueue::new(ring, Arc::clone(&waker)).expect("a queue");
+        let mut completions = Vec::new();
+        queue.wait(Wait::Poll, &mut completions).expect("arms the read of the eventfd");
+        for round in 0..3 {
+            waker.signal();
+            // The kernel completes the read on the way out of some system call of this thread.
+            let heard = Instant::now() + WAIT_MAX;
+            while !queue.has_completed() && Instant::now() < heard {
+                std::thread::yield_now();
+            }
+            assert!(queue.has_completed());
+            let begun = Instant::now();
+            queue.wait(Wait::Until(begun.checked_add(WAIT_MAX)), &mut completions).expect("waits");
+            assert!(begun.elapsed() < WAIT_MAX, "the signal of round {round} was lost");
+        }
+        assert!(completions.is_empty());
     }
 }

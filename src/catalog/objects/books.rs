@@ -16,8 +16,11 @@ pub(super) struct Books {
     /// Sums are wide enough for any sizes that a file system can claim.
     pub(super) bytes: u128,
     pub(super) bytes_in_flight: u128,
-    /// Bytes of the objects that the order would give up.
+    /// Puts under way whose objects will come on top of those known.
+    pub(super) objects_in_flight: u32,
+    /// Bytes of the objects that the order would give up, and how many those are.
     pub(super) bytes_evictable: u128,
+    pub(super) objects_evictable: u32,
     /// The tag of the object at each node of the order.
     tags: Vec<u32>,
     /// Nodes that no object has.
@@ -35,7 +38,9 @@ impl Books {
             forgotten: 0,
             bytes: 0,
             bytes_in_flight: 0,
+            objects_in_flight: 0,
             bytes_evictable: 0,
+            objects_evictable: 0,
             tags: Vec::new(),
             spare: Vec::new(),
             held: BTreeSet::new(),
@@ -69,6 +74,7 @@ impl Books {
             self.order.insert_parked(entry.node);
         } else {
             self.bytes_evictable += u128::from(entry.bytes);
+            self.objects_evictable += 1;
             self.order.insert(entry.node);
         }
     }
@@ -93,6 +99,7 @@ impl Books {
         } else {
             self.order.insert(entry.node);
             self.bytes_evictable += u128::from(entry.bytes);
+            self.objects_evictable += 1;
         }
     }
 
@@ -108,6 +115,7 @@ impl Books {
     pub(super) fn park(&mut self, entry: Entry) {
         if self.order.is_listed(entry.node) {
             self.bytes_evictable -= u128::from(entry.bytes);
+            self.objects_evictable -= 1;
             self.order.park(entry.node);
         }
     }
@@ -116,6 +124,7 @@ impl Books {
     pub(super) fn unpark(&mut self, entry: Entry) {
         if self.order.is_parked(entry.node) {
             self.bytes_evictable += u128::from(entry.bytes);
+            self.objects_evictable += 1;
             self.order.unpark(entry.node);
         }
     }
@@ -143,6 +152,7 @@ impl Books {
     fn take_out(&mut self, entry: Entry) {
         if self.order.is_listed(entry.node) {
             self.bytes_evictable -= u128::from(entry.bytes);
+            self.objects_evictable -= 1;
         }
         self.order.remove(entry.node);
     }

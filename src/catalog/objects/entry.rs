@@ -8,7 +8,8 @@ const BYTES_AT: usize = 16;
 const NODE_AT: usize = 24;
 const PINS_AT: usize = 28;
 const NAMED_AT: usize = 32;
-const NAME_AT: usize = 33;
+const NOTE_AT: usize = 33;
+const NAME_AT: usize = 35;
 
 /// Bytes of a packed entry before the name.
 const HEAD_BYTES: usize = NAME_AT;
@@ -25,6 +26,8 @@ pub(super) struct Entry {
     pub(super) pins: u32,
     /// Whether a name follows.
     pub(super) named: bool,
+    /// What the placement wrote down beside it; 0 is nothing.
+    pub(super) note: u16,
 }
 
 impl Entry {
@@ -36,6 +39,7 @@ impl Entry {
         head[NODE_AT..PINS_AT].copy_from_slice(&self.node.to_le_bytes());
         head[PINS_AT..NAMED_AT].copy_from_slice(&self.pins.to_le_bytes());
         head[NAMED_AT] = u8::from(self.named);
+        head[NOTE_AT..NAME_AT].copy_from_slice(&self.note.to_le_bytes());
         head
     }
 
@@ -47,6 +51,7 @@ impl Entry {
             node: u32::from_le_bytes(field(packed, NODE_AT)),
             pins: u32::from_le_bytes(field(packed, PINS_AT)),
             named: packed[NAMED_AT] != 0,
+            note: u16::from_le_bytes(field(packed, NOTE_AT)),
         }
     }
 }
@@ -86,10 +91,17 @@ mod tests {
     /// is not the same as none.
     #[test]
     fn packing_keeps_every_field_apart() {
-        let entry = Entry { id: u128::MAX - 5, bytes: 1 << 50, node: 77, pins: 0x0102_0304, named: true };
+        let entry = Entry {
+            id: u128::MAX - 5,
+            bytes: 1 << 50,
+            node: 77,
+            pins: 0x0102_0304,
+            named: true,
+            note: 0x0506,
+        };
         let mut packed = [&entry.head()[..], b"model%40hash"].concat();
         assert_eq!((Entry::unpack(&packed), name(&packed)), (entry, Some("model%40hash")));
-        let other = Entry { id: 1, bytes: 2, node: 78, pins: 3, named: true };
+        let other = Entry { id: 1, bytes: 2, node: 78, pins: 3, named: true, note: 9 };
         rewrite(&mut packed, &other);
         assert_eq!((Entry::unpack(&packed), name(&packed)), (other, Some("model%40hash")));
         assert!(is_id(1)(&packed) && !is_id(2)(&packed) && is_node(78)(&packed) && !is_node(77)(&packed));

@@ -48,6 +48,7 @@ pub struct ObjectCatalog {
     touches: Touches,
     books: Mutex<Books>,
     capacity_bytes: Option<u64>,
+    capacity_objects: Option<u32>,
     objects_max: u32,
 }
 
@@ -74,10 +75,23 @@ impl ObjectCatalog {
         ObjectCatalog::with_objects_max(policy, capacity_bytes, OBJECTS_MAX)
     }
 
+    /// An empty catalog of at most so many objects of any size, those that are being put included.
+    pub fn of_objects(policy: CachePolicy, capacity_objects: u32) -> ObjectCatalog {
+        let catalog = ObjectCatalog::with_objects_max(policy, None, OBJECTS_MAX);
+        ObjectCatalog { capacity_objects: Some(capacity_objects), ..catalog }
+    }
+
     fn with_objects_max(policy: CachePolicy, capacity_bytes: Option<u64>, objects_max: u32) -> ObjectCatalog {
         let index = Index::new(objects_max);
         let books = Mutex::new(Books::new(policy));
-        ObjectCatalog { index, touches: Touches::new(policy), books, capacity_bytes, objects_max }
+        ObjectCatalog {
+            index,
+            touches: Touches::new(policy),
+            books,
+            capacity_bytes,
+            capacity_objects: None,
+            objects_max,
+        }
     }
 
     /// Whether the object is known.
@@ -90,6 +104,25 @@ impl ObjectCatalog {
     pub fn length(&self, id: u128) -> Option<u64> {
         let tag = tag_of(id);
         self.index.shard(tag).get(tag, entry::is_id(id)).map(|packed| Entry::unpack(packed).bytes)
+    }
+
+    /// Size of the object in bytes, and what was noted beside it (0: nothing), if it is known.
+    pub fn noted(&self, id: u128) -> Option<(u64, u16)> {
+        let tag = tag_of(id);
+        let entry = self.index.shard(tag).get(tag, entry::is_id(id)).map(Entry::unpack)?;
+        Some((entry.bytes, entry.note))
+    }
+
+    /// Notes something beside an object that is known with this size. It is gone when the size changes.
+    pub fn note(&self, id: u128, bytes: u64, note: u16) {
+        let tag = tag_of(id);
+        let _books = self.books();
+        let mut table = self.index.shard(tag);
+        let Some(found) = table.find(tag, entry::is_id(id)) else { return };
+        let entry = Entry::unpack(table.at(found));
+        if entry.bytes == bytes {
+            entry::rewrite(table.at_mut(found), &Entry { note, ..entry });
+        }
     }
 
     /// Counts a use. False: the object is not known.
@@ -204,6 +237,8 @@ impl ObjectCatalog {
         let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
         let old = Entry::unpack(table.at(found));
         books.resize(old, bytes);
+        let note = if old.bytes == bytes { old.note } else { 0 };
+        let old = Entry { note, ..old };
         let name = storable(name);
         if name.is_some() && entry::name(table.at(found)) != name {
             let renamed = Entry { bytes, named: true, ..old };
@@ -229,7 +264,7 @@ impl ObjectCatalog {
         }
         let tag = tag_of(id);
         let name = storable(name);
-        let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0, named: name.is_some() };
+        let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0, named: name.is_some(), note: 0 };
         self.index.shard(tag).insert(tag, id as u64, &entry.head(), name.unwrap_or_default().as_bytes());
         books.insert(entry, held);
     }

@@ -8,6 +8,8 @@ use super::{Entry, ObjectCatalog, entry, tag_of};
 #[must_use = "bytes that are neither committed nor cancelled stay counted for ever"]
 pub struct ObjectReservation {
     bytes: u64,
+    /// 0 if the object replaces one that was known when the put began.
+    objects: u32,
 }
 
 /// An object that was taken out of the catalog and is to be unlinked.
@@ -38,15 +40,35 @@ impl ObjectCatalog {
     /// # Errors
     /// Why there is no room; then nothing is counted and no object was taken out.
     pub fn reserve(&self, bytes: u64) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
+        self.reserve_as(None, bytes)
+    }
+
+    /// The same for a put of this object, which the caller keeps from going away meanwhile: where objects are counted,
+    /// one that is known already is not counted twice.
+    ///
+    /// # Errors
+    /// As for [`ObjectCatalog::reserve`].
+    pub fn reserve_for(&self, id: u128, bytes: u64) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
+        self.reserve_as(Some(id), bytes)
+    }
+
+    fn reserve_as(
+        &self,
+        id: Option<u128>,
+        bytes: u64,
+    ) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
         if self.capacity_bytes.is_some_and(|capacity| bytes > capacity) {
             return Err(RoomRefused::TooLarge);
         }
         let mut books = self.books();
+        let objects = u32::from(!id.is_some_and(|id| self.contains(id)));
+        let reservation = ObjectReservation { bytes, objects };
         books.bytes_in_flight += u128::from(bytes);
-        match self.evict_excess(&mut books, bytes) {
-            Ok(victims) => Ok((ObjectReservation { bytes }, victims)),
+        books.objects_in_flight += objects;
+        match self.evict_excess(&mut books, &reservation) {
+            Ok(victims) => Ok((reservation, victims)),
             Err(refused) => {
-                books.bytes_in_flight -= u128::from(bytes);
+                books.end(reservation);
                 Err(refused)
             }
         }
@@ -57,13 +79,13 @@ impl ObjectCatalog {
     /// # Errors
     /// Why there is no room; the reservation still counts and should be cancelled.
     pub fn make_room(&self, reservation: &ObjectReservation) -> Result<Vec<Victim>, RoomRefused> {
-        self.evict_excess(&mut self.books(), reservation.bytes)
+        self.evict_excess(&mut self.books(), reservation)
     }
 
     /// A put completed: the object now has `bytes` bytes and is the newest.
     pub fn commit(&self, reservation: ObjectReservation, id: u128, name: Option<&str>, bytes: u64) {
         let mut books = self.books();
-        books.bytes_in_flight -= u128::from(reservation.bytes);
+        books.end(reservation);
         if self.update(&mut books, id, name, bytes) {
             let tag = tag_of(id);
             if let Some(entry) = self.index.shard(tag).get(tag, entry::is_id(id)).map(Entry::unpack) {
@@ -76,7 +98,7 @@ impl ObjectCatalog {
 
     /// A put failed.
     pub fn cancel(&self, reservation: ObjectReservation) {
-        self.books().bytes_in_flight -= u128::from(reservation.bytes);
+        self.books().end(reservation);
     }
 
     /// A victim could not be unlinked because someone holds it. It is counted again, and not named
@@ -99,6 +121,13 @@ impl ObjectCatalog {
         victims
     }
 
+    /// Names the objects that must go where more were found than the capacity has room for. No put is under way.
+    pub fn take_excess(&self) -> Vec<Victim> {
+        let mut books = self.books();
+        let nothing = ObjectReservation { bytes: 0, objects: 0 };
+        self.evict_excess(&mut books, &nothing).unwrap_or_default()
+    }
+
     /// Bytes by which the known objects and the puts under way exceed the capacity.
     pub fn excess_bytes(&self) -> u64 {
         u64::try_from(self.excess(&self.books())).unwrap_or(u64::MAX)
@@ -109,15 +138,26 @@ impl ObjectCatalog {
         (books.bytes + books.bytes_in_flight).saturating_sub(limit)
     }
 
-    /// Takes out what exceeds the capacity. `own` of the bytes in flight are the caller's.
-    fn evict_excess(&self, books: &mut Books, own: u64) -> Result<Vec<Victim>, RoomRefused> {
-        let excess = self.excess(books);
-        if excess > books.bytes_evictable {
+    /// The same in objects, where those are counted.
+    fn excess_objects(&self, books: &Books) -> u32 {
+        let objects = books.keys.saturating_add(books.objects_in_flight);
+        self.capacity_objects.map_or(0, |capacity| objects.saturating_sub(capacity))
+    }
+
+    /// Takes out what exceeds the capacity. `own` is the caller's part of what is in flight.
+    fn evict_excess(&self, books: &mut Books, own: &ObjectReservation) -> Result<Vec<Victim>, RoomRefused> {
+        let (excess, objects) = (self.excess(books), self.excess_objects(books));
+        if excess > books.bytes_evictable || objects > books.objects_evictable {
             self.end_holding(books);
-            let others = books.bytes_in_flight > u128::from(own);
+            let others =
+                books.bytes_in_flight > u128::from(own.bytes) || books.objects_in_flight > own.objects;
             return Err(if others { RoomRefused::Busy } else { RoomRefused::Full });
         }
         let mut victims = self.take_bytes(books, excess);
+        while (victims.len() as u64) < u64::from(objects) {
+            let Some(victim) = self.take_first(books) else { break };
+            victims.push(victim);
+        }
         if self.capacity_bytes.is_some() && books.keys >= self.objects_max {
             // Else the put's object would push an object out of the accounting.
             victims.extend(self.take_first(books));
@@ -159,5 +199,14 @@ impl ObjectCatalog {
                 books.unpark(entry);
             }
         }
+    }
+}
+
+impl Books {
+    /// A put is over.
+    fn end(&mut self, reservation: ObjectReservation) {
+        let ObjectReservation { bytes, objects } = reservation;
+        self.bytes_in_flight -= u128::from(bytes);
+        self.objects_in_flight -= objects;
     }
 }

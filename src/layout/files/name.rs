@@ -12,7 +12,7 @@ use crate::error::{Error, Result, Status};
 use crate::sys::at::NAME_BYTES_MAX;
 
 /// Directory of the objects in the sharded layout.
-pub(super) const OBJECTS: &CStr = c"nixl_store_objects";
+pub(in crate::layout) const OBJECTS: &CStr = c"nixl_store_objects";
 
 /// Hexadecimal digits of a digest.
 const DIGEST_DIGITS: usize = 32;
@@ -50,7 +50,7 @@ impl ObjectName {
     ///
     /// `/` and `@` become `_`; then every byte but letters, digits and `_.-~` becomes `%XX`, which
     /// is Python's `urllib.parse.quote` with nothing declared safe (RFC 3986, unreserved).
-    pub(super) fn lmcache(key: &[u8]) -> Result<ObjectName> {
+    pub(in crate::layout) fn lmcache(key: &[u8]) -> Result<ObjectName> {
         let mut bytes = [0u8; PATH_BYTES_MAX];
         let mut length = 0usize;
         for &byte in key {
@@ -86,7 +86,7 @@ impl ObjectName {
     }
 
     /// The object that a file in a shard's directory is, if its name is one that the store gives.
-    pub(super) fn from_sharded_file(shard: u8, file_name: &[u8]) -> Option<ObjectName> {
+    pub(in crate::layout) fn from_sharded_file(shard: u8, file_name: &[u8]) -> Option<ObjectName> {
         let digest = parse_lower_hex(file_name, DIGEST_DIGITS)?;
         (digest >> 120 == u128::from(shard)).then(|| ObjectName::sharded(digest))
     }
@@ -125,7 +125,7 @@ impl ObjectName {
     }
 
     /// The digest in a sharded name.
-    pub(super) fn digest(&self) -> Option<u128> {
+    pub(in crate::layout) fn digest(&self) -> Option<u128> {
         match self.0 {
             Form::Sharded(digest) => Some(digest),
             Form::Flat(_) => None,
@@ -133,7 +133,7 @@ impl ObjectName {
     }
 
     /// The bytes of a flat name.
-    pub(super) fn flat(&self) -> Option<&[u8]> {
+    pub(in crate::layout) fn flat(&self) -> Option<&[u8]> {
         match &self.0 {
             Form::Sharded(_) => None,
             Form::Flat(name) => Some(name.as_bytes()),
@@ -243,7 +243,7 @@ pub(super) fn parse_lower_hex(text: &[u8], digits: usize) -> Option<u128> {
 
 /// Whether a flat name has the shape `<model>_<world size>_<worker>_<hash>_<dtype>…` of
 /// LMCache's keys, which tells its files from a stranger's in the same directory.
-pub(super) fn has_lmcache_shape(name: &[u8]) -> bool {
+pub(in crate::layout) fn has_lmcache_shape(name: &[u8]) -> bool {
     let digits = |field: &[u8]| !field.is_empty() && field.iter().all(u8::is_ascii_digit);
     let hash = |field: &[u8]| {
         // Python prints a negative hash with its sign.

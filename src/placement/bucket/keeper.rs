@@ -1,0 +1,161 @@
+//! The thread for what nobody waits for: the lease is renewed, failed puts are undone, others' objects are looked for.
+
+use std::io;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use super::{Core, Kind};
+use crate::layout::bucket::lease::RENEWAL_INTERVAL;
+use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock};
+use crate::sys::thread;
+
+/// How often failed puts are looked for while there are some.
+const UNDO_INTERVAL: Duration = Duration::from_secs(5);
+/// How long one round of that may take: short of the time between two renewals.
+const UNDO_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long closing looks for failed puts and gives the lease back.
+const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// The thread, and the way to end it.
+pub(super) struct Keeper {
+    thread: Mutex<Option<JoinHandle<()>>>,
+    bell: Arc<Bell>,
+    is_closed: AtomicBool,
+}
+
+/// Wakes the thread when it is to end.
+#[derive(Default)]
+struct Bell {
+    rung: Mutex<bool>,
+    ringing: Condvar,
+}
+
+impl Bell {
+    /// Sleeps for `time`. True: the bell was rung.
+    fn sleep(&self, time: Duration) -> bool {
+        let mut rung = lock(&self.rung);
+        let until = Instant::now() + time;
+        while !*rung {
+            let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
+            else {
+                return false;
+            };
+            rung = match self.ringing.wait_timeout(rung, left) {
+                Ok((rung, _)) => rung,
+                Err(poisoned) => poisoned.into_inner().0,
+            };
+        }
+        true
+    }
+
+    fn ring(&self) {
+        *lock(&self.rung) = true;
+        self.ringing.notify_all();
+    }
+}
+
+impl Keeper {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// What starting a thread answers.
+    pub(super) fn start(core: &Arc<Core>) -> io::Result<Keeper> {
+        let bell = Arc::new(Bell::default());
+        let thread = {
+            let (core, bell) = (Arc::clone(core), Arc::clone(&bell));
+            thread::spawn("nixl-bucket", move || run(&core, &bell))?
+        };
+        Ok(Keeper { thread: Mutex::new(Some(thread)), bell, is_closed: AtomicBool::new(false) })
+    }
+
+    /// Ends the thread, undoes what is left, and gives the lease back. What cannot be done in time is logged.
+    pub(super) fn close(&self, core: &Arc<Core>) {
+        if self.is_closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        core.stopping.store(true, Ordering::Release);
+        self.bell.ring();
+        if let Some(thread) = lock(&self.thread).take() {
+            // A panic of its own went to stderr.
+            drop(thread.join());
+        }
+        let undoing = Arc::clone(core);
+        if core.undo.len() > 0 {
+            core.bucket
+                .client
+                .block_on(async move { undoing.undo_all(Instant::now() + CLOSE_TIME_MAX).await });
+            match core.undo.len() {
+                0 => {}
+                left => core.logger.warn(format_args!(
+                    "{}: {left} puts failed without an answer and could not be looked for before the close; the next open \
+                     aborts their uploads once they are a day old",
+                    core.names.root()
+                )),
+            }
+        }
+        core.give_lease_back();
+    }
+
+    /// In a forked child, where there is no such thread: nothing is waited for, and the lease stays the parent's.
+    pub(super) fn abandon(&self) {
+        self.is_closed.store(true, Ordering::Release);
+        // Somebody may have held the lock at the fork.
+        if let Ok(mut thread) = self.thread.try_lock() {
+            std::mem::forget(thread.take());
+        }
+    }
+}
+
+impl Core {
+    /// Gives the lease on a pool back, if there is one.
+    pub(super) fn give_lease_back(self: &Arc<Self>) {
+        let core = Arc::clone(self);
+        if self.is_pool() {
+            self.bucket.client.block_on(async move {
+                if let Kind::Pool { owner, .. } = &core.kind {
+                    owner.give_back(&core.logger, Instant::now().checked_add(CLOSE_TIME_MAX)).await;
+                }
+            });
+        }
+    }
+}
+
+fn run(core: &Arc<Core>, bell: &Bell) {
+    let client = &core.bucket.client;
+    {
+        let core = Arc::clone(core);
+        client.block_on(async move { core.abort_old_uploads().await });
+    }
+    let begun = Instant::now();
+    let mut renewal = core.is_pool().then(|| begun + RENEWAL_INTERVAL);
+    let mut listing = core.listing_interval().map(|interval| begun + interval);
+    let mut undoing = begun + UNDO_INTERVAL;
+    loop {
+        let next = [renewal, listing, Some(undoing)].into_iter().flatten().min().unwrap_or(undoing);
+        if bell.sleep(next.saturating_duration_since(Instant::now())) {
+            return;
+        }
+        let now = Instant::now();
+        if renewal.is_some_and(|due| due <= now) {
+            let renewing = Arc::clone(core);
+            client.block_on(async move {
+                if let Kind::Pool { owner, .. } = &renewing.kind {
+                    owner.renew(&renewing.logger).await;
+                }
+            });
+            renewal = Some(now + RENEWAL_INTERVAL);
+        }
+        if undoing <= now {
+            if core.undo.len() > 0 {
+                let undoer = Arc::clone(core);
+                client.block_on(async move { undoer.undo_all(now + UNDO_TIME_MAX).await });
+            }
+            undoing = now + UNDO_INTERVAL;
+        }
+        if listing.is_some_and(|due| due <= now) {
+            core.look_at_fleet();
+            // After it has ended, so that a slow server is not listed without a pause.
+            listing = core.listing_interval().map(|interval| Instant::now() + interval);
+        }
+    }
+}
