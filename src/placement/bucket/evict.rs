@@ -2,6 +2,7 @@
 
 use tokio::task::JoinSet;
 
+use super::fleet::LISTING_CAPACITY_PART;
 use super::in_use::{Taken, Turn};
 use super::{Core, shard_of};
 use crate::catalog::{ObjectReservation, RoomRefused, Victim};
@@ -254,8 +255,11 @@ impl Core {
         if self.rules.capacity_bytes.is_some() && self.names.layout() == Layout::Sharded {
             lock(&self.census).change(shard_of(id), bytes);
         }
-        if bytes > 0 {
-            self.bytes_put.fetch_add(bytes.unsigned_abs(), Ordering::Relaxed);
+        let Some(capacity) = self.rules.capacity_bytes.filter(|_| bytes > 0) else { return };
+        let step = (capacity / LISTING_CAPACITY_PART).max(1);
+        let before = self.bytes_put.fetch_add(bytes.unsigned_abs(), Ordering::Relaxed);
+        if before / step != before.saturating_add(bytes.unsigned_abs()) / step {
+            self.bell.call();
         }
     }
 }
