@@ -49,6 +49,9 @@ pub enum Layout {
     Lmcache,
 }
 
+/// The prefix in a bucket and the parameters of the backend, for a store whose directory would be this one.
+pub type Bucket = fn(&Path) -> (String, Vec<(&'static str, String)>);
+
 /// The settings of a store.
 #[derive(Clone, Debug)]
 pub struct Setup {
@@ -68,6 +71,8 @@ pub struct Setup {
     pub io_threads: u32,
     pub kernel_queue_size: u32,
     pub serve_unverified: bool,
+    /// Where objects are that are in no directory.
+    pub bucket: Option<Bucket>,
 }
 
 impl Setup {
@@ -89,6 +94,7 @@ impl Setup {
         io_threads: 2,
         kernel_queue_size: 128,
         serve_unverified: false,
+        bucket: None,
     };
 
     /// A file per key.
@@ -96,6 +102,11 @@ impl Setup {
 
     /// A static pool in memory.
     pub const MEMORY: Setup = Setup { backend: "MEMORY", direct_io: false, ..Setup::POOL };
+
+    /// An object per key, in a bucket.
+    pub const fn objects(bucket: Bucket) -> Setup {
+        Setup { backend: "OBJ", direct_io: false, bucket: Some(bucket), ..Setup::FILES }
+    }
 
     /// Whether there are slots, and not files of any size.
     pub fn is_static(&self) -> bool {
@@ -117,6 +128,10 @@ impl Setup {
             self.queue_items,
             self.timeout_ms,
         );
+        let (mut prefix, mut given) = (String::new(), Vec::new());
+        if let Some(bucket) = self.bucket {
+            (prefix, given) = bucket(path);
+        }
         match self.layout {
             Layout::Static => {
                 let (slots, chunk_bytes) = (self.slots, self.chunk_bytes);
@@ -133,6 +148,12 @@ impl Setup {
         if self.backend == "POSIX" {
             writeln!(parameters, "    use_uring: {}", self.uring).unwrap();
             writeln!(parameters, "    kernel_queue_size: {}", self.kernel_queue_size).unwrap();
+        }
+        if self.bucket.is_some() {
+            writeln!(yaml, "  nixl_store_prefix: {prefix}").unwrap();
+        }
+        for (name, value) in given {
+            writeln!(parameters, "    {name}: {value}").unwrap();
         }
         if !self.fault.is_empty() {
             writeln!(parameters, "    fault: \"{}\"", self.fault).unwrap();

@@ -10,6 +10,9 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "obj")]
+#[path = "../s3_common/mod.rs"]
+mod s3_common;
 
 mod batches;
 mod callers;
@@ -72,6 +75,11 @@ impl Opened<'_> {
         assert_eq!((stats.corruptions, stats.quarantined_slots), (0, 0));
         assert_eq!((stats.items_in_flight, stats.timed_out), (0, 0));
         assert_eq!(self.store.close(), OK);
+        #[cfg(feature = "obj")]
+        if self.case.setup.bucket.is_some() {
+            let prefix = s3_common::prefix_of(&self.scratch.data());
+            assert_eq!(s3_common::Server::of_this_process().client().uploads(s3_common::BUCKET, &prefix), []);
+        }
     }
 
     /// Asserts that the faults of the schedule were met and overcome, if there is one.
@@ -154,6 +162,21 @@ store!(files_sharded_direct, Setup::FILES);
 store!(files_sharded_buffered, Setup { direct_io: false, ..Setup::FILES });
 store!(files_lmcache_direct, Setup { layout: Layout::Lmcache, ..Setup::FILES });
 store!(memory, Setup::MEMORY);
+store!(
+    #[cfg(feature = "obj")]
+    bucket_sharded,
+    Setup::objects(s3_common::on_the_server)
+);
+store!(
+    #[cfg(feature = "obj")]
+    bucket_lmcache,
+    Setup { layout: Layout::Lmcache, ..Setup::objects(s3_common::on_the_server) }
+);
+store!(
+    #[cfg(feature = "obj")]
+    bucket_pool,
+    Setup { layout: Layout::Static, ..Setup::objects(s3_common::on_the_server) }
+);
 
 store!(
     #[cfg(feature = "fault-injection")]
@@ -184,6 +207,11 @@ store!(
     #[cfg(feature = "fault-injection")]
     faulty_files_lmcache_direct,
     Setup { fault: FAULTS, layout: Layout::Lmcache, ..Setup::FILES }
+);
+store!(
+    #[cfg(all(feature = "fault-injection", feature = "obj"))]
+    faulty_bucket_sharded,
+    Setup { fault: FAULTS, ..Setup::objects(s3_common::on_the_server) }
 );
 store!(
     #[cfg(feature = "fault-injection")]

@@ -33,7 +33,9 @@ impl std::fmt::Display for Failure {
 /// What the library says about this thread's last call.
 pub fn message() -> String {
     // SAFETY: never NULL, NUL-terminated, valid until this thread's next call.
-    unsafe { CStr::from_ptr(nixl_store_error_message()) }.to_str().unwrap().to_owned()
+    let message = unsafe { CStr::from_ptr(nixl_store_error_message()) }.to_str().unwrap().to_owned();
+    super::overhear(&message);
+    message
 }
 
 pub fn status_name(status: nixl_store_status_t) -> &'static str {
@@ -81,6 +83,7 @@ unsafe extern "C" fn keep_line(context: *mut c_void, level: u32, message: *const
     let log = unsafe { &*context.cast::<Log>() };
     // SAFETY: the library hands over a NUL-terminated string.
     let message = unsafe { CStr::from_ptr(message) }.to_string_lossy().into_owned();
+    super::overhear(&message);
     log.lines.lock().unwrap().push((level, message));
 }
 

@@ -14,7 +14,17 @@ pub mod sandbox;
 pub mod watch;
 
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// Gets everything that the library says, log and messages, if a test binary wants to look at it.
+pub static LISTENER: OnceLock<fn(&str)> = OnceLock::new();
+
+fn overhear(text: &str) {
+    if let Some(listener) = LISTENER.get() {
+        listener(text);
+    }
+}
 
 /// A directory of the test's own, gone when it ends.
 pub struct Scratch {

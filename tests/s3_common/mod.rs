@@ -7,6 +7,7 @@
 #![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 
 pub mod client;
+pub mod environment;
 pub mod http;
 pub mod proxy;
 pub mod server;
@@ -49,4 +50,28 @@ pub fn assert_no_secret(text: &str, whence: &dyn std::fmt::Display) {
             panic!("{whence} shows secret {number} at byte {at}: {shown}");
         }
     }
+}
+
+/// The parameters of OBJ for the tests' bucket at this endpoint.
+pub fn parameters(endpoint: &str) -> Vec<(&'static str, String)> {
+    let parameters = [
+        ("access_key", ACCESS_KEY),
+        ("secret_key", SECRET_KEY),
+        ("bucket", BUCKET),
+        ("region", REGION),
+        ("endpoint_override", endpoint),
+    ];
+    parameters.map(|(name, value)| (name, value.to_owned())).into()
+}
+
+/// The prefix of a store whose directory would be this one.
+pub fn prefix_of(path: &std::path::Path) -> String {
+    let parts: Vec<_> =
+        path.components().rev().take(2).map(|part| part.as_os_str().to_string_lossy()).collect();
+    format!("{}/{}/", parts[1], parts[0])
+}
+
+/// Where a store is that is straight on the server of this process.
+pub fn on_the_server(path: &std::path::Path) -> (String, Vec<(&'static str, String)>) {
+    (prefix_of(path), parameters(&Server::of_this_process().endpoint()))
 }

@@ -25,6 +25,9 @@ const START_TIME_MAX: Duration = Duration::from_secs(60);
 /// Names of the directories, with the process behind it.
 const DIRECTORY: &str = "seaweedfs-";
 
+/// In it, the ports: for whoever cleans up behind a process that was killed.
+const PORTS_FILE: &str = "ports";
+
 /// The running server.
 pub struct Server {
     pub address: SocketAddr,
@@ -99,6 +102,7 @@ fn try_start() -> Option<SocketAddr> {
     std::fs::create_dir_all(&directory).unwrap();
     std::fs::write(directory.join("identities.json"), identities()).unwrap();
     let ports = free_ports();
+    std::fs::write(directory.join(PORTS_FILE), format!("{ports:?}")).unwrap();
     let log = File::create(directory.join("log")).unwrap();
     let mut command = Command::new(program());
     command.arg("server").args(arguments(&ports)).current_dir(&directory);
@@ -187,9 +191,12 @@ extern "C" fn stop() {
     // SIGTERM can take half a minute, and nothing of it is to be kept.
     let _ = running.child.kill();
     let _ = running.child.wait();
-    let _ = std::fs::remove_dir_all(&running.directory);
-    for (index, part) in ["master", "volume", "filer", "s3"].iter().enumerate() {
-        let port = running.ports[2 * index + 1];
+    remove(&running.directory, &running.ports);
+}
+
+fn remove(directory: &Path, ports: &[u16]) {
+    let _ = std::fs::remove_dir_all(directory);
+    for (part, port) in ["master", "volume", "filer", "s3"].iter().zip(ports.iter().skip(1).step_by(2)) {
         // It cannot be told to put these elsewhere.
         let _ = std::fs::remove_file(format!("/tmp/seaweedfs-{part}-grpc-{port}.sock"));
     }
@@ -200,7 +207,9 @@ fn remove_what_the_dead_left() {
         let name = entry.file_name();
         let process = name.to_str().and_then(|name| name.strip_prefix(DIRECTORY)?.parse::<u32>().ok());
         if process.is_some_and(|process| !Path::new(&format!("/proc/{process}")).exists()) {
-            let _ = std::fs::remove_dir_all(entry.path());
+            let ports = std::fs::read_to_string(entry.path().join(PORTS_FILE)).unwrap_or_default();
+            let ports = ports.trim_matches(['[', ']']).split(", ");
+            remove(&entry.path(), &ports.filter_map(|port| port.parse().ok()).collect::<Vec<_>>());
         }
     }
 }

@@ -202,6 +202,18 @@ impl Relay<'_> {
                     head.set("Transfer-Encoding", "chunked");
                     (towards, piece) = (Framing::Chunked, *bytes);
                 }
+                Fault::RewriteAnswer(rewrite) => {
+                    let body = Body::new(server, framing).all()?;
+                    let body = rewrite(&String::from_utf8_lossy(&body));
+                    head.remove("transfer-encoding");
+                    head.set("Content-Length", body.len().to_string());
+                    let client = self.client.get_mut();
+                    head.write(client)?;
+                    client.write_all(body.as_bytes())?;
+                    client.flush()?;
+                    self.end(place, head.status());
+                    return Ok(Then::GoOn);
+                }
                 Fault::Trickle(bytes, time) => (piece, pause) = (*bytes, *time),
                 _ => {}
             }

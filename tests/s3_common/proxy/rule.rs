@@ -41,6 +41,8 @@ pub enum Fault {
     StripAnswer(&'static str),
     /// The head of the answer is changed.
     EditAnswer(Arc<dyn Fn(&mut Head) + Send + Sync>),
+    /// The text of the answer's body is another.
+    RewriteAnswer(Arc<dyn Fn(&str) -> String + Send + Sync>),
     /// The answer comes in chunks of so many bytes, without a length.
     ChunkAnswer(usize),
     /// The answer comes in pieces of so many bytes, with a pause after each.
@@ -66,6 +68,10 @@ impl Fault {
         Fault::Before(Arc::new(hook))
     }
 
+    pub fn rewrite(rewrite: impl Fn(&str) -> String + Send + Sync + 'static) -> Fault {
+        Fault::RewriteAnswer(Arc::new(rewrite))
+    }
+
     pub fn edit(edit: impl Fn(&mut Head) + Send + Sync + 'static) -> Fault {
         Fault::EditAnswer(Arc::new(edit))
     }
@@ -78,13 +84,14 @@ pub struct Rule {
     named: Option<String>,
     skip: usize,
     times: usize,
+    every: usize,
     pub(super) fault: Fault,
 }
 
 impl Rule {
     /// Every request meets it.
     pub fn any(fault: Fault) -> Rule {
-        Rule { kinds: Vec::new(), named: None, skip: 0, times: usize::MAX, fault }
+        Rule { kinds: Vec::new(), named: None, skip: 0, times: usize::MAX, every: 1, fault }
     }
 
     /// Every request of this kind meets it.
@@ -115,6 +122,12 @@ impl Rule {
         self
     }
 
+    /// One of so many.
+    pub fn every(mut self, requests: usize) -> Rule {
+        self.every = requests;
+        self
+    }
+
     pub fn once(self) -> Rule {
         self.times(1)
     }
@@ -140,7 +153,9 @@ impl Armed {
             return false;
         }
         self.matched += 1;
-        let meets = self.matched > rule.skip && self.struck < rule.times;
+        let meets = self.matched > rule.skip
+            && (self.matched - rule.skip).is_multiple_of(rule.every)
+            && self.struck < rule.times;
         self.struck += usize::from(meets);
         meets
     }
