@@ -9,10 +9,12 @@ use crate::layout::bucket::lease::RENEWAL_INTERVAL;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock};
 use crate::sys::thread;
 
-/// How often failed puts are looked for while there are some.
-const UNDO_INTERVAL: Duration = Duration::from_secs(5);
+/// How long after failed puts were looked for those that are left are looked for again.
+const UNDO_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one round of that may take: short of the time between two renewals.
 const UNDO_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the thread sleeps that has nothing to do, unless it is called.
+const IDLE_PAUSE: Duration = Duration::from_secs(3600);
 /// How long closing looks for failed puts and gives the lease back.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -34,7 +36,7 @@ pub(super) struct Bell {
 struct Rung {
     /// It is to end.
     end: bool,
-    /// Much was put since the bucket was looked at.
+    /// Much was put since the bucket was looked at, or a put failed.
     look: bool,
 }
 
@@ -145,10 +147,12 @@ fn run(core: &Arc<Core>) {
     let mut renewal = core.is_pool().then(|| begun + RENEWAL_INTERVAL);
     let mut listing = core.listing_interval().map(|(longest, _)| begun + longest);
     let mut listed = begun;
-    let mut undoing = begun + UNDO_INTERVAL;
+    let mut undone = None::<Instant>;
     loop {
-        let next = [renewal, listing, Some(undoing)].into_iter().flatten().min().unwrap_or(undoing);
-        let rung = core.bell.sleep(next.saturating_duration_since(Instant::now()));
+        let undoing = (core.undo.len() > 0).then(|| undone.map_or(begun, |undone| undone + UNDO_INTERVAL));
+        let next = [renewal, listing, undoing].into_iter().flatten().min();
+        let pause = next.map_or(IDLE_PAUSE, |next| next.saturating_duration_since(Instant::now()));
+        let rung = core.bell.sleep(pause);
         if rung.end {
             return;
         }
@@ -162,12 +166,10 @@ fn run(core: &Arc<Core>) {
             });
             renewal = Some(now + RENEWAL_INTERVAL);
         }
-        if undoing <= now {
-            if core.undo.len() > 0 {
-                let undoer = Arc::clone(core);
-                client.block_on(async move { undoer.undo_all(now + UNDO_TIME_MAX).await });
-            }
-            undoing = now + UNDO_INTERVAL;
+        if undoing.is_some_and(|due| due <= now) {
+            let undoer = Arc::clone(core);
+            client.block_on(async move { undoer.undo_all(now + UNDO_TIME_MAX).await });
+            undone = Some(Instant::now());
         }
         let Some((longest, shortest)) = core.listing_interval() else { continue };
         if listing.is_some_and(|due| due <= now) {
