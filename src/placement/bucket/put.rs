@@ -70,10 +70,16 @@ impl Core {
             owner.check()?;
         }
         let id = self.names.id_of(&name);
-        match self.catalog.reserve_for(id, parts.whole()) {
-            Ok((reservation, victims)) => Ok(Some(Begun { name, id, parts, reservation, victims, turn })),
-            Err(refused) => self.refused(refused, length).map(|()| None),
+        let (reservation, mut victims) = match self.catalog.reserve_for(id, parts.whole()) {
+            Ok(reserved) => reserved,
+            Err(refused) => return self.refused(refused, length).map(|()| None),
+        };
+        // Others have put more than this process knew when it counted: every process that puts then removes twice what it
+        // puts, until there is room again.
+        if self.is_over.load(Ordering::Relaxed) {
+            victims.extend(self.catalog.evict_at_least(parts.whole()));
         }
+        Ok(Some(Begun { name, id, parts, reservation, victims, turn }))
     }
 
     /// Why there is no room; `Ok`: there will be.
