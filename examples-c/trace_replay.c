@@ -52,6 +52,16 @@ static void count_unbounded(id_set_t *seen, const uint64_t *ids, size_t count, r
     totals->blocks_distinct = seen->count;
 }
 
+/* Blocks that are there although no request of this process had them before. */
+static size_t count_of_others(const id_set_t *seen, const uint64_t *ids, size_t count)
+{
+    size_t index, others = 0;
+
+    for (index = 0; index < count; index++)
+        others += !id_set_contains(seen, ids[index]);
+    return others;
+}
+
 static int serve_request(replay_t *replay, const uint64_t *ids, size_t count, replay_totals_t *totals)
 {
     size_t matched = 0, absent = 0, index;
@@ -70,6 +80,8 @@ static int serve_request(replay_t *replay, const uint64_t *ids, size_t count, re
         return -1;
     totals->blocks_referenced += count;
     totals->blocks_hit += matched - absent;
+    totals->blocks_hit_of_others += count_of_others(&replay->seen, ids, matched);
+    totals->blocks_hit_of_others -= count_of_others(&replay->seen, replay->scratch, absent);
 
     memcpy(replay->scratch + absent, ids + matched, (count - matched) * sizeof *ids);
     return mover_put(&replay->mover, replay->scratch, absent + count - matched, totals);
@@ -198,6 +210,16 @@ static int open_and_replay(const trace_t *trace, const replay_options_t *options
     return status == NIXL_STORE_OK ? result : mover_store_failed("close", status);
 }
 
+/* Keeps the requests that this process serves. Their ids stay where they are. */
+static void keep_share(trace_t *trace, const replay_options_t *options)
+{
+    size_t from, to = 0;
+
+    for (from = (size_t)options->share - 1; from < trace->request_count; from += (size_t)options->share_count)
+        trace->requests[to++] = trace->requests[from];
+    trace->request_count = to;
+}
+
 static int load_trace(trace_t *trace, const replay_options_t *options)
 {
     FILE *const file = fopen(options->trace_path, "rb");
@@ -210,6 +232,7 @@ static int load_trace(trace_t *trace, const replay_options_t *options)
     result = trace_read(trace, file, options->request_count_max);
     if (result != 0)
         fprintf(stderr, "trace_replay: %s: %s\n", options->trace_path, trace->error);
+    keep_share(trace, options);
     fclose(file);
     return result;
 }

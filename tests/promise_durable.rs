@@ -10,15 +10,18 @@
 
 mod crash_common;
 
-use std::path::{Path, PathBuf};
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Barrier;
 
 use crash_common::api::Store;
+use crash_common::chunk;
 use crash_common::config::Settings;
 use crash_common::disk::Disk;
 use crash_common::helper;
+use crash_common::refusing::Pool;
 use crash_common::remote::{self, Remote};
-use crash_common::{Scratch, chunk};
+use crash_common::versions::{self, put};
 use nixl_store::capi::*;
 
 const SLOTS: u32 = 12;
@@ -32,41 +35,8 @@ fn helper_process() {
     helper::play(&[remote::ROLE]);
 }
 
-/// A pool on a device that may refuse, each of its slots written once, so that no later write needs new metadata.
-struct Pool {
-    config: PathBuf,
-    directory: PathBuf,
-    // Below what uses them.
-    disk: Disk,
-    _scratch: Scratch,
-}
-
-impl Pool {
-    fn new(name: &str) -> Option<Pool> {
-        let disk = Disk::ext4_that_may_refuse(name, 32 << 20)?;
-        let scratch = Scratch::new(name);
-        let root = disk.path().join("store");
-        let config = Settings::pool(&root, SLOTS, LENGTH as u64).write(&scratch.join("lmcache.yaml"));
-        let mut remote = Remote::open(&config);
-        for key in 0..u64::from(SLOTS) {
-            remote.put(&format!("filler-{key}"), 1, LENGTH).unwrap();
-        }
-        for key in 0..u64::from(SLOTS) {
-            remote.remove(&format!("filler-{key}")).unwrap();
-        }
-        remote.flush().unwrap();
-        remote.close().unwrap();
-        remote.finish();
-        Some(Pool { config, directory: root.join("nixl_store_pool"), disk, _scratch: scratch })
-    }
-
-    fn open(&self) -> Store {
-        Store::open(&self.config).unwrap_or_else(|failure| panic!("{failure}"))
-    }
-
-    fn drop_cached(&self) {
-        Disk::drop_cached(&self.directory);
-    }
+fn pool(name: &str) -> Option<Pool> {
+    Some(Pool::on(Disk::ext4_that_may_refuse(name, 32 << 20)?, SLOTS, LENGTH, |settings| settings))
 }
 
 fn name(key: u64) -> String {
@@ -74,15 +44,27 @@ fn name(key: u64) -> String {
 }
 
 fn put_all(store: &Store, version: u64) {
-    for key in 0..KEYS {
-        let name = name(key);
-        store.put(&name, &chunk::fill(&name, version, LENGTH)).unwrap();
-    }
+    (0..KEYS).for_each(|key| put(store, &name(key), version, LENGTH));
+}
+
+fn payload(key: u64, version: u64) -> Vec<u8> {
+    chunk::fill(&name(key), version, LENGTH)
+}
+
+fn put_remotely(remote: &mut Remote, keys: Range<u64>, version: u64) {
+    keys.for_each(|key| remote.put(&name(key), version, LENGTH).unwrap());
+}
+
+/// A process that has version 1 of every key, flushed.
+fn with_all_flushed(pool: &Pool) -> Remote {
+    let mut remote = Remote::open(&pool.config);
+    put_remotely(&mut remote, 0..KEYS, 1);
+    remote.flush().unwrap();
+    remote
 }
 
 fn version(store: &Store, key: u64) -> Option<u64> {
-    let found = store.get(&name(key), LENGTH).unwrap()?;
-    Some(chunk::read(&name(key), &found).unwrap_or_else(|wrong| panic!("{wrong}")))
+    versions::version(store, &name(key), LENGTH)
 }
 
 fn versions(store: &Store) -> Vec<Option<u64>> {
@@ -91,6 +73,11 @@ fn versions(store: &Store) -> Vec<Option<u64>> {
 
 fn all(version: u64) -> Vec<Option<u64>> {
     vec![Some(version); KEYS as usize]
+}
+
+/// Version 1 of all but the first four keys.
+fn without_the_first() -> Vec<Option<u64>> {
+    (0..KEYS).map(|key| (key >= 4).then_some(1)).collect()
 }
 
 /// Flushes until that answers OK, now that the device takes writes again. The kernel may have tried a page or two while
@@ -106,7 +93,7 @@ fn snapshot_of(pool: &Path) -> bool {
 /// Puts whose flush failed are there after the next one that answers OK, whatever became of the page cache.
 #[test]
 fn a_flush_that_answers_ok_covers_what_a_failed_one_lost() {
-    let Some(pool) = Pool::new("durable_restored") else { return };
+    let Some(pool) = pool("durable_restored") else { return };
     let store = pool.open();
     put_all(&store, 1);
     store.flush().unwrap();
@@ -133,16 +120,10 @@ fn a_flush_that_answers_ok_covers_what_a_failed_one_lost() {
 /// answers OK, counted, and for good.
 #[test]
 fn what_cannot_be_written_anew_leaves_the_index_before_a_flush_answers_ok() {
-    let Some(pool) = Pool::new("durable_dropped") else { return };
-    let mut remote = Remote::open(&pool.config);
-    for key in 0..KEYS {
-        remote.put(&name(key), 1, LENGTH).unwrap();
-    }
-    remote.flush().unwrap();
+    let Some(pool) = pool("durable_dropped") else { return };
+    let mut remote = with_all_flushed(&pool);
     let refusing = pool.disk.refuse_writes();
-    for key in 0..4 {
-        remote.put(&name(key), 2, LENGTH).unwrap();
-    }
+    put_remotely(&mut remote, 0..4, 2);
     remote.flush().unwrap_err();
     pool.drop_cached();
     drop(refusing);
@@ -158,8 +139,7 @@ fn what_cannot_be_written_anew_leaves_the_index_before_a_flush_answers_ok() {
     remote.kill();
     pool.drop_cached();
     let store = pool.open();
-    let expected: Vec<Option<u64>> = (0..KEYS).map(|key| (key >= 4).then_some(1)).collect();
-    assert_eq!(versions(&store), expected, "no crash brings back what was replaced");
+    assert_eq!(versions(&store), without_the_first(), "no crash brings back what was replaced");
     // Every slot can be used.
     for key in 0..u64::from(SLOTS) {
         store.put(&format!("later-{key}"), &[7; 1000]).unwrap();
@@ -172,12 +152,8 @@ fn what_cannot_be_written_anew_leaves_the_index_before_a_flush_answers_ok() {
 #[test]
 fn a_removed_key_does_not_come_back_after_a_flush_that_answers_ok() {
     for cache_is_dropped_early in [false, true] {
-        let Some(pool) = Pool::new("durable_removed") else { return };
-        let mut remote = Remote::open(&pool.config);
-        for key in 0..KEYS {
-            remote.put(&name(key), 1, LENGTH).unwrap();
-        }
-        remote.flush().unwrap();
+        let Some(pool) = pool("durable_removed") else { return };
+        let mut remote = with_all_flushed(&pool);
         let refusing = pool.disk.refuse_writes();
         for key in 0..4 {
             assert_eq!(remote.remove(&name(key)), Ok(NIXL_STORE_OK));
@@ -191,8 +167,7 @@ fn a_removed_key_does_not_come_back_after_a_flush_that_answers_ok() {
         remote.kill();
         pool.drop_cached();
         let store = pool.open();
-        let expected: Vec<Option<u64>> = (0..KEYS).map(|key| (key >= 4).then_some(1)).collect();
-        assert_eq!(versions(&store), expected);
+        assert_eq!(versions(&store), without_the_first());
         store.close().unwrap();
     }
 }
@@ -200,7 +175,7 @@ fn a_removed_key_does_not_come_back_after_a_flush_that_answers_ok() {
 /// Of two flushes at once the kernel tells one of the failure. Neither may answer OK.
 #[test]
 fn of_two_flushes_at_once_none_hides_the_failure_from_the_other() {
-    let Some(pool) = Pool::new("durable_two") else { return };
+    let Some(pool) = pool("durable_two") else { return };
     let store = pool.open();
     for round in 1..=10 {
         let refusing = pool.disk.refuse_writes();
@@ -225,7 +200,7 @@ fn of_two_flushes_at_once_none_hides_the_failure_from_the_other() {
 /// A close that cannot make everything durable leaves no snapshot, which the next open would believe.
 #[test]
 fn a_close_whose_sync_fails_leaves_no_snapshot() {
-    let Some(pool) = Pool::new("durable_close") else { return };
+    let Some(pool) = pool("durable_close") else { return };
     let store = pool.open();
     put_all(&store, 1);
     store.flush().unwrap();
@@ -244,7 +219,7 @@ fn a_close_whose_sync_fails_leaves_no_snapshot() {
 /// A close after a flush that failed writes anew what may be lost, as a flush does, before the snapshot lists it.
 #[test]
 fn a_snapshot_lists_nothing_that_a_failed_flush_lost() {
-    let Some(mut pool) = Pool::new("durable_snapshot") else { return };
+    let Some(mut pool) = pool("durable_snapshot") else { return };
     let store = pool.open();
     put_all(&store, 1);
     store.flush().unwrap();
@@ -267,16 +242,10 @@ fn a_snapshot_lists_nothing_that_a_failed_flush_lost() {
 #[test]
 fn a_failed_flush_is_not_forgotten_with_its_process() {
     for is_killed in [false, true] {
-        let Some(pool) = Pool::new("durable_next") else { return };
-        let mut remote = Remote::open(&pool.config);
-        for key in 0..KEYS {
-            remote.put(&name(key), 1, LENGTH).unwrap();
-        }
-        remote.flush().unwrap();
+        let Some(pool) = pool("durable_next") else { return };
+        let mut remote = with_all_flushed(&pool);
         let refusing = pool.disk.refuse_writes();
-        for key in 0..KEYS {
-            remote.put(&name(key), 2, LENGTH).unwrap();
-        }
+        put_remotely(&mut remote, 0..KEYS, 2);
         assert_eq!(remote.remove(&name(7)), Ok(NIXL_STORE_OK));
         remote.flush().unwrap_err();
         if is_killed {
@@ -299,6 +268,52 @@ fn a_failed_flush_is_not_forgotten_with_its_process() {
         next.kill();
         let store = pool.open();
         assert_eq!(version(&store, 7), None, "a removed key is back");
+        store.close().unwrap();
+    }
+}
+
+/// XFS shuts down where its log cannot be written, and takes nothing any more until it is mounted anew. Whether it does, or only
+/// the data is lost: no flush answers OK for what is not there afterwards, nothing wrong is read, and the store serves again.
+#[test]
+fn no_flush_answers_ok_for_what_xfs_lost() {
+    for kind in ["a pool", "a direct pool", "a dynamic store"] {
+        let set = |settings: Settings| match kind {
+            "a pool" => settings,
+            "a direct pool" => settings.direct(),
+            _ => Settings::dynamic(&settings.paths[0]),
+        };
+        let Some(disk) = Disk::xfs_that_may_refuse("durable_xfs") else { return };
+        let mut pool = Pool::on(disk, SLOTS, LENGTH, set);
+        let store = pool.open();
+        put_all(&store, 1);
+        store.flush().unwrap();
+        let refusing = pool.disk.refuse_writes();
+        // They may fail: direct ones meet the device at once, and the file system takes nothing after its shutdown.
+        let done: Vec<bool> = (0..4).map(|key| store.put(&name(key), &payload(key, 2)).is_ok()).collect();
+        let refused = store.flush().is_err();
+        assert!(refused || !done.contains(&true), "{kind}: the device refuses what was put");
+        drop(refusing);
+        let is_covered = !refused || (0..3).any(|_| store.flush().is_ok());
+        // What it answers is about the index, which a pool keeps and a dynamic store has not.
+        let _ = store.close();
+        drop(store);
+        pool.disk.power_up();
+        let store = pool.open();
+        for (key, found) in versions(&store).into_iter().enumerate() {
+            match done.get(key) {
+                None => assert_eq!(found, Some(1), "{kind}, {key}: not touched since its flush"),
+                Some(true) if is_covered => assert_eq!(found, Some(2), "{kind}, {key}: a flush answered OK"),
+                // What was there may be erased for it, and nobody said that it is there.
+                Some(_) => {}
+            }
+        }
+        put_all(&store, 3);
+        store.flush().unwrap();
+        store.close().unwrap();
+        drop(store);
+        pool.disk.power_up();
+        let store = pool.open();
+        assert_eq!(versions(&store), all(3), "{kind}");
         store.close().unwrap();
     }
 }

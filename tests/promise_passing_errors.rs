@@ -8,15 +8,16 @@
 
 mod crash_common;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use crash_common::api::{Failure, Store};
 use crash_common::config::Settings;
 use crash_common::disk::Disk;
 use crash_common::helper;
+use crash_common::refusing::Pool;
 use crash_common::remote::{self, Remote};
-use crash_common::{Scratch, chunk};
+use crash_common::{Scratch, chunk, versions};
 use nixl_store::capi::*;
 
 const SLOTS: u32 = 4;
@@ -31,35 +32,8 @@ fn helper_process() {
     helper::play(&[remote::ROLE]);
 }
 
-struct Pool {
-    config: PathBuf,
-    directory: PathBuf,
-    disk: Disk,
-    _scratch: Scratch,
-}
-
-impl Pool {
-    fn new(name: &str) -> Option<Pool> {
-        let disk = Disk::ext4_that_may_refuse(name, 32 << 20)?;
-        let scratch = Scratch::new(name);
-        let root = disk.path().join("store");
-        let settings = Settings::pool(&root, SLOTS, LENGTH as u64).direct();
-        let config = settings.write(&scratch.join("lmcache.yaml"));
-        let pool = Pool { config, directory: root.join("nixl_store_pool"), disk, _scratch: scratch };
-        // Each slot is written once, so that no later write needs new metadata.
-        let store = pool.open();
-        for slot in 0..SLOTS {
-            put(&store, &format!("filler-{slot}"), 1).unwrap();
-        }
-        assert_eq!(store.clear(), Ok(u64::from(SLOTS)));
-        store.flush().unwrap();
-        store.close().unwrap();
-        Some(pool)
-    }
-
-    fn open(&self) -> Store {
-        Store::open(&self.config).unwrap_or_else(|failure| panic!("{failure}"))
-    }
+fn pool(name: &str) -> Option<Pool> {
+    Some(Pool::on(Disk::ext4_that_may_refuse(name, 32 << 20)?, SLOTS, LENGTH, Settings::direct))
 }
 
 fn put(store: &Store, key: &str, version: u64) -> Result<(), Failure> {
@@ -67,8 +41,7 @@ fn put(store: &Store, key: &str, version: u64) -> Result<(), Failure> {
 }
 
 fn version(store: &Store, key: &str) -> Option<u64> {
-    let found = store.get(key, LENGTH).unwrap()?;
-    Some(chunk::read(key, &found).unwrap_or_else(|wrong| panic!("{wrong}")))
+    versions::version(store, key, LENGTH)
 }
 
 fn out_of_use(store: &Store) -> u64 {
@@ -87,7 +60,7 @@ fn remove(store: &Store, key: &str) -> Result<nixl_store_status_t, Failure> {
 /// further slot, and answers by its own outcome.
 #[test]
 fn a_removal_that_cannot_erase_the_record_says_so_and_is_tried_again() {
-    let Some(pool) = Pool::new("passing_remove") else { return };
+    let Some(pool) = pool("passing_remove") else { return };
     let store = pool.open();
     put(&store, "k", 1).unwrap();
     let refusing = pool.disk.refuse_writes();
@@ -110,7 +83,7 @@ fn a_removal_that_cannot_erase_the_record_says_so_and_is_tried_again() {
 /// What the error says is true: the record is there, and so is the key after a crash.
 #[test]
 fn a_removal_that_failed_may_be_undone_by_a_crash() {
-    let Some(pool) = Pool::new("passing_undone") else { return };
+    let Some(pool) = pool("passing_undone") else { return };
     let mut remote = Remote::open(&pool.config);
     remote.put("k", 1, LENGTH).unwrap();
     remote.put("other", 1, LENGTH).unwrap();
@@ -128,7 +101,7 @@ fn a_removal_that_failed_may_be_undone_by_a_crash() {
 /// old bytes back: so the key stays, the error says that it does, and no slot is lost however often this is tried.
 #[test]
 fn a_key_whose_older_record_cannot_be_erased_stays_until_it_can() {
-    let Some(pool) = Pool::new("passing_older") else { return };
+    let Some(pool) = pool("passing_older") else { return };
     let mut remote = Remote::open(&pool.config);
     remote.put("k", 1, LENGTH).unwrap();
     let refusing = pool.disk.refuse_writes();
@@ -154,7 +127,7 @@ fn a_key_whose_older_record_cannot_be_erased_stays_until_it_can() {
 /// Clear alike.
 #[test]
 fn a_clear_that_cannot_erase_the_records_says_so_and_is_tried_again() {
-    let Some(pool) = Pool::new("passing_clear") else { return };
+    let Some(pool) = pool("passing_clear") else { return };
     let store = pool.open();
     for key in ["a", "b", "c"] {
         put(&store, key, 1).unwrap();
@@ -180,7 +153,7 @@ fn a_clear_that_cannot_erase_the_records_says_so_and_is_tried_again() {
 /// A whole pool is taken out of use by errors that pass. The first put after that gets a slot, and all come back.
 #[test]
 fn puts_bring_slots_back_that_errors_took_out_of_use() {
-    let Some(pool) = Pool::new("passing_puts") else { return };
+    let Some(pool) = pool("passing_puts") else { return };
     let store = pool.open();
     let keys: Vec<String> = (0..SLOTS).map(|key| format!("key-{key}")).collect();
     for key in &keys {
@@ -206,7 +179,7 @@ fn puts_bring_slots_back_that_errors_took_out_of_use() {
 /// The same where keys are left that could be evicted: puts do not go on evicting them for ever.
 #[test]
 fn puts_that_could_evict_bring_slots_back_too() {
-    let Some(pool) = Pool::new("passing_evict") else { return };
+    let Some(pool) = pool("passing_evict") else { return };
     let store = pool.open();
     for key in ["a", "b", "c", "d"] {
         put(&store, key, 1).unwrap();
@@ -227,7 +200,7 @@ fn puts_that_could_evict_bring_slots_back_too() {
 /// A flush brings them back as well.
 #[test]
 fn a_flush_brings_slots_back() {
-    let Some(pool) = Pool::new("passing_flush") else { return };
+    let Some(pool) = pool("passing_flush") else { return };
     let store = pool.open();
     put(&store, "k", 1).unwrap();
     let refusing = pool.disk.refuse_writes();

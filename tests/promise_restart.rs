@@ -18,6 +18,7 @@ use crash_common::config::Settings;
 use crash_common::disk::Disk;
 use crash_common::helper::{self, Helper, Peer};
 use crash_common::remote::{self, Remote};
+use crash_common::versions::{self, put};
 use crash_common::{Random, Scratch, chunk, sandbox, tree};
 use nixl_store::capi::*;
 
@@ -349,14 +350,9 @@ fn writes_of_a_dead_owner_do_not_land_in_the_next_owners_pool() {
 // ---------------------------------------------------------------------------------------------------------------
 // Closing in order.
 
-fn put(store: &Store, key: &str, version: u64, length: usize) {
-    store.put(key, &chunk::fill(key, version, length)).unwrap_or_else(|failure| panic!("{key}: {failure}"));
-}
-
 /// The version that a key holds, every byte checked.
 fn version(store: &Store, key: &str) -> Option<u64> {
-    let found = store.get(key, 4 << 20).unwrap_or_else(|failure| panic!("{key}: {failure}"));
-    found.map(|payload| chunk::read(key, &payload).unwrap_or_else(|wrong| panic!("{wrong}")))
+    versions::version(store, key, 4 << 20)
 }
 
 /// An engine is restarted for an upgrade. All its chunks are there with their lengths, what it removed is not, and

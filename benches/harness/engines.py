@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Dict, Optional
 
 from harness.peers import Peers
+from harness.servers import Endpoint
 from harness.workers import Worker, WorkerPool
 
 OURS = "ours"
@@ -23,6 +24,20 @@ extra_config:
   use_direct_io: true
   nixl_path:
     - "{directory}"
+"""
+
+
+S3_CONFIG = """\
+chunk_size: 256
+nixl_buffer_size: 134217728
+nixl_buffer_device: cpu
+extra_config:
+  enable_nixl_storage: true
+  nixl_backend: OBJ
+  nixl_pool_size: 0
+  nixl_store_prefix: "ours/"
+  nixl_backend_params:
+{parameters}
 """
 
 
@@ -61,7 +76,7 @@ class Engines:
         """Why an engine is not there."""
         if name == "fio":
             return self._peers.fio_missing
-        if name.startswith("nixl-"):
+        if name.startswith("nixl"):
             return self._peers.nixl_missing
         if name == "lmcache":
             return self._peers.lmcache_missing
@@ -90,6 +105,31 @@ class Engines:
             # A file for each slot, as LMCache has it: on tmpfs and on ext4 at least as fast as one file with offsets.
             facts = worker.ask(
                 "open", directory=directory, library=self._peers.nixl_library, queue=queue, files="slot",
+                **shape.fields(),
+            )
+        return Session(worker, facts)
+
+    def open_s3(self, name: str, directory: Path, endpoint: Endpoint, shape: Shape) -> "Session":
+        """The same against an S3 server; `directory` holds our configuration and no data."""
+        parameters = endpoint.parameters()
+        if name == OURS:
+            directory.mkdir(parents=True, exist_ok=True)
+            config = directory / "lmcache.yaml"
+            # For its owner alone: it has the keys.
+            config.touch(mode=0o600)
+            lines = "\n".join(f"    {key}: \"{value}\"" for key, value in parameters.items())
+            config.write_text(S3_CONFIG.format(parameters=lines), encoding="utf-8")
+            worker = self._workers.get(name, [str(self._binary), "store"])
+            facts = worker.ask("open", config=config, **shape.fields())
+        elif name == "sockets":
+            worker = self._workers.get(name, [str(self._binary), "sockets"])
+            facts = worker.ask("open", port=endpoint.port, bucket=endpoint.bucket, **shape.fields())
+        else:
+            # 1 lets the CRT client do everything.
+            crt = {"crtMinLimit": "1"} if name == "nixl-crt" else {}
+            worker = self._workers.get(name, [str(self._binary), "nixl-obj"], self._peers.environment)
+            facts = worker.ask(
+                "open", library=self._peers.nixl_library, prefix=name, **parameters, **endpoint.nixl_only, **crt,
                 **shape.fields(),
             )
         return Session(worker, facts)

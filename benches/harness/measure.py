@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import List
 
-from cases import Case, Latency, Library, Lookups, Opening, Throughput
+from cases import Case, Latency, Library, Lookups, ObjectStore, Opening, Throughput
 from harness.context import Context
 from harness.latency import LatencyRun
 from harness.library import measure_library
 from harness.lookups import measure_lookups
+from harness.object_store import ObjectStoreRun
 from harness.opening import measure_opening
 from harness.rows import Row
 from harness.throughput import ThroughputRun
@@ -20,6 +21,8 @@ def measure(case: Case, context: Context) -> List[Row]:
     try:
         if isinstance(case, Throughput):
             return ThroughputRun(case, context).run()
+        if isinstance(case, ObjectStore):
+            return ObjectStoreRun(case, context).run()
         if isinstance(case, Latency):
             return LatencyRun(case, context).run()
         if isinstance(case, Lookups):

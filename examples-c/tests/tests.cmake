@@ -44,6 +44,17 @@ add_test(NAME ${prefix}.trace_replay_hits_all_that_an_unbounded_cache_could COMM
     --trace "${trace}" --block-bytes 1001 --pool-slots 12000)
 set_tests_properties(${prefix}.trace_replay_hits_all_that_an_unbounded_cache_could PROPERTIES
     PASS_REGULAR_EXPRESSION "blocks hit +16\\.1 % \\(a cache that never evicts: 16\\.1 %\\).*evictions +0.*0 of 14,162 ")
+# Two processes on one dynamic store, one after the other: what the second finds of the first is a fact of the trace.
+set(shared_dir "${CMAKE_CURRENT_BINARY_DIR}/shared-store")
+string(REPLACE "\"${store_dir}\"" "\"${shared_dir}\"" shared_configuration "${configuration}")
+string(REPLACE "nixl_pool_size: 64 " "nixl_pool_size: 0 " shared_configuration "${shared_configuration}")
+file(WRITE "${CMAKE_CURRENT_BINARY_DIR}/shared.yaml" "${shared_configuration}")
+set(share [==[rm -rf "$1" && mkdir "$1" && shift && "$@" --share 1/2 && "$@" --share 2/2]==])
+add_test(NAME ${prefix}.trace_replay_hits_what_another_process_put COMMAND sh -c "${share}" sh "${shared_dir}"
+    $<TARGET_FILE:trace_replay> --trace "${trace}" --requests 200 --block-bytes 4K
+    --config "${CMAKE_CURRENT_BINARY_DIR}/shared.yaml")
+set_tests_properties(${prefix}.trace_replay_hits_what_another_process_put PROPERTIES
+    PASS_REGULAR_EXPRESSION "blocks referenced +3,191.*49 of them put by another process.*wrong blocks +0 of ")
 add_test(NAME ${prefix}.trace_replay_refuses_what_is_no_trace COMMAND trace_replay --trace "${data_dir}/README.md")
 set_tests_properties(${prefix}.trace_replay_refuses_what_is_no_trace PROPERTIES
     PASS_REGULAR_EXPRESSION "README\\.md: line 1, column 1: expected {")

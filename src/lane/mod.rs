@@ -25,9 +25,6 @@ mod proof;
 mod put;
 mod registration;
 mod reply;
-#[cfg(test)]
-#[cfg(not(feature = "shuttle"))]
-mod server_tests;
 pub mod shared;
 mod spares;
 #[cfg(test)]

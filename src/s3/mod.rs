@@ -37,3 +37,6 @@ pub use settings::{Settings, StaticKeys};
 pub use types::{
     Condition, Get, Got, Head, Listed, ListedUpload, Listing, Part, PartTag, Small, Traits, UploadId, Version,
 };
+
+#[cfg(test)]
+mod tests;

@@ -110,12 +110,16 @@ impl<'a> BatchBuilder<'a> {
         }
         let (ticket, entered) = self.enter(&options)?;
         let (shared, keys) = (Arc::clone(&store.shared), Arc::clone(&store.keys));
-        let inquiry = Inquiry::new(shared, keys, self.batch, question);
+        let inquiry = Inquiry::new(shared, keys, Arc::clone(&self.batch), question);
         let at_once = store.keys.answers_at_once(question);
         let left = if at_once { VecDeque::from([inquiry]) } else { store.chores.inquire(inquiry) };
         // The table has the batch: closing waits for it there.
         drop(entered);
         left.into_iter().for_each(Inquiry::run);
+        if store.shared.is_poisoned() {
+            // Whoever ends what waits in a poisoned store may have looked before this batch came.
+            store.shared.end_waiting(&self.batch, Status::Poisoned);
+        }
         Ok(ticket)
     }
 

@@ -145,6 +145,8 @@ impl Drop for Overlay {
 pub struct Disk {
     mount: PathBuf,
     image: Option<PathBuf>,
+    /// What the image is, as `mount` names it.
+    kind: &'static str,
     options: &'static str,
     mounted: bool,
     /// What the image lies on, where that is a file system of its own.
@@ -172,11 +174,21 @@ impl Disk {
     /// ext4 whose device may refuse writes for a while and then take them again: without a journal, which would make the
     /// file system read-only at the first of them. `None` too where the image lies on a file system that cannot refuse.
     pub fn ext4_that_may_refuse(name: &str, bytes: u64) -> Option<Disk> {
-        let disk = Disk::ext4_made_with(name, bytes, "", &["-O", "^has_journal"])?;
-        match Refusing::set(disk.image.as_deref()?, true) {
+        Disk::ext4_made_with(name, bytes, "", &["-O", "^has_journal"])?.if_it_may_refuse(name)
+    }
+
+    /// XFS whose device may refuse writes. It shuts down when its log is refused, until it is mounted anew.
+    pub fn xfs_that_may_refuse(name: &str) -> Option<Disk> {
+        // It does not get smaller; the image is mostly a hole.
+        const BYTES: u64 = 320 << 20;
+        Disk::on_loop(None, name, BYTES, "xfs", "", &["mkfs.xfs", "-q"])?.if_it_may_refuse(name)
+    }
+
+    fn if_it_may_refuse(self, name: &str) -> Option<Disk> {
+        match Refusing::set(self.image.as_deref()?, true) {
             Ok(()) => {
-                Refusing::set(disk.image.as_deref()?, false).expect("what is refused can be allowed");
-                Some(disk)
+                Refusing::set(self.image.as_deref()?, false).expect("what is refused can be allowed");
+                Some(self)
             }
             Err(why) => skipped(name, &format!("the image cannot be made immutable: {why}")),
         }
@@ -230,6 +242,19 @@ impl Disk {
         options: &'static str,
         made_with: &[&str],
     ) -> Option<Disk> {
+        let make = [&["mkfs.ext4", "-q", "-m", "0"], made_with].concat();
+        Disk::on_loop(backing, name, bytes, "ext4", options, &make)
+    }
+
+    /// A file system of that kind, which the command `make` makes of an image.
+    fn on_loop(
+        backing: Option<Disk>,
+        name: &str,
+        bytes: u64,
+        kind: &'static str,
+        options: &'static str,
+        make: &[&str],
+    ) -> Option<Disk> {
         if !is_root() {
             return skipped(name, "it takes root to mount a file system");
         }
@@ -243,14 +268,15 @@ impl Disk {
         if backing.is_some() {
             change_space(&file, 0, 0, bytes).unwrap();
         }
-        if let Err(why) = run(Command::new("mkfs.ext4").args(["-q", "-m", "0"]).args(made_with).arg(&image)) {
-            return skipped(name, &format!("mkfs.ext4 cannot be run: {why}"));
+        if let Err(why) = run(Command::new(make[0]).args(&make[1..]).arg(&image)) {
+            return skipped(name, &format!("{} cannot be run: {why}", make[0]));
         }
         let mount = scratch.join("mount");
         std::fs::create_dir(&mount).unwrap();
         let mut disk = Disk {
             mount,
             image: Some(image),
+            kind,
             options,
             mounted: false,
             backing: backing.map(Box::new),
@@ -280,7 +306,15 @@ impl Disk {
             let why = std::io::Error::last_os_error();
             return skipped(name, &format!("{} cannot be mounted: {why}", kind.to_string_lossy()));
         }
-        Some(Disk { mount, image: None, options: "", mounted: true, backing: None, _scratch: scratch })
+        Some(Disk {
+            mount,
+            image: None,
+            kind: "",
+            options: "",
+            mounted: true,
+            backing: None,
+            _scratch: scratch,
+        })
     }
 
     pub fn path(&self) -> &Path {
@@ -364,7 +398,7 @@ impl Disk {
         let image = self.image.as_ref().expect("a disk with an image");
         let options =
             if self.options.is_empty() { "loop".to_owned() } else { format!("loop,{}", self.options) };
-        run(Command::new("mount").args(["-t", "ext4", "-o", &options]).arg(image).arg(&self.mount))?;
+        run(Command::new("mount").args(["-t", self.kind, "-o", &options]).arg(image).arg(&self.mount))?;
         self.mounted = true;
         Ok(())
     }

@@ -9,8 +9,10 @@ pub mod config;
 pub mod disk;
 pub mod helper;
 pub mod questions;
+pub mod refusing;
 pub mod remote;
 pub mod sandbox;
+pub mod versions;
 pub mod watch;
 
 use std::path::{Path, PathBuf};

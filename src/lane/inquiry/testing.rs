@@ -13,6 +13,7 @@ type Ask = dyn Fn(&[Key<'_>], &mut dyn Asking) + Send + Sync;
 type Length = dyn Fn(&Key<'_>) -> Result<Option<u64>> + Send + Sync;
 
 /// The placement.
+#[cfg_attr(feature = "shuttle", allow(dead_code, reason = "the model looks up one key after the other"))]
 pub(in crate::lane) enum Fake {
     /// Answers many keys at a time.
     AtOnce(Box<Ask>),

@@ -143,3 +143,15 @@ fn poison_ends_what_waits_for_threads_that_hang() {
     shared.stop();
     keeper.join().unwrap();
 }
+
+/// A batch that comes to a thread after the store was poisoned ends there, without a question.
+#[test]
+fn nothing_is_asked_in_a_poisoned_store() {
+    let shared = shared();
+    let fake = Arc::new(Fake::OneByOne(Box::new(|_| panic!("asked"))));
+    let batch = batch_of(&shared, ITEMS, 1);
+    shared.poison("a test");
+    inquiry(&shared, &fake, &batch, false).run();
+    assert!(statuses(&batch).iter().all(|status| *status == Status::Poisoned));
+    assert_eq!(shared.in_flight(), 0);
+}

@@ -4,9 +4,12 @@ use std::time::Instant;
 
 use tokio::task::JoinSet;
 
+use super::in_use::{Change, Turn};
+use super::keys::{TURN_TIME_MAX, busy};
 use super::{Core, chain};
 use crate::batch::Question;
 use crate::error::{Error, Result, Status};
+use crate::layout::files::ObjectName;
 use crate::placement::{Asked, Asking, Key, OwnedKey};
 use crate::sync::Arc;
 
@@ -46,15 +49,32 @@ impl Core {
                 Some(length) => Asked::Done { length: Some(length) },
                 None => Asked::NotFound,
             },
-            Question::Pin => done(self.pin(key, deadline).await?),
+
             Question::Unpin => done(self.unpin(&key.key())?),
-            Question::Remove => {
+            Question::Remove | Question::Pin => {
                 let name = self.name(&key.key())?;
                 // A put of the key is under way: whoever waits for it must not hold up the others.
                 let Some(turn) = self.in_use.try_turn(self.names.id_of(&name)) else { return Ok(None) };
-                self.take_out(&name, deadline, &turn).await?
+                self.change(question, key, &name, deadline, &turn).await?
             }
         }))
+    }
+}
+
+impl Core {
+    async fn change(
+        self: &Arc<Self>,
+        question: Question,
+        key: &OwnedKey,
+        name: &ObjectName,
+        deadline: Option<Instant>,
+        turn: &Turn,
+    ) -> Result<Asked> {
+        if question == Question::Remove {
+            return self.take_out(name, deadline, turn).await;
+        }
+        let is_pinned = self.pin(key, name, deadline, turn).await?;
+        Ok(if is_pinned { Asked::Done { length: None } } else { Asked::NotFound })
     }
 }
 
@@ -134,7 +154,7 @@ impl Round<'_, '_> {
             }
         }
         for (index, key) in busy {
-            self.wait_and_remove(index, &key, deadline);
+            self.wait_and_change(index, &key, deadline);
         }
         for (index, _) in unanswered {
             // The panic's message went to stderr.
@@ -142,16 +162,19 @@ impl Round<'_, '_> {
         }
     }
 
-    /// Removes a key of which a put was under way.
-    fn wait_and_remove(&mut self, index: usize, key: &OwnedKey, deadline: Option<Instant>) {
-        let core = Arc::clone(self.core);
-        let until = Instant::now() + super::keys::TURN_TIME_MAX;
+    /// Removes or pins a key of which a put was under way.
+    fn wait_and_change(&mut self, index: usize, key: &OwnedKey, deadline: Option<Instant>) {
+        let (core, question) = (Arc::clone(self.core), self.question);
+        let until = Instant::now() + TURN_TIME_MAX;
         let until = deadline.map_or(until, |deadline| deadline.min(until));
         let answer = core.name(&key.key()).and_then(|name| {
             let id = core.names.id_of(&name);
-            let turn = core.in_use.turn(id, until).ok_or_else(|| super::keys::busy(key))?;
-            let removing = Arc::clone(&core);
-            core.bucket.client.block_on(async move { removing.take_out(&name, deadline, &turn).await })
+            let what = if question == Question::Remove { "removing" } else { "pinning" };
+            let turn = core.in_use.turn(id, Change::Other, until).ok_or_else(|| busy(what, key))?;
+            let (changing, key) = (Arc::clone(&core), key.clone());
+            core.bucket
+                .client
+                .block_on(async move { changing.change(question, &key, &name, deadline, &turn).await })
         });
         self.tell(index, answer);
     }

@@ -2,7 +2,7 @@
 
 use tokio::task::JoinSet;
 
-use super::in_use::Turn;
+use super::in_use::{Taken, Turn};
 use super::{Core, shard_of};
 use crate::catalog::{ObjectReservation, RoomRefused, Victim};
 use crate::config::Layout;
@@ -105,7 +105,11 @@ impl Core {
         let Some(name) = self.names.behind(victim.id, victim.name.as_deref()) else {
             return Fate::Gone { counts: false };
         };
-        let Some(turn) = self.in_use.try_turn_unread(victim.id) else { return Fate::InUse(victim) };
+        let turn = match self.in_use.try_turn_unread(victim.id) {
+            Ok(turn) => turn,
+            Err(Taken::ByTransfer) => return Fate::InUse(victim),
+            Err(Taken::ForAMoment) => return Fate::Failed(victim),
+        };
         // A put of the same key may have completed since the victim was chosen. That one is in the catalog again, and
         // stays.
         if self.catalog.contains(victim.id) {
@@ -223,6 +227,8 @@ impl Core {
 
     async fn clear_one(self: &Arc<Self>, found: &Found) -> Result<bool> {
         let id = self.names.id_of(&found.name);
+        // What is put at this moment may survive.
+        let Some(turn) = self.in_use.try_turn(id) else { return Ok(false) };
         if self.catalog.is_pinned(id) {
             return Ok(false);
         }
@@ -233,14 +239,13 @@ impl Core {
                 return Ok(false);
             }
         }
-        // What is put at this moment may survive.
-        let Some(turn) = self.in_use.try_turn(id) else { return Ok(false) };
         self.remove(&found.name, &turn).await?;
         Ok(true)
     }
 
     /// Notes that this process removed an object.
     pub(super) fn gone(&self, id: u128, bytes: u64) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
         self.count_change(id, -i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 

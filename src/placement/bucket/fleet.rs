@@ -20,8 +20,8 @@ pub(super) const LISTING_INTERVAL_MIN: Duration = Duration::from_secs(5);
 const WHOLE_LISTING_INTERVAL_MIN: Duration = Duration::from_secs(300);
 /// Objects of one shard that are looked at: with as many in each, the store has more than a catalog remembers.
 const SHARD_OBJECTS_MAX: usize = OBJECTS_MAX as usize / 64;
-/// How long one listing may take.
-const LISTING_TIME_MAX: Duration = Duration::from_secs(30);
+/// How long one listing, and one removal, may take: closing waits for it.
+const CALL_TIME_MAX: Duration = Duration::from_secs(10);
 
 impl Core {
     /// How long after the last listing another one is due, if any ever is.
@@ -59,7 +59,7 @@ impl Core {
     async fn look_at_shard(self: &Arc<Self>, shard: u8, capacity: u64) -> Result<()> {
         let bounds = Bounds {
             objects_max: SHARD_OBJECTS_MAX,
-            deadline: Instant::now().checked_add(LISTING_TIME_MAX),
+            deadline: Instant::now().checked_add(CALL_TIME_MAX),
             stop: Arc::clone(&self.stopping),
         };
         let prefix = self.names.of_shard(shard);
@@ -95,14 +95,15 @@ impl Core {
     /// Removes an object that this process neither pins nor uses; returns the bytes that are free now.
     async fn remove_old(&self, found: &Found) -> u64 {
         let id = self.names.id_of(&found.name);
+        let Ok(_turn) = self.in_use.try_turn_unread(id) else { return 0 };
         if self.catalog.is_pinned(id) {
             return 0;
         }
-        let Some(_turn) = self.in_use.try_turn_unread(id) else { return 0 };
         let whole = self.names.whole(&found.name);
         // Not one that was put since it was listed.
         let only = found.version.as_ref().filter(|_| self.bucket.traits.deletes_if_match);
-        match self.bucket.client.delete(&whole, only, None).await {
+        let deadline = Instant::now().checked_add(CALL_TIME_MAX);
+        match self.bucket.client.delete(&whole, only, deadline).await {
             Ok(()) => {
                 self.forget(id);
                 self.gone(id, found.bytes);

@@ -18,7 +18,25 @@ pub(super) struct InUse {
 #[derive(Debug, Default)]
 struct Use {
     readers: u32,
-    is_changing: bool,
+    changing: Option<Change>,
+}
+
+/// What a turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A put, whose end lets those go on that wait for something to be given back.
+    Put,
+    /// A removal, an eviction, a pin: a request or two, of whose end nobody is told who does not wait for it.
+    Other,
+}
+
+/// Why there is no turn now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// The object is being read, or put.
+    ByTransfer,
+    /// Somebody has it for a moment.
+    ForAMoment,
 }
 
 /// An object is being read while this lives.
@@ -42,44 +60,57 @@ impl InUse {
         Reader { in_use: Arc::clone(self), id }
     }
 
+    /// The turn at putting an object, unless somebody has one at it.
+    pub(super) fn try_put(self: &Arc<Self>, id: u128) -> Result<Turn, Taken> {
+        self.try_turn_for(id, Change::Put, |_| true)
+    }
+
     /// The turn at an object, unless somebody has it.
     pub(super) fn try_turn(self: &Arc<Self>, id: u128) -> Option<Turn> {
-        self.try_turn_if(id, |_| true)
+        self.try_turn_for(id, Change::Other, |_| true).ok()
     }
 
     /// The same, also not while the object is being read.
-    pub(super) fn try_turn_unread(self: &Arc<Self>, id: u128) -> Option<Turn> {
-        self.try_turn_if(id, |found| found.readers == 0)
+    pub(super) fn try_turn_unread(self: &Arc<Self>, id: u128) -> Result<Turn, Taken> {
+        self.try_turn_for(id, Change::Other, |found| found.readers == 0)
     }
 
     /// The turn at an object, as soon as nobody has it; `None`: not before `deadline`.
-    pub(super) fn turn(self: &Arc<Self>, id: u128, deadline: Instant) -> Option<Turn> {
+    pub(super) fn turn(self: &Arc<Self>, id: u128, change: Change, deadline: Instant) -> Option<Turn> {
         let mut uses = lock(&self.uses);
-        while uses.get(&id).is_some_and(|found| found.is_changing) {
+        while uses.get(&id).is_some_and(|found| found.changing.is_some()) {
             let left = deadline.checked_duration_since(Instant::now())?;
             uses = match self.ended.wait_timeout(uses, left) {
                 Ok((uses, _)) => uses,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        uses.entry(id).or_default().is_changing = true;
+        uses.entry(id).or_default().changing = Some(change);
         Some(Turn { in_use: Arc::clone(self), id })
     }
 
-    fn try_turn_if(self: &Arc<Self>, id: u128, may: impl Fn(&Use) -> bool) -> Option<Turn> {
+    fn try_turn_for(
+        self: &Arc<Self>,
+        id: u128,
+        change: Change,
+        may: impl Fn(&Use) -> bool,
+    ) -> Result<Turn, Taken> {
         let mut uses = lock(&self.uses);
-        if uses.get(&id).is_some_and(|found| found.is_changing || !may(found)) {
-            return None;
+        match uses.get(&id) {
+            Some(Use { changing: Some(Change::Other), .. }) => return Err(Taken::ForAMoment),
+            Some(Use { changing: Some(Change::Put), .. }) => return Err(Taken::ByTransfer),
+            Some(found) if !may(found) => return Err(Taken::ByTransfer),
+            _ => {}
         }
-        uses.entry(id).or_default().is_changing = true;
-        Some(Turn { in_use: Arc::clone(self), id })
+        uses.entry(id).or_default().changing = Some(change);
+        Ok(Turn { in_use: Arc::clone(self), id })
     }
 
     fn end(&self, id: u128, end: impl FnOnce(&mut Use)) {
         let mut uses = lock(&self.uses);
         let Some(found) = uses.get_mut(&id) else { return };
         end(found);
-        if found.readers == 0 && !found.is_changing {
+        if found.readers == 0 && found.changing.is_none() {
             uses.remove(&id);
         }
     }
@@ -93,7 +124,7 @@ impl Drop for Reader {
 
 impl Drop for Turn {
     fn drop(&mut self) {
-        self.in_use.end(self.id, |found| found.is_changing = false);
+        self.in_use.end(self.id, |found| found.changing = None);
         self.in_use.ended.notify_all();
     }
 }
@@ -110,13 +141,20 @@ mod tests {
     fn one_changes_an_object_at_a_time_and_none_evicts_what_is_read() {
         let in_use = Arc::new(InUse::default());
         let reader = in_use.read(1);
-        assert!(in_use.try_turn_unread(1).is_none());
-        let turn = in_use.try_turn(1).expect("a put may replace what is read");
+        assert_eq!(in_use.try_turn_unread(1).unwrap_err(), Taken::ByTransfer);
+        let turn = in_use.try_put(1).expect("a put may replace what is read");
+        assert_eq!(in_use.try_put(1).unwrap_err(), Taken::ByTransfer);
         assert!(in_use.try_turn(1).is_none());
         assert!(in_use.try_turn(2).is_some());
-        assert!(in_use.turn(1, Instant::now() + Duration::from_millis(5)).is_none());
+        assert!(in_use.turn(1, Change::Other, Instant::now() + Duration::from_millis(5)).is_none());
         drop((turn, reader));
-        assert!(in_use.try_turn_unread(1).is_some());
+        let removal = in_use.try_turn_unread(1).expect("nobody is at it");
+        assert_eq!(
+            in_use.try_put(1).unwrap_err(),
+            Taken::ForAMoment,
+            "nobody would wake who waits for it to end"
+        );
+        drop(removal);
         assert!(lock(&in_use.uses).is_empty(), "nothing is remembered of what has ended");
     }
 
@@ -124,9 +162,10 @@ mod tests {
     #[test]
     fn a_turn_that_is_given_back_goes_to_who_waits() {
         let in_use = Arc::new(InUse::default());
-        let turn = in_use.try_turn(1);
+        let turn = in_use.try_put(1);
         std::thread::scope(|scope| {
-            let waiting = scope.spawn(|| in_use.turn(1, Instant::now() + Duration::from_secs(60)).is_some());
+            let waiting = scope
+                .spawn(|| in_use.turn(1, Change::Put, Instant::now() + Duration::from_secs(60)).is_some());
             drop(turn);
             assert!(waiting.join().unwrap());
         });

@@ -4,6 +4,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::in_use::{Change, Turn};
 use super::look::Seen;
 use super::sizes::RecordBytes;
 use super::{Buckets, Core, Kind};
@@ -11,6 +12,7 @@ use crate::batch::Question;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
 use crate::layout::bucket::listing::{self, Bounds};
+use crate::layout::files::ObjectName;
 use crate::placement::{Asked, Asking, Gauges, Key, Keys, OwnedKey};
 use crate::s3::FailureKind;
 use crate::sync::{Arc, AtomicBool};
@@ -64,8 +66,8 @@ impl Keys for Buckets {
         let (core, key) = (Arc::clone(&self.core), key.to_owned());
         let name = core.name(&key.key())?;
         let id = core.names.id_of(&name);
-        let Some(turn) = core.in_use.turn(id, Instant::now() + TURN_TIME_MAX) else {
-            return Err(busy(&key));
+        let Some(turn) = core.in_use.turn(id, Change::Other, Instant::now() + TURN_TIME_MAX) else {
+            return Err(busy("removing", &key));
         };
         let asked = self.core.bucket.client.block_on(async move {
             let asked = core.take_out(&name, None, &turn).await;
@@ -81,7 +83,12 @@ impl Keys for Buckets {
 
     fn pin(&self, key: &Key<'_>) -> Result<bool> {
         let (core, key) = (Arc::clone(&self.core), key.to_owned());
-        self.core.bucket.client.block_on(async move { core.pin(&key, None).await })
+        let name = core.name(&key.key())?;
+        let id = core.names.id_of(&name);
+        let Some(turn) = core.in_use.turn(id, Change::Other, Instant::now() + TURN_TIME_MAX) else {
+            return Err(busy("pinning", &key));
+        };
+        self.core.bucket.client.block_on(async move { core.pin(&key, &name, None, &turn).await })
     }
 
     fn unpin(&self, key: &Key<'_>) -> Result<bool> {
@@ -160,11 +167,11 @@ impl Drop for Buckets {
 }
 
 /// A put of the key does not end.
-pub(super) fn busy(key: &OwnedKey) -> Error {
+pub(super) fn busy(what: &str, key: &OwnedKey) -> Error {
     Error::new(
         Status::Busy,
         format!(
-            "removing key {}: a put of it has been under way for {} s",
+            "{what} key {}: a put of it has been under way for {} s",
             key.key().shown(),
             TURN_TIME_MAX.as_secs()
         ),
@@ -243,9 +250,9 @@ impl Core {
     /// What the server answers.
     pub(super) async fn take_out(
         self: &Arc<Self>,
-        name: &crate::layout::files::ObjectName,
+        name: &ObjectName,
         deadline: Option<Instant>,
-        turn: &super::Turn,
+        turn: &Turn,
     ) -> Result<Asked> {
         let id = self.names.id_of(name);
         if self.catalog.is_pinned(id) {
@@ -270,23 +277,27 @@ impl Core {
         Ok(Asked::Done { length: None })
     }
 
-    /// Keeps this process from evicting a key; false if it is not stored.
+    /// Keeps this process from evicting a key; false if it is not stored. The turn keeps removals and evictions out, which
+    /// look for pins when it is theirs.
     ///
     /// # Errors
     /// What the server answers.
-    pub(super) async fn pin(self: &Arc<Self>, key: &OwnedKey, deadline: Option<Instant>) -> Result<bool> {
-        let name = self.name(&key.key())?;
-        let id = self.names.id_of(&name);
+    pub(super) async fn pin(
+        self: &Arc<Self>,
+        key: &OwnedKey,
+        name: &ObjectName,
+        deadline: Option<Instant>,
+        _turn: &Turn,
+    ) -> Result<bool> {
+        let id = self.names.id_of(name);
         if self.is_pool() {
             return Ok(self.catalog.pin(id));
         }
-        // Before the look, so that nobody here evicts it between the two.
-        let _reader = self.in_use.read(id);
-        let seen = self.look(&name, deadline).await?;
+        let seen = self.look(name, deadline).await?;
         let Some(seen) = seen.filter(|seen| self.payload_in(&key.key(), seen).is_some()) else {
             return Ok(false);
         };
-        self.observe(&name, seen.bytes);
+        self.observe(name, seen.bytes);
         if let Some(ours) = &seen.ours {
             self.catalog.note(id, seen.bytes, note_of(ours.payload_bytes));
         }

@@ -3,7 +3,7 @@
 //!
 //! | file | owns |
 //! | --- | --- |
-//! | `transfer.rs` | what a lane asks around a transfer |
+//! | `transfer.rs`, `get.rs`, `put.rs` | what a lane asks around a transfer, and how that is done |
 //! | `open.rs` | the open: names, manifest, lease |
 //! | `keys.rs`, `asking.rs`, `chain.rs` | questions about keys, one at a time and many side by side |
 //! | `look.rs` | one question to the server: is it there, how long is it, whose is it |
@@ -21,11 +21,13 @@ mod census;
 mod chain;
 mod evict;
 mod fleet;
+mod get;
 mod in_use;
 mod keeper;
 mod keys;
 mod look;
 mod open;
+mod put;
 mod recover;
 mod sizes;
 mod transfer;
@@ -49,9 +51,10 @@ use self::keeper::Keeper;
 use self::sizes::Sizes;
 use self::undo::Undo;
 
+pub use self::get::Reading;
 pub use self::in_use::{Reader, Turn};
 pub use self::open::Pool;
-pub use self::transfer::{Draft, Reading};
+pub use self::put::Draft;
 
 /// A store in a bucket.
 pub struct Buckets {
@@ -74,6 +77,8 @@ struct Core {
     evictions: Counter,
     /// Objects that no lane ever saw: of no possible length.
     damaged: Counter,
+    /// Objects that this process removed, so that who was at one meanwhile does not take it for known.
+    removals: AtomicU64,
     /// Bytes put since the fleet's bucket was looked at.
     bytes_put: AtomicU64,
     /// Whether the listing at open left something out.

@@ -79,22 +79,23 @@ impl Buckets {
             generation: AtomicU64::new(u64::try_from(now.as_nanos()).unwrap_or(1)),
             evictions: Counter::default(),
             damaged: Counter::default(),
+            removals: AtomicU64::new(0),
             bytes_put: AtomicU64::new(0),
             is_listing_due: AtomicBool::new(false),
             stopping: Arc::new(AtomicBool::new(false)),
             logger: logger.clone(),
         });
-        let recovered = core.recover().and_then(|()| {
-            Keeper::start(&core)
-                .map_err(|error| Error::no_thread("starting the thread of the bucket", &error))
-        });
-        match recovered {
-            Ok(keeper) => Ok(Buckets { core, keeper }),
+        let keeper = match Keeper::start(&core) {
+            Ok(keeper) => keeper,
             Err(error) => {
                 core.give_lease_back();
-                Err(error)
+                return Err(Error::no_thread("starting the thread of the bucket", &error));
             }
-        }
+        };
+        // With the lease being renewed, as a large pool is not listed within its time. Dropped, it is given back.
+        let buckets = Buckets { core, keeper };
+        buckets.core.recover()?;
+        Ok(buckets)
     }
 }
 

@@ -17,6 +17,8 @@ use crate::sync::{Arc, Ordering, lock};
 const LISTING_TIME_MAX: Duration = Duration::from_secs(10);
 /// Objects without a telling name that are looked at side by side.
 const LOOKS_SIDE_BY_SIDE: usize = 32;
+/// How long a call about such an upload may take: closing waits for it.
+const ABORT_TIME_MAX: Duration = Duration::from_secs(10);
 /// An upload of a process that is gone is aborted at open when it is so old. No put takes as long.
 const UPLOAD_AGE_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -151,7 +153,8 @@ impl Core {
     /// Aborts what processes that are gone left of uploads under this store's names.
     pub(super) async fn abort_old_uploads(self: &Arc<Self>) {
         let client = &self.bucket.client;
-        let listed = match client.list_uploads(&self.names.of_all(), None).await {
+        let deadline = || Instant::now().checked_add(ABORT_TIME_MAX);
+        let listed = match client.list_uploads(&self.names.of_all(), deadline()).await {
             Ok(listed) => listed,
             Err(failure) => {
                 // Some servers list no uploads, and some identities may not; a lifecycle rule does the same.
@@ -171,7 +174,7 @@ impl Core {
             {
                 continue;
             }
-            match client.abort_upload(&upload.name, &upload.upload, None).await {
+            match client.abort_upload(&upload.name, &upload.upload, deadline()).await {
                 Ok(()) => aborted += 1,
                 Err(failure) => {
                     self.logger.info(format_args!("aborting an old upload: {}", failure.message()));

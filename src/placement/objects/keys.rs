@@ -124,7 +124,11 @@ impl Keys for Objects {
         if self.presence_cache_only || !known && self.files.is_absent(&name) {
             return Ok(Asked::NotFound);
         }
-        Ok(self.length(key)?.map_or(Asked::NotFound, |length| Asked::Done { length: Some(length) }))
+        let length = self.length(key)?;
+        if known && length.is_none() && self.files.is_absent(&name) {
+            self.catalog.forget(id);
+        }
+        Ok(length.map_or(Asked::NotFound, |length| Asked::Done { length: Some(length) }))
     }
 
     fn answers_at_once(&self, question: Question) -> bool {

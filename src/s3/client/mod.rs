@@ -60,7 +60,8 @@ impl Client {
         Client::open_with(settings, logger, Times::default())
     }
 
-    fn open_with(settings: Settings, logger: &Logger, times: Times) -> Result<Client> {
+    /// As [`Client::open`], with other bounds on time; for tests.
+    pub(super) fn open_with(settings: Settings, logger: &Logger, times: Times) -> Result<Client> {
         let runtime = Runtime::start()?;
         let base = Base::new(&settings, &runtime, times)?;
         let endpoint_shown = match &settings.endpoint {

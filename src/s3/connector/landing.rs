@@ -55,11 +55,6 @@ impl Cursor {
         self.wanted - self.landed
     }
 
-    /// Bytes that have landed.
-    pub fn landed(&self) -> usize {
-        self.landed
-    }
-
     /// The memory for the next bytes, the first so many of the buffers; none once all have landed. Whoever fills it says so
     /// to [`Cursor::advance`].
     pub fn room(&mut self) -> ([IoSliceMut<'_>; SLICES_PER_READ_MAX], usize) {

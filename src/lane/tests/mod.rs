@@ -1,5 +1,8 @@
 //! A lane with a device that answers when it is told to: what it has under way, and what it still takes.
 
+mod parked;
+mod server;
+
 use std::collections::VecDeque;
 use std::io;
 
@@ -19,13 +22,13 @@ const MIB: usize = 1 << 20;
 const CHUNK_BYTES: usize = 32 * MIB;
 
 /// A request that the device has.
-pub(super) struct Held {
+struct Held {
     token: u32,
     direction: IoDirection,
     target: Target,
     offset: u64,
     slices: Vec<Stretch>,
-    pub(super) deadline: Option<Instant>,
+    deadline: Option<Instant>,
     sum_block_bytes: Option<usize>,
 }
 
@@ -42,13 +45,13 @@ impl Held {
 
 /// The device: it does requests when [`Device::answer`] says so, and not before.
 #[derive(Default)]
-pub(super) struct Device {
-    pub(super) held: VecDeque<Held>,
+struct Device {
+    held: VecDeque<Held>,
     done: Vec<IoCompletion>,
     /// How it answers the next reads in place of reading.
-    pub(super) refusals: VecDeque<io::Error>,
+    refusals: VecDeque<io::Error>,
     /// Whether the checksums that it brings along are wrong.
-    pub(super) lies: bool,
+    lies: bool,
 }
 
 impl Device {
@@ -145,29 +148,37 @@ impl Backend for Memory {
     }
 }
 
-pub(super) struct Bench {
-    pub(super) lane: Lane<Slots>,
-    pub(super) device: Arc<Mutex<Device>>,
-    pub(super) shared: Arc<Shared>,
+struct Bench<P: Placement = Slots> {
+    lane: Lane<P>,
+    device: Arc<Mutex<Device>>,
+    shared: Arc<Shared>,
 }
 
 impl Bench {
-    pub(super) fn new(slots: u32) -> Bench {
+    fn new(slots: u32) -> Bench {
         // So that pieces are those of a device.
         Bench::on(slots, Medium::Device, Reach::HOST)
     }
 
-    pub(super) fn on(slots: u32, medium: Medium, reach: Reach) -> Bench {
+    fn on(slots: u32, medium: Medium, reach: Reach) -> Bench {
+        Bench::around(Arc::new(in_memory(slots)), medium, reach)
+    }
+}
+
+fn in_memory(slots: u32) -> Slots {
+    let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
+    Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru, &backend, &Logger::to_stderr()).unwrap()
+}
+
+impl<P: Placement> Bench<P> {
+    fn around(placement: Arc<P>, medium: Medium, reach: Reach) -> Bench<P> {
         let logger = Logger::to_stderr();
-        let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
-        let placement =
-            Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru, &backend, &logger).unwrap();
         let staging = Arc::new(Staging::new(8 * MIB, |bytes| Arena::new(bytes, false)).unwrap());
         let shared = Arc::new(Shared::new(1, 64, staging, logger).unwrap());
         let device = Arc::new(Mutex::new(Device::default()));
         let parts = Parts {
             shared: Arc::clone(&shared),
-            placement: Arc::new(placement),
+            placement,
             chores: Arc::new(Chores::new(Arc::clone(&shared))),
             medium,
             reach,
@@ -176,11 +187,11 @@ impl Bench {
         Bench { lane, device, shared }
     }
 
-    pub(super) fn submit(&self, direction: Direction, key: &str, memory: &mut [u8]) -> Arc<Batch> {
+    fn submit(&self, direction: Direction, key: &str, memory: &mut [u8]) -> Arc<Batch> {
         self.submit_until(None, direction, key, memory)
     }
 
-    pub(super) fn submit_until(
+    fn submit_until(
         &self,
         deadline: Option<Instant>,
         direction: Direction,
@@ -201,7 +212,7 @@ impl Bench {
     }
 
     /// One turn of the lane's loop, without its sleep.
-    pub(super) fn turn(&mut self) {
+    fn turn(&mut self) {
         self.lane.advance();
         let mut completions = Vec::new();
         self.lane.queue.wait(Wait::Poll, &mut completions).unwrap();
@@ -211,7 +222,7 @@ impl Bench {
     }
 
     /// Turns until the batch has ended, with a device that answers at once.
-    pub(super) fn finish(&mut self, batch: &Batch) -> Status {
+    fn finish(&mut self, batch: &Batch) -> Status {
         while !batch.is_done() {
             lock(&self.device).answer(usize::MAX);
             self.turn();
@@ -219,7 +230,7 @@ impl Bench {
         batch.summary()
     }
 
-    pub(super) fn put(&mut self, key: &str, memory: &mut [u8]) {
+    fn put(&mut self, key: &str, memory: &mut [u8]) {
         let batch = self.submit(Direction::Put, key, memory);
         assert_eq!(self.finish(&batch), Status::Ok);
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use super::tests::Bench;
+use super::Bench;
 use crate::backend::{Medium, Reach};
 use crate::batch::Direction;
 use crate::error::{Error, Status};

@@ -1,0 +1,219 @@
+//! Puts of a store in a bucket: room is made, and a put becomes visible as a whole or not at all.
+
+use std::time::Instant;
+
+use super::Core;
+use super::Kind;
+use super::in_use::{Change, Turn};
+use super::keys::{TURN_TIME_MAX, busy, note_of};
+use super::sizes::RecordBytes;
+use super::undo::{Unknown, Upload};
+use crate::backend::obj::Object;
+use crate::catalog::{ObjectReservation, RoomRefused, Victim};
+use crate::error::{Error, Result, Status};
+use crate::layout::files::ObjectName;
+use crate::layout::record::CHECKSUM_BLOCK_BYTES;
+use crate::placement::objects::OBJECT_BYTES_MAX;
+use crate::placement::{OwnedKey, PutPlace, Sink};
+use crate::s3::{FailureKind, UploadId};
+use crate::sync::{Arc, Ordering};
+
+/// Payload bytes of one part of a large object: at least the 5 MiB that S3 asks for, and small enough that a large get or
+/// put has many under way.
+pub(super) const PART_BYTES: u64 = 8 << 20;
+/// Parts that an upload may have.
+const PARTS_MAX: u64 = 10_000;
+
+// The largest object fits into that many parts, and parts are whole checksum blocks.
+const _: () = assert!(OBJECT_BYTES_MAX / PART_BYTES < PARTS_MAX);
+const _: () = assert!(PART_BYTES.is_multiple_of(CHECKSUM_BLOCK_BYTES as u64) && PART_BYTES >= 5 << 20);
+
+/// An object being written.
+#[derive(Debug)]
+pub struct Draft {
+    name: ObjectName,
+    id: u128,
+    object: Arc<Object>,
+    reservation: ObjectReservation,
+    generation: u64,
+    pub(super) upload: Option<UploadId>,
+    _turn: Turn,
+}
+
+/// A put whose room is counted, but not made yet.
+pub(super) struct Begun {
+    pub(super) name: ObjectName,
+    pub(super) id: u128,
+    pub(super) parts: RecordBytes,
+    pub(super) reservation: ObjectReservation,
+    pub(super) victims: Vec<Victim>,
+    pub(super) turn: Turn,
+}
+
+impl Core {
+    /// Counts a put in. `None`: there will be room when something ends.
+    pub(super) fn begin_writing(&self, name: ObjectName, turn: Turn, length: u64) -> Result<Option<Begun>> {
+        let too_large =
+            |what: &str| Err(Error::new(Status::TooLarge, format!("object of {length} bytes; {what}")));
+        let Some(parts) = RecordBytes::of(length) else {
+            return too_large(&format!("a store in a bucket takes at most {OBJECT_BYTES_MAX}"));
+        };
+        if let Kind::Pool { owner, chunk_bytes, .. } = &self.kind {
+            if length > *chunk_bytes {
+                return too_large(&format!(
+                    "an object of this pool has at most {chunk_bytes} (chunk_bytes in the open options, else \
+                     nixl_store_chunk_bytes, else nixl_buffer_size / nixl_pool_size)"
+                ));
+            }
+            owner.check()?;
+        }
+        let id = self.names.id_of(&name);
+        match self.catalog.reserve_for(id, parts.whole()) {
+            Ok((reservation, victims)) => Ok(Some(Begun { name, id, parts, reservation, victims, turn })),
+            Err(refused) => self.refused(refused, length).map(|()| None),
+        }
+    }
+
+    /// Why there is no room; `Ok`: there will be.
+    fn refused(&self, refused: RoomRefused, length: u64) -> Result<()> {
+        let full = |message: &str| Err(Error::new(Status::PoolFull, message));
+        match refused {
+            RoomRefused::Busy => Ok(()),
+            RoomRefused::TooLarge => Err(Error::new(
+                Status::TooLarge,
+                format!("object of {length} bytes takes more than nixl_store_capacity_bytes"),
+            )),
+            RoomRefused::Full if self.is_pool() => {
+                full("every object of the pool is pinned; unpin keys or use a larger nixl_pool_size")
+            }
+            RoomRefused::Full => {
+                full("nixl_store_capacity_bytes is reached and everything is pinned; unpin keys or raise it")
+            }
+        }
+    }
+
+    /// A put of a key that is being removed, or the like, at this moment.
+    pub(super) fn wait_and_write(
+        self: &Arc<Self>,
+        name: ObjectName,
+        key: &OwnedKey,
+        length: u64,
+    ) -> Result<PutPlace<Draft>> {
+        let until = Instant::now() + TURN_TIME_MAX;
+        let turn = self.in_use.turn(self.names.id_of(&name), Change::Put, until);
+        let turn = turn.ok_or_else(|| busy("putting", key))?;
+        match self.begin_writing(name, turn, length)? {
+            Some(begun) => self.make_ready(begun),
+            None => Ok(PutPlace::Busy),
+        }
+    }
+
+    /// Makes room, and begins an upload for what is too large for one request.
+    pub(super) fn make_ready(self: &Arc<Self>, begun: Begun) -> Result<PutPlace<Draft>> {
+        let Begun { name, id, parts, reservation, victims, turn } = begun;
+        let reservation = match self.make_room_for(reservation, victims) {
+            Ok(reservation) => reservation,
+            Err(refused) => return self.refused(refused, parts.padded).map(|()| PutPlace::Busy),
+        };
+        if parts.whole() < self.bucket.multipart_bytes_min {
+            return Ok(self.ready(name, id, parts, reservation, turn, None));
+        }
+        let (client, whole) = (self.bucket.client.clone(), self.names.whole(&name));
+        match self.bucket.client.block_on(async move { client.create_upload(&whole, None).await }) {
+            Ok(upload) => Ok(self.ready(name, id, parts, reservation, turn, Some(upload))),
+            Err(failure) => {
+                self.catalog.cancel(reservation);
+                if matches!(failure.kind(), FailureKind::TimedOut | FailureKind::Unreachable) {
+                    self.undo_later(Unknown { name, generation: None, upload: Upload::Perhaps, tries: 0 });
+                }
+                Err(failure.into())
+            }
+        }
+    }
+
+    pub(super) fn ready(
+        &self,
+        name: ObjectName,
+        id: u128,
+        parts: RecordBytes,
+        reservation: ObjectReservation,
+        turn: Turn,
+        upload: Option<UploadId>,
+    ) -> PutPlace<Draft> {
+        let (whole, bytes) = (self.names.whole(&name), parts.whole());
+        let (object, piece_bytes) = match &upload {
+            None => {
+                (Object::to_put(whole, bytes), parts.padded.next_multiple_of(CHECKSUM_BLOCK_BYTES as u64))
+            }
+            Some(upload) => (Object::to_upload(whole, bytes, upload.clone(), PART_BYTES), PART_BYTES),
+        };
+        let object = Arc::new(object);
+        let extent = self.extent(&object, parts, piece_bytes);
+        let generation = self.generation.fetch_add(1, Ordering::Relaxed);
+        let claim = Draft { name, id, object, reservation, generation, upload, _turn: turn };
+        PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim })
+    }
+
+    /// The object is there.
+    pub(super) fn publish(&self, claim: Draft, length: u64) {
+        let Draft { name, id, object, reservation, _turn, .. } = claim;
+        let bytes = object.bytes();
+        let before = self.catalog.length(id).unwrap_or(0);
+        self.catalog.commit(reservation, id, self.names.flat(&name).as_deref(), bytes);
+        self.catalog.note(id, bytes, note_of(length));
+        self.sizes.forget(id);
+        let signed = |bytes: u64| i64::try_from(bytes).unwrap_or(i64::MAX);
+        self.count_change(id, signed(bytes) - signed(before));
+    }
+
+    pub(super) async fn complete(self: &Arc<Self>, claim: Draft, length: u64) -> Result<()> {
+        let whole = self.names.whole(&claim.name);
+        let (Some(upload), Some(parts)) = (&claim.upload, claim.object.parts()) else {
+            self.abort(claim).await;
+            return Err(Error::new(
+                Status::Internal,
+                format!("publishing object {whole}: parts of it are missing"),
+            ));
+        };
+        let failure = match self.bucket.client.complete_upload(&whole, upload, &parts, None).await {
+            Ok(_) => {
+                self.publish(claim, length);
+                return Ok(());
+            }
+            Err(failure) => failure,
+        };
+        // An upload that is not known any more was completed by an attempt whose answer was lost.
+        if failure.kind() == FailureKind::Missing {
+            let seen = self.look(&claim.name, None).await.unwrap_or_default();
+            if seen.and_then(|seen| seen.ours).is_some_and(|ours| ours.generation == claim.generation) {
+                self.publish(claim, length);
+                return Ok(());
+            }
+        }
+        self.abort(claim).await;
+        Err(failure.into())
+    }
+
+    /// Gives up a put in parts. Where the server does not say that the upload is gone, it is seen to later.
+    pub(super) async fn abort(self: &Arc<Self>, mut claim: Draft) {
+        let whole = self.names.whole(&claim.name);
+        if let Some(upload) = &claim.upload
+            && self.bucket.client.abort_upload(&whole, upload, None).await.is_ok()
+        {
+            claim.upload = None;
+        }
+        // Once all parts are down, completing it may have been tried.
+        let touched = claim.upload.is_some() || claim.object.parts().is_some();
+        self.give_up(claim, touched);
+    }
+
+    /// Ends a put that failed, and has what it may have left looked for.
+    pub(super) fn give_up(&self, claim: Draft, touched: bool) {
+        let Draft { name, reservation, generation, upload, .. } = claim;
+        self.catalog.cancel(reservation);
+        if touched {
+            let upload = upload.map_or(Upload::None, Upload::Known);
+            self.undo_later(Unknown { name, generation: Some(generation), upload, tries: 0 });
+        }
+    }
+}
