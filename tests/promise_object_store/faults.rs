@@ -76,7 +76,7 @@ fn passing() -> Vec<Case> {
         ),
         case("chunked answers", gets(Fault::ChunkAnswer(10_000))),
         case("slow answers", gets(Fault::Trickle(16_384, Duration::from_micros(500)))),
-        case("no ETag", objects(Fault::StripAnswer("ETag"))),
+        case("no ETag", Rule::on(Kind::Get, Fault::StripAnswer("ETag")).or_on(Kind::Head).or_on(Kind::Put)),
     ]
 }
 
@@ -100,7 +100,6 @@ fn lasting() -> Vec<Case> {
         case("a clock that is wrong", objects(Fault::answer(403, "RequestTimeTooSkewed"))),
         case("the bucket is gone", objects(Fault::answer(404, "NoSuchBucket"))),
         case("another region", objects(Fault::redirect("eu-west-1"))),
-        case("an answer that is none", objects(Fault::answer(299, "Nonsense"))),
     ]
 }
 
@@ -116,6 +115,7 @@ fn lying() -> Vec<Case> {
         })
     };
     vec![
+        case("an answer that is none", gets(Fault::answer(299, "Nonsense"))),
         case("a bit wrong", gets(Fault::FlipAnswer(5000)).once()),
         case("bits wrong", gets(Fault::FlipAnswer(70_000))),
         case("a first bit wrong", gets(Fault::FlipAnswer(0))),

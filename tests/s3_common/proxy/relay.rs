@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -72,7 +73,7 @@ pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
     match then {
         Then::GoOn | Then::Close => {}
         Then::Reset => linger_no_time(socket),
-        Then::Stall => wait_for_hangup(socket),
+        Then::Stall => wait_for_hangup(shared, socket),
     }
     if then != Then::Reset {
         let _ = socket.shutdown(Shutdown::Both);
@@ -316,11 +317,19 @@ fn linger_no_time(socket: &TcpStream) {
     assert_eq!(done, 0);
 }
 
-/// Waits until the library closes the connection, or the proxy ends.
-fn wait_for_hangup(socket: &TcpStream) {
+/// Waits until the library closes the connection, or the proxy ends. The end of a connection comes behind all that was
+/// sent on it: once the rules are lifted that is read.
+fn wait_for_hangup(shared: &Shared, socket: &TcpStream) {
+    const ASK_AGAIN_MS: libc::c_int = 20;
+    let healed = shared.healed.load(Ordering::SeqCst);
     let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one pollfd.
-    while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {}
+    while unsafe { libc::poll(&raw mut poll, 1, ASK_AGAIN_MS) } <= 0 {
+        if shared.healed.load(Ordering::SeqCst) != healed {
+            let _ = io::copy(&mut &*socket, &mut io::sink());
+            return;
+        }
+    }
 }
 
 /// Waits until the kernel on the other side has all bytes that were sent.
