@@ -23,6 +23,11 @@ const MEMORY_PIECE_BYTES: u64 = 128 << 10;
 /// Bytes that one get has under way at a time. Enough for a device's full speed, and little enough that a get which
 /// comes behind a large one finds the device's queue short.
 const GET_BYTES_MAX: usize = 16 << 20;
+/// One part in this many of a queue is what one get has of it at most: a short queue would be full of a large one before
+/// that has so many bytes under way.
+const GET_QUEUE_PART: usize = 2;
+/// Requests that one get may have under way in any queue that takes so many: one lands while the other is read.
+const GET_REQUESTS_MIN: usize = 2;
 
 /// Least bytes of one read from that medium.
 pub(super) fn piece_bytes_min(medium: Medium) -> u64 {
@@ -155,18 +160,26 @@ impl<P: Placement> Lane<P> {
         self.gets.push_back(index);
     }
 
+    /// Requests that one get may have under way.
+    fn get_requests_max(&self) -> u32 {
+        let depth = self.queue.room() + self.queue.in_flight();
+        (depth / GET_QUEUE_PART).max(GET_REQUESTS_MIN) as u32
+    }
+
     pub(super) fn push_get_piece(&mut self, index: usize) -> Pushed {
-        if self.queue.room() == 0 || self.bytes_in_flight.read >= READ_BYTES_MAX {
-            return Pushed::Blocked;
-        }
+        let requests_max = self.get_requests_max();
         let job = &mut self.jobs[index];
         let Work::Get(get) = &job.work else { return Pushed::Last };
         if job.failure.is_some() {
             return self.all_pushed(index);
         }
-        if job.bytes_in_flight >= GET_BYTES_MAX {
+        if job.bytes_in_flight >= GET_BYTES_MAX || job.in_flight >= requests_max {
+            // Also where the queue is full: what comes behind it is to have the room that comes back.
             job.is_held_back = true;
             return Pushed::Last;
+        }
+        if self.queue.room() == 0 || self.bytes_in_flight.read >= READ_BYTES_MAX {
+            return Pushed::Blocked;
         }
         let padded = job.extent.padded_bytes;
         if job.cursor >= get.span.end {
@@ -261,8 +274,9 @@ impl<P: Placement> Lane<P> {
         hold: Option<&Hold>,
         outcome: io::Result<usize>,
     ) {
+        let requests_max = self.get_requests_max();
         let job = &mut self.jobs[index];
-        if job.is_held_back && job.bytes_in_flight <= GET_BYTES_MAX / 2 {
+        if job.is_held_back && job.bytes_in_flight <= GET_BYTES_MAX / 2 && job.in_flight <= requests_max / 2 {
             job.is_held_back = false;
             self.gets.push_back(index);
         }
