@@ -45,7 +45,7 @@ pub fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<Box<dyn 
     let Some((_, constructor)) = BACKENDS.iter().find(|(kind, _)| *kind == config.backend) else {
         let built: Vec<String> = BACKENDS.iter().map(|(kind, _)| kind.to_string()).collect();
         let left_out = match config.backend {
-            BackendKind::Obj if cfg!(not(feature = "obj")) => ", which was made without the feature `obj`",
+            BackendKind::Obj if cfg!(not(feature = "obj")) => ", which was made without the feature obj",
             _ => "",
         };
         return Err(Error::new(

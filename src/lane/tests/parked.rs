@@ -103,7 +103,7 @@ impl Placement for Short {
 fn a_parked_put_keeps_no_parked_get_waiting() {
     const LENGTH: usize = 64 << 10;
     let placement = Arc::new(Short { slots: Arc::new(in_memory(2)), is_short: AtomicBool::new(false) });
-    let mut bench = Bench::around(Arc::clone(&placement), Medium::Device, Reach::HOST);
+    let mut bench = Bench::around(Arc::clone(&placement), DEPTH, Medium::Device, Reach::HOST);
     let mut stored = vec![1; LENGTH];
     bench.put("stored", &mut stored);
     let (mut reading, mut writing) = (vec![0; LENGTH], vec![2; LENGTH]);

@@ -1,6 +1,6 @@
 //! Puts of a store in a bucket: room is made, and a put becomes visible as a whole or not at all.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::Core;
 use super::Kind;
@@ -21,6 +21,8 @@ use crate::sync::{Arc, Ordering};
 /// Payload bytes of one part of a large object: at least the 5 MiB that S3 asks for, and small enough that a large get or
 /// put has many under way.
 pub(super) const PART_BYTES: u64 = 8 << 20;
+/// How long the end of a put that failed waits for its upload to be aborted: a server that hangs is seen to later.
+const ABORT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Parts that an upload may have.
 const PARTS_MAX: u64 = 10_000;
 
@@ -68,10 +70,16 @@ impl Core {
             owner.check()?;
         }
         let id = self.names.id_of(&name);
-        match self.catalog.reserve_for(id, parts.whole()) {
-            Ok((reservation, victims)) => Ok(Some(Begun { name, id, parts, reservation, victims, turn })),
-            Err(refused) => self.refused(refused, length).map(|()| None),
+        let (reservation, mut victims) = match self.catalog.reserve_for(id, parts.whole()) {
+            Ok(reserved) => reserved,
+            Err(refused) => return self.refused(refused, length).map(|()| None),
+        };
+        // Others have put more than this process knew when it counted: every process that puts then removes twice what it
+        // puts, until there is room again.
+        if self.is_over.load(Ordering::Relaxed) {
+            victims.extend(self.catalog.evict_at_least(parts.whole()));
         }
+        Ok(Some(Begun { name, id, parts, reservation, victims, turn }))
     }
 
     /// Why there is no room; `Ok`: there will be.
@@ -198,7 +206,12 @@ impl Core {
     pub(super) async fn abort(self: &Arc<Self>, mut claim: Draft) {
         let whole = self.names.whole(&claim.name);
         if let Some(upload) = &claim.upload
-            && self.bucket.client.abort_upload(&whole, upload, None).await.is_ok()
+            && self
+                .bucket
+                .client
+                .abort_upload(&whole, upload, Instant::now().checked_add(ABORT_TIME_MAX))
+                .await
+                .is_ok()
         {
             claim.upload = None;
         }

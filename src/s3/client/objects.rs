@@ -104,9 +104,7 @@ impl Client {
             if shown {
                 // The SDK compares its checksum with the server's while it is read, and only then.
                 while let Some(frame) = answer.body.next().await {
-                    frame.map_err(|error| {
-                        context.failure(FailureKind::Refused, format_args!("the body: {error}"))
-                    })?;
+                    frame.map_err(|error| context.unread(&error))?;
                 }
             }
             match order.take_seen() {
@@ -164,9 +162,7 @@ impl Client {
             let version = version(answer.e_tag());
             let told =
                 answer.content_range().map(|range| range.rsplit('/').next().unwrap_or_default().parse().ok());
-            let body = answer.body.collect().await;
-            let body = body
-                .map_err(|error| context.failure(FailureKind::Refused, format_args!("the body: {error}")))?;
+            let body = answer.body.collect().await.map_err(|error| context.unread(&error))?;
             let bytes = body.to_vec();
             let object_bytes = match told {
                 Some(total) => total,
