@@ -54,7 +54,8 @@ fn a_chain_of_128_keys_takes_two_rounds() {
     assert_eq!(prefix, STORED);
     assert!(results[..STORED].iter().all(|result| result.object_length == 4096));
     let mut times = HashMap::<String, Vec<Seen>>::new();
-    let asked = proxy.seen().into_iter().filter(|seen| !seen.name.is_empty());
+    // One whose connection broke is sent again; that is no second question.
+    let asked = proxy.seen().into_iter().filter(|seen| !seen.name.is_empty() && !seen.is_again());
     asked.for_each(|seen| times.entry(seen.name.clone()).or_default().push(seen));
     for seen in times.values().filter(|seen| seen.len() > 1) {
         panic!("a key was asked about twice: {seen:?}");

@@ -10,9 +10,9 @@ use crate::s3_common::{Fault, Kind, Proxy, Rule, wait};
 use nixl_store::capi::*;
 
 /// The deadline of each stalled call.
-const DEADLINE_MS: u64 = 1500;
+const DEADLINE_MS: u64 = 3000;
 /// How much later it may end on a machine that is busy.
-const LATE_MAX: Duration = Duration::from_secs(4);
+const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// One call that meets a stall, and its end.
 fn stalled(name: &str, direction: Direction, rule: Rule, length: usize) {
@@ -31,7 +31,7 @@ fn stalled(name: &str, direction: Direction, rule: Rule, length: usize) {
     let took = start.elapsed();
     assert_eq!(status, NIXL_STORE_ERROR_TIMED_OUT, "{name}: {}", items[0].1.status);
     assert!(took < Duration::from_millis(DEADLINE_MS) + LATE_MAX, "{name}: {took:?}");
-    assert!(proxy.struck(rule) > 0);
+    assert!(proxy.struck(rule) > 0, "{name}: nobody met it");
     // From here on nobody writes to it, whatever the server still sends.
     let memory = &mut items[0].0.memory;
     memory.fill(0xa5);

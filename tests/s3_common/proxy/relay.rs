@@ -49,6 +49,8 @@ struct Relay<'s> {
     connection: u64,
     client: BufReader<Box<dyn Wire>>,
     server: Option<(BufReader<TcpStream>, Instant)>,
+    /// Place of the request that is being answered.
+    current: Option<usize>,
 }
 
 pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
@@ -60,13 +62,18 @@ pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
         }
     };
     let client = BufReader::with_capacity(PIECE_BYTES, client);
-    let mut relay = Relay { shared, connection, client, server: None };
+    let mut relay = Relay { shared, connection, client, server: None, current: None };
     let then = loop {
         match relay.exchange() {
             Ok(Then::GoOn) => {}
             Ok(then) => break then,
             // One of the two sides is gone; so is the other then.
-            Err(_) => break Then::Close,
+            Err(error) => {
+                if let Some(place) = relay.current {
+                    shared.note(place, |seen| seen.broken = Some(error.to_string()));
+                }
+                break Then::Close;
+            }
         }
     };
     let socket = relay.client.get_ref().socket();
@@ -82,8 +89,10 @@ pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
 
 impl Relay<'_> {
     fn exchange(&mut self) -> io::Result<Then> {
+        self.current = None;
         let Some(mut head) = Head::read(&mut self.client)? else { return Ok(Then::Close) };
         let (place, seen, faults) = self.shared.arrive(&head, self.connection);
+        self.current = Some(place);
         for fault in &faults {
             match fault {
                 Fault::Reset => return Ok(Then::Reset),
@@ -177,7 +186,7 @@ impl Relay<'_> {
     fn pass_answer(&mut self, place: usize, method: &str, faults: &[Fault]) -> io::Result<Then> {
         let (server, last) = self.server.as_mut().expect("a request was passed on");
         let mut head = loop {
-            let head = Head::read(server)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let head = Head::read(server)?.ok_or_else(|| io::Error::other("the server hung up"))?;
             if !(100..200).contains(&head.status()) {
                 break head;
             }
