@@ -162,7 +162,10 @@
 #define NIXL_STORE_ERROR_TOO_LARGE -9           /**< The object is larger than a slot or than the capacity. */
 #define NIXL_STORE_ERROR_OUT_OF_RANGE -10       /**< A range get reaches past the end of the object. */
 #define NIXL_STORE_ERROR_BUSY -11               /**< A bounded queue or table is full; try again later. */
-#define NIXL_STORE_ERROR_TIMED_OUT -12          /**< The deadline passed first. */
+
+/** The deadline passed first. With the backend OBJ a put that ends so may be stored all the same. */
+#define NIXL_STORE_ERROR_TIMED_OUT -12
+
 #define NIXL_STORE_ERROR_CANCELLED -13          /**< Cancelled before it was started. */
 #define NIXL_STORE_ERROR_CLOSING -14            /**< Another thread is closing the store. */
 #define NIXL_STORE_ERROR_LOCKED -15             /**< Another process or store owns the static pool. */
@@ -320,7 +323,8 @@ typedef struct {
     /** sizeof(nixl_store_submit_options_t). */
     size_t struct_size;
     /**
-     * Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT.
+     * Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT, and
+     * with the backend OBJ those that were not done.
      * NIXL_STORE_DEADLINE_DEFAULT (0): that of the store; NIXL_STORE_DEADLINE_NONE: none.
      */
     uint64_t deadline_ms;

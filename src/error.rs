@@ -37,7 +37,7 @@ pub enum Status {
     OutOfRange = -10,
     /// A bounded queue or table is full; try later.
     Busy = -11,
-    /// The deadline passed before the item was started.
+    /// The deadline passed before the item was started, or, where requests can be called back, before it was done.
     TimedOut = -12,
     /// Cancelled before it was started.
     Cancelled = -13,

@@ -8,9 +8,6 @@
 #include "fail.h"
 #include "nixl_agent.h"
 
-/* The plugin has threads of its own; so often they are looked after. A shorter pause did not make it faster. */
-#define PAUSE_US 100
-
 /* What the plugin takes, by its own names; those that the command has are handed on. */
 static const char *const PARAMETERS[] = {"access_key", "secret_key",  "bucket",     "endpoint_override",
                                          "scheme",     "region",      "use_virtual_addressing",
@@ -25,12 +22,10 @@ static int obj_close(void *engine)
 
 static int prepare(nixl_agent_state_t *self, const command_t *command, const shape_t *shape)
 {
-    uint64_t pause_us;
-
-    if (command_number(command, "pause_us", PAUSE_US, &pause_us) != 0 ||
-        nixl_agent_begin(self, command_text(command, "library", NULL), shape) != 0)
+    if (nixl_agent_begin(self, command_text(command, "library", NULL), shape) != 0)
         return -1;
-    self->pause_us = (unsigned)pause_us;
+    /* The plugin has threads of its own. */
+    self->pauses = true;
     for (size_t i = 0; i < sizeof PARAMETERS / sizeof *PARAMETERS; i++)
         if (nixl_agent_param(self, PARAMETERS[i], command_text(command, PARAMETERS[i], NULL)) != 0)
             return -1;

@@ -5,7 +5,11 @@
 #include <string.h>
 #include <time.h>
 
+#include "clock.h"
 #include "fail.h"
+
+#define PAUSE_S_MIN 100e-6
+#define PAUSE_S_MAX 5e-3
 
 /* Loaded once: NIXL's library does not like to be unloaded. */
 static nixl_capi_t capi;
@@ -91,10 +95,20 @@ int nixl_agent_ready(nixl_agent_state_t *self)
                                                          &self->slots, self->arguments));
 }
 
+/* A hundredth of the time that the transfer took so far, within bounds: the end is seen at most 1 % late. */
+static void pause_since(double start_s)
+{
+    const double wanted_s = (clock_now_s() - start_s) / 100;
+    const double pause_s = wanted_s < PAUSE_S_MIN ? PAUSE_S_MIN : wanted_s > PAUSE_S_MAX ? PAUSE_S_MAX : wanted_s;
+    const struct timespec pause = {0, (long)(pause_s * 1e9)};
+
+    nanosleep(&pause, NULL);
+}
+
 int nixl_agent_transfer(nixl_agent_state_t *self, const batch_t *batch, int operation)
 {
-    const struct timespec pause = {0, (long)self->pause_us * 1000};
     nixl_request_t request = NULL;
+    double start_s;
     int status;
 
     for (size_t i = 0; i < batch->count; i++) {
@@ -106,12 +120,13 @@ int nixl_agent_transfer(nixl_agent_state_t *self, const batch_t *batch, int oper
                                 self->slot_indices, batch->count, &request, self->arguments);
     if (status != NIXL_SUCCESS)
         return check("make_xfer_req", status);
+    start_s = clock_now_s();
     status = capi.post_xfer_req(self->agent, request, NULL);
     /* A plugin that makes progress only when it is asked is given no pause, one that has threads of its own is: looking
      * all the time would take a processor from them, and be charged to NIXL. */
     while (status == NIXL_IN_PROGRESS) {
-        if (self->pause_us > 0)
-            nanosleep(&pause, NULL);
+        if (self->pauses)
+            pause_since(start_s);
         status = capi.get_xfer_status(self->agent, request);
     }
     capi.release_xfer_req(self->agent, request);

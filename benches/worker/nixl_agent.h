@@ -9,7 +9,7 @@
 
 typedef struct {
     shape_t shape;
-    unsigned pause_us; /* between two looks at a transfer; 0: none */
+    bool pauses; /* between two looks at a transfer */
     char agent_name[32];
     nixl_agent_t agent;
     nixl_params_t params;

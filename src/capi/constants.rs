@@ -56,7 +56,7 @@ pub const NIXL_STORE_ERROR_TOO_LARGE: i32 = -9;
 pub const NIXL_STORE_ERROR_OUT_OF_RANGE: i32 = -10;
 /// A bounded queue or table is full; try again later.
 pub const NIXL_STORE_ERROR_BUSY: i32 = -11;
-/// The deadline passed first.
+/// The deadline passed first. With the backend OBJ a put that ends so may be stored all the same.
 pub const NIXL_STORE_ERROR_TIMED_OUT: i32 = -12;
 /// Cancelled before it was started.
 pub const NIXL_STORE_ERROR_CANCELLED: i32 = -13;

@@ -120,7 +120,8 @@ pub struct nixl_store_result_t {
 pub struct nixl_store_submit_options_t {
     /// sizeof(nixl_store_submit_options_t).
     pub struct_size: usize,
-    /// Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT.
+    /// Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT, and
+    /// with the backend OBJ those that were not done.
     /// NIXL_STORE_DEADLINE_DEFAULT (0): that of the store; NIXL_STORE_DEADLINE_NONE: none.
     pub deadline_ms: u64,
     /// Queue of the same store that gets a completion for the batch; NULL: none.

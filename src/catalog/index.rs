@@ -187,6 +187,13 @@ impl Table {
         self.arena.get_mut(self.cells[found.cell].place)
     }
 
+    /// Shows every record whose tag begins with these bits.
+    pub(super) fn each_of(&self, top: u8, mut show: impl FnMut(&[u8])) {
+        for cell in self.cells.iter().filter(|cell| cell.tag != FREE && (cell.tag >> 24) as u8 == top) {
+            show(self.arena.get(cell.place));
+        }
+    }
+
     /// Adds a record made of two parts, which the caller knows not to be there, with the check to know it by.
     pub(super) fn insert(&mut self, tag: u32, check: u64, head: &[u8], tail: &[u8]) {
         // Without memory to grow, the table goes on while it keeps a free cell, at which searches end.

@@ -25,6 +25,11 @@ const SERVER_PIECE_BYTES: u64 = 1 << 20;
 /// How often a get opens its record anew because it was not any more what had been opened. A key that is replaced more
 /// often than that while it is read is a miss.
 const REOPENED_MAX: u32 = 2;
+/// One part in this many of a queue is what one get has of it at most: a short queue would be full of a large one before
+/// that has so many bytes under way.
+const GET_QUEUE_PART: usize = 2;
+/// Requests that one get may have under way in any queue that takes so many: one lands while the other is read.
+const GET_REQUESTS_MIN: u32 = 2;
 
 /// Least bytes of one read from that medium.
 pub(super) fn piece_bytes_min(medium: Medium) -> u64 {
@@ -62,9 +67,9 @@ impl<P: Placement> Lane<P> {
     }
 
     fn open_get(&mut self, guard: ItemGuard, reopened: u32) {
-        let Some((_, item, _)) = guard.parts() else { return };
+        let Some((batch, item, _)) = guard.parts() else { return };
         let Wish { range_offset, exact, .. } = item.wish;
-        let wish = GetWish { capacity: item.length as u64, range_offset, exact };
+        let wish = GetWish { capacity: item.length as u64, range_offset, exact, deadline: batch.deadline };
         let Some((key, _)) = item_parts(&guard) else { return };
         let alone = self.hold();
         let answer = self.placement.open_get(&key, wish);
@@ -173,18 +178,31 @@ impl<P: Placement> Lane<P> {
         self.gets.push_back(index);
     }
 
+    /// Requests that one get may have under way.
+    fn get_requests_max(&self) -> u32 {
+        let depth = self.queue.room() + self.queue.in_flight();
+        ((depth / GET_QUEUE_PART) as u32).max(GET_REQUESTS_MIN)
+    }
+
+    /// Whether a get has its share of the queue.
+    fn has_its_share(&self, job: &Job<P>) -> bool {
+        job.bytes_in_flight >= self.bounds.get_bytes_max
+            || (job.in_flight >= GET_REQUESTS_MIN && job.in_flight >= self.get_requests_max())
+    }
+
     pub(super) fn push_get_piece(&mut self, index: usize) -> Pushed {
-        if self.queue.room() == 0 || self.bytes_in_flight.read >= self.bounds.read_bytes_max {
-            return Pushed::Blocked;
-        }
-        let job = &mut self.jobs[index];
+        let job = &self.jobs[index];
         let Work::Get(get) = &job.work else { return Pushed::Last };
         if job.failure.is_some() {
             return self.all_pushed(index);
         }
-        if job.bytes_in_flight >= self.bounds.get_bytes_max {
-            job.is_held_back = true;
+        if self.has_its_share(job) {
+            // Also where the queue is full: what comes behind it is to have the room that comes back.
+            self.jobs[index].is_held_back = true;
             return Pushed::Last;
+        }
+        if self.queue.room() == 0 || self.bytes_in_flight.read >= self.bounds.read_bytes_max {
+            return Pushed::Blocked;
         }
         let padded = job.extent.padded_bytes;
         if job.cursor >= get.span.end {
@@ -193,7 +211,7 @@ impl<P: Placement> Lane<P> {
             }
             // The wanted range ends before the tail: the trailer comes by itself.
             let (part, offset) = (job.trailer_range(), job.trailer_offset());
-            let Some((buffer, trailer)) = job.lend(part) else { return self.all_pushed(index) };
+            let Some((buffer, trailer)) = self.jobs[index].lend(part) else { return self.all_pushed(index) };
             let slices = self.spares.one_slice(trailer);
             return self.launch_get(index, padded..padded, None, Some(buffer), offset, slices, padded);
         }
@@ -283,11 +301,15 @@ impl<P: Placement> Lane<P> {
         outcome: io::Result<usize>,
         sums: &[u64],
     ) {
-        let job = &mut self.jobs[index];
-        if job.is_held_back && job.bytes_in_flight <= self.bounds.get_bytes_max / 2 {
-            job.is_held_back = false;
+        let job = &self.jobs[index];
+        if job.is_held_back
+            && job.bytes_in_flight <= self.bounds.get_bytes_max / 2
+            && job.in_flight <= self.get_requests_max() / 2
+        {
+            self.jobs[index].is_held_back = false;
             self.gets.push_back(index);
         }
+        let job = &mut self.jobs[index];
         let Work::Get(get) = &job.work else { return };
         match outcome {
             Err(error) => return job.fail_io(&error),

@@ -148,6 +148,11 @@ impl Context {
         Failure::new(kind, format!("{self}: {why}"))
     }
 
+    /// The failure of a body that the SDK cannot take: its checksum is not the one that was told.
+    pub fn unread(&self, error: &(dyn StdError + 'static)) -> Failure {
+        self.failure(FailureKind::Refused, format_args!("the body cannot be used: {}", chain(error)))
+    }
+
     /// The failure behind an error of the SDK.
     pub fn of_sdk<E>(&self, error: &SdkFailure<E>) -> Failure
     where

@@ -94,3 +94,42 @@ impl Settings {
         self.endpoint.as_ref().is_none_or(|endpoint| !endpoint.starts_with("http://"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn settings(params: &[(&str, &str)], endpoint: Option<&str>) -> Settings {
+        let params = params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Settings::new(&SecretMap(params), endpoint, Duration::from_secs(1)).expect("settings")
+    }
+
+    /// A worker's endpoint goes before the override, a bare host gets the scheme, AWS is where none is named; and how the
+    /// bucket is addressed follows from that.
+    #[test]
+    fn endpoints_and_addressing_follow_the_parameters() {
+        let bucket = ("bucket", "b");
+        let aws = settings(&[bucket], None);
+        assert_eq!((aws.endpoint.as_deref(), aws.virtual_hosted, aws.is_https()), (None, true, true));
+        let bare = settings(&[bucket, ("endpoint_override", "h:9000")], None);
+        assert_eq!((bare.endpoint.as_deref(), bare.virtual_hosted), (Some("https://h:9000"), false));
+        let bare =
+            [bucket, ("endpoint_override", "h:9000"), ("scheme", "http"), ("use_virtual_addressing", "true")];
+        let bare = settings(&bare, None);
+        assert_eq!((bare.endpoint.as_deref(), bare.virtual_hosted), (Some("http://h:9000"), true));
+        assert!(!bare.is_https());
+        let listed = settings(&[bucket, ("endpoint_override", "h:9000")], Some("http://w1:1"));
+        assert_eq!(listed.endpoint.as_deref(), Some("http://w1:1"));
+        let path_style = settings(&[bucket, ("use_virtual_addressing", "false")], None);
+        assert!(!path_style.virtual_hosted);
+    }
+
+    /// Keys are never shown.
+    #[test]
+    fn settings_do_not_show_their_keys() {
+        let keys =
+            [("bucket", "b"), ("access_key", "AKID1"), ("secret_key", "s3cret"), ("session_token", "t0ken")];
+        let shown = format!("{:?}", settings(&keys, None));
+        assert!(!shown.contains("AKID1") && !shown.contains("s3cret") && !shown.contains("t0ken"), "{shown}");
+    }
+}

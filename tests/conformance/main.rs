@@ -61,6 +61,11 @@ impl Case {
         !self.setup.fault.is_empty()
     }
 
+    /// Whether the statistics count payloads: a listing of a bucket tells how large whole objects are.
+    fn counts_payloads(&self) -> bool {
+        self.setup.is_static() && self.setup.bucket.is_none()
+    }
+
     /// Whether objects outlive the process.
     fn is_durable(&self) -> bool {
         self.setup.backend != "MEMORY"
@@ -207,11 +212,6 @@ store!(
     #[cfg(feature = "fault-injection")]
     faulty_files_lmcache_direct,
     Setup { fault: FAULTS, layout: Layout::Lmcache, ..Setup::FILES }
-);
-store!(
-    #[cfg(all(feature = "fault-injection", feature = "obj"))]
-    faulty_bucket_sharded,
-    Setup { fault: FAULTS, ..Setup::objects(s3_common::on_the_server) }
 );
 store!(
     #[cfg(feature = "fault-injection")]

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 
 use crate::crash_common::api::Submit;
 use crate::crash_common::questions::Ask;
-use crate::place::{KIB, Place, put};
+use crate::place::{KIB, Place, object_requests, put};
 use crate::s3_common::proxy::Gate;
-use crate::s3_common::{Fault, Kind, Proxy, Rule, Server};
+use crate::s3_common::{Fault, Kind, Proxy, Rule, Seen, Server};
 use nixl_store::capi::*;
 
 /// Keys of a chain, and how many of them are stored.
@@ -17,6 +17,11 @@ const SPREAD: usize = 16;
 
 fn keys() -> Vec<String> {
     (0..CHAIN).map(|at| format!("chain-{at}")).collect()
+}
+
+/// Whether an object is there tells a HEAD, how long it is its end.
+fn asking(fault: Fault) -> Rule {
+    Rule::on(Kind::Head, fault).or_on(Kind::Get)
 }
 
 /// How long a prefix of a chain of 128 keys is stored takes two rounds of requests, in each of which none waits for
@@ -33,12 +38,12 @@ fn a_chain_of_128_keys_takes_two_rounds() {
     let store = place.open(&place.dynamic(&proxy.endpoint()));
     proxy.forget();
     let (first, second) = (Gate::new(), Gate::new());
-    proxy.add(Rule::on(Kind::Head, first.fault()).times(SPREAD));
-    proxy.add(Rule::on(Kind::Head, second.fault()).after(SPREAD));
+    proxy.add(asking(first.fault()).times(SPREAD));
+    proxy.add(asking(second.fault()).after(SPREAD));
     let asked = store.submit_question(Ask::Chain, &keys(), Submit::default()).unwrap();
     // Submitting waits for nobody: no answer has come yet.
     first.wait_until_held(SPREAD);
-    assert_eq!(proxy.count(Kind::Head), SPREAD, "the first round");
+    assert_eq!(object_requests(&proxy), SPREAD, "the first round");
     first.open();
     // At least those between two of the spread positions, where the prefix ends, and all before.
     second.wait_until_held(48);
@@ -48,11 +53,14 @@ fn a_chain_of_128_keys_takes_two_rounds() {
     let prefix = results.iter().take_while(|result| result.status == NIXL_STORE_OK).count();
     assert_eq!(prefix, STORED);
     assert!(results[..STORED].iter().all(|result| result.object_length == 4096));
-    let mut times = HashMap::<String, usize>::new();
-    proxy.seen_of(Kind::Head).into_iter().for_each(|seen| *times.entry(seen.name).or_default() += 1);
-    assert!(times.values().all(|times| *times == 1), "a key was asked about twice");
+    let mut times = HashMap::<String, Vec<Seen>>::new();
+    // One whose connection broke is sent again; that is no second question.
+    let asked = proxy.seen().into_iter().filter(|seen| !seen.name.is_empty() && !seen.is_again());
+    asked.for_each(|seen| times.entry(seen.name.clone()).or_default().push(seen));
+    for seen in times.values().filter(|seen| seen.len() > 1) {
+        panic!("a key was asked about twice: {seen:?}");
+    }
     assert!(times.len() <= CHAIN);
-    assert_eq!(proxy.count(Kind::Get), 0);
     place.end_at(store, &proxy);
 }
 
@@ -101,7 +109,7 @@ fn lookups_end_in_time_while_the_server_stalls() {
     let place = Place::new("stalled_lookup");
     let proxy = Proxy::new();
     let store = place.open(&place.dynamic(&proxy.endpoint()));
-    proxy.add(Rule::on(Kind::Head, Fault::StallBeforeAnswer));
+    proxy.add(asking(Fault::StallBeforeAnswer));
     let start = std::time::Instant::now();
     let how = Submit { timeout_ms: 1000, ..Submit::default() };
     let (_, results) = store.submit_question(Ask::Lookup, &keys(), how).unwrap().wait();

@@ -104,7 +104,11 @@ impl Place {
     pub fn end_at(&self, store: Store, proxy: &Proxy) {
         proxy.heal();
         self.end(store);
-        proxy.wait_until_idle();
+        let seen = proxy.seen();
+        let open: Vec<_> =
+            seen.iter().filter(|seen| seen.ended.is_none()).map(|seen| (seen.kind, &seen.name)).collect();
+        let what = format!("{}: all connections are closed; without an answer are {open:?}", self.prefix);
+        wait::until(&what, wait::LONG, || (proxy.connections() == 0).then_some(()));
     }
 
     #[track_caller]

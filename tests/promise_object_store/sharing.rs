@@ -86,6 +86,7 @@ fn callers_at_once_get_their_own_bytes() {
     let place = Place::new("callers");
     let proxy = Proxy::new();
     let store = place.open(&place.dynamic(&proxy.endpoint()));
+    proxy.forget();
     std::thread::scope(|scope| {
         for caller in 0..24 {
             let store = &store;

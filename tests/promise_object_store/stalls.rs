@@ -10,13 +10,13 @@ use crate::s3_common::{Fault, Kind, Proxy, Rule, wait};
 use nixl_store::capi::*;
 
 /// The deadline of each stalled call.
-const DEADLINE_MS: u64 = 1500;
+const DEADLINE_MS: u64 = 3000;
 /// How much later it may end on a machine that is busy.
-const LATE_MAX: Duration = Duration::from_secs(4);
+const LATE_MAX: Duration = Duration::from_secs(10);
 
 /// One call that meets a stall, and its end.
-fn stalled(direction: Direction, rule: Rule, length: usize) {
-    let place = Place::new("stall");
+fn stalled(name: &str, direction: Direction, rule: Rule, length: usize) {
+    let place = Place::new(name);
     let proxy = Proxy::new();
     let store = place.open(&place.dynamic(&proxy.endpoint()));
     put(&store, "key", 1, length);
@@ -29,16 +29,17 @@ fn stalled(direction: Direction, rule: Rule, length: usize) {
     let start = Instant::now();
     let (status, mut items) = store.submit(direction, vec![Item::new("key", memory)], how).unwrap().wait();
     let took = start.elapsed();
-    assert_eq!(status, NIXL_STORE_ERROR_TIMED_OUT, "{}", items[0].1.status);
-    assert!(took < Duration::from_millis(DEADLINE_MS) + LATE_MAX, "{took:?}");
-    assert!(proxy.struck(rule) > 0);
+    assert_eq!(status, NIXL_STORE_ERROR_TIMED_OUT, "{name}: {}", items[0].1.status);
+    assert!(took < Duration::from_millis(DEADLINE_MS) + LATE_MAX, "{name}: {took:?}");
+    assert!(proxy.struck(rule) > 0, "{name}: nobody met it");
     // From here on nobody writes to it, whatever the server still sends.
     let memory = &mut items[0].0.memory;
     memory.fill(0xa5);
     proxy.heal();
     wait::until("the store serves again", wait::LONG, || {
-        let found = store.get("key", length).ok()??;
-        // A put whose answer did not come may have been done.
+        let found = store.get("key", length).ok()?;
+        // A put whose answer did not come may have been done, and is taken back then; what it replaced is gone.
+        let Some(found) = found else { return (direction == Direction::Put).then_some(()) };
         let found = chunk::read("key", &found).unwrap();
         assert!(found == 1 || direction == Direction::Put && found == 2);
         Some(())
@@ -57,21 +58,21 @@ fn items_end_at_their_deadline_while_the_server_stalls() {
     let (get, put) = (Direction::Get, Direction::Put);
     let on = Rule::on;
     let cases = [
-        (get, on(Kind::Get, Fault::StallBeforeAnswer), SMALL),
-        (get, on(Kind::Get, Fault::StallInAnswer(0)), SMALL),
-        (get, on(Kind::Get, Fault::StallInAnswer(50_000)), SMALL),
-        (get, on(Kind::Get, Fault::StallInAnswer(700_000)).after(2), LARGE),
-        (get, on(Kind::Get, Fault::Trickle(1000, Duration::from_millis(200))), SMALL),
-        (put, on(Kind::Put, Fault::StallBeforeAnswer), SMALL),
-        (put, on(Kind::Put, Fault::StallInRequest(50_000)), SMALL),
-        (put, on(Kind::CreateUpload, Fault::StallBeforeAnswer), LARGE),
-        (put, on(Kind::Part, Fault::StallInRequest(1_000_000)), LARGE),
-        (put, on(Kind::Part, Fault::StallBeforeAnswer).after(1), LARGE),
-        (put, on(Kind::CompleteUpload, Fault::StallBeforeAnswer), LARGE),
+        ("no-answer", get, on(Kind::Get, Fault::StallBeforeAnswer), SMALL),
+        ("no-body", get, on(Kind::Get, Fault::StallInAnswer(0)), SMALL),
+        ("half-a-body", get, on(Kind::Get, Fault::StallInAnswer(50_000)), SMALL),
+        ("half-a-range", get, on(Kind::Get, Fault::StallInAnswer(700_000)).after(2), LARGE),
+        ("trickle", get, on(Kind::Get, Fault::Trickle(1000, Duration::from_millis(200))), SMALL),
+        ("put-no-answer", put, on(Kind::Put, Fault::StallBeforeAnswer), SMALL),
+        ("put-half-a-body", put, on(Kind::Put, Fault::StallInRequest(50_000)), SMALL),
+        ("create-no-answer", put, on(Kind::CreateUpload, Fault::StallBeforeAnswer), LARGE),
+        ("half-a-part", put, on(Kind::Part, Fault::StallInRequest(1_000_000)), LARGE),
+        ("part-no-answer", put, on(Kind::Part, Fault::StallBeforeAnswer).after(1), LARGE),
+        ("complete-no-answer", put, on(Kind::CompleteUpload, Fault::StallBeforeAnswer), LARGE),
     ];
     std::thread::scope(|scope| {
-        for (direction, rule, length) in cases {
-            scope.spawn(move || stalled(direction, rule, length));
+        for (name, direction, rule, length) in cases {
+            scope.spawn(move || stalled(name, direction, rule, length));
         }
     });
 }

@@ -125,6 +125,20 @@ impl ObjectCatalog {
         }
     }
 
+    /// The known objects whose ids begin with this byte and that are not pinned.
+    pub fn unpinned_of(&self, top: u8) -> Vec<u128> {
+        let mut ids = Vec::new();
+        // The table in which all of them are: it has six bits of the tag, and tags are what ids begin with.
+        let table = self.index.shard((u32::from(top) << 24).max(1));
+        table.each_of(top, |packed| {
+            let entry = Entry::unpack(packed);
+            if entry.pins == 0 {
+                ids.push(entry.id);
+            }
+        });
+        ids
+    }
+
     /// Counts a use. False: the object is not known.
     pub fn touch(&self, id: u128) -> bool {
         let tag = tag_of(id);

@@ -16,7 +16,7 @@ fn ids(victims: &[Victim]) -> Vec<u128> {
 /// Checks the sums against what the index holds.
 fn audit(catalog: &ObjectCatalog) {
     let books = catalog.books();
-    let (mut keys, mut bytes, mut evictable, mut pinned) = (0, 0, 0, 0);
+    let (mut keys, mut bytes, mut evictable, mut pinned, mut objects) = (0, 0, 0, 0, 0);
     for (node, _) in books.order.oldest_first() {
         let tag = books.tag(node);
         let table = catalog.index.shard(tag);
@@ -28,7 +28,9 @@ fn audit(catalog: &ObjectCatalog) {
         bytes += u128::from(entry.bytes);
         pinned += u64::from(entry.pins > 0);
         evictable += if stays { 0 } else { u128::from(entry.bytes) };
+        objects += u32::from(!stays);
     }
+    assert_eq!(books.objects_evictable, objects);
     assert_eq!(
         (books.keys, books.bytes, books.bytes_evictable, books.keys_pinned),
         (keys, bytes, evictable, pinned)
@@ -337,4 +339,65 @@ fn sums_hold_under_concurrency() {
     });
     audit(&catalog);
     assert_eq!(catalog.gauges().bytes_in_flight, 0);
+}
+
+/// A pool of so many objects never has more, those under way included; a put of a key that it has takes no second place.
+#[test]
+fn objects_are_counted_where_a_pool_has_so_many() {
+    let catalog = ObjectCatalog::of_objects(CachePolicy::Lru, 3);
+    for n in 0..3 {
+        let (reservation, victims) = catalog.reserve_for(id(n), 100).expect("there is room");
+        assert!(victims.is_empty());
+        catalog.commit(reservation, id(n), None, 100);
+    }
+    // One that replaces, however large, and one that is new.
+    let (again, victims) = catalog.reserve_for(id(0), 9_000).expect("it takes its own place");
+    assert!(victims.is_empty());
+    let (new, victims) = catalog.reserve_for(id(7), 1).expect("one leaves");
+    assert_eq!(ids(&victims), [id(0)], "the oldest; who evicts passes over what is being put");
+    catalog.put_back(victims[0].clone());
+    assert_eq!(ids(&catalog.make_room(&new).expect("another one leaves")), [id(1)]);
+    catalog.commit(again, id(0), None, 9_000);
+    catalog.commit(new, id(7), None, 1);
+    audit(&catalog);
+    assert_eq!(catalog.gauges().keys, 3);
+    // All pinned: full, and nothing is lost; a put under way may free a place.
+    for n in [0, 2, 7] {
+        assert!(catalog.pin(id(n)));
+    }
+    assert_eq!(catalog.reserve_for(id(8), 1).unwrap_err(), RoomRefused::Full);
+    let (replaced, _) = catalog.reserve_for(id(2), 1).expect("a pinned key may be put again");
+    catalog.cancel(replaced);
+    audit(&catalog);
+    // More than there may be were found at open.
+    let found = ObjectCatalog::of_objects(CachePolicy::Lru, 2);
+    (0..5).for_each(|n| found.observe(id(n), None, 1));
+    assert_eq!(ids(&found.take_excess()), [id(0), id(1), id(2)]);
+    assert!(found.take_excess().is_empty());
+}
+
+/// What is noted beside an object is gone with its size; objects are told by the beginning of their ids.
+#[test]
+fn a_note_lasts_as_long_as_the_size() {
+    let catalog = ObjectCatalog::new(CachePolicy::Lru, None);
+    catalog.observe(id(1), Some("name"), 10);
+    catalog.note(id(1), 11, 5);
+    assert_eq!(catalog.noted(id(1)), Some((10, 0)), "noted for another size");
+    catalog.note(id(1), 10, 5);
+    catalog.observe(id(1), Some("longer name"), 10);
+    assert_eq!(catalog.noted(id(1)), Some((10, 5)));
+    catalog.observe(id(1), None, 12);
+    assert_eq!(catalog.noted(id(1)), Some((12, 0)));
+    assert_eq!(catalog.noted(id(2)), None);
+
+    let mut expected: Vec<u128> = (0..2000).map(id).filter(|id| id >> 120 == 0xab).collect();
+    (0..2000).for_each(|n| catalog.observe(id(n), None, 1));
+    catalog.observe(3, None, 1);
+    assert!(catalog.pin(expected[0]));
+    let mut found = catalog.unpinned_of(0xab);
+    found.sort_unstable();
+    expected.remove(0);
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    assert!(catalog.unpinned_of(0).contains(&3));
 }

@@ -44,8 +44,9 @@ impl Held {
 }
 
 /// The device: it does requests when [`Device::answer`] says so, and not before.
-#[derive(Default)]
 struct Device {
+    /// Requests that its queue takes.
+    depth: usize,
     held: VecDeque<Held>,
     done: Vec<IoCompletion>,
     /// How it answers the next reads in place of reading.
@@ -54,7 +55,14 @@ struct Device {
     lies: bool,
 }
 
+/// As deep as a ring.
+const DEPTH: usize = 127;
+
 impl Device {
+    fn of_depth(depth: usize) -> Device {
+        Device { depth, held: VecDeque::new(), done: Vec::new(), refusals: VecDeque::new(), lies: false }
+    }
+
     fn answer(&mut self, count: usize) {
         for _ in 0..count.min(self.held.len()) {
             let Some(held) = self.held.pop_front() else { return };
@@ -83,7 +91,7 @@ struct DeviceQueue(Arc<Mutex<Device>>);
 impl IoQueue for DeviceQueue {
     fn room(&self) -> usize {
         let device = lock(&self.0);
-        127 - device.held.len() - device.done.len()
+        device.depth - device.held.len() - device.done.len()
     }
     fn in_flight(&self) -> usize {
         let device = lock(&self.0);
@@ -161,7 +169,7 @@ impl Bench {
     }
 
     fn on(slots: u32, medium: Medium, reach: Reach) -> Bench {
-        Bench::around(Arc::new(in_memory(slots)), medium, reach)
+        Bench::around(Arc::new(in_memory(slots)), DEPTH, medium, reach)
     }
 }
 
@@ -171,11 +179,11 @@ fn in_memory(slots: u32) -> Slots {
 }
 
 impl<P: Placement> Bench<P> {
-    fn around(placement: Arc<P>, medium: Medium, reach: Reach) -> Bench<P> {
+    fn around(placement: Arc<P>, depth: usize, medium: Medium, reach: Reach) -> Bench<P> {
         let logger = Logger::to_stderr();
         let staging = Arc::new(Staging::new(8 * MIB, |bytes| Arena::new(bytes, false)).unwrap());
         let shared = Arc::new(Shared::new(1, 64, staging, logger).unwrap());
-        let device = Arc::new(Mutex::new(Device::default()));
+        let device = Arc::new(Mutex::new(Device::of_depth(depth)));
         let parts = Parts {
             shared: Arc::clone(&shared),
             placement,
@@ -259,6 +267,29 @@ fn a_large_get_leaves_room_for_others() {
     assert!(lock(&bench.device).held.len() > before, "a get waits for all of a larger one to be pushed");
     // The device answers in order: the small one is done once what was before it is.
     lock(&bench.device).answer(before + 1);
+    bench.turn();
+    assert!(small_batch.is_done() && !large_batch.is_done());
+    assert_eq!(bench.finish(&large_batch), Status::Ok);
+    assert!(into_large == large && into_small == small);
+}
+
+/// The same where the queue is short, as that of few I/O threads is, or of a small `kernel_queue_size`: it is full before the large
+/// get has as many bytes under way as it may. Each piece of it that comes back used to be followed by its next one.
+#[test]
+fn a_large_get_does_not_fill_a_short_queue() {
+    const SHORT: usize = 6;
+    let mut bench = Bench::around(Arc::new(in_memory(3)), SHORT, Medium::Device, Reach::HOST);
+    let (mut large, mut small) = (vec![7; CHUNK_BYTES], vec![8; 64 << 10]);
+    bench.put("large", &mut large);
+    bench.put("small", &mut small);
+    let (mut into_large, mut into_small) = (vec![0; CHUNK_BYTES], vec![0; 64 << 10]);
+    let large_batch = bench.submit(Direction::Get, "large", &mut into_large);
+    bench.turn();
+    assert_eq!(lock(&bench.device).held.len(), SHORT / 2);
+    let small_batch = bench.submit(Direction::Get, "small", &mut into_small);
+    bench.turn();
+    // What is before it is answered, and it.
+    lock(&bench.device).answer(SHORT / 2 + 1);
     bench.turn();
     assert!(small_batch.is_done() && !large_batch.is_done());
     assert_eq!(bench.finish(&large_batch), Status::Ok);

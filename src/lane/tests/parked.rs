@@ -71,8 +71,13 @@ impl Placement for Short {
     ) -> Answer<Tombstones<DirtySlot>> {
         self.slots.close_get(key, claim, corrupt)
     }
-    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Reservation>>> {
-        self.slots.open_put(key, length)
+    fn open_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        length: u64,
+        deadline: Option<Instant>,
+    ) -> Answer<Result<PutPlace<Reservation>>> {
+        self.slots.open_put(key, length, deadline)
     }
     fn commit_put(
         self: &Arc<Self>,
@@ -103,7 +108,7 @@ impl Placement for Short {
 fn a_parked_put_keeps_no_parked_get_waiting() {
     const LENGTH: usize = 64 << 10;
     let placement = Arc::new(Short { slots: Arc::new(in_memory(2)), is_short: AtomicBool::new(false) });
-    let mut bench = Bench::around(Arc::clone(&placement), Medium::Device, Reach::HOST);
+    let mut bench = Bench::around(Arc::clone(&placement), DEPTH, Medium::Device, Reach::HOST);
     let mut stored = vec![1; LENGTH];
     bench.put("stored", &mut stored);
     let (mut reading, mut writing) = (vec![0; LENGTH], vec![2; LENGTH]);

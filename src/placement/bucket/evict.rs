@@ -2,6 +2,7 @@
 
 use tokio::task::JoinSet;
 
+use super::fleet::LISTING_CAPACITY_PART;
 use super::in_use::{Taken, Turn};
 use super::{Core, shard_of};
 use crate::catalog::{ObjectReservation, RoomRefused, Victim};
@@ -9,7 +10,7 @@ use crate::config::Layout;
 use crate::error::{Error, Result, Status};
 use crate::layout::bucket::listing::Found;
 use crate::layout::files::ObjectName;
-use crate::s3::{FailureKind, Version};
+use crate::s3::{Answer, FailureKind, Version};
 use crate::sync::{Arc, Ordering, lock};
 
 /// Removals of one eviction that are under way at a time.
@@ -142,8 +143,9 @@ impl Core {
         let id = self.names.id_of(&name);
         // A put of the key that is under way replaces it anyhow.
         let Some(turn) = self.in_use.try_turn(id) else { return };
-        if let Err(error) = self.remove_version(&name, bytes, version.as_ref(), &turn).await {
-            self.logger.error(format_args!("removing damaged object {}: {error}", self.names.whole(&name)));
+        if let Err(failure) = self.remove_version(&name, bytes, version.as_ref(), &turn).await {
+            let (whole, why) = (self.names.whole(&name), failure.message());
+            self.logger.error(format_args!("removing damaged object {whole}: {why}"));
         }
     }
 
@@ -155,7 +157,7 @@ impl Core {
         bytes: u64,
         version: Option<&Version>,
         _turn: &Turn,
-    ) -> Result<()> {
+    ) -> Answer<()> {
         let whole = self.names.whole(name);
         let client = &self.bucket.client;
         let only = version.filter(|_| self.bucket.traits.deletes_if_match);
@@ -165,14 +167,14 @@ impl Core {
                     if head.bytes == bytes && (version.is_none() || head.version.as_ref() == version) => {}
                 Ok(_) => return Ok(()),
                 Err(failure) if failure.kind() == FailureKind::Missing => {}
-                Err(failure) => return Err(failure.into()),
+                Err(failure) => return Err(failure),
             }
         }
         match client.delete(&whole, only, None).await {
             Ok(()) => {}
             Err(failure) if failure.kind() == FailureKind::Missing => {}
             Err(failure) if failure.kind() == FailureKind::Changed => return Ok(()),
-            Err(failure) => return Err(failure.into()),
+            Err(failure) => return Err(failure),
         }
         // Whoever pinned it pinned bytes that are gone.
         let id = self.names.id_of(name);
@@ -254,8 +256,11 @@ impl Core {
         if self.rules.capacity_bytes.is_some() && self.names.layout() == Layout::Sharded {
             lock(&self.census).change(shard_of(id), bytes);
         }
-        if bytes > 0 {
-            self.bytes_put.fetch_add(bytes.unsigned_abs(), Ordering::Relaxed);
+        let Some(capacity) = self.rules.capacity_bytes.filter(|_| bytes > 0) else { return };
+        let step = (capacity / LISTING_CAPACITY_PART).max(1);
+        let before = self.bytes_put.fetch_add(bytes.unsigned_abs(), Ordering::Relaxed);
+        if before / step != before.saturating_add(bytes.unsigned_abs()) / step {
+            self.bell.call();
         }
     }
 }

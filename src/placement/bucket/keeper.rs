@@ -9,47 +9,65 @@ use crate::layout::bucket::lease::RENEWAL_INTERVAL;
 use crate::sync::{Arc, AtomicBool, Condvar, Mutex, Ordering, lock};
 use crate::sys::thread;
 
-/// How often failed puts are looked for while there are some.
-const UNDO_INTERVAL: Duration = Duration::from_secs(5);
+/// How long after failed puts were looked for those that are left are looked for again.
+const UNDO_INTERVAL: Duration = Duration::from_secs(2);
 /// How long one round of that may take: short of the time between two renewals.
 const UNDO_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long the thread sleeps that has nothing to do, unless it is called.
+const IDLE_PAUSE: Duration = Duration::from_secs(3600);
 /// How long closing looks for failed puts and gives the lease back.
 const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
 
 /// The thread, and the way to end it.
 pub(super) struct Keeper {
     thread: Mutex<Option<JoinHandle<()>>>,
-    bell: Arc<Bell>,
     is_closed: AtomicBool,
 }
 
-/// Wakes the thread when it is to end.
+/// Wakes the thread.
 #[derive(Default)]
-struct Bell {
-    rung: Mutex<bool>,
+pub(super) struct Bell {
+    rung: Mutex<Rung>,
     ringing: Condvar,
 }
 
+/// What it was rung for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Rung {
+    /// It is to end.
+    end: bool,
+    /// Much was put since the bucket was looked at, or a put failed.
+    look: bool,
+}
+
 impl Bell {
-    /// Sleeps for `time`. True: the bell was rung.
-    fn sleep(&self, time: Duration) -> bool {
+    /// Sleeps for `time`, or until it is rung.
+    fn sleep(&self, time: Duration) -> Rung {
         let mut rung = lock(&self.rung);
         let until = Instant::now() + time;
-        while !*rung {
+        while *rung == Rung::default() {
             let Some(left) = until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())
             else {
-                return false;
+                return Rung::default();
             };
             rung = match self.ringing.wait_timeout(rung, left) {
                 Ok((rung, _)) => rung,
                 Err(poisoned) => poisoned.into_inner().0,
             };
         }
-        true
+        let why = *rung;
+        rung.look = false;
+        why
     }
 
-    fn ring(&self) {
-        *lock(&self.rung) = true;
+    /// Has the thread look at the bucket soon.
+    pub(super) fn call(&self) {
+        lock(&self.rung).look = true;
+        self.ringing.notify_all();
+    }
+
+    fn end(&self) {
+        lock(&self.rung).end = true;
         self.ringing.notify_all();
     }
 }
@@ -60,12 +78,11 @@ impl Keeper {
     /// # Errors
     /// What starting a thread answers.
     pub(super) fn start(core: &Arc<Core>) -> io::Result<Keeper> {
-        let bell = Arc::new(Bell::default());
         let thread = {
-            let (core, bell) = (Arc::clone(core), Arc::clone(&bell));
-            thread::spawn("nixl-bucket", move || run(&core, &bell))?
+            let core = Arc::clone(core);
+            thread::spawn("nixl-bucket", move || run(&core))?
         };
-        Ok(Keeper { thread: Mutex::new(Some(thread)), bell, is_closed: AtomicBool::new(false) })
+        Ok(Keeper { thread: Mutex::new(Some(thread)), is_closed: AtomicBool::new(false) })
     }
 
     /// Ends the thread, undoes what is left, and gives the lease back. What cannot be done in time is logged.
@@ -74,7 +91,7 @@ impl Keeper {
             return;
         }
         core.stopping.store(true, Ordering::Release);
-        self.bell.ring();
+        core.bell.end();
         if let Some(thread) = lock(&self.thread).take() {
             // A panic of its own went to stderr.
             drop(thread.join());
@@ -120,7 +137,7 @@ impl Core {
     }
 }
 
-fn run(core: &Arc<Core>, bell: &Bell) {
+fn run(core: &Arc<Core>) {
     let client = &core.bucket.client;
     {
         let core = Arc::clone(core);
@@ -128,11 +145,15 @@ fn run(core: &Arc<Core>, bell: &Bell) {
     }
     let begun = Instant::now();
     let mut renewal = core.is_pool().then(|| begun + RENEWAL_INTERVAL);
-    let mut listing = core.listing_interval().map(|interval| begun + interval);
-    let mut undoing = begun + UNDO_INTERVAL;
+    let mut listing = core.listing_interval().map(|(longest, _)| begun + longest);
+    let mut listed = begun;
+    let mut undone = None::<Instant>;
     loop {
-        let next = [renewal, listing, Some(undoing)].into_iter().flatten().min().unwrap_or(undoing);
-        if bell.sleep(next.saturating_duration_since(Instant::now())) {
+        let undoing = (core.undo.len() > 0).then(|| undone.map_or(begun, |undone| undone + UNDO_INTERVAL));
+        let next = [renewal, listing, undoing].into_iter().flatten().min();
+        let pause = next.map_or(IDLE_PAUSE, |next| next.saturating_duration_since(Instant::now()));
+        let rung = core.bell.sleep(pause);
+        if rung.end {
             return;
         }
         let now = Instant::now();
@@ -145,17 +166,19 @@ fn run(core: &Arc<Core>, bell: &Bell) {
             });
             renewal = Some(now + RENEWAL_INTERVAL);
         }
-        if undoing <= now {
-            if core.undo.len() > 0 {
-                let undoer = Arc::clone(core);
-                client.block_on(async move { undoer.undo_all(now + UNDO_TIME_MAX).await });
-            }
-            undoing = now + UNDO_INTERVAL;
+        if undoing.is_some_and(|due| due <= now) {
+            let undoer = Arc::clone(core);
+            client.block_on(async move { undoer.undo_all(now + UNDO_TIME_MAX).await });
+            undone = Some(Instant::now());
         }
+        let Some((longest, shortest)) = core.listing_interval() else { continue };
         if listing.is_some_and(|due| due <= now) {
-            core.look_at_fleet();
+            let more = core.look_at_fleet();
             // After it has ended, so that a slow server is not listed without a pause.
-            listing = core.listing_interval().map(|interval| Instant::now() + interval);
+            listed = Instant::now();
+            listing = Some(listed + if more { shortest } else { longest });
+        } else if rung.look {
+            listing = listing.map(|due| due.min(listed + shortest));
         }
     }
 }

@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::Core;
 use super::sizes::RecordBytes;
-use crate::error::Result;
+
 use crate::layout::files::ObjectName;
 use crate::layout::record;
-use crate::s3::{FailureKind, Part, Small, Version};
+use crate::s3::{Answer, FailureKind, Part, Small, Version};
 use crate::sync::Arc;
 
 /// Bytes of the end that are asked for: the trailer of any payload up to 48 MiB.
@@ -47,7 +47,7 @@ impl Core {
         self: &Arc<Self>,
         name: &ObjectName,
         deadline: Option<Instant>,
-    ) -> Result<Option<Seen>> {
+    ) -> Answer<Option<Seen>> {
         let whole = self.names.whole(name);
         let mut small = None;
         for _ in 0..ROUNDS_MAX {
@@ -81,12 +81,12 @@ impl Core {
         part: Part,
         limit_bytes: u64,
         deadline: Option<Instant>,
-    ) -> Result<Option<Small>> {
+    ) -> Answer<Option<Small>> {
         let limit_bytes = usize::try_from(limit_bytes).unwrap_or(usize::MAX);
         match self.bucket.client.get_small(name, part, limit_bytes, deadline).await {
             Ok(small) => Ok(Some(small)),
             Err(failure) if failure.kind() == FailureKind::Missing => Ok(None),
-            Err(failure) => Err(failure.into()),
+            Err(failure) => Err(failure),
         }
     }
 }

@@ -47,7 +47,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 
 use self::census::Census;
 use self::in_use::InUse;
-use self::keeper::Keeper;
+use self::keeper::{Bell, Keeper};
 use self::sizes::Sizes;
 use self::undo::Undo;
 
@@ -83,6 +83,10 @@ struct Core {
     bytes_put: AtomicU64,
     /// Whether the listing at open left something out.
     is_listing_due: AtomicBool,
+    /// Whether there was more in the bucket than there should be when it was looked at last.
+    is_over: AtomicBool,
+    /// Wakes the thread.
+    bell: Bell,
     /// Set when the store closes: what nobody waits for ends.
     stopping: Arc<AtomicBool>,
     logger: Logger,

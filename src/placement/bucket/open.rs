@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::census::Census;
-use super::keeper::Keeper;
+use super::keeper::{Bell, Keeper};
 use super::{Buckets, Core, InUse, Kind, Rules, Sizes, Undo};
 use crate::backend::obj::Bucket;
 use crate::catalog::{OBJECTS_MAX, ObjectCatalog};
@@ -82,6 +82,8 @@ impl Buckets {
             removals: AtomicU64::new(0),
             bytes_put: AtomicU64::new(0),
             is_listing_due: AtomicBool::new(false),
+            is_over: AtomicBool::new(false),
+            bell: Bell::default(),
             stopping: Arc::new(AtomicBool::new(false)),
             logger: logger.clone(),
         });

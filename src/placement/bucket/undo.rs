@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use super::Core;
 use crate::layout::files::ObjectName;
-use crate::s3::{Failure, FailureKind, UploadId};
+use crate::s3::{Answer, FailureKind, UploadId};
 use crate::sync::{Arc, Mutex, lock};
 
 /// Puts that are remembered; beyond, the oldest is given up, and the log says so.
 const PUTS_MAX: usize = 4096;
-/// Times that one is looked for.
+/// Times that one is looked for by a server that refuses to tell.
 const TRIES_MAX: u32 = 8;
 /// Longest time of one look.
 const LOOK_TIME_MAX: Duration = Duration::from_secs(10);
@@ -65,6 +65,12 @@ impl Undo {
 impl Core {
     /// Has a put undone of which nobody knows how it ended.
     pub(super) fn undo_later(&self, unknown: Unknown) {
+        self.undo_again(unknown);
+        self.bell.call();
+    }
+
+    /// The same for one that was looked for and is to be looked for once more, in the next round.
+    fn undo_again(&self, unknown: Unknown) {
         if let Some(given_up) = self.undo.add(unknown) {
             self.leave(&given_up);
         }
@@ -79,16 +85,20 @@ impl Core {
             let Some(mut unknown) = self.undo.take() else { return };
             match self.undo_one(&mut unknown, deadline.min(Instant::now() + LOOK_TIME_MAX)).await {
                 Ok(true) => {}
-                Ok(false) => self.undo_later(unknown),
+                Ok(false) => self.undo_again(unknown),
                 Err(failure) => {
-                    unknown.tries += 1;
+                    // A server that does not answer says nothing about this put, and what comes behind would not fare
+                    // better.
+                    let is_out = matches!(
+                        failure.kind(),
+                        FailureKind::Unreachable | FailureKind::TimedOut | FailureKind::Throttled
+                    );
+                    unknown.tries += u32::from(!is_out);
                     if unknown.tries >= TRIES_MAX {
                         self.leave(&unknown);
                         continue;
                     }
-                    // The server does not answer: what comes behind would not fare better.
-                    let is_out = matches!(failure.kind(), FailureKind::Unreachable | FailureKind::TimedOut);
-                    self.undo_later(unknown);
+                    self.undo_again(unknown);
                     if is_out {
                         return;
                     }
@@ -98,7 +108,7 @@ impl Core {
     }
 
     /// False: a put of the same key is under way; later.
-    async fn undo_one(self: &Arc<Self>, unknown: &mut Unknown, deadline: Instant) -> Result<bool, Failure> {
+    async fn undo_one(self: &Arc<Self>, unknown: &mut Unknown, deadline: Instant) -> Answer<bool> {
         let id = self.names.id_of(&unknown.name);
         let Some(turn) = self.in_use.try_turn(id) else { return Ok(false) };
         let whole = self.names.whole(&unknown.name);
@@ -106,6 +116,7 @@ impl Core {
         let uploads = match &unknown.upload {
             Upload::None => Vec::new(),
             Upload::Known(upload) => vec![upload.clone()],
+            // Another process that puts the same key at this moment loses its upload too; its put fails and says so.
             Upload::Perhaps => {
                 let listed = client.list_uploads(&whole, Some(deadline)).await?;
                 listed.into_iter().filter(|listed| listed.name == whole).map(|listed| listed.upload).collect()
@@ -116,13 +127,10 @@ impl Core {
         }
         unknown.upload = Upload::None;
         let Some(generation) = unknown.generation else { return Ok(true) };
-        let seen = self.look(&unknown.name, Some(deadline)).await;
-        let seen = seen.map_err(|error| Failure::new(FailureKind::Unreachable, error.message()))?;
-        if let Some(seen) = seen
+        if let Some(seen) = self.look(&unknown.name, Some(deadline)).await?
             && seen.ours.as_ref().is_some_and(|ours| ours.generation == generation)
         {
-            let removed = self.remove_version(&unknown.name, seen.bytes, seen.version.as_ref(), &turn).await;
-            removed.map_err(|error| Failure::new(FailureKind::Unreachable, error.message()))?;
+            self.remove_version(&unknown.name, seen.bytes, seen.version.as_ref(), &turn).await?;
         }
         Ok(true)
     }

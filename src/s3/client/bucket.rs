@@ -79,3 +79,24 @@ fn decoded(name: &str) -> Option<String> {
     }
     String::from_utf8(out).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::decoded;
+
+    /// Whatever a server encodes comes back, and what is no encoding is no name.
+    #[test]
+    fn names_are_decoded() {
+        for (encoded, name) in [
+            ("a/b.c", Some("a/b.c")),
+            ("a+b%2Bc%20d", Some("a b+c d")),
+            ("%C3%A4", Some("ä")),
+            ("", Some("")),
+        ] {
+            assert_eq!(decoded(encoded).as_deref(), name);
+        }
+        for encoded in ["%", "%4", "%zz", "%C3", "%ä1"] {
+            assert_eq!(decoded(encoded), None, "{encoded}");
+        }
+    }
+}

@@ -101,15 +101,14 @@ impl Client {
                 }
                 Err(Ungot::Failed(failure)) => return Err(failure),
             };
-            if shown {
+            let seen = order.take_seen();
+            if shown && matches!(seen, Some(Seen::Landed { .. })) {
                 // The SDK compares its checksum with the server's while it is read, and only then.
                 while let Some(frame) = answer.body.next().await {
-                    frame.map_err(|error| {
-                        context.failure(FailureKind::Refused, format_args!("the body: {error}"))
-                    })?;
+                    frame.map_err(|error| context.unread(&error))?;
                 }
             }
-            match order.take_seen() {
+            match seen {
                 Some(Seen::Landed { bytes, object_bytes, version, sums }) => {
                     Ok(Got::Landed { bytes, object_bytes, version, sums })
                 }
@@ -164,9 +163,7 @@ impl Client {
             let version = version(answer.e_tag());
             let told =
                 answer.content_range().map(|range| range.rsplit('/').next().unwrap_or_default().parse().ok());
-            let body = answer.body.collect().await;
-            let body = body
-                .map_err(|error| context.failure(FailureKind::Refused, format_args!("the body: {error}")))?;
+            let body = answer.body.collect().await.map_err(|error| context.unread(&error))?;
             let bytes = body.to_vec();
             let object_bytes = match told {
                 Some(total) => total,

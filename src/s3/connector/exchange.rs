@@ -93,6 +93,7 @@ impl Task {
         watch.expect(times.first_byte, "no answer");
         let mut head = self.head_of_answer(&mut connection, &mut watch, answered).await?;
         watch.expect(times.stall, "no byte of the answer");
+        verdict::drop_foreign_checksums(&mut head);
         // Before all was sent, the next request would be taken for the rest of this one.
         head.keeps &= sent == Sent::All;
         let body = self.take_body(&mut connection, &mut head, &mut watch).await?;

@@ -124,10 +124,8 @@ pub fn parse(bytes: &[u8], method: &str) -> Result<Option<(AnswerHead, usize)>, 
     for line in answer.headers.iter() {
         let Ok(value) = std::str::from_utf8(line.value) else { continue };
         if line.name.eq_ignore_ascii_case("content-length") {
-            let said: u64 = value
-                .trim()
-                .parse()
-                .map_err(|_| Fault::protocol("the answer's Content-Length is no number"))?;
+            let said = length_of(value.trim())
+                .ok_or_else(|| Fault::protocol("the answer's Content-Length is no number"))?;
             if content_length.is_some_and(|before| before != said) {
                 return Err(Fault::protocol("the answer has two lengths"));
             }
@@ -157,4 +155,85 @@ pub fn parse(bytes: &[u8], method: &str) -> Result<Option<(AnswerHead, usize)>, 
     // Two framings: what one party takes for a body another may take for the next answer.
     keeps &= !(chunked && content_length.is_some()) && framing != Framing::UntilClose;
     Ok(Some((AnswerHead { status, headers, framing, keeps }, length)))
+}
+
+/// A number of digits alone; from_str would take a sign too.
+fn length_of(text: &str) -> Option<u64> {
+    text.bytes().all(|byte| byte.is_ascii_digit()).then(|| text.parse().ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str, method: &str) -> Result<Option<(AnswerHead, usize)>, Fault> {
+        parse(text.as_bytes(), method)
+    }
+
+    /// Where a body ends, and whether the connection may be used again, is what RFC 9112 (6.3, 9.3) says.
+    #[test]
+    fn bodies_end_where_the_rfc_says() {
+        use Framing::{Chunked, Length, Nothing, UntilClose};
+        for (method, lines, framing, keeps) in [
+            ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", Length(5), true),
+            ("GET", "HTTP/1.1 200 OK\r\ncontent-length: 5\r\nContent-Length: 5\r\n", Length(5), true),
+            ("HEAD", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n", Nothing, true),
+            ("PUT", "HTTP/1.1 204 No Content\r\n", Nothing, true),
+            ("GET", "HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n", Nothing, true),
+            ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n", Chunked, true),
+            ("GET", "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n", Chunked, false),
+            ("GET", "HTTP/1.1 200 OK\r\n", UntilClose, false),
+            ("GET", "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nConnection: foo, Close\r\n", Length(5), false),
+            ("GET", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\n", Length(5), false),
+            ("GET", "HTTP/1.0 200 OK\r\nContent-Length: 5\r\nConnection: keep-alive\r\n", Length(5), true),
+        ] {
+            let text = format!("{lines}\r\nrest");
+            let (found, length) = head(&text, method).expect(lines).expect("whole");
+            assert_eq!((found.framing, found.keeps, length), (framing, keeps, text.len() - 4), "{lines}");
+        }
+    }
+
+    /// A head that is not whole yet is waited for; what can be none, or says two things, is refused.
+    #[test]
+    fn heads_are_whole_and_say_one_thing() {
+        let whole = "HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n";
+        for end in 0..whole.len() {
+            assert!(head(&whole[..end], "GET").expect("so far").is_none(), "{end}");
+        }
+        for lines in [
+            "FTP\r\n",
+            "HTTP/2 200 OK\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: +5\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 5, 5\r\n",
+            "HTTP/1.1 200 OK\r\nContent-Length: 99999999999999999999\r\n",
+            "HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n",
+        ] {
+            assert!(head(&format!("{lines}\r\n"), "GET").is_err(), "{lines}");
+        }
+        let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "A: b\r\n".repeat(HEADERS_MAX + 1));
+        assert!(head(&many, "GET").is_err());
+        let long = format!("HTTP/1.1 200 OK\r\nA: {}", "b".repeat(HEAD_BYTES_MAX));
+        assert!(head(&long, "GET").is_err());
+    }
+
+    /// The host is written as the signature has it, and addresses of both families are understood.
+    #[test]
+    fn hosts_are_written_as_they_are_signed() {
+        for (uri, host, origin) in [
+            ("http://h:9000/b/k?x=1", "h:9000", (false, "h", 9000)),
+            ("http://h:80/", "h", (false, "h", 80)),
+            ("https://h/", "h", (true, "h", 443)),
+            ("https://[::1]:8443/", "[::1]:8443", (true, "::1", 8443)),
+        ] {
+            let request = HttpRequest::get(uri).expect("a request");
+            let (found, head) = write(&request, 0).expect(uri);
+            let head = String::from_utf8(head).expect("text");
+            assert!(head.contains(&format!("\r\nhost: {host}\r\n")), "{head}");
+            assert_eq!((found.tls, found.host.as_str(), found.port), origin);
+        }
+        let request = HttpRequest::get("http://h/b/k%20%2F?x=1").expect("a request");
+        let (_, head) = write(&request, 0).expect("written");
+        assert_eq!(head, b"GET /b/k%20%2F?x=1 HTTP/1.1\r\nhost: h\r\n\r\n");
+    }
 }

@@ -135,3 +135,58 @@ fn part_of(slice: HostSlice, offset: usize, length: usize) -> HostSlice {
     let rest = slice.skip(offset);
     HostSlice { pointer: rest.pointer, length: rest.length.min(length) }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::stretch::testing::pointer_to;
+    use crate::s3::payload::Lease;
+
+    const BLOCK_BYTES: usize = 64;
+
+    /// However slices, reads and blocks are cut, every byte is where it belongs, none is beyond the landing, and the sums are
+    /// those of the blocks.
+    #[test]
+    fn bytes_land_in_order_and_are_summed_by_block() {
+        let sent: Vec<u8> = (0..1000u32).map(|at| (at * 7 % 251) as u8).collect();
+        for (cut, step, wanted) in
+            [(1000, 1000, 1000), (1, 3, 640), (63, 64, 999), (64, 63, 1000), (700, 65, 1), (333, 1, 0)]
+        {
+            let mut memory = vec![0xEE; 1003];
+            let mut slices = vec![];
+            for part in memory[..1000].chunks_mut(cut) {
+                slices.push(HostSlice { pointer: pointer_to(part), length: part.len() });
+                slices.push(HostSlice { pointer: pointer_to(part), length: 0 });
+            }
+            let landing = Landing { slices, lease: Lease::new(()), sum_block_bytes: Some(BLOCK_BYTES) };
+            let mut cursor = Cursor::new(landing, wanted);
+            let mut at = 0;
+            while cursor.missing() > 0 {
+                // By turns as from a socket and from a buffer.
+                let count = if at % 2 == 0 {
+                    let (mut room, slices) = cursor.room();
+                    let mut left = step.min(wanted - at);
+                    let mut count = 0;
+                    for buffer in &mut room[..slices] {
+                        let length = buffer.len().min(left);
+                        buffer[..length].copy_from_slice(&sent[at + count..at + count + length]);
+                        (left, count) = (left - length, count + length);
+                    }
+                    cursor.advance(count);
+                    count
+                } else {
+                    let count = step.min(wanted - at);
+                    cursor.put(&sent[at..at + count]);
+                    count
+                };
+                at += count;
+            }
+            assert_eq!(cursor.room().1, 0);
+            cursor.put(b"more");
+            let sums: Vec<u64> = sent[..wanted].chunks(BLOCK_BYTES).map(bytes::checksum_bytes).collect();
+            assert_eq!(cursor.finish(), sums, "{cut} {step} {wanted}");
+            assert!(memory[..wanted] == sent[..wanted], "{cut} {step} {wanted}");
+            assert!(memory[wanted..].iter().all(|byte| *byte == 0xEE), "{cut} {step} {wanted}");
+        }
+    }
+}

@@ -1,6 +1,7 @@
 //! One socket, plain or under TLS, with reads and writes of several buffers at once.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::os::fd::AsFd;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -61,21 +62,23 @@ impl Stream {
     /// wrote to, is of no use.
     pub fn is_quiet(&mut self) -> bool {
         match self {
-            Stream::Plain(socket) => is_blocked(socket.try_read(&mut [0; 1])),
+            Stream::Plain(socket) => is_blocked(look(socket)),
             Stream::Tls(stream) => {
                 // Session tickets may come at any time and are taken in here.
-                let quiet =
-                    is_blocked(stream.session.read_tls(&mut Nonblocking(&stream.socket)).and_then(|count| {
-                        if count == 0 {
-                            return Ok(0);
-                        }
-                        stream.session.process_new_packets().map_err(io::Error::other)?;
-                        stream.session.reader().read(&mut [0; 1])
-                    }));
+                let quiet = match look(&stream.socket) {
+                    Ok(1..) => is_blocked(stream.take_in()),
+                    other => is_blocked(other),
+                };
                 quiet && is_blocked(stream.session.reader().read(&mut [0; 1]))
             }
         }
     }
+}
+
+/// What a read would find, asked of the kernel: the runtime's own notion may be that of its last turn.
+fn look(socket: &TcpStream) -> io::Result<usize> {
+    let socket = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
+    socket.peek(&mut [0; 1])
 }
 
 fn is_blocked(outcome: io::Result<usize>) -> bool {
@@ -127,6 +130,16 @@ impl TlsStream {
         let mut stream = TlsStream { socket, session };
         std::future::poll_fn(|cx| stream.poll_handshake(cx)).await?;
         Ok(stream)
+    }
+
+    /// Takes in the records that have come, and reads what they bring.
+    fn take_in(&mut self) -> io::Result<usize> {
+        // Not yet known to the runtime; then it is not worth the wait.
+        if self.session.read_tls(&mut Nonblocking(&self.socket)).unwrap_or(0) == 0 {
+            return Ok(0);
+        }
+        self.session.process_new_packets().map_err(io::Error::other)?;
+        self.session.reader().read(&mut [0; 1])
     }
 
     fn poll_handshake(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

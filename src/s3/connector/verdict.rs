@@ -4,6 +4,9 @@ use super::head::{AnswerHead, Framing};
 use super::order::Wanted;
 use crate::s3::types::{Part, Version};
 
+/// How the names of headers with checksums begin.
+const CHECKSUMS: &str = "x-amz-checksum-";
+
 /// What is to be done with the body of a good answer.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -40,6 +43,24 @@ fn content_range(text: &str) -> Option<(u64, u64, u64)> {
 /// The bytes of the whole, of an answer that says that a range is past its end (`bytes */N`).
 pub fn total_of_unsatisfied(text: &str) -> Option<u64> {
     text.trim().strip_prefix("bytes */")?.parse().ok()
+}
+
+/// Takes the checksums out of the head of a part, where they are the whole object's on some servers: the SDK would hold the
+/// part against them.
+pub fn drop_foreign_checksums(head: &mut AnswerHead) {
+    let range = head.header("content-range").and_then(content_range);
+    if head.status != 206 || range.is_some_and(|(first, last, total)| first == 0 && last + 1 == total) {
+        return;
+    }
+    let names: Vec<String> = head
+        .headers
+        .iter()
+        .map(|(name, _)| name.to_owned())
+        .filter(|name| name.starts_with(CHECKSUMS))
+        .collect();
+    for name in names {
+        head.headers.remove(name);
+    }
 }
 
 /// The version that an answer's head tells.

@@ -1,6 +1,8 @@
 //! The client against a server that does as a test says, byte by byte.
 
 mod answers;
+mod encrypted;
+mod identity;
 mod leases;
 mod live;
 mod sending;
@@ -85,11 +87,14 @@ fn counted_lease() -> (Lease, Arc<AtomicUsize>) {
     (Lease::new(Owner(Arc::clone(&count))), count)
 }
 
+/// What a script reads and writes.
+trait Socket: Read + Write + Send {}
+
+impl<T: Read + Write + Send> Socket for T {}
+
 /// One connection of the server's side.
 struct Peer {
-    socket: TcpStream,
-    /// Requests that were read from it.
-    requests: usize,
+    socket: Box<dyn Socket>,
 }
 
 /// A request as the server saw it.
@@ -115,7 +120,6 @@ impl Peer {
             }
             head.push(byte[0]);
         }
-        self.requests += 1;
         Some(Request { head: String::from_utf8(head).expect("text"), body: Vec::new() })
     }
 
@@ -170,6 +174,14 @@ fn script(script: impl FnOnce(&mut Peer) + Send + 'static) -> Script {
 impl Server {
     /// The first connection is treated by the first script, and so on; more are refused by closing them.
     fn start(scripts: Vec<Script>) -> Server {
+        Server::start_over(scripts, |socket| Box::new(socket))
+    }
+
+    /// As [`Server::start`], over what `wrap` makes of the sockets.
+    fn start_over(
+        scripts: Vec<Script>,
+        wrap: impl Fn(TcpStream) -> Box<dyn Socket> + Send + 'static,
+    ) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").expect("binds");
         let address = listener.local_addr().expect("address");
         let (stop, stopped) = mpsc::channel();
@@ -181,7 +193,8 @@ impl Server {
                 }
                 accepted += 1;
                 let Some(script) = scripts.next() else { continue };
-                peers.push(std::thread::spawn(move || script(&mut Peer { socket, requests: 0 })));
+                let mut peer = Peer { socket: wrap(socket) };
+                peers.push(std::thread::spawn(move || script(&mut peer)));
             }
             peers.into_iter().for_each(|peer| peer.join().expect("a script went on"));
             accepted

@@ -35,6 +35,8 @@ struct Shared {
     open: Mutex<HashMap<u64, TcpStream>>,
     connections: AtomicU64,
     stopping: AtomicBool,
+    /// How often the rules were lifted.
+    healed: AtomicU64,
 }
 
 /// Names a rule that is in force.
@@ -62,6 +64,7 @@ impl Proxy {
             open: Mutex::default(),
             connections: AtomicU64::new(0),
             stopping: AtomicBool::new(false),
+            healed: AtomicU64::new(0),
         });
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
         let address = listener.local_addr().unwrap();
@@ -91,9 +94,11 @@ impl Proxy {
         self.shared.rules.lock().unwrap()[rule.0].struck
     }
 
-    /// No rule is in force any more. Requests that stall go on to do so.
+    /// No rule is in force any more. Requests that stall are not answered; but what they still send is read and thrown
+    /// away, or nobody could tell whether the library has closed their connections.
     pub fn heal(&self) {
         self.shared.rules.lock().unwrap().clear();
+        self.shared.healed.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Refuses connections from now on, and resets those that are open.

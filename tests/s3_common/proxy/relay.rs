@@ -4,6 +4,7 @@ use std::io::{self, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use super::Shared;
@@ -48,6 +49,8 @@ struct Relay<'s> {
     connection: u64,
     client: BufReader<Box<dyn Wire>>,
     server: Option<(BufReader<TcpStream>, Instant)>,
+    /// Place of the request that is being answered.
+    current: Option<usize>,
 }
 
 pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
@@ -59,20 +62,25 @@ pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
         }
     };
     let client = BufReader::with_capacity(PIECE_BYTES, client);
-    let mut relay = Relay { shared, connection, client, server: None };
+    let mut relay = Relay { shared, connection, client, server: None, current: None };
     let then = loop {
         match relay.exchange() {
             Ok(Then::GoOn) => {}
             Ok(then) => break then,
             // One of the two sides is gone; so is the other then.
-            Err(_) => break Then::Close,
+            Err(error) => {
+                if let Some(place) = relay.current {
+                    shared.note(place, |seen| seen.broken = Some(error.to_string()));
+                }
+                break Then::Close;
+            }
         }
     };
     let socket = relay.client.get_ref().socket();
     match then {
         Then::GoOn | Then::Close => {}
         Then::Reset => linger_no_time(socket),
-        Then::Stall => wait_for_hangup(socket),
+        Then::Stall => wait_for_hangup(shared, socket),
     }
     if then != Then::Reset {
         let _ = socket.shutdown(Shutdown::Both);
@@ -81,8 +89,10 @@ pub(super) fn serve(shared: &Arc<Shared>, stream: TcpStream, connection: u64) {
 
 impl Relay<'_> {
     fn exchange(&mut self) -> io::Result<Then> {
+        self.current = None;
         let Some(mut head) = Head::read(&mut self.client)? else { return Ok(Then::Close) };
         let (place, seen, faults) = self.shared.arrive(&head, self.connection);
+        self.current = Some(place);
         for fault in &faults {
             match fault {
                 Fault::Reset => return Ok(Then::Reset),
@@ -176,7 +186,7 @@ impl Relay<'_> {
     fn pass_answer(&mut self, place: usize, method: &str, faults: &[Fault]) -> io::Result<Then> {
         let (server, last) = self.server.as_mut().expect("a request was passed on");
         let mut head = loop {
-            let head = Head::read(server)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+            let head = Head::read(server)?.ok_or_else(|| io::Error::other("the server hung up"))?;
             if !(100..200).contains(&head.status()) {
                 break head;
             }
@@ -316,11 +326,19 @@ fn linger_no_time(socket: &TcpStream) {
     assert_eq!(done, 0);
 }
 
-/// Waits until the library closes the connection, or the proxy ends.
-fn wait_for_hangup(socket: &TcpStream) {
+/// Waits until the library closes the connection, or the proxy ends. The end of a connection comes behind all that was
+/// sent on it: once the rules are lifted that is read.
+fn wait_for_hangup(shared: &Shared, socket: &TcpStream) {
+    const ASK_AGAIN_MS: libc::c_int = 20;
+    let healed = shared.healed.load(Ordering::SeqCst);
     let mut poll = libc::pollfd { fd: socket.as_raw_fd(), events: libc::POLLRDHUP, revents: 0 };
     // SAFETY: one pollfd.
-    while unsafe { libc::poll(&raw mut poll, 1, -1) } < 0 {}
+    while unsafe { libc::poll(&raw mut poll, 1, ASK_AGAIN_MS) } <= 0 {
+        if shared.healed.load(Ordering::SeqCst) != healed {
+            let _ = io::copy(&mut &*socket, &mut io::sink());
+            return;
+        }
+    }
 }
 
 /// Waits until the kernel on the other side has all bytes that were sent.

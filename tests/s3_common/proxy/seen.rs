@@ -36,6 +36,8 @@ pub struct Seen {
     /// When it came and when its answer had been sent, on one clock that counts such events.
     pub arrived: u64,
     pub ended: Option<u64>,
+    /// Why it has no answer, where that is not a fault's doing: one of the two sides was gone.
+    pub broken: Option<String>,
 }
 
 impl Seen {
@@ -58,7 +60,13 @@ impl Seen {
             connection,
             arrived,
             ended: None,
+            broken: None,
         }
+    }
+
+    /// Whether the library had sent it before, and got no answer that it could use.
+    pub fn is_again(&self) -> bool {
+        self.head.get("amz-sdk-request").is_some_and(|attempt| !attempt.contains("attempt=1"))
     }
 
     pub fn range(&self) -> Option<&str> {
