@@ -212,13 +212,14 @@ YAML
 }
 
 # The promises about symbols, size and loading hold whichever linker rustc is told to use. It is told to use a script
-# that links the same objects with each, so that they are compiled once.
+# that links the same objects with each, so that they are compiled once. All kinds of library are built, as always: for
+# a shared one alone cargo would compile every dependency otherwise.
 every_linker() {
     local features=()
     [ "$OBJ" = ON ] || features=(--no-default-features)
     export LINKS_DIR="$work/links" LINK_CC="$CC"
     mkdir -p "$LINKS_DIR"
-    "$CARGO" rustc --release --lib --crate-type cdylib --locked --manifest-path "$root/Cargo.toml" \
+    "$CARGO" rustc --release --lib --locked --manifest-path "$root/Cargo.toml" \
         --target-dir "$CARGO_TARGET_DIR" "${features[@]}" -- "-Clinker=$here/link-with-each.sh" \
         >"$work/cargo.log" 2>&1 || { cat "$work/cargo.log" >&2; fail "the library cannot be linked"; }
     local linker library
