@@ -22,7 +22,7 @@ for tool in "$CARGO" "$CC"; do
     command -v "$tool" >/dev/null || { echo "demo: $tool was not found; it is needed to build" >&2; exit 1; }
 done
 
-say "Building the library (the first time takes a minute or two)"
+say "Building the library (the first time takes some minutes)"
 "$CARGO" build --release --lib --locked
 
 say "Compiling the examples"

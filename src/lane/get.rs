@@ -67,9 +67,9 @@ impl<P: Placement> Lane<P> {
     }
 
     fn open_get(&mut self, guard: ItemGuard, reopened: u32) {
-        let Some((_, item, _)) = guard.parts() else { return };
+        let Some((batch, item, _)) = guard.parts() else { return };
         let Wish { range_offset, exact, .. } = item.wish;
-        let wish = GetWish { capacity: item.length as u64, range_offset, exact };
+        let wish = GetWish { capacity: item.length as u64, range_offset, exact, deadline: batch.deadline };
         let Some((key, _)) = item_parts(&guard) else { return };
         let alone = self.hold();
         let answer = self.placement.open_get(&key, wish);

@@ -53,10 +53,10 @@ impl<P: Placement> Lane<P> {
 
     fn open_put(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((key, _)) = item_parts(&guard) else { return };
-        let Some((_, item, _)) = guard.parts() else { return };
+        let Some((batch, item, _)) = guard.parts() else { return };
         let length = item.length as u64;
         let alone = self.hold();
-        let answer = self.placement.open_put(&key, length);
+        let answer = self.placement.open_put(&key, length, batch.deadline);
         self.puts_opening += 1;
         self.ask(answer, move |place| Reply::PutOpened { guard, attempts, place, alone });
     }

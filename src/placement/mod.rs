@@ -10,6 +10,7 @@ pub mod slots;
 
 use std::convert::Infallible;
 use std::io;
+use std::time::Instant;
 
 use crate::backend::Target;
 use crate::batch::Question;
@@ -95,6 +96,8 @@ pub struct GetWish {
     pub range_offset: Option<u64>,
     /// An object of any other length than the memory's counts as not found.
     pub exact: bool,
+    /// When the get is to have ended, for a placement whose work can be called back.
+    pub deadline: Option<Instant>,
 }
 
 /// What a file without a trailer of ours is taken for.
@@ -345,7 +348,13 @@ pub trait Placement: Keys + 'static {
     ) -> Answer<Tombstones<Self::TombClaim>>;
 
     /// Finds room, evicting if need be. Errors are `PoolFull`, `NoSpace`, `TooLarge`, or what the file system answers.
-    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Self::PutClaim>>>;
+    /// What a placement does for this put that can be called back ends by `deadline`.
+    fn open_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        length: u64,
+        deadline: Option<Instant>,
+    ) -> Answer<Result<PutPlace<Self::PutClaim>>>;
 
     /// Publishes what was written. After an error, which is what the file system answers, nothing is visible and nothing
     /// is held.

@@ -11,6 +11,8 @@ here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 : "${CMAKE:?}" "${CC:?}" "${GENERATOR:?}" "${STAGE:?}" "${BUILD_TREE:?}" "${VERSION:?}" "${SONAME:?}" "${CARGO:?}"
 : "${CARGO_TARGET_DIR:?}" "${OBJ:?}"
+# To cargo another CC in the environment is a reason to compile anew what was compiled with it.
+export -n CC
 # Of the stripped shared library.
 BYTES_MAX=12000000
 BYTES_MAX_WITHOUT_OBJ=3500000
@@ -159,7 +161,7 @@ under_limit() {
 # loads LIBRARY: in time, and with nothing but the C runtime. The best of several tries: what a busy machine adds is
 # not the library's.
 loads() {
-    "$CC" -O2 -o "$work/load_time" "$root/benches/load_time.c" -ldl
+    "$CC" -O2 -D_GNU_SOURCE -o "$work/load_time" "$root/benches/load_time.c" -ldl
     local best="" seconds object
     for _ in $(seq "$LOADS"); do
         "$work/load_time" "$1" >"$work/loaded"
@@ -214,7 +216,7 @@ YAML
 every_linker() {
     local features=()
     [ "$OBJ" = ON ] || features=(--no-default-features)
-    export LINKS_DIR="$work/links" CC
+    export LINKS_DIR="$work/links" LINK_CC="$CC"
     mkdir -p "$LINKS_DIR"
     "$CARGO" rustc --release --lib --crate-type cdylib --locked --manifest-path "$root/Cargo.toml" \
         --target-dir "$CARGO_TARGET_DIR" "${features[@]}" -- "-Clinker=$here/link-with-each.sh" \

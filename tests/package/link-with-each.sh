@@ -2,7 +2,7 @@
 # In place of the C compiler that rustc links with: links the same objects with each linker, to
 # $LINKS_DIR/<linker>/libnixl_store.so, and does as it was told last. Where a linker is not there, a file `why` says so.
 set -euo pipefail
-: "${CC:?}" "${LINKS_DIR:?}"
+: "${LINK_CC:?}" "${LINKS_DIR:?}"
 
 # What rustc chose, and where the result is to go, are for each link to say.
 arguments=()
@@ -21,11 +21,11 @@ link() {
     local name=$1
     shift
     mkdir -p "$LINKS_DIR/$name"
-    if ! version=$("$CC" "$@" -Wl,--version 2>&1); then
+    if ! version=$("$LINK_CC" "$@" -Wl,--version 2>&1); then
         head -n 1 <<<"$version" >"$LINKS_DIR/$name/why"
         return 0
     fi
-    "$CC" "${arguments[@]}" "$@" -o "$LINKS_DIR/$name/libnixl_store.so"
+    "$LINK_CC" "${arguments[@]}" "$@" -o "$LINKS_DIR/$name/libnixl_store.so"
     cp "$LINKS_DIR/$name/libnixl_store.so" "${output:?}"
 }
 

@@ -33,6 +33,9 @@ const LANE_REQUESTS_DEFAULT: u64 = 32;
 const LANE_REQUESTS_RANGE: RangeInclusive<u64> = 8..=256;
 /// What one connection to S3 brings, in Mbit/s (85 to 90 MB/s: "Performance guidelines for Amazon S3").
 const CONNECTION_MBITS: u64 = 700;
+/// Questions about keys that are asked side by side: a chain of 128 keys takes two rounds. A lane's queue has a bound of
+/// its own.
+const QUESTIONS_MAX: usize = 128;
 /// Size from which objects go in parts, unless `crtMinLimit` says otherwise.
 const MULTIPART_BYTES_DEFAULT: u64 = 64 << 20;
 /// Bounds for `crtMinLimit`: the least bytes of a part but the last, and a size that one PutObject takes (5 GiB at most).
@@ -67,7 +70,7 @@ pub(super) fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<B
     };
     let lane_requests = lane_requests.clamp(*LANE_REQUESTS_RANGE.start(), *LANE_REQUESTS_RANGE.end());
     let mut settings = Settings::new(params, endpoint, call_time_max)?;
-    settings.connections_max = lane_requests as usize;
+    settings.connections_max = (lane_requests as usize).max(QUESTIONS_MAX);
     let client = Client::open(settings, logger)?;
     let prefix = config.store.prefix.clone();
     let traits = {

@@ -71,8 +71,13 @@ impl Placement for Short {
     ) -> Answer<Tombstones<DirtySlot>> {
         self.slots.close_get(key, claim, corrupt)
     }
-    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Reservation>>> {
-        self.slots.open_put(key, length)
+    fn open_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        length: u64,
+        deadline: Option<Instant>,
+    ) -> Answer<Result<PutPlace<Reservation>>> {
+        self.slots.open_put(key, length, deadline)
     }
     fn commit_put(
         self: &Arc<Self>,

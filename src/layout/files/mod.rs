@@ -47,6 +47,7 @@ use crate::sys::retry_on_interrupt;
 pub use alone::Alone;
 pub use area::Temporary;
 pub use name::ObjectName;
+#[cfg(feature = "obj")]
 pub(in crate::layout) use name::{OBJECTS, has_lmcache_shape};
 pub use pins::Evicted;
 pub use scan::{Proof, Scanned};

@@ -1,6 +1,8 @@
 //! Gets of a store in a bucket: how an object is read whose size is known, guessed, or not known at all; and what a get
 //! learns about its object.
 
+use std::time::Instant;
+
 use super::in_use::Reader;
 use super::keys::note_of;
 use super::put::PART_BYTES;
@@ -123,9 +125,10 @@ impl Core {
         name: ObjectName,
         reader: Reader,
         key: OwnedKey,
+        deadline: Option<Instant>,
     ) -> Result<Option<Source<Reading>>> {
         let id = self.names.id_of(&name);
-        let Some(seen) = self.look(&name, None).await? else {
+        let Some(seen) = self.look(&name, deadline).await? else {
             if let Some(_turn) = self.in_use.try_turn(id) {
                 self.forget(id);
             }

@@ -39,6 +39,8 @@ pub struct Draft {
     reservation: ObjectReservation,
     generation: u64,
     pub(super) upload: Option<UploadId>,
+    /// When the put is to have ended.
+    deadline: Option<Instant>,
     _turn: Turn,
 }
 
@@ -50,11 +52,18 @@ pub(super) struct Begun {
     pub(super) reservation: ObjectReservation,
     pub(super) victims: Vec<Victim>,
     pub(super) turn: Turn,
+    pub(super) deadline: Option<Instant>,
 }
 
 impl Core {
     /// Counts a put in. `None`: there will be room when something ends.
-    pub(super) fn begin_writing(&self, name: ObjectName, turn: Turn, length: u64) -> Result<Option<Begun>> {
+    pub(super) fn begin_writing(
+        &self,
+        name: ObjectName,
+        turn: Turn,
+        length: u64,
+        deadline: Option<Instant>,
+    ) -> Result<Option<Begun>> {
         let too_large =
             |what: &str| Err(Error::new(Status::TooLarge, format!("object of {length} bytes; {what}")));
         let Some(parts) = RecordBytes::of(length) else {
@@ -79,7 +88,7 @@ impl Core {
         if self.is_over.load(Ordering::Relaxed) {
             victims.extend(self.catalog.evict_at_least(parts.whole()));
         }
-        Ok(Some(Begun { name, id, parts, reservation, victims, turn }))
+        Ok(Some(Begun { name, id, parts, reservation, victims, turn, deadline }))
     }
 
     /// Why there is no room; `Ok`: there will be.
@@ -106,11 +115,12 @@ impl Core {
         name: ObjectName,
         key: &OwnedKey,
         length: u64,
+        deadline: Option<Instant>,
     ) -> Result<PutPlace<Draft>> {
         let until = Instant::now() + TURN_TIME_MAX;
         let turn = self.in_use.turn(self.names.id_of(&name), Change::Put, until);
         let turn = turn.ok_or_else(|| busy("putting", key))?;
-        match self.begin_writing(name, turn, length)? {
+        match self.begin_writing(name, turn, length, deadline)? {
             Some(begun) => self.make_ready(begun),
             None => Ok(PutPlace::Busy),
         }
@@ -118,17 +128,17 @@ impl Core {
 
     /// Makes room, and begins an upload for what is too large for one request.
     pub(super) fn make_ready(self: &Arc<Self>, begun: Begun) -> Result<PutPlace<Draft>> {
-        let Begun { name, id, parts, reservation, victims, turn } = begun;
+        let Begun { name, id, parts, reservation, victims, turn, deadline } = begun;
         let reservation = match self.make_room_for(reservation, victims) {
             Ok(reservation) => reservation,
             Err(refused) => return self.refused(refused, parts.padded).map(|()| PutPlace::Busy),
         };
         if parts.whole() < self.bucket.multipart_bytes_min {
-            return Ok(self.ready(name, id, parts, reservation, turn, None));
+            return Ok(self.ready(name, id, parts, reservation, turn, None, deadline));
         }
         let (client, whole) = (self.bucket.client.clone(), self.names.whole(&name));
-        match self.bucket.client.block_on(async move { client.create_upload(&whole, None).await }) {
-            Ok(upload) => Ok(self.ready(name, id, parts, reservation, turn, Some(upload))),
+        match self.bucket.client.block_on(async move { client.create_upload(&whole, deadline).await }) {
+            Ok(upload) => Ok(self.ready(name, id, parts, reservation, turn, Some(upload), deadline)),
             Err(failure) => {
                 self.catalog.cancel(reservation);
                 if matches!(failure.kind(), FailureKind::TimedOut | FailureKind::Unreachable) {
@@ -139,6 +149,7 @@ impl Core {
         }
     }
 
+    #[expect(clippy::too_many_arguments, reason = "all that one put is made of")]
     pub(super) fn ready(
         &self,
         name: ObjectName,
@@ -147,6 +158,7 @@ impl Core {
         reservation: ObjectReservation,
         turn: Turn,
         upload: Option<UploadId>,
+        deadline: Option<Instant>,
     ) -> PutPlace<Draft> {
         let (whole, bytes) = (self.names.whole(&name), parts.whole());
         let (object, piece_bytes) = match &upload {
@@ -158,7 +170,7 @@ impl Core {
         let object = Arc::new(object);
         let extent = self.extent(&object, parts, piece_bytes);
         let generation = self.generation.fetch_add(1, Ordering::Relaxed);
-        let claim = Draft { name, id, object, reservation, generation, upload, _turn: turn };
+        let claim = Draft { name, id, object, reservation, generation, upload, deadline, _turn: turn };
         PutPlace::Ready(Sink { extent, generation, invalidate_first: false, hidden: true, claim })
     }
 
@@ -183,7 +195,7 @@ impl Core {
                 format!("publishing object {whole}: parts of it are missing"),
             ));
         };
-        let failure = match self.bucket.client.complete_upload(&whole, upload, &parts, None).await {
+        let failure = match self.bucket.client.complete_upload(&whole, upload, &parts, claim.deadline).await {
             Ok(_) => {
                 self.publish(claim, length);
                 return Ok(());
@@ -192,7 +204,7 @@ impl Core {
         };
         // An upload that is not known any more was completed by an attempt whose answer was lost.
         if failure.kind() == FailureKind::Missing {
-            let seen = self.look(&claim.name, None).await.unwrap_or_default();
+            let seen = self.look(&claim.name, claim.deadline).await.unwrap_or_default();
             if seen.and_then(|seen| seen.ours).is_some_and(|ours| ours.generation == claim.generation) {
                 self.publish(claim, length);
                 return Ok(());

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     fn wish(capacity: u64) -> GetWish {
-        GetWish { capacity, range_offset: None, exact: false }
+        GetWish { capacity, range_offset: None, exact: false, deadline: None }
     }
 
     /// A get with memory that just fits guesses right at once, one with more to spare from its second time on.

@@ -4,6 +4,7 @@
 //! was there as a whole. Larger ones take round trips before and after, so lanes are given work for other threads.
 
 use std::io;
+use std::time::Instant;
 
 use super::get::Reading;
 use super::in_use::Taken;
@@ -68,7 +69,9 @@ impl Placement for Buckets {
                 let (core, key) = (Arc::clone(core), key.to_owned());
                 Answer::later(move || {
                     let opening = Arc::clone(&core);
-                    core.bucket.client.block_on(async move { opening.open_by_tail(name, reader, key).await })
+                    core.bucket
+                        .client
+                        .block_on(async move { opening.open_by_tail(name, reader, key, wish.deadline).await })
                 })
             }
         }
@@ -96,7 +99,12 @@ impl Placement for Buckets {
         })
     }
 
-    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Draft>>> {
+    fn open_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        length: u64,
+        deadline: Option<Instant>,
+    ) -> Answer<Result<PutPlace<Draft>>> {
         let core = &self.core;
         let name = match core.name(key) {
             Ok(name) => name,
@@ -108,17 +116,17 @@ impl Placement for Buckets {
             Err(Taken::ByTransfer) => return Answer::Now(Ok(PutPlace::Busy)),
             Err(Taken::ForAMoment) => {
                 let (core, key) = (Arc::clone(core), key.to_owned());
-                return Answer::later(move || core.wait_and_write(name, &key, length));
+                return Answer::later(move || core.wait_and_write(name, &key, length, deadline));
             }
         };
-        let begun = match core.begin_writing(name, turn, length) {
+        let begun = match core.begin_writing(name, turn, length, deadline) {
             Ok(Some(begun)) => begun,
             Ok(None) => return Answer::Now(Ok(PutPlace::Busy)),
             Err(error) => return Answer::Now(Err(error)),
         };
         if begun.victims.is_empty() && begun.parts.whole() < core.bucket.multipart_bytes_min {
             let Begun { name, id, parts, reservation, turn, .. } = begun;
-            return Answer::Now(Ok(core.ready(name, id, parts, reservation, turn, None)));
+            return Answer::Now(Ok(core.ready(name, id, parts, reservation, turn, None, deadline)));
         }
         let core = Arc::clone(core);
         Answer::later(move || core.make_ready(begun))

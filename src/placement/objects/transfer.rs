@@ -4,6 +4,7 @@
 
 use std::fs::File;
 use std::io;
+use std::time::Instant;
 
 use super::limits::{RecordBytes, record_bytes};
 use super::{Draft, Objects, Reading};
@@ -53,7 +54,12 @@ impl Placement for Objects {
         })
     }
 
-    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Draft>>> {
+    fn open_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        length: u64,
+        _deadline: Option<Instant>,
+    ) -> Answer<Result<PutPlace<Draft>>> {
         let (objects, key) = (Arc::clone(self), key.to_owned());
         Answer::later(move || objects.begin_writing(&key.key(), length))
     }

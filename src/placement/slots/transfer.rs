@@ -2,6 +2,7 @@
 //! catalog is memory, and tombstones are written by the lane.
 
 use std::io;
+use std::time::Instant;
 
 use super::Slots;
 use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
@@ -57,7 +58,12 @@ impl Placement for Slots {
         })
     }
 
-    fn open_put(self: &Arc<Self>, key: &Key<'_>, length: u64) -> Answer<Result<PutPlace<Reservation>>> {
+    fn open_put(
+        self: &Arc<Self>,
+        key: &Key<'_>,
+        length: u64,
+        _deadline: Option<Instant>,
+    ) -> Answer<Result<PutPlace<Reservation>>> {
         if !self.catalog.is_any_unclean() {
             return Answer::Now(self.find_room(key.digest, length));
         }

@@ -101,13 +101,14 @@ impl Client {
                 }
                 Err(Ungot::Failed(failure)) => return Err(failure),
             };
-            if shown {
+            let seen = order.take_seen();
+            if shown && matches!(seen, Some(Seen::Landed { .. })) {
                 // The SDK compares its checksum with the server's while it is read, and only then.
                 while let Some(frame) = answer.body.next().await {
                     frame.map_err(|error| context.unread(&error))?;
                 }
             }
-            match order.take_seen() {
+            match seen {
                 Some(Seen::Landed { bytes, object_bytes, version, sums }) => {
                     Ok(Got::Landed { bytes, object_bytes, version, sums })
                 }

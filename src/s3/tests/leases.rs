@@ -2,13 +2,13 @@
 
 use std::future::{Future, poll_fn};
 use std::pin::pin;
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use super::{Peer, Server, counted_lease, pattern, runtime, script, slices};
-use crate::s3::{Client, Condition, FailureKind, Get, Got, Landing, Part, Payload};
+use crate::s3::{Answer, Client, Condition, FailureKind, Get, Got, Landing, Part, Payload, Version};
 
 const BYTES: usize = 4 << 20;
 
@@ -16,7 +16,7 @@ fn get(
     client: &Client,
     memory: &mut [u8],
     deadline: Option<Instant>,
-) -> (impl Future<Output = super::super::Answer<Got>>, std::sync::Arc<std::sync::atomic::AtomicUsize>) {
+) -> (impl Future<Output = Answer<Got>>, Arc<AtomicUsize>) {
     let (lease, dropped) = counted_lease();
     let landing = Landing { slices: slices(memory, 1 << 20), lease, sum_block_bytes: None };
     let part = Part::Range(0..BYTES as u64);
@@ -29,10 +29,7 @@ fn put(
     client: &Client,
     memory: &mut [u8],
     deadline: Option<Instant>,
-) -> (
-    impl Future<Output = super::super::Answer<Option<super::super::Version>>>,
-    std::sync::Arc<std::sync::atomic::AtomicUsize>,
-) {
+) -> (impl Future<Output = Answer<Option<Version>>>, Arc<AtomicUsize>) {
     let (lease, dropped) = counted_lease();
     let payload = Payload { slices: slices(memory, 1 << 20), lease };
     let client = client.clone();

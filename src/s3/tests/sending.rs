@@ -1,8 +1,8 @@
 //! Requests go out: over connections that may have died, to servers that answer before they were heard out, and no more of
 //! them at a time than there may be.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use super::{Peer, Server, TIMES, open_at, pattern, payload, runtime, script};
@@ -48,7 +48,7 @@ fn a_body_in_many_slices_arrives_as_one() {
 /// A connection that the server closed while it lay idle is no failure, nor an attempt that counts.
 #[test]
 fn a_stale_connection_is_replaced_unseen() {
-    let (closed, is_closed) = std::sync::mpsc::channel();
+    let (closed, is_closed) = mpsc::channel();
     let server = Server::start(vec![
         script(move |peer| {
             peer.request();
@@ -75,6 +75,37 @@ fn a_stale_connection_is_replaced_unseen() {
     assert_eq!(server.end(), 2);
 }
 
+/// An answer that nobody asked for, on a connection that lies idle, is not taken for that to the next request.
+#[test]
+fn a_stray_answer_is_nobodys() {
+    let ((idle, is_idle), (strayed, has_strayed)) = (mpsc::channel(), mpsc::channel());
+    let server = Server::start(vec![
+        script(move |peer| {
+            peer.request();
+            peer.answer("200 OK", "ETag: \"first\"\r\n", b"");
+            let _ = is_idle.recv();
+            peer.answer("200 OK", "ETag: \"stray\"\r\n", b"");
+            let _ = strayed.send(());
+            assert!(peer.is_closed());
+        }),
+        script(|peer| {
+            peer.request();
+            peer.answer("200 OK", "ETag: \"second\"\r\n", b"");
+        }),
+    ]);
+    let (client, runtime) = (server.client(), runtime());
+    let put = || {
+        let outcome = runtime.block_on(client.put_small("k", vec![1], Condition::None, None));
+        outcome.expect("put").expect("an ETag").as_str().to_owned()
+    };
+    assert_eq!(put(), "\"first\"");
+    idle.send(()).expect("listens");
+    has_strayed.recv().expect("strayed");
+    assert_eq!(put(), "\"second\"");
+    drop(client);
+    assert_eq!(server.end(), 2);
+}
+
 /// A server that refuses a body before it has read it is heard, and its connection is not used again.
 #[test]
 fn an_answer_before_the_end_of_a_body_is_heard() {
@@ -93,7 +124,8 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
     let server = Server::start(vec![
         script(refusing),
         script(|peer| {
-            peer.request();
+            // At once, not after a wait on the first connection.
+            assert_eq!(peer.request().expect("a put").header("amz-sdk-request"), Some("attempt=1; max=3"));
             peer.answer("200 OK", "", b"");
         }),
     ]);
