@@ -386,7 +386,10 @@ typedef struct {
     size_t struct_size;
     /** Gauge: keys stored now, as far as this process knows. */
     uint64_t keys;
-    /** Gauge, bytes: payload stored now; in a dynamic store whole files, as far as this process knows them. */
+    /**
+     * Gauge, bytes: payload stored now; in a dynamic store and in a bucket whole files or objects, as far as this process
+     * knows them.
+     */
     uint64_t bytes_stored;
     /** Gauge: slots of a static pool; 0 if the store is dynamic. */
     uint64_t slots;

@@ -202,12 +202,9 @@ fn with_little_locked_memory_transfers_go_on() {
 fn backends_that_cannot_serve_are_refused_by_name() {
     let scratch = Scratch::new("refused");
     let root = scratch.join("path");
-    for backend in ["GDS", "GDS_MT", "HF3FS", "OBJ"] {
+    for backend in ["GDS", "GDS_MT", "HF3FS"] {
         for pool_size in [0, 8] {
-            let mut settings = Settings { backend, pool_size, ..Settings::pool(&root, 8, 10_000) };
-            if backend == "OBJ" {
-                settings = settings.param("bucket", "chunks").param("region", "us-east-1");
-            }
+            let settings = Settings { backend, pool_size, ..Settings::pool(&root, 8, 10_000) };
             let config = settings.write(&scratch.join("lmcache.yaml"));
             let failure = Store::open(&config).err().expect("a refusal");
             assert_eq!(failure.status, NIXL_STORE_ERROR_UNSUPPORTED, "{failure}");
@@ -233,8 +230,10 @@ fn credentials_appear_nowhere() {
     let [access, secret, session] = SECRETS;
     let keys = format!("    access_key: {access}\n    secret_key: {secret}\n    session_token: {session}\n");
     let files = [
-        // Right, but OBJ is not built in.
-        obj(&format!("{keys}    bucket: chunks\n    region: us-east-1\n")),
+        // Right, but nobody listens there.
+        obj(&format!(
+            "{keys}    bucket: chunks\n    region: us-east-1\n    endpoint_override: http://127.0.0.1:1\n"
+        )),
         // No bucket, an unknown parameter, a value of the wrong kind, half of a pair, a secret at the wrong level.
         obj(&keys),
         obj(&format!("{keys}    bucket: chunks\n    secret_keys: {secret}\n")),

@@ -1,7 +1,8 @@
 //! The S3 server, client and proxy of the tests, tested themselves: a harness that breaks nothing would prove nothing.
 
 // Helpers may unwrap as tests do.
-#![cfg(all(test, feature = "obj"))]
+#![cfg(test)]
+#![cfg(feature = "obj")]
 
 mod s3_common;
 

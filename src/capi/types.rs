@@ -169,7 +169,8 @@ pub struct nixl_store_stats_t {
     pub struct_size: usize,
     /// Gauge: keys stored now, as far as this process knows.
     pub keys: u64,
-    /// Gauge, bytes: payload stored now; in a dynamic store whole files, as far as this process knows them.
+    /// Gauge, bytes: payload stored now; in a dynamic store and in a bucket whole files or objects, as far as this process
+    /// knows them.
     pub bytes_stored: u64,
     /// Gauge: slots of a static pool; 0 if the store is dynamic.
     pub slots: u64,

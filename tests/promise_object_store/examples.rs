@@ -1,6 +1,6 @@
 //! LMCache's documented configurations for OBJ open as they are, with real credentials in the place of theirs.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::crash_common::api::{Options, Store};
 use crate::crash_common::helper::{Helper, Peer, Role};
@@ -32,7 +32,7 @@ pub const ROLE: Role = ("example", |peer: &mut Peer| {
     peer.say(&outcome);
 });
 
-fn use_store(config: &PathBuf, environment: &str) -> String {
+fn use_store(config: &Path, environment: &str) -> String {
     // SAFETY: the helper's other thread waits for this one, and no store is open yet.
     environment.split(' ').filter_map(|pair| pair.split_once('=')).for_each(|(name, value)| unsafe {
         std::env::set_var(name, value);

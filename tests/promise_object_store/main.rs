@@ -4,7 +4,8 @@
 //! behind, no connection is open; and no line of the log and no message of the whole suite has held a credential.
 
 // Helpers may unwrap as tests do.
-#![cfg(all(test, feature = "obj"))]
+#![cfg(test)]
+#![cfg(feature = "obj")]
 
 #[path = "../crash_common/mod.rs"]
 mod crash_common;

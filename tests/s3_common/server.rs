@@ -48,14 +48,13 @@ impl Server {
         SERVER.get_or_init(|| {
             let (tell, told) = mpsc::channel();
             // The kernel kills the server when the *thread* dies that started it, so that one never ends.
-            let starter = std::thread::Builder::new().name("seaweedfs".to_owned());
             let start = move || {
                 tell.send(start()).expect("the test waits");
                 loop {
                     std::thread::park();
                 }
             };
-            starter.spawn(start).expect("a thread");
+            std::thread::spawn(start);
             let server = Server { address: told.recv().expect("seaweedfs does not start; see above") };
             server.client().create_bucket(BUCKET);
             server.client().create_bucket(EMPTY_BUCKET);

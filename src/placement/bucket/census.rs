@@ -158,17 +158,17 @@ mod tests {
         let mut highest = 0;
         for step in 1..4000u64 {
             let now = start + seconds(step);
-            for member in 0..fleet.len() {
+            for census in &mut fleet {
                 // Each puts 2 MiB a second somewhere, and lists a shard.
                 let put = next() % 256;
                 bytes[put] += 2 * MIB;
-                fleet[member].change(put as u8, 2 * MIB as i64);
+                census.change(put as u8, 2 * MIB as i64);
                 let shard = next() % 256;
-                fleet[member].listed(shard as u8, bytes[shard], now);
-                let total = fleet[member].total(now).unwrap();
+                census.listed(shard as u8, bytes[shard], now);
+                let total = census.total(now).unwrap();
                 let excess = excess_of_shard(bytes[shard], total, capacity);
                 bytes[shard] -= excess;
-                fleet[member].change(shard as u8, -(excess as i64));
+                census.change(shard as u8, -(excess as i64));
             }
             highest = highest.max(bytes.iter().sum::<u64>());
         }

@@ -1,6 +1,7 @@
 //! The client of one bucket: what all calls have in common. The calls are in the files beside this one.
 
 mod bucket;
+mod endpoint;
 mod objects;
 mod probe;
 mod sdk;

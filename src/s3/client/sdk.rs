@@ -15,6 +15,7 @@ use aws_sdk_s3::config::{
 };
 use aws_smithy_async::rt::sleep::TokioSleep;
 
+use super::endpoint::OfBucket;
 use crate::error::{Error, Result, Status};
 use crate::s3::connector::Connector;
 use crate::s3::connector::pace::Times;
@@ -98,6 +99,7 @@ impl Base {
             .credentials_provider(self.identity.clone())
             .identity_cache(self.identities.clone())
             .http_client(connector)
+            .endpoint_resolver(OfBucket::new(&settings.bucket))
             .sleep_impl(TokioSleep::new())
             .retry_config(retries)
             // Ours are in the connector and around the call; the SDK's protection would count bytes that it never sees.

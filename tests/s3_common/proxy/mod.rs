@@ -207,8 +207,8 @@ fn accept(shared: &Arc<Shared>, listener: TcpListener) -> JoinHandle<()> {
                 relay::serve(&shared, stream, connection);
                 shared.open.lock().unwrap().remove(&connection);
             };
-            std::thread::Builder::new().name("proxy".to_owned()).spawn(serve).expect("a thread");
+            std::thread::spawn(serve);
         }
     };
-    std::thread::Builder::new().name("proxy-accept".to_owned()).spawn(run).expect("a thread")
+    std::thread::spawn(run)
 }

@@ -98,10 +98,8 @@ impl Relay<'_> {
                 Fault::Reset => return Ok(Then::Reset),
                 Fault::Before(hook) => hook(&seen),
                 Fault::Hold(gate) => gate.pass(),
-                Fault::StripRequest(name) => {
-                    if head.remove(name) {
-                        sign::sign(&mut head, ACCESS_KEY, SECRET_KEY);
-                    }
+                Fault::StripRequest(name) if head.remove(name) => {
+                    sign::sign(&mut head, ACCESS_KEY, SECRET_KEY);
                 }
                 Fault::AnswerEarly { status, code } => {
                     self.answer(place, *status, code, &[], head.request().0 == "HEAD")?;
