@@ -33,7 +33,8 @@ set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${examples_tests_file
 # One test per way in which a project can come by the library, and per promise about what it comes by.
 foreach(case IN ITEMS
         find_package build_tree subproject moved_prefix pkg_config version_refused one_library_missing soname
-        size_and_load_time without_obj every_linker)
+        size_and_load_time without_obj
+        link_with_each linked_by_rust_lld linked_by_lld linked_by_bfd)
     add_test(NAME package.${case}
         COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/tests/package/check.sh" ${case}
             "${CMAKE_CURRENT_BINARY_DIR}/package-${case}")
@@ -43,7 +44,10 @@ BUILD_TREE=${CMAKE_CURRENT_BINARY_DIR};VERSION=${PROJECT_VERSION};SONAME=${NIXL_
 CARGO=${NIXL_STORE_CARGO};CARGO_TARGET_DIR=${NIXL_STORE_CARGO_TARGET_DIR};OBJ=$<IF:$<BOOL:${NIXL_STORE_OBJ}>,ON,OFF>")
 endforeach()
 # These have cargo compile, on all cores.
-set_tests_properties(package.subproject package.without_obj package.every_linker PROPERTIES RUN_SERIAL ON)
+set_tests_properties(package.subproject package.without_obj package.link_with_each PROPERTIES RUN_SERIAL ON)
+set_tests_properties(package.link_with_each PROPERTIES FIXTURES_SETUP nixl_store_links)
+set_tests_properties(package.linked_by_rust_lld package.linked_by_lld package.linked_by_bfd PROPERTIES
+    FIXTURES_REQUIRED nixl_store_links SKIP_RETURN_CODE 77)
 
 add_test(NAME package.exports_what_the_header_declares
     COMMAND sh "${CMAKE_CURRENT_SOURCE_DIR}/scripts/check-symbols.sh"
