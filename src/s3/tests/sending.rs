@@ -109,11 +109,13 @@ fn a_stray_answer_is_nobodys() {
 /// A server that refuses a body before it has read it is heard, and its connection is not used again.
 #[test]
 fn an_answer_before_the_end_of_a_body_is_heard() {
-    let refusing = |peer: &mut Peer| {
+    let (heard, is_heard) = std::sync::mpsc::channel::<()>();
+    let refusing = move |peer: &mut Peer| {
         peer.head();
         let body = b"<Error><Code>AccessDenied</Code></Error>";
         peer.answer("403 Forbidden", "", body);
-        // Reads on, but takes nothing for a request.
+        // It takes nothing more until it was heard: the body does not fit into the buffers of two sockets.
+        is_heard.recv().expect("heard");
         let mut rest = [0; 4096];
         let mut read = 0;
         while let Ok(count @ 1..) = std::io::Read::read(&mut peer.socket, &mut rest) {
@@ -135,6 +137,7 @@ fn an_answer_before_the_end_of_a_body_is_heard() {
         let failure =
             client.put("k", payload(&mut memory, 1 << 20), Condition::None, None).await.expect_err("refused");
         assert_eq!(failure.kind(), FailureKind::Denied, "{failure}");
+        heard.send(()).expect("the server waits");
         client.put_small("k", vec![1], Condition::None, None).await.expect("on another connection");
     });
     drop(client);
