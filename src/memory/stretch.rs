@@ -175,6 +175,7 @@ pub(crate) mod testing {
     use super::HostPtr;
 
     /// The address of a test's own memory, which the test keeps, and leaves alone, until what it started has ended.
+    #[cfg_attr(feature = "shuttle", allow(dead_code, reason = "the model-checked tests move no bytes"))]
     pub(crate) fn pointer_to(memory: &mut [u8]) -> HostPtr {
         // SAFETY: as the test that calls keeps it.
         unsafe { HostPtr::new(memory.as_mut_ptr()) }
