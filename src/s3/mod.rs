@@ -35,7 +35,8 @@ pub use errors::{Answer, Failure, FailureKind};
 pub use payload::{Landing, Lease, Payload};
 pub use settings::{Settings, StaticKeys};
 pub use types::{
-    Condition, Get, Got, Head, Listed, ListedUpload, Listing, Part, PartTag, Small, Traits, UploadId, Version,
+    Condition, CreatedUpload, Get, Got, Head, Listed, ListedUpload, Listing, Part, PartTag, Small, Traits,
+    UploadId, Version,
 };
 
 #[cfg(test)]

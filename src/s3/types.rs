@@ -35,6 +35,15 @@ impl UploadId {
     }
 }
 
+/// An upload that was begun.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreatedUpload {
+    /// Its id.
+    pub upload: UploadId,
+    /// An attempt before failed, and may have begun an upload all the same, of which nobody knows the id.
+    pub is_repeated: bool,
+}
+
 /// A part that the server has: what completing the upload has to name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PartTag {

@@ -38,6 +38,20 @@ fn a_cancelled_put_leaves_no_upload() {
     }
 }
 
+/// An upload that was begun twice, because the answer to the first attempt was lost, leaves neither behind: nobody knows
+/// the first one's name.
+#[test]
+fn an_upload_of_which_no_answer_told_is_not_left_behind() {
+    let place = Place::new("begun_twice");
+    let proxy = Proxy::new();
+    let store = place.open(&place.dynamic(&proxy.endpoint()));
+    let lost = proxy.add(Rule::on(Kind::CreateUpload, Fault::LoseAnswer).once());
+    put(&store, "key", 1, LARGE);
+    assert_eq!(proxy.struck(lost), 1);
+    assert_eq!(version(&store, "key", LARGE), Some(1));
+    place.end_at(store, &proxy);
+}
+
 /// A close while puts and gets are under way lets each of them end, and leaves no upload.
 #[test]
 fn a_close_leaves_no_upload() {

@@ -49,7 +49,6 @@ impl Core {
                 Some(length) => Asked::Done { length: Some(length) },
                 None => Asked::NotFound,
             },
-
             Question::Unpin => done(self.unpin(&key.key())?),
             Question::Remove | Question::Pin => {
                 let name = self.name(&key.key())?;
@@ -59,9 +58,7 @@ impl Core {
             }
         }))
     }
-}
 
-impl Core {
     async fn change(
         self: &Arc<Self>,
         question: Question,
@@ -108,9 +105,7 @@ impl Round<'_, '_> {
 
     /// Asks for those keys that are not known yet.
     fn ask(&mut self, indices: &[usize]) {
-        let end = self.known.len();
-        let mut waiting =
-            indices.iter().copied().filter(|&index| index < end).collect::<Vec<_>>().into_iter();
+        let mut waiting = indices.iter().copied();
         loop {
             let deadline = self.asking.deadline();
             let mut taken = Vec::new();
@@ -130,7 +125,7 @@ impl Round<'_, '_> {
 
     fn ask_at_once(&mut self, taken: Vec<(usize, OwnedKey)>, deadline: Option<Instant>) {
         let (core, question) = (Arc::clone(self.core), self.question);
-        let again: Vec<(usize, OwnedKey)> = taken.clone();
+        let mut unanswered = taken.clone();
         let answers = self.core.bucket.client.block_on(async move {
             let mut under_way = JoinSet::new();
             for (index, key) in taken {
@@ -143,7 +138,6 @@ impl Round<'_, '_> {
             }
             answers
         });
-        let mut unanswered: Vec<(usize, OwnedKey)> = again;
         let mut busy = Vec::new();
         for (index, answer) in answers {
             let at = unanswered.iter().position(|(other, _)| *other == index);

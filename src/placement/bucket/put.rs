@@ -118,6 +118,7 @@ impl Core {
         deadline: Option<Instant>,
     ) -> Result<PutPlace<Draft>> {
         let until = Instant::now() + TURN_TIME_MAX;
+        let until = deadline.map_or(until, |deadline| deadline.min(until));
         let turn = self.in_use.turn(self.names.id_of(&name), Change::Put, until);
         let turn = turn.ok_or_else(|| busy("putting", key))?;
         match self.begin_writing(name, turn, length, deadline)? {
@@ -128,38 +129,44 @@ impl Core {
 
     /// Makes room, and begins an upload for what is too large for one request.
     pub(super) fn make_ready(self: &Arc<Self>, begun: Begun) -> Result<PutPlace<Draft>> {
-        let Begun { name, id, parts, reservation, victims, turn, deadline } = begun;
+        let Begun { reservation, victims, .. } = begun;
         let reservation = match self.make_room_for(reservation, victims) {
             Ok(reservation) => reservation,
-            Err(refused) => return self.refused(refused, parts.padded).map(|()| PutPlace::Busy),
+            Err(refused) => return self.refused(refused, begun.parts.padded).map(|()| PutPlace::Busy),
         };
-        if parts.whole() < self.bucket.multipart_bytes_min {
-            return Ok(self.ready(name, id, parts, reservation, turn, None, deadline));
+        let begun = Begun { reservation, victims: Vec::new(), ..begun };
+        if begun.parts.whole() < self.bucket.multipart_bytes_min {
+            return Ok(self.ready(begun, None));
         }
-        let (client, whole) = (self.bucket.client.clone(), self.names.whole(&name));
+        let (client, whole, deadline) =
+            (self.bucket.client.clone(), self.names.whole(&begun.name), begun.deadline);
         match self.bucket.client.block_on(async move { client.create_upload(&whole, deadline).await }) {
-            Ok(upload) => Ok(self.ready(name, id, parts, reservation, turn, Some(upload), deadline)),
+            Ok(created) => {
+                if created.is_repeated {
+                    // Looked for when this put has ended, whose own upload is gone then.
+                    self.undo_upload_of(begun.name.clone());
+                }
+                Ok(self.ready(begun, Some(created.upload)))
+            }
             Err(failure) => {
-                self.catalog.cancel(reservation);
-                if matches!(failure.kind(), FailureKind::TimedOut | FailureKind::Unreachable) {
-                    self.undo_later(Unknown { name, generation: None, upload: Upload::Perhaps, tries: 0 });
+                self.catalog.cancel(begun.reservation);
+                // A refusal for want of rights began nothing, and would not let anybody look.
+                if failure.kind() != FailureKind::Denied {
+                    self.undo_upload_of(begun.name);
                 }
                 Err(failure.into())
             }
         }
     }
 
-    #[expect(clippy::too_many_arguments, reason = "all that one put is made of")]
-    pub(super) fn ready(
-        &self,
-        name: ObjectName,
-        id: u128,
-        parts: RecordBytes,
-        reservation: ObjectReservation,
-        turn: Turn,
-        upload: Option<UploadId>,
-        deadline: Option<Instant>,
-    ) -> PutPlace<Draft> {
+    /// Has an upload looked for that may have been begun for this object, by a request whose answer was lost.
+    fn undo_upload_of(&self, name: ObjectName) {
+        self.undo_later(Unknown { name, generation: None, upload: Upload::Perhaps, tries: 0 });
+    }
+
+    /// The place for a put for which room is made.
+    pub(super) fn ready(&self, begun: Begun, upload: Option<UploadId>) -> PutPlace<Draft> {
+        let Begun { name, id, parts, reservation, turn, deadline, .. } = begun;
         let (whole, bytes) = (self.names.whole(&name), parts.whole());
         let (object, piece_bytes) = match &upload {
             None => {

@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use super::get::Reading;
 use super::in_use::Taken;
-use super::put::{Begun, Draft};
+use super::put::Draft;
 use super::{Buckets, Kind};
 use crate::error::Result;
 use crate::placement::{Answer, GetWish, Key, Never, Placement, PutPlace, Source, Tombstones};
@@ -125,8 +125,7 @@ impl Placement for Buckets {
             Err(error) => return Answer::Now(Err(error)),
         };
         if begun.victims.is_empty() && begun.parts.whole() < core.bucket.multipart_bytes_min {
-            let Begun { name, id, parts, reservation, turn, .. } = begun;
-            return Answer::Now(Ok(core.ready(name, id, parts, reservation, turn, None, deadline)));
+            return Answer::Now(Ok(core.ready(begun, None)));
         }
         let core = Arc::clone(core);
         Answer::later(move || core.make_ready(begun))

@@ -9,7 +9,7 @@ use super::objects::{SHORT_BODY_BYTES_MAX, of_order, time, version};
 use crate::s3::connector::order::{Attach, Order, Work};
 use crate::s3::errors::{Answer, FailureKind};
 use crate::s3::payload::Payload;
-use crate::s3::types::{ListedUpload, PartTag, UploadId, Version};
+use crate::s3::types::{CreatedUpload, ListedUpload, PartTag, UploadId, Version};
 use crate::sync::Arc;
 
 /// Bytes of an answer with a listing of a thousand names of a kilobyte each, three times as long where they are encoded.
@@ -21,8 +21,8 @@ impl Client {
     /// Begins a multipart upload, which has to be completed or aborted.
     ///
     /// # Errors
-    /// All kinds.
-    pub async fn create_upload(&self, name: &str, deadline: Option<Instant>) -> Answer<UploadId> {
+    /// All kinds; after any of them an upload may have been begun.
+    pub async fn create_upload(&self, name: &str, deadline: Option<Instant>) -> Answer<CreatedUpload> {
         let context = self.context("CreateMultipartUpload", name);
         let (order, _ending) = Order::new(Work::Collect, SHORT_BODY_BYTES_MAX);
         self.call(&context, deadline, &order, async {
@@ -30,7 +30,9 @@ impl Client {
             let answer = request.customize().interceptor(Attach(Arc::clone(&order))).send().await;
             let answer = answer.map_err(|error| context.of_sdk(&error))?;
             let id = answer.upload_id().filter(|id| !id.is_empty()).map(UploadId::new);
-            id.ok_or_else(|| context.failure(FailureKind::Refused, "the server gives the upload no id"))
+            let upload =
+                id.ok_or_else(|| context.failure(FailureKind::Refused, "the server gives the upload no id"))?;
+            Ok(CreatedUpload { upload, is_repeated: order.trouble().is_some() })
         })
         .await
     }

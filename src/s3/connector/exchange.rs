@@ -71,8 +71,13 @@ impl Task {
         if let Some(connection) = pool.take(&self.origin) {
             let mut answered = false;
             match self.over(pool, connection, outgoing, &mut answered).await {
-                // The server had closed it meanwhile, which is no fault of anyone's.
-                Err(fault) if fault.kind == FaultKind::Broken && !answered && outgoing.can_repeat() => {}
+                // Mostly the server had closed it meanwhile, which is no fault of anyone's. But it may have done what was asked
+                // and not come to answer, which a call has to know that must not be done twice.
+                Err(fault) if fault.kind == FaultKind::Broken && !answered && outgoing.can_repeat() => {
+                    if let Some(order) = &self.order {
+                        order.note(fault.text);
+                    }
+                }
                 other => return other,
             }
         }

@@ -93,7 +93,7 @@ async fn round(client: &Client, prefix: &str) {
 
     // Multipart.
     let mut sent = pattern((5 << 20) + 77);
-    let upload = client.create_upload(&name, None).await.expect("create");
+    let upload = client.create_upload(&name, None).await.expect("create").upload;
     let listed = client.list_uploads(prefix, None).await.expect("uploads");
     assert!(listed.iter().any(|listed| listed.name == name), "{listed:?}");
     let (first, second) = sent.split_at_mut(5 << 20);
@@ -104,7 +104,7 @@ async fn round(client: &Client, prefix: &str) {
     let got = client.get(get(&name, Part::Range(0..sent.len() as u64)), landing(&mut back, 1 << 20)).await;
     assert!(matches!(got, Ok(Got::Landed { .. })), "{got:?}");
     assert!(back == sent);
-    let upload = client.create_upload(&name, None).await.expect("create");
+    let upload = client.create_upload(&name, None).await.expect("create").upload;
     client.abort_upload(&name, &upload, None).await.expect("abort");
     client.abort_upload(&name, &upload, None).await.expect("again");
     let part = client.upload_part(&name, &upload, 1, payload(&mut sent, 1 << 20), None).await;
