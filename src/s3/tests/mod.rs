@@ -4,7 +4,6 @@ mod answers;
 mod encrypted;
 mod identity;
 mod leases;
-mod live;
 mod sending;
 
 use std::collections::BTreeMap;
