@@ -64,11 +64,6 @@ impl Seen {
         }
     }
 
-    /// Whether the library had sent it before, and got no answer that it could use.
-    pub fn is_again(&self) -> bool {
-        self.head.get("amz-sdk-request").is_some_and(|attempt| !attempt.contains("attempt=1"))
-    }
-
     pub fn range(&self) -> Option<&str> {
         self.head.get("range")
     }
