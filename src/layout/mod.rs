@@ -2,6 +2,7 @@
 
 #[cfg(feature = "obj")]
 pub mod bucket;
+mod difference;
 pub mod files;
 pub mod pool;
 pub mod record;

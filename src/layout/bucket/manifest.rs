@@ -1,10 +1,10 @@
 //! The manifest of a static pool in a bucket: what the pool was made with. It is made once, where the server honours
 //! If-None-Match by one of those who try, and never overwritten.
 
-use std::fmt::Write;
 use std::time::Instant;
 
 use crate::error::{Error, Result, Status};
+use crate::layout::difference::differences;
 use crate::layout::record;
 use crate::layout::record::wire::{Fields, FieldsMut};
 use crate::s3::{Client, Condition, FailureKind, Part};
@@ -89,21 +89,9 @@ async fn read(client: &Client, name: &str, deadline: Option<Instant>) -> Result<
 /// Compares with what is asked for now.
 fn checked(name: &str, found: Manifest, asked: PoolShape) -> Result<u128> {
     let made = found.shape;
-    let rows = [
-        ("nixl_pool_size", u64::from(made.object_count), u64::from(asked.object_count)),
-        (
-            "chunk bytes (the open options', else nixl_store_chunk_bytes, else nixl_buffer_size / nixl_pool_size)",
-            made.chunk_bytes,
-            asked.chunk_bytes,
-        ),
-        ("chunk_size", made.chunk_size_tokens, asked.chunk_size_tokens),
-    ];
-    let mut differences = String::new();
-    for (name, made_with, asked_for) in rows {
-        if made_with != asked_for {
-            let _ = write!(differences, "; {name}: made with {made_with}, asked for {asked_for}");
-        }
-    }
+    let values =
+        |shape: PoolShape| [u64::from(shape.object_count), shape.chunk_bytes, shape.chunk_size_tokens];
+    let differences = differences(values(made), values(asked));
     if differences.is_empty() {
         return Ok(found.pool_id);
     }

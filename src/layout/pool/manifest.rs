@@ -1,13 +1,13 @@
 //! The manifest: what a pool was made with. It is written last, so a pool without one was never used.
 
 use std::ffi::OsStr;
-use std::fmt::Write;
 use std::io::{self, Read, Write as _};
 
 use super::geometry::Geometry;
 use super::replace::replace;
 use super::{PoolParameters, foreign_or_os, names};
 use crate::error::{Error, Result, Status};
+use crate::layout::difference::differences;
 use crate::layout::record;
 use crate::layout::record::wire::{Fields, FieldsMut};
 use crate::sys::dir::{Dir, OpenMode};
@@ -78,21 +78,10 @@ impl Manifest {
     /// # Errors
     /// [`Status::Format`] that names every difference with both values and how to proceed.
     pub(super) fn check(&self, directory: &Dir, parameters: &PoolParameters) -> Result<()> {
-        let rows = [
-            ("nixl_pool_size", u64::from(self.geometry.slot_count()), u64::from(parameters.slot_count)),
-            (
-                "chunk bytes (the open options', else nixl_store_chunk_bytes, else nixl_buffer_size / nixl_pool_size)",
-                self.geometry.chunk_bytes(),
-                parameters.chunk_bytes,
-            ),
-            ("chunk_size", self.chunk_size_tokens, parameters.chunk_size_tokens),
-        ];
-        let mut differences = String::new();
-        for (name, made_with, asked_for) in rows {
-            if made_with != asked_for {
-                let _ = write!(differences, "; {name}: made with {made_with}, asked for {asked_for}");
-            }
-        }
+        let differences = differences(
+            [u64::from(self.geometry.slot_count()), self.geometry.chunk_bytes(), self.chunk_size_tokens],
+            [u64::from(parameters.slot_count), parameters.chunk_bytes, parameters.chunk_size_tokens],
+        );
         if differences.is_empty() {
             return Ok(());
         }
