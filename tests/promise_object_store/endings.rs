@@ -90,19 +90,21 @@ fn a_close_leaves_no_upload() {
 fn a_close_ends_while_the_server_stalls() {
     let place = Place::new("stalled_close");
     let proxy = Proxy::new();
-    let store = place.open(&place.dynamic(&proxy.endpoint()).with("nixl_store_timeout_ms", 2000));
+    let store = place.open(&place.dynamic(&proxy.endpoint()));
     put(&store, "key", 1, SMALL);
+    // Only of what meets the stall: the open and the put before it are to be done, on a machine that may be busy.
+    let how = || Submit { timeout_ms: 2000, ..Submit::default() };
     proxy.add(Rule::any(Fault::StallBeforeAnswer));
     let items = vec![Item::new("key", vec![0; SMALL]), Item::new("key", vec![0; SMALL])];
-    let gets = store.submit(Direction::Get, items, Submit::default()).unwrap();
+    let gets = store.submit(Direction::Get, items, how()).unwrap();
     let puts = vec![Item::new("large", chunk::fill("large", 1, LARGE))];
-    let puts = store.submit(Direction::Put, puts, Submit::default()).unwrap();
+    let puts = store.submit(Direction::Put, puts, how()).unwrap();
     wait::until("requests stall", wait::LONG, || (proxy.count(Kind::Get) > 0).then_some(()));
     let start = std::time::Instant::now();
     // What it could not clean up it may say, by its status or in the log.
     let _ = store.close();
     let took = start.elapsed();
-    assert!(took < Duration::from_secs(25), "{took:?}");
+    assert!(took < Duration::from_secs(20), "{took:?}");
     drop((gets, puts));
     drop(store);
     proxy.wait_until_idle();

@@ -15,8 +15,10 @@ const UNDO_INTERVAL: Duration = Duration::from_secs(2);
 const UNDO_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long the thread sleeps that has nothing to do, unless it is called.
 const IDLE_PAUSE: Duration = Duration::from_secs(3600);
-/// How long closing looks for failed puts and gives the lease back.
-const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long closing takes: the end of what the thread is at, a last look for failed puts, the lease given back.
+pub(super) const CLOSE_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long of that is kept for the lease.
+const LEASE_TIME_MIN: Duration = Duration::from_secs(1);
 
 /// The thread, and the way to end it.
 pub(super) struct Keeper {
@@ -90,6 +92,7 @@ impl Keeper {
         if self.is_closed.swap(true, Ordering::AcqRel) {
             return;
         }
+        let deadline = Instant::now() + CLOSE_TIME_MAX;
         core.stopping.store(true, Ordering::Release);
         core.bell.end();
         if let Some(thread) = lock(&self.thread).take() {
@@ -98,9 +101,7 @@ impl Keeper {
         }
         let undoing = Arc::clone(core);
         if core.undo.len() > 0 {
-            core.bucket
-                .client
-                .block_on(async move { undoing.undo_all(Instant::now() + CLOSE_TIME_MAX).await });
+            core.bucket.client.block_on(async move { undoing.undo_all(deadline).await });
             match core.undo.len() {
                 0 => {}
                 left => core.logger.warn(format_args!(
@@ -110,7 +111,8 @@ impl Keeper {
                 )),
             }
         }
-        core.give_lease_back();
+        // A thread that hung until now has left no time; the lease is worth one request more.
+        core.give_lease_back(deadline.max(Instant::now() + LEASE_TIME_MIN));
     }
 
     /// In a forked child, where there is no such thread: nothing is waited for, and the lease stays the parent's.
@@ -125,12 +127,12 @@ impl Keeper {
 
 impl Core {
     /// Gives the lease on a pool back, if there is one.
-    pub(super) fn give_lease_back(self: &Arc<Self>) {
+    pub(super) fn give_lease_back(self: &Arc<Self>, deadline: Instant) {
         let core = Arc::clone(self);
         if self.is_pool() {
             self.bucket.client.block_on(async move {
                 if let Kind::Pool { owner, .. } = &core.kind {
-                    owner.give_back(&core.logger, Instant::now().checked_add(CLOSE_TIME_MAX)).await;
+                    owner.give_back(&core.logger, Some(deadline)).await;
                 }
             });
         }

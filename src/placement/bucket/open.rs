@@ -3,7 +3,7 @@
 use std::time::{Instant, SystemTime};
 
 use super::census::Census;
-use super::keeper::{Bell, Keeper};
+use super::keeper::{Bell, CLOSE_TIME_MAX, Keeper};
 use super::{Buckets, Core, InUse, Kind, Rules, Sizes, Undo};
 use crate::backend::obj::Bucket;
 use crate::catalog::{OBJECTS_MAX, ObjectCatalog};
@@ -90,7 +90,7 @@ impl Buckets {
         let keeper = match Keeper::start(&core) {
             Ok(keeper) => keeper,
             Err(error) => {
-                core.give_lease_back();
+                core.give_lease_back(Instant::now() + CLOSE_TIME_MAX);
                 return Err(Error::no_thread("starting the thread of the bucket", &error));
             }
         };
