@@ -48,9 +48,10 @@ fn a_forged_snapshot_is_not_believed() {
     let expected = closed_pool(&scratch);
     let good = fs::read(scratch.file("snapshot")).unwrap();
     let second = 64 + 32 + expected[0].0.len();
+    let another_pool = [!good[24]];
     let forgeries: [(usize, &[u8]); 11] = [
         (good.len() - 16, &11u64.to_le_bytes()),
-        (24, &[0; 1]),
+        (24, &another_pool),
         (32, &[0; 8]),
         (32, &[0xff; 8]),
         (64, &20u32.to_le_bytes()),
