@@ -15,7 +15,7 @@
 enum {
     SLOTS = 256, /* nixl_pool_size of CONFIG */
     WARM_ROUNDS = 64,
-    PROFILES = 3,   /* of each operation */
+    PROFILES = 5,   /* of each operation; odd, as the middle one counts */
     ROUNDS = SLOTS, /* in each profile; what is done now and then, such as noting uses, falls on many of them */
     BATCH_ITEMS = 64,
     CHAIN_KEYS = 64,
