@@ -3,6 +3,7 @@
 //! Any answer of the server counts as reaching it, refusals too. A call that ran out of a short deadline of its own says
 //! nothing about the server, and does not count.
 
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use super::errors::{Failure, FailureKind};
@@ -42,11 +43,11 @@ impl Breaker {
     ///
     /// # Errors
     /// [`FailureKind::Unreachable`]; `what` names operation, object and endpoint.
-    pub fn enter(&self, what: &str) -> Result<Pass, Failure> {
+    pub fn enter(&self, what: &impl fmt::Display) -> Result<Pass, Failure> {
         self.enter_at(what, Instant::now())
     }
 
-    fn enter_at(&self, what: &str, now: Instant) -> Result<Pass, Failure> {
+    fn enter_at(&self, what: &(impl fmt::Display + ?Sized), now: Instant) -> Result<Pass, Failure> {
         let mut state = lock(&self.0);
         let mut is_trial = false;
         if let Some(next_trial) = state.next_trial {

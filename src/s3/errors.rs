@@ -160,17 +160,16 @@ impl Context {
     {
         if let Some(raw) = error.raw_response() {
             let status = raw.status().as_u16();
-            let code = error.code().unwrap_or_default();
-            let code: String =
-                code.chars().filter(char::is_ascii_alphanumeric).take(CODE_CHARS_MAX).collect();
-            let region = raw.headers().get("x-amz-bucket-region").map(|region| shown(region, CODE_CHARS_MAX));
-            return self.of_answer(status, code, region);
+            let region = raw.headers().get("x-amz-bucket-region");
+            return self.of_answer(status, error.code().unwrap_or_default(), region);
         }
         self.of_source(error)
     }
 
-    /// The failure that an answer of the server is.
-    fn of_answer(&self, status: u16, code: String, region: Option<String>) -> Failure {
+    /// The failure that an answer of the server is: its status, the code in its body, the region in its head.
+    pub fn of_answer(&self, status: u16, code: &str, region: Option<&str>) -> Failure {
+        let code: String = code.chars().filter(char::is_ascii_alphanumeric).take(CODE_CHARS_MAX).collect();
+        let region = region.map(|region| shown(region, CODE_CHARS_MAX));
         let (kind, why) = of_code(status, &code, region.as_deref());
         let said = if code.is_empty() { format!("{status}") } else { format!("{status} {code}") };
         let mut failure = self.failure(kind, format_args!("the server answered {said}{why}"));
@@ -184,14 +183,7 @@ impl Context {
         let mut source = Some(error);
         while let Some(error) = source {
             if let Some(fault) = error.downcast_ref::<Fault>() {
-                let kind = match fault.kind {
-                    FaultKind::Connect | FaultKind::Broken => FailureKind::Unreachable,
-                    FaultKind::Stalled => FailureKind::TimedOut,
-                    FaultKind::Tls | FaultKind::Protocol | FaultKind::Unfit | FaultKind::Request => {
-                        FailureKind::Refused
-                    }
-                };
-                return self.failure(kind, fault);
+                return self.of_fault(fault);
             }
             if let Some(error) = error.downcast_ref::<CredentialsError>() {
                 return self.of_credentials(error);
@@ -205,7 +197,20 @@ impl Context {
         self.failure(FailureKind::Refused, chain(error))
     }
 
-    fn of_credentials(&self, error: &CredentialsError) -> Failure {
+    /// The failure that a fault of an attempt is.
+    pub fn of_fault(&self, fault: &Fault) -> Failure {
+        let kind = match fault.kind {
+            FaultKind::Connect | FaultKind::Broken => FailureKind::Unreachable,
+            FaultKind::Stalled => FailureKind::TimedOut,
+            FaultKind::Tls | FaultKind::Protocol | FaultKind::Unfit | FaultKind::Request => {
+                FailureKind::Refused
+            }
+        };
+        self.failure(kind, fault)
+    }
+
+    /// The failure to have credentials.
+    pub fn of_credentials(&self, error: &CredentialsError) -> Failure {
         let (kind, why) = match error {
             CredentialsError::CredentialsNotLoaded(_) => (
                 FailureKind::Denied,

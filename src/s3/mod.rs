@@ -1,8 +1,9 @@
 //! The S3 client: objects of one bucket, sent from and landed in memory that is known by address.
 //!
 //! `aws-sdk-s3` makes requests, signs them, repeats them and reads answers; under it lies an HTTP connector of our own
-//! (`connector/`), which sends bodies from the caller's slices and lands them there, summed as they come. Nothing here
-//! knows keys, records or stores: names of objects and bytes, no more.
+//! (`connector/`), which sends bodies from the caller's slices and lands them there, summed as they come. The first attempt of
+//! a GET, PUT or UploadPart goes to the connector without the SDK, which takes 0.1 ms of processor time a request. Nothing
+//! here knows keys, records or stores: names of objects and bytes, no more.
 //!
 //! | file | owns |
 //! | --- | --- |
@@ -10,7 +11,7 @@
 //! | `client/` | the calls |
 //! | `types.rs`, `payload.rs` | what calls take and answer; memory and its lease |
 //! | `errors.rs`, `breaker.rs` | failures, without a secret in them; failing fast while nobody is there |
-//! | `credentials.rs`, `runtime.rs` | who we are; the client's own thread |
+//! | `credentials.rs`, `sign.rs`, `runtime.rs` | who we are; signatures; the client's own thread |
 //! | `connector/` | HTTP/1.1 |
 
 #[forbid(unsafe_code)]
@@ -27,6 +28,8 @@ mod payload;
 mod runtime;
 #[forbid(unsafe_code)]
 mod settings;
+#[forbid(unsafe_code)]
+mod sign;
 #[forbid(unsafe_code)]
 mod types;
 

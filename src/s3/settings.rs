@@ -65,7 +65,8 @@ impl Settings {
         let scheme = params.get("scheme").unwrap_or("https");
         let endpoint = endpoint
             .or_else(|| params.get("endpoint_override"))
-            .map(|text| if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") });
+            .map(|text| if text.contains("://") { text.to_owned() } else { format!("{scheme}://{text}") })
+            .map(with_whole_path);
         let keys = match (params.get("access_key"), params.get("secret_key")) {
             (Some(access_key), Some(secret_key)) => Some(StaticKeys {
                 access_key: access_key.to_owned(),
@@ -93,6 +94,15 @@ impl Settings {
     pub fn is_https(&self) -> bool {
         self.endpoint.as_ref().is_none_or(|endpoint| !endpoint.starts_with("http://"))
     }
+}
+
+/// A URL whose path, if it has one, ends with a slash: the SDK's rules put the bucket's name right behind it.
+fn with_whole_path(mut url: String) -> String {
+    let after_scheme = url.find("://").map_or(0, |at| at + "://".len());
+    if url[after_scheme..].contains('/') && !url.ends_with('/') {
+        url.push('/');
+    }
+    url
 }
 
 #[cfg(test)]

@@ -1,8 +1,10 @@
 //! The client of one bucket: what all calls have in common. The calls are in the files beside this one.
 
 mod bucket;
+mod direct;
 mod endpoint;
 mod objects;
+mod place;
 mod probe;
 mod sdk;
 mod uploads;
@@ -12,15 +14,17 @@ use std::future::Future;
 use std::time::Instant;
 
 use super::breaker::Breaker;
+use super::connector::Connector;
 use super::connector::order::Order;
 use super::connector::pace::Times;
 use super::errors::{Answer, FailureKind};
 use super::runtime::Runtime;
 use super::settings::Settings;
+use super::sign::Signer;
 use crate::error::Result;
 use crate::log::Logger;
-use crate::sync::Arc;
-use sdk::Base;
+use crate::sync::{Arc, Mutex};
+use sdk::{Base, Sdk};
 
 pub use bucket::LISTED_MAX;
 pub use sdk::ATTEMPTS_MAX;
@@ -42,7 +46,10 @@ struct Shared {
 /// The client of one bucket. Clones are the same client.
 #[derive(Clone)]
 pub struct Client {
-    sdk: aws_sdk_s3::Client,
+    sdk: Sdk,
+    connector: Connector,
+    /// For requests that are written here; of this client alone, as its lane's thread is the only one that needs it.
+    signer: Arc<Mutex<Option<Signer>>>,
     shared: Arc<Shared>,
 }
 
@@ -76,17 +83,22 @@ impl Client {
             settings.bucket,
             base.region()
         ));
-        let sdk = base.client(&settings);
         let shared =
             Arc::new(Shared { settings, endpoint_shown, base, breaker: Breaker::default(), runtime });
-        Ok(Client { sdk, shared })
+        Ok(Client::of(shared))
+    }
+
+    fn of(shared: Arc<Shared>) -> Client {
+        let (sdk, connector) = shared.base.client(&shared.settings);
+        let signer = shared.base.place().map(|place| Signer::new(&place.region, &place.service));
+        Client { sdk, connector, signer: Arc::new(Mutex::new(signer)), shared }
     }
 
     /// The same client with connections of its own, for use on another runtime: sockets belong to the runtime that opened
     /// them. Credentials and breaker are shared.
     #[must_use]
     pub fn with_own_connections(&self) -> Client {
-        Client { sdk: self.shared.base.client(&self.shared.settings), shared: Arc::clone(&self.shared) }
+        Client::of(Arc::clone(&self.shared))
     }
 
     /// Runs `work` on `nixl-s3` and waits for it; for threads that are not part of a runtime. A panic in `work` goes on in
@@ -101,7 +113,7 @@ impl Client {
     }
 
     fn sdk(&self) -> &aws_sdk_s3::Client {
-        &self.sdk
+        &self.sdk.whole
     }
 
     fn settings(&self) -> &Settings {
@@ -125,7 +137,7 @@ impl Client {
         order: &Order,
         work: impl Future<Output = Answer<T>>,
     ) -> Answer<T> {
-        let pass = self.shared.breaker.enter(&context.to_string())?;
+        let pass = self.shared.breaker.enter(context)?;
         let begun = Instant::now();
         let latest = begun.checked_add(self.shared.settings.call_time_max);
         let until = [deadline, latest].into_iter().flatten().min();

@@ -6,7 +6,9 @@ use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use aws_sdk_s3::operation::put_object::builders::PutObjectFluentBuilder;
 use aws_sdk_s3::primitives::{ByteStream, DateTime};
 
+use super::direct::{Ask, First, RANGE_PAST_END};
 use super::{Client, Context};
+use crate::s3::connector::exchange::{Answer as Answered, Rest};
 use crate::s3::connector::order::{Attach, Order, Seen, Wanted, Work};
 use crate::s3::connector::verdict;
 use crate::s3::errors::{Answer, Failure, FailureKind, SdkFailure};
@@ -16,8 +18,6 @@ use crate::sync::Arc;
 
 /// Bytes of a good answer's body where none, or a short one, is due.
 pub(super) const SHORT_BODY_BYTES_MAX: usize = 256 << 10;
-/// Status of an answer to a range that begins beyond the object's end.
-const RANGE_PAST_END: u16 = 416;
 
 /// The version in an answer.
 pub(super) fn version(etag: Option<&str>) -> Option<Version> {
@@ -46,6 +46,35 @@ fn range(part: &Part, context: &Context) -> Answer<Option<String>> {
             Err(context.failure(FailureKind::Refused, "an empty range was asked for"))
         }
     }
+}
+
+/// The answer to a get, but for what landed.
+struct Fetched {
+    version: Option<Version>,
+    /// Its Content-Range.
+    range: Option<String>,
+    body: ByteStream,
+}
+
+impl Fetched {
+    fn of_sdk(answer: GetObjectOutput) -> Fetched {
+        Fetched { version: version(answer.e_tag()), range: answer.content_range, body: answer.body }
+    }
+
+    fn of_answer(answer: Answered) -> Fetched {
+        let body = match answer.rest {
+            Rest::Bytes(bytes) => ByteStream::from(bytes),
+            Rest::Nothing | Rest::Landed(_) => ByteStream::default(),
+        };
+        let range = answer.head.header("content-range").map(str::to_owned);
+        Fetched { version: version(answer.head.header("etag")), range, body }
+    }
+}
+
+/// What the head of an answer tells of an object that ends before the range.
+fn past_end<'a>(header: impl Fn(&'static str) -> Option<&'a str>) -> Ungot {
+    let total = header("content-range").and_then(verdict::total_of_unsatisfied);
+    Ungot::PastEnd(total, version(header("etag")))
 }
 
 /// A failed get; of one past the object's end what is known of the object's length.
@@ -160,9 +189,8 @@ impl Client {
                 }
                 Err(Ungot::Failed(failure)) => return Err(failure),
             };
-            let version = version(answer.e_tag());
-            let told =
-                answer.content_range().map(|range| range.rsplit('/').next().unwrap_or_default().parse().ok());
+            let version = answer.version;
+            let told = answer.range.map(|range| range.rsplit('/').next().unwrap_or_default().parse().ok());
             let body = answer.body.collect().await.map_err(|error| context.unread(&error))?;
             let bytes = body.to_vec();
             let object_bytes = match told {
@@ -183,16 +211,24 @@ impl Client {
         range: Option<String>,
         version: Option<Version>,
         order: &Arc<Order>,
-    ) -> Result<GetObjectOutput, Ungot> {
-        let request = self.sdk().get_object().bucket(self.bucket()).key(name);
-        let only = version.map(|version| version.as_str().to_owned());
+    ) -> Result<Fetched, Ungot> {
+        let only = version.as_ref().map(Version::as_str);
+        let ask = Ask { if_match: only, range: range.as_deref(), ..Ask::of(name) };
+        let sdk = match self.first_attempt(context, &ask, order).await.map_err(Ungot::Failed)? {
+            First::Answered(answer) if answer.head.status == RANGE_PAST_END => {
+                return Err(past_end(|name| answer.head.header(name)));
+            }
+            First::Answered(answer) => return Ok(Fetched::of_answer(answer)),
+            First::Open(sdk) => sdk,
+        };
+        let request = sdk.get_object().bucket(self.bucket()).key(name);
+        let only = only.map(str::to_owned);
         let request = request.set_range(range).set_if_match(only);
         let answer = request.customize().interceptor(Attach(Arc::clone(order))).send().await;
-        answer.map_err(|error: SdkFailure<GetObjectError>| {
+        answer.map(Fetched::of_sdk).map_err(|error: SdkFailure<GetObjectError>| {
             let raw = error.raw_response().filter(|raw| raw.status().as_u16() == RANGE_PAST_END);
             let Some(raw) = raw else { return Ungot::Failed(context.of_sdk(&error)) };
-            let total = raw.headers().get("content-range").and_then(verdict::total_of_unsatisfied);
-            Ungot::PastEnd(total, raw.headers().get("etag").map(Version::new))
+            past_end(|name| raw.headers().get(name))
         })
     }
 
@@ -221,9 +257,19 @@ impl Client {
         let context = self.context("PUT", name);
         let length = payload.length();
         let (order, _ending) = Order::new(Work::Send(payload), SHORT_BODY_BYTES_MAX);
-        let body = of_order(length, &order);
         self.call(&context, deadline, &order, async {
-            let request = self.sdk().put_object().bucket(self.bucket()).key(name).body(body);
+            let sdk = match condition {
+                Condition::None => {
+                    let ask = Ask { method: "PUT", body_bytes: Some(length), ..Ask::of(name) };
+                    match self.first_attempt(&context, &ask, &order).await? {
+                        First::Answered(answer) => return Ok(version(answer.head.header("etag"))),
+                        First::Open(sdk) => sdk,
+                    }
+                }
+                Condition::IfAbsent | Condition::IfVersion(_) => self.sdk(),
+            };
+            let body = of_order(length, &order);
+            let request = sdk.put_object().bucket(self.bucket()).key(name).body(body);
             let request = on(request, condition).customize().disable_payload_signing();
             let answer = request.interceptor(Attach(Arc::clone(&order))).send().await;
             let answer = answer.map_err(|error| context.of_sdk(&error))?;

@@ -8,6 +8,7 @@ use std::task::Poll;
 use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
 use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
+use bytes::Bytes;
 
 use super::body::{self, Sink};
 use super::fault::{Fault, FaultKind};
@@ -28,16 +29,47 @@ const INTERIM_ANSWERS_MAX: usize = 8;
 /// Bytes of a body that are taken where no order says how many: credentials and the like.
 const BODY_BYTES_MAX: usize = 1 << 20;
 
+/// A request that is written already, but for its body, which its order has.
+#[derive(Debug)]
+pub struct Request {
+    /// Where it goes.
+    pub origin: Arc<Origin>,
+    /// Its method.
+    pub method: &'static str,
+    /// Its head, which says how long the body is.
+    pub head: Vec<u8>,
+}
+
+/// An answer.
+#[derive(Debug)]
+pub struct Answer {
+    /// Its head.
+    pub head: AnswerHead,
+    /// What is left of its body.
+    pub rest: Rest,
+}
+
+/// What is left of an answer's body once it is where it belongs.
+#[derive(Debug)]
+pub enum Rest {
+    /// Nothing of interest.
+    Nothing,
+    /// All of it.
+    Bytes(Vec<u8>),
+    /// So many bytes have landed.
+    Landed(usize),
+}
+
 /// What an attempt knows of its call.
-struct Task {
-    origin: Origin,
-    method: String,
+struct Task<'a> {
+    origin: Arc<Origin>,
+    method: &'a str,
     head: Vec<u8>,
     wanted: Option<Wanted>,
     order: Option<Arc<Order>>,
 }
 
-/// Makes one attempt.
+/// Makes one attempt of the SDK's.
 ///
 /// # Errors
 /// What the SDK may try again, or not.
@@ -49,23 +81,54 @@ pub async fn run(pool: &Pool, mut request: HttpRequest) -> Result<HttpResponse, 
     };
     let body = request.take_body();
     let framed = request.headers().get("content-encoding").is_some_and(|value| value.contains("aws-chunked"));
-    let (mut outgoing, wanted) = match work {
+    let (outgoing, wanted) = match work {
         // The SDK's body of the payload is put aside unread.
         Work::Send(payload) if !framed => (Outgoing::Slices(payload), None),
         Work::Send(_) | Work::Collect => (Outgoing::of_sdk(body)?, None),
         Work::Land(wanted) => (Outgoing::of_sdk(body)?, Some(wanted)),
     };
     let (origin, head) = head::write(&request, outgoing.length())?;
-    let task = Task { origin, method: request.method().to_owned(), head, wanted, order };
-    let outcome = task.over_a_connection(pool, &mut outgoing).await;
-    if let (Err(fault), Some(order)) = (&outcome, &task.order) {
-        order.note(fault.text.clone());
-    }
-    outcome
+    let task = Task { origin: Arc::new(origin), method: request.method(), head, wanted, order };
+    let answer = task.attempt(pool, outgoing).await?;
+    let status =
+        StatusCode::try_from(answer.head.status).map_err(|_| Fault::protocol("the answer has no status"))?;
+    let body = match (answer.rest, &task.wanted) {
+        (Rest::Bytes(bytes), _) => SdkBody::from(bytes),
+        (Rest::Landed(bytes), Some(wanted)) if wanted.shown => {
+            PayloadBody::of_landing(&wanted.landing, bytes)
+        }
+        _ => SdkBody::empty(),
+    };
+    let mut response = HttpResponse::new(status, body);
+    *response.headers_mut() = answer.head.headers();
+    Ok(response)
 }
 
-impl Task {
-    async fn over_a_connection(&self, pool: &Pool, outgoing: &mut Outgoing) -> Result<HttpResponse, Fault> {
+/// Makes one attempt with a request that the SDK has not seen.
+///
+/// # Errors
+/// There is no answer, or none that can be used.
+pub async fn run_written(pool: &Pool, request: Request, order: &Arc<Order>) -> Result<Answer, Fault> {
+    let (outgoing, wanted) = match order.begin()? {
+        Work::Send(payload) => (Outgoing::Slices(payload), None),
+        Work::Land(wanted) => (Outgoing::Bytes(Bytes::new()), Some(wanted)),
+        Work::Collect => (Outgoing::Bytes(Bytes::new()), None),
+    };
+    let Request { origin, method, head } = request;
+    let task = Task { origin, method, head, wanted, order: Some(Arc::clone(order)) };
+    task.attempt(pool, outgoing).await
+}
+
+impl Task<'_> {
+    async fn attempt(&self, pool: &Pool, mut outgoing: Outgoing) -> Result<Answer, Fault> {
+        let outcome = self.over_a_connection(pool, &mut outgoing).await;
+        if let (Err(fault), Some(order)) = (&outcome, &self.order) {
+            order.note(fault.text.clone());
+        }
+        outcome
+    }
+
+    async fn over_a_connection(&self, pool: &Pool, outgoing: &mut Outgoing) -> Result<Answer, Fault> {
         let permit = pool.permit().await;
         let _permit = permit.ok_or_else(|| Fault::new(FaultKind::Request, "the client is closed"))?;
         if let Some(connection) = pool.take(&self.origin) {
@@ -91,7 +154,7 @@ impl Task {
         mut connection: Connection,
         outgoing: &mut Outgoing,
         answered: &mut bool,
-    ) -> Result<HttpResponse, Fault> {
+    ) -> Result<Answer, Fault> {
         let times = pool.times();
         let mut watch = Watch::new(times.stall, "the server took no byte");
         let sent = send::send(&mut connection, &self.head, outgoing, &mut watch).await?;
@@ -101,7 +164,7 @@ impl Task {
         verdict::drop_foreign_checksums(&mut head);
         // Before all was sent, the next request would be taken for the rest of this one.
         head.keeps &= sent == Sent::All;
-        let body = self.take_body(&mut connection, &mut head, &mut watch).await?;
+        let rest = self.take_body(&mut connection, &mut head, &mut watch).await?;
         if head.keeps {
             pool.keep(connection);
         }
@@ -110,11 +173,7 @@ impl Task {
         {
             order.note(format!("the server answered {}", head.status));
         }
-        let status =
-            StatusCode::try_from(head.status).map_err(|_| Fault::protocol("the answer has no status"))?;
-        let mut response = HttpResponse::new(status, body);
-        *response.headers_mut() = head.headers;
-        Ok(response)
+        Ok(Answer { head, rest })
     }
 
     /// The first head that is no interim one.
@@ -131,7 +190,7 @@ impl Task {
             let unused = connection.unused();
             *answered |= !unused.is_empty();
             if unused[parsed.min(unused.len())..].contains(&b'\n') {
-                match head::parse(unused, &self.method)? {
+                match head::parse(unused, self.method)? {
                     Some((head, length)) => {
                         connection.consume(length);
                         parsed = 0;
@@ -163,13 +222,13 @@ impl Task {
         }
     }
 
-    /// Brings the body to where it belongs; what is left of it for the SDK is the answer's.
+    /// Brings the body to where it belongs.
     async fn take_body(
         &self,
         connection: &mut Connection,
         head: &mut AnswerHead,
         watch: &mut Watch,
-    ) -> Result<SdkBody, Fault> {
+    ) -> Result<Rest, Fault> {
         if let (Some(wanted), Some(order), 200 | 206) = (&self.wanted, &self.order, head.status) {
             return land(connection, head, wanted, order, watch).await;
         }
@@ -177,8 +236,8 @@ impl Task {
         let max = if head.is_success() { good_bytes_max } else { ERROR_BYTES_MAX };
         let mut sink = Sink::Collect(Vec::new(), max);
         body::read(connection, head.framing, &mut sink, watch).await?;
-        let Sink::Collect(bytes, _) = sink else { return Ok(SdkBody::empty()) };
-        Ok(SdkBody::from(bytes))
+        let Sink::Collect(bytes, _) = sink else { return Ok(Rest::Nothing) };
+        Ok(Rest::Bytes(bytes))
     }
 }
 
@@ -188,7 +247,7 @@ async fn land(
     wanted: &Wanted,
     order: &Order,
     watch: &mut Watch,
-) -> Result<SdkBody, Fault> {
+) -> Result<Rest, Fault> {
     match verdict::judge(head, wanted) {
         Verdict::Land { bytes, object_bytes, version } => {
             let mut sink = Sink::Land(Cursor::new(wanted.landing.clone(), bytes));
@@ -201,13 +260,13 @@ async fn land(
                 framing => framing,
             };
             body::read(connection, framing, &mut sink, watch).await?;
-            let Sink::Land(cursor) = sink else { return Ok(SdkBody::empty()) };
+            let Sink::Land(cursor) = sink else { return Ok(Rest::Nothing) };
             if cursor.missing() > 0 {
                 return Err(Fault::new(FaultKind::Broken, "the answer's body is shorter than its head says"));
             }
             let sums = cursor.finish();
             order.report(Seen::Landed { bytes, object_bytes: Some(object_bytes), version, sums });
-            Ok(if wanted.shown { PayloadBody::of_landing(&wanted.landing, bytes) } else { SdkBody::empty() })
+            Ok(Rest::Landed(bytes))
         }
         Verdict::Other { object_bytes, version } => {
             order.report(Seen::Other { object_bytes, version });
@@ -226,11 +285,11 @@ async fn discard(
     connection: &mut Connection,
     head: &mut AnswerHead,
     watch: &mut Watch,
-) -> Result<SdkBody, Fault> {
+) -> Result<Rest, Fault> {
     let short = matches!(head.framing, Framing::Length(length) if length <= DISCARD_BYTES_MAX);
     head.keeps &= short || head.framing == Framing::Nothing;
     if head.keeps && body::read(connection, head.framing, &mut Sink::Discard, watch).await.is_err() {
         head.keeps = false;
     }
-    Ok(SdkBody::empty())
+    Ok(Rest::Nothing)
 }

@@ -52,6 +52,14 @@ impl Fault {
         Fault::new(FaultKind::Protocol, text)
     }
 
+    /// Whether trying again may help.
+    pub fn may_pass(&self) -> bool {
+        match self.kind {
+            FaultKind::Connect | FaultKind::Broken | FaultKind::Stalled | FaultKind::Protocol => true,
+            FaultKind::Tls | FaultKind::Unfit | FaultKind::Request => false,
+        }
+    }
+
     /// An answer that would be the same the next time.
     pub fn unfit(text: impl Into<String>) -> Fault {
         Fault::new(FaultKind::Unfit, text)

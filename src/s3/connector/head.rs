@@ -21,31 +21,41 @@ pub struct Origin {
     pub port: u16,
 }
 
-/// Where a request goes and the head that it begins with; its body has `body_bytes`.
+impl Origin {
+    /// The origin that a URI names, and how its host is written in a head: as a signature has it, without a port that goes
+    /// without saying.
+    ///
+    /// # Errors
+    /// A URI that is no `http` or `https` one.
+    pub fn of(uri: &http::Uri) -> Result<(Origin, String), Fault> {
+        let unfit = || Fault::new(FaultKind::Request, "the request's URI names no host of http or https");
+        let tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err(unfit()),
+        };
+        let host = uri.host().ok_or_else(unfit)?;
+        let usual_port = if tls { 443 } else { 80 };
+        let port = uri.port_u16().unwrap_or(usual_port);
+        let written = if port == usual_port { host.to_owned() } else { format!("{host}:{port}") };
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        Ok((Origin { tls, host, port }, written))
+    }
+}
+
+/// Where a request of the SDK's goes and the head that it begins with; its body has `body_bytes`.
 ///
 /// # Errors
 /// A URI that is no `http` or `https` one.
 pub fn write(request: &HttpRequest, body_bytes: u64) -> Result<(Origin, Vec<u8>), Fault> {
-    let unfit = || Fault::new(FaultKind::Request, "the request's URI names no host of http or https");
-    let uri: http::Uri = request.uri().parse().map_err(|_| unfit())?;
-    let tls = match uri.scheme_str() {
-        Some("http") => false,
-        Some("https") => true,
-        _ => return Err(unfit()),
-    };
-    let host = uri.host().ok_or_else(unfit)?;
-    let usual_port = if tls { 443 } else { 80 };
-    let port = uri.port_u16().unwrap_or(usual_port);
+    let unfit = |_| Fault::new(FaultKind::Request, "the request's URI is none");
+    let uri: http::Uri = request.uri().parse().map_err(unfit)?;
+    let (origin, host) = Origin::of(&uri)?;
     let path = uri.path_and_query().map_or("/", |path| path.as_str());
 
     let mut head = Vec::with_capacity(1 << 10);
     let mut add = |parts: &[&str]| parts.iter().for_each(|part| head.extend_from_slice(part.as_bytes()));
-    add(&[request.method(), " ", path, " HTTP/1.1\r\nhost: ", host]);
-    // As the signature has it: without a port that goes without saying.
-    if port != usual_port {
-        add(&[":", &port.to_string()]);
-    }
-    add(&["\r\n"]);
+    add(&[request.method(), " ", path, " HTTP/1.1\r\nhost: ", &host, "\r\n"]);
     let mut has_length = false;
     for (name, value) in request.headers() {
         match name {
@@ -60,8 +70,7 @@ pub fn write(request: &HttpRequest, body_bytes: u64) -> Result<(Origin, Vec<u8>)
         add(&["content-length: ", &body_bytes.to_string(), "\r\n"]);
     }
     add(&["\r\n"]);
-    let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    Ok((Origin { tls, host, port }, head))
+    Ok((origin, head))
 }
 
 /// How the end of an answer's body is known.
@@ -77,17 +86,22 @@ pub enum Framing {
     UntilClose,
 }
 
+/// A stretch of a head's text.
+type Span = std::ops::Range<usize>;
+
 /// The head of an answer.
 #[derive(Debug)]
 pub struct AnswerHead {
     /// The status code.
     pub status: u16,
-    /// All headers whose values are text.
-    pub headers: Headers,
     /// How the body is framed.
     pub framing: Framing,
     /// Whether the connection may be used again.
     pub keeps: bool,
+    /// All headers whose values are text, one after the other, names in small letters.
+    text: String,
+    /// Name and value of each in `text`.
+    fields: Vec<(Span, Span)>,
 }
 
 impl AnswerHead {
@@ -96,9 +110,26 @@ impl AnswerHead {
         (200..300).contains(&self.status)
     }
 
-    /// A header whose value is text.
+    /// A header whose value is text; `name` in small letters.
     pub fn header(&self, name: &str) -> Option<&str> {
-        self.headers.get(name)
+        let field = self.fields.iter().find(|(field, _)| &self.text[field.clone()] == name);
+        field.map(|(_, value)| &self.text[value.clone()])
+    }
+
+    /// Forgets the headers whose names are `unwanted`.
+    pub fn drop_headers(&mut self, unwanted: impl Fn(&str) -> bool) {
+        let text = &self.text;
+        self.fields.retain(|(name, _)| !unwanted(&text[name.clone()]));
+    }
+
+    /// The headers as the SDK has them. What is none is left out.
+    pub fn headers(&self) -> Headers {
+        let mut headers = Headers::new();
+        for (name, value) in &self.fields {
+            let _ =
+                headers.try_append(self.text[name.clone()].to_owned(), self.text[value.clone()].to_owned());
+        }
+        headers
     }
 }
 
@@ -120,7 +151,8 @@ pub fn parse(bytes: &[u8], method: &str) -> Result<Option<(AnswerHead, usize)>, 
     };
     let status = answer.code.unwrap_or_default();
     let mut keeps = answer.version == Some(1);
-    let (mut headers, mut content_length, mut chunked) = (Headers::new(), None, false);
+    let (mut content_length, mut chunked) = (None, false);
+    let (mut text, mut fields) = (String::with_capacity(length), Vec::with_capacity(answer.headers.len()));
     for line in answer.headers.iter() {
         let Ok(value) = std::str::from_utf8(line.value) else { continue };
         if line.name.eq_ignore_ascii_case("content-length") {
@@ -143,8 +175,10 @@ pub fn parse(bytes: &[u8], method: &str) -> Result<Option<(AnswerHead, usize)>, 
                 keeps &= !word.trim().eq_ignore_ascii_case("close");
             }
         }
-        // Names come as the peer spells them, which the map does not take in capitals. What is no header is left out.
-        let _ = headers.try_append(line.name.to_ascii_lowercase(), value.to_owned());
+        let name = text.len()..text.len() + line.name.len();
+        text.extend(line.name.chars().map(|letter| letter.to_ascii_lowercase()));
+        text.push_str(value);
+        fields.push((name.clone(), name.end..text.len()));
     }
     let framing = match content_length {
         _ if method == "HEAD" || status < 200 || matches!(status, 204 | 304) => Framing::Nothing,
@@ -154,7 +188,7 @@ pub fn parse(bytes: &[u8], method: &str) -> Result<Option<(AnswerHead, usize)>, 
     };
     // Two framings: what one party takes for a body another may take for the next answer.
     keeps &= !(chunked && content_length.is_some()) && framing != Framing::UntilClose;
-    Ok(Some((AnswerHead { status, headers, framing, keeps }, length)))
+    Ok(Some((AnswerHead { status, framing, keeps, text, fields }, length)))
 }
 
 /// A number of digits alone; from_str would take a sign too.

@@ -12,11 +12,11 @@
 #[forbid(unsafe_code)]
 mod body;
 #[forbid(unsafe_code)]
-mod exchange;
+pub mod exchange;
 #[forbid(unsafe_code)]
 pub mod fault;
 #[forbid(unsafe_code)]
-mod head;
+pub mod head;
 mod landing;
 #[forbid(unsafe_code)]
 pub mod order;
@@ -40,6 +40,9 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::client::result::ConnectorError;
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 
+use exchange::{Answer, Request};
+use fault::Fault;
+use order::Order;
 use pace::Times;
 use pool::Pool;
 use tls::Tls;
@@ -52,6 +55,14 @@ impl Connector {
     /// A connector without connections yet, and of at most so many.
     pub fn new(connections_max: usize, tls: std::sync::Arc<Tls>, times: Times) -> Connector {
         Connector(std::sync::Arc::new(Pool::new(connections_max, tls, times)))
+    }
+
+    /// Makes one attempt with a request that the SDK has not seen.
+    ///
+    /// # Errors
+    /// There is no answer, or none that can be used.
+    pub async fn send(&self, request: Request, order: &crate::sync::Arc<Order>) -> Result<Answer, Fault> {
+        exchange::run_written(&self.0, request, order).await
     }
 }
 

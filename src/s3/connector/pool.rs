@@ -29,8 +29,6 @@ const ADDRESSES_MAX: usize = 4;
 pub struct Connection {
     /// The socket.
     pub stream: Stream,
-    /// Whether an earlier request went over it.
-    pub used_before: bool,
     origin: Origin,
     buffer: Vec<u8>,
     /// What of `buffer` is unused.
@@ -114,12 +112,11 @@ impl Pool {
     }
 
     /// Keeps a connection whose answer was read to its end.
-    pub fn keep(&self, mut connection: Connection) {
+    pub fn keep(&self, connection: Connection) {
         if connection.start != connection.end {
             // Bytes that nobody asked for.
             return;
         }
-        connection.used_before = true;
         let mut idle = lock(&self.idle);
         let dropped = (idle.len() >= self.connections_max).then(|| idle.pop_front());
         idle.push_back((connection, Instant::now()));
@@ -174,14 +171,7 @@ impl Pool {
         } else {
             Stream::Plain(socket)
         };
-        Ok(Connection {
-            stream,
-            used_before: false,
-            origin: origin.clone(),
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-        })
+        Ok(Connection { stream, origin: origin.clone(), buffer: Vec::new(), start: 0, end: 0 })
     }
 }
 

@@ -1,13 +1,14 @@
 //! One socket, plain or under TLS, with reads and writes of several buffers at once.
 
 use std::io::{self, IoSlice, IoSliceMut, Read, Write};
-use std::os::fd::AsFd;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection};
+use socket2::SockRef;
 use tokio::io::AsyncWrite;
 use tokio::net::TcpStream;
 
@@ -77,8 +78,7 @@ impl Stream {
 
 /// What a read would find, asked of the kernel: the runtime's own notion may be that of its last turn.
 fn look(socket: &TcpStream) -> io::Result<usize> {
-    let socket = std::net::TcpStream::from(socket.as_fd().try_clone_to_owned()?);
-    socket.peek(&mut [0; 1])
+    SockRef::from(socket).peek(&mut [MaybeUninit::uninit(); 1])
 }
 
 fn is_blocked(outcome: io::Result<usize>) -> bool {

@@ -52,15 +52,7 @@ pub fn drop_foreign_checksums(head: &mut AnswerHead) {
     if head.status != 206 || range.is_some_and(|(first, last, total)| first == 0 && last + 1 == total) {
         return;
     }
-    let names: Vec<String> = head
-        .headers
-        .iter()
-        .map(|(name, _)| name.to_owned())
-        .filter(|name| name.starts_with(CHECKSUMS))
-        .collect();
-    for name in names {
-        head.headers.remove(name);
-    }
+    head.drop_headers(|name| name.starts_with(CHECKSUMS));
 }
 
 /// The version that an answer's head tells.

@@ -1,6 +1,7 @@
 //! The client against a server that does as a test says, byte by byte.
 
 mod answers;
+mod direct;
 mod encrypted;
 mod identity;
 mod leases;
