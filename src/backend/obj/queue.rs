@@ -4,6 +4,7 @@
 //! client with a lease, and its completion is posted when the lease ends: so nobody learns of an end, whether by a
 //! deadline or an error, before the client has let go of the memory.
 
+use std::cell::RefCell;
 use std::future::{Future, poll_fn};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -37,8 +38,18 @@ pub(super) struct ObjQueue {
     bell: AsyncFd<Bell>,
     client: Client,
     outbox: Arc<Outbox>,
+    /// Calls that were pushed since the runtime last ran. It is given them while it runs: a call that comes from outside
+    /// has to wake it, which is a system call.
+    pushed: RefCell<Vec<Pushed>>,
     in_flight: usize,
     depth: usize,
+}
+
+/// A call that has yet to begin, and what it owes its request.
+struct Pushed {
+    call: Call,
+    outcome: Outcome,
+    lease: Lease,
 }
 
 /// The lane's waker, as a reactor takes it.
@@ -120,6 +131,7 @@ impl ObjQueue {
             bell,
             client: client.with_own_connections(),
             outbox: Arc::new(outbox),
+            pushed: RefCell::default(),
             in_flight: 0,
             depth,
         })
@@ -132,9 +144,13 @@ impl ObjQueue {
 
     /// Lets the calls go on until `until` is ready.
     fn drive(&self, until: impl Future<Output = ()>) {
-        if let Some(runtime) = &self.runtime {
-            runtime.block_on(until);
-        }
+        let Some(runtime) = &self.runtime else { return };
+        runtime.block_on(async {
+            for pushed in self.pushed.borrow_mut().drain(..) {
+                drop(tokio::spawn(pushed.run(self.client.clone())));
+            }
+            until.await;
+        });
     }
 
     /// Lets the calls go on until one has completed, the waker is signalled, or that moment comes.
@@ -198,17 +214,8 @@ impl IoQueue for ObjQueue {
         let outcome = Outcome::default();
         let posting =
             Posting { token: request.token, outcome: Arc::clone(&outcome), outbox: Arc::clone(&self.outbox) };
-        let (client, lease) = (self.client.clone(), Lease::new(posting));
         self.in_flight += 1;
-        let call = async move {
-            let answer = call.run(&client, lease.clone()).await;
-            *lock(&outcome) = Some(answer);
-            // The last lease, unless the client still has one somewhere; the completion goes with whichever is last.
-            drop(lease);
-        };
-        if let Some(runtime) = &self.runtime {
-            drop(runtime.spawn(call));
-        }
+        self.pushed.get_mut().push(Pushed { call, outcome, lease: Lease::new(posting) });
         Ok(())
     }
 
@@ -245,6 +252,16 @@ impl Drop for ObjQueue {
             // Drops the calls at once, and does not wait for a host name that is being resolved.
             runtime.shutdown_background();
         }
+    }
+}
+
+impl Pushed {
+    async fn run(self, client: Client) {
+        let Pushed { call, outcome, lease } = self;
+        let answer = call.run(&client, lease.clone()).await;
+        *lock(&outcome) = Some(answer);
+        // The last lease, unless the client still has one somewhere; the completion goes with whichever is last.
+        drop(lease);
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct InUse {
 struct Use {
     readers: u32,
     changing: Option<Change>,
+    /// Threads that wait for the turn.
+    waiting: u32,
 }
 
 /// What a turn is for.
@@ -78,12 +80,16 @@ impl InUse {
     /// The turn at an object, as soon as nobody has it; `None`: not before `deadline`.
     pub(super) fn turn(self: &Arc<Self>, id: u128, change: Change, deadline: Instant) -> Option<Turn> {
         let mut uses = lock(&self.uses);
-        while uses.get(&id).is_some_and(|found| found.changing.is_some()) {
+        while let Some(found) = uses.get_mut(&id).filter(|found| found.changing.is_some()) {
             let left = deadline.checked_duration_since(Instant::now())?;
+            found.waiting += 1;
             uses = match self.ended.wait_timeout(uses, left) {
                 Ok((uses, _)) => uses,
                 Err(poisoned) => poisoned.into_inner().0,
             };
+            if let Some(found) = uses.get_mut(&id) {
+                found.waiting = found.waiting.saturating_sub(1);
+            }
         }
         uses.entry(id).or_default().changing = Some(change);
         Some(Turn { in_use: Arc::clone(self), id })
@@ -110,8 +116,14 @@ impl InUse {
         let mut uses = lock(&self.uses);
         let Some(found) = uses.get_mut(&id) else { return };
         end(found);
-        if found.readers == 0 && found.changing.is_none() {
+        // A wake-up is a system call, so it is made only for somebody who waits.
+        let is_awaited = found.waiting > 0 && found.changing.is_none();
+        if found.readers == 0 && found.changing.is_none() && found.waiting == 0 {
             uses.remove(&id);
+        }
+        drop(uses);
+        if is_awaited {
+            self.ended.notify_all();
         }
     }
 }
@@ -125,7 +137,6 @@ impl Drop for Reader {
 impl Drop for Turn {
     fn drop(&mut self) {
         self.in_use.end(self.id, |found| found.changing = None);
-        self.in_use.ended.notify_all();
     }
 }
 
