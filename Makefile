@@ -119,6 +119,10 @@ bench: ## Measure beside NIXL, LMCache and fio where they are installed; BENCH_D
 bench-peers: ## Install what bench compares with into build/peers; some 7 GB
 	@bash scripts/bench-peers.sh
 
+.PHONY: check-lmcache
+check-lmcache: ## LMCache itself and this library read each other's chunks in a bucket; needs bench-peers
+	@CARGO='$(CARGO)' bash scripts/check-lmcache.sh
+
 .PHONY: install
 install: ## Install library, header, CMake package and pkg-config file to PREFIX; needs cmake
 	cmake -S . -B $(BUILD_DIR)

@@ -114,14 +114,7 @@ class Session:
             # Gets allocate while puts' objects are still held, and the allocator wants some to spare.
             max_local_cpu_size=(self.memory_objects + 1) * self.object_bytes / (1 << 30),
             nixl_buffer_device="cpu",
-            extra_config={
-                "enable_nixl_storage": True,
-                "nixl_backend": "POSIX",
-                "nixl_pool_size": 0 if self.dynamic else self.live_objects + self.memory_objects,
-                "nixl_path": fields["directory"],
-                "use_direct_io": fields.get("direct", "1") == "1",
-                "nixl_backend_params": {fields.get("queue", "use_uring"): "true"},
-            },
+            extra_config=self.storage(fields),
         )
         self.loop = asyncio.new_event_loop()
         self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -131,6 +124,17 @@ class Session:
         allocator = self.backend.memory_allocator
         ctypes.memset(allocator.buffer_ptr, 0, allocator.buffer_size)
         use_huge_pages(allocator.buffer_ptr, allocator.buffer_size)
+
+    def storage(self, fields: Dict[str, str]) -> Dict[str, Any]:
+        """LMCache's settings of where objects go."""
+        return {
+            "enable_nixl_storage": True,
+            "nixl_backend": "POSIX",
+            "nixl_pool_size": 0 if self.dynamic else self.live_objects + self.memory_objects,
+            "nixl_path": fields["directory"],
+            "use_direct_io": fields.get("direct", "1") == "1",
+            "nixl_backend_params": {fields.get("queue", "use_uring"): "true"},
+        }
 
     def key(self, identity: int) -> CacheEngineKey:
         return CacheEngineKey("llama-3.1-8b-instruct", 1, 0, identity * 0x9E3779B97F4A7C15 % (1 << 64), torch.bfloat16)

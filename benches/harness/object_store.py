@@ -17,7 +17,7 @@ from harness.turns import Turns
 from harness.workers import WorkerError
 
 OPERATIONS = ("put", "get")
-# Both of NIXL's clients; what is asked of us is asked beside the one that is faster here.
+# Both of NIXL's clients; what is asked of us is asked beside the one that is faster here, unless the case names one.
 NIXL_CLIENTS = ("nixl", "nixl-crt")
 # One measurement lasts this long where the server is not what is slow.
 SPAN_S = 0.25
@@ -106,10 +106,11 @@ class ObjectStoreRun:
         """Throughput beside each peer, then processor time beside the better of NIXL's clients and bare sockets."""
         better = self._better_nixl(operation)
         asked = self.case.targets.get(operation)
+        beside = asked.peer if asked is not None and asked.peer is not None else better
         rows = []
         for peer in self.case.peers:
             row = Row(self.case.title, operation, "GB/s", self.turns.of(operation, OURS), peer)
-            row.target = asked.throughput if asked is not None and peer == better else None
+            row.target = asked.throughput if asked is not None and peer == beside else None
             rows.append(self._finish(row, operation, peer))
         costs = ((better, asked.cpu if asked else None), ("sockets", asked.cpu_of_sockets if asked else None))
         for peer, target in costs:

@@ -42,6 +42,11 @@ class Rows(unittest.TestCase):
             )
             self.assertEqual([row.verdict for row in rows if row.peer_name == better], ["ok", "above"])
 
+    def test_a_case_may_name_the_client_that_it_asks_beside(self) -> None:
+        rows = measured(run_of(case_named("s3-seaweedfs-1m")), {OURS: 5.0, "nixl": 2.0, "nixl-crt": 4.0})
+        asked = {(row.operation, row.peer_name): row.verdict for row in rows if row.target is not None}
+        self.assertEqual(asked, {("put", "nixl"): "ok"})
+
     def test_processor_time_is_compared_round_by_round(self) -> None:
         rows = measured(run_of(case_named("s3-memory-1m")), {OURS: 3.0, "nixl": 2.0, "nixl-crt": 1.0, "sockets": 4.0})
         ratios = {row.peer_name: row.ratio.median for row in rows if row.operation == "put CPU" and row.ratio}
