@@ -15,7 +15,7 @@ flags="-O2 -g -fPIC -pthread -fvisibility=hidden -Wall -Wextra -Wpedantic ${CFLA
 linker=${CC:-cc}
 
 for source in state rules handles device context arena memory alloc pool vmm pointer stream stream_api execute event \
-    capture copy ptx module per_thread proc testing; do
+    capture copy ptx module per_thread refused proc testing; do
     # shellcheck disable=SC2086 # flags are words
     "${CC:-cc}" -std=c11 $flags -c "$here/$source.c" -o "$objects/$source.o"
 done

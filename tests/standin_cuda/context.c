@@ -199,6 +199,27 @@ CUDA_API CUresult cuCtxGetDevice(CUdevice *device)
     return call_end(CUDA_SUCCESS);
 }
 
+/* Since CUDA 13 by name; NULL is the current one. */
+static CUresult enter_named(CUcontext handle)
+{
+    if (handle == NULL)
+        return CUDA_SUCCESS;
+    struct context *context = handle_find(handle, HANDLE_CONTEXT);
+    if (context == NULL)
+        return CUDA_ERROR_INVALID_CONTEXT;
+    call_context = context;
+    return context->sticky;
+}
+
+CUDA_API CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext handle)
+{
+    CALL_BEGIN("cuCtxGetDevice", handle == NULL ? NEED_CONTEXT : NEED_INIT);
+    CUresult result = device != NULL ? enter_named(handle) : CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS)
+        *device = call_context->device;
+    return call_end(result);
+}
+
 CUDA_API CUresult cuCtxGetFlags(unsigned *flags)
 {
     CALL_BEGIN("cuCtxGetFlags", NEED_CONTEXT);
@@ -229,15 +250,26 @@ CUDA_API CUresult cuCtxGetStreamPriorityRange(int *least, int *greatest)
     return call_end(CUDA_SUCCESS);
 }
 
+static CUresult synchronize(void)
+{
+    CUresult result = capture_forbids_unsafe();
+    if (result != CUDA_SUCCESS)
+        return result;
+    count_sync();
+    return context_drain(call_context);
+}
+
 CUDA_API CUresult cuCtxSynchronize(void)
 {
     CALL_BEGIN("cuCtxSynchronize", NEED_CONTEXT);
-    CUresult result = capture_forbids_unsafe();
-    if (result == CUDA_SUCCESS) {
-        count_sync();
-        result = context_drain(call_context);
-    }
-    return call_end(result);
+    return call_end(synchronize());
+}
+
+CUDA_API CUresult cuCtxSynchronize_v2(CUcontext handle)
+{
+    CALL_BEGIN("cuCtxSynchronize", handle == NULL ? NEED_CONTEXT : NEED_INIT);
+    CUresult result = enter_named(handle);
+    return call_end(result == CUDA_SUCCESS ? synchronize() : result);
 }
 
 /* ---- primary contexts ---- */

@@ -57,7 +57,7 @@ struct settings {
     long patience_ms;
     uint64_t seed;
     uint64_t device_bytes;
-    bool verbose;
+    int verbose;
 };
 
 extern struct settings settings;

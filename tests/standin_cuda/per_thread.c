@@ -80,6 +80,8 @@ PER_THREAD(cuEventRecordWithFlags, cuEventRecordWithFlags_ptsz, (CUevent event, 
 PER_THREAD(cuLaunchHostFunc, cuLaunchHostFunc_ptsz, (CUstream stream, CUhostFn function, void *data),
            (own(stream), function, data))
 PER_THREAD(cuStreamGetCtx, cuStreamGetCtx_ptsz, (CUstream stream, CUcontext *context), (own(stream), context))
+PER_THREAD(cuStreamGetCtx_v2, cuStreamGetCtx_v2_ptsz, (CUstream stream, CUcontext *context, void **green_context),
+           (own(stream), context, green_context))
 PER_THREAD(cuStreamGetFlags, cuStreamGetFlags_ptsz, (CUstream stream, unsigned *flags), (own(stream), flags))
 PER_THREAD(cuStreamGetPriority, cuStreamGetPriority_ptsz, (CUstream stream, int *priority), (own(stream), priority))
 PER_THREAD(cuStreamGetId, cuStreamGetId_ptsz, (CUstream stream, unsigned long long *id), (own(stream), id))

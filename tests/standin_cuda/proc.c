@@ -41,10 +41,12 @@ typedef void (*entry_point)(void);
     X("cuCtxSetCurrent", 4000, cuCtxSetCurrent, cuCtxSetCurrent) \
     X("cuCtxGetCurrent", 4000, cuCtxGetCurrent, cuCtxGetCurrent) \
     X("cuCtxGetDevice", 2000, cuCtxGetDevice, cuCtxGetDevice) \
+    X("cuCtxGetDevice", 13000, cuCtxGetDevice_v2, cuCtxGetDevice_v2) \
     X("cuCtxGetFlags", 7000, cuCtxGetFlags, cuCtxGetFlags) \
     X("cuCtxGetApiVersion", 3020, cuCtxGetApiVersion, cuCtxGetApiVersion) \
     X("cuCtxGetStreamPriorityRange", 5050, cuCtxGetStreamPriorityRange, cuCtxGetStreamPriorityRange) \
     X("cuCtxSynchronize", 2000, cuCtxSynchronize, cuCtxSynchronize) \
+    X("cuCtxSynchronize", 13000, cuCtxSynchronize_v2, cuCtxSynchronize_v2) \
     X("cuMemAlloc", 3020, cuMemAlloc_v2, cuMemAlloc_v2) \
     X("cuMemFree", 3020, cuMemFree_v2, cuMemFree_v2) \
     X("cuMemAllocManaged", 6000, cuMemAllocManaged, cuMemAllocManaged) \
@@ -83,6 +85,7 @@ typedef void (*entry_point)(void);
     X("cuStreamSynchronize", 2000, cuStreamSynchronize, cuStreamSynchronize_ptsz) \
     X("cuStreamQuery", 2000, cuStreamQuery, cuStreamQuery_ptsz) \
     X("cuStreamGetCtx", 9020, cuStreamGetCtx, cuStreamGetCtx_ptsz) \
+    X("cuStreamGetCtx", 12050, cuStreamGetCtx_v2, cuStreamGetCtx_v2_ptsz) \
     X("cuStreamGetFlags", 5050, cuStreamGetFlags, cuStreamGetFlags_ptsz) \
     X("cuStreamGetPriority", 5050, cuStreamGetPriority, cuStreamGetPriority_ptsz) \
     X("cuStreamGetId", 12000, cuStreamGetId, cuStreamGetId_ptsz) \
@@ -127,6 +130,16 @@ typedef void (*entry_point)(void);
     X("cuModuleLoadDataEx", 2010, cuModuleLoadDataEx, cuModuleLoadDataEx) \
     X("cuModuleUnload", 2000, cuModuleUnload, cuModuleUnload) \
     X("cuModuleGetFunction", 2000, cuModuleGetFunction, cuModuleGetFunction) \
+    X("cuEventElapsedTime", 2000, cuEventElapsedTime, cuEventElapsedTime) \
+    X("cuMemcpyPeerAsync", 4000, cuMemcpyPeerAsync, cuMemcpyPeerAsync) \
+    X("cuMemcpyPeer", 4000, cuMemcpyPeer, cuMemcpyPeer) \
+    X("cuCtxEnablePeerAccess", 4000, cuCtxEnablePeerAccess, cuCtxEnablePeerAccess) \
+    X("cuMemGetHandleForAddressRange", 11070, cuMemGetHandleForAddressRange, cuMemGetHandleForAddressRange) \
+    X("cuIpcCloseMemHandle", 4010, cuIpcCloseMemHandle, cuIpcCloseMemHandle) \
+    X("cuIpcOpenMemHandle", 11000, cuIpcOpenMemHandle_v2, cuIpcOpenMemHandle_v2) \
+    X("cuIpcGetMemHandle", 4010, cuIpcGetMemHandle, cuIpcGetMemHandle) \
+    X("cuIpcOpenEventHandle", 4010, cuIpcOpenEventHandle, cuIpcOpenEventHandle) \
+    X("cuIpcGetEventHandle", 4010, cuIpcGetEventHandle, cuIpcGetEventHandle) \
     X("cuGetProcAddress", 11030, cuGetProcAddress, cuGetProcAddress) \
     X("cuGetProcAddress", 12000, cuGetProcAddress_v2, cuGetProcAddress_v2) \
     X("cuGetExportTable", 3000, cuGetExportTable, cuGetExportTable)

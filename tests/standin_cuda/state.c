@@ -16,6 +16,8 @@
 #define PATIENCE_MS_MAX 3600000
 #define MEMORY_MIB_DEFAULT 8192
 #define MEMORY_MIB_MAX (1 << 20)
+/* 1 says what was refused and which rules were broken, 2 every call too. */
+#define VERBOSE_CALLS 2
 #define NANOSECONDS 1000000000l
 
 struct settings settings;
@@ -59,7 +61,7 @@ static void prepare(void)
     settings.seed = (uint64_t)environment("STANDIN_CUDA_SEED", 1, 0, INT32_MAX);
     settings.device_bytes =
         (uint64_t)environment("STANDIN_CUDA_MEMORY_MIB", MEMORY_MIB_DEFAULT, 1, MEMORY_MIB_MAX) << 20;
-    settings.verbose = environment("STANDIN_CUDA_VERBOSE", 0, 0, 9) != 0;
+    settings.verbose = (int)environment("STANDIN_CUDA_VERBOSE", 0, 0, VERBOSE_CALLS);
 }
 
 void lock(void)
@@ -89,7 +91,7 @@ uint64_t random_next(uint64_t *state)
 
 void verbose_line(const char *format, ...)
 {
-    if (!settings.verbose)
+    if (settings.verbose == 0)
         return;
     va_list arguments;
     va_start(arguments, format);
@@ -107,6 +109,8 @@ CUresult call_begin(const char *name, enum need need)
     call_name = name;
     call_context = NULL;
     count_call(name);
+    if (settings.verbose == VERBOSE_CALLS)
+        verbose_line("%s", name);
     CUresult result = CUDA_SUCCESS;
     if (in_host_function) {
         rule_broken("%s was called in a host function", name);

@@ -89,6 +89,15 @@ CUDA_API CUresult cuStreamGetCtx(CUstream handle, CUcontext *context)
     return call_end(CUDA_SUCCESS);
 }
 
+/* What cuGetProcAddress gives since 12.5 for the same name: one argument more. No stream here is of a green context. */
+CUDA_API CUresult cuStreamGetCtx_v2(CUstream handle, CUcontext *context, void **green_context)
+{
+    CUresult result = cuStreamGetCtx(handle, context);
+    if (result == CUDA_SUCCESS && green_context != NULL)
+        *green_context = NULL;
+    return result;
+}
+
 CUDA_API CUresult cuStreamGetFlags(CUstream handle, unsigned *flags)
 {
     struct stream *stream;

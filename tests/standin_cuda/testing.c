@@ -55,9 +55,11 @@ CUDA_API unsigned long standin_live(enum standin_kind kind)
 static struct stream *stream_meant(void *handle)
 {
     struct stream *stream = NULL;
-    call_name = "standin";
+    uint64_t value = (uint64_t)(uintptr_t)handle;
+    if (value > CU_STREAM_PER_THREAD_VALUE)
+        return handle_peek(value, HANDLE_STREAM);
     call_context = NULL;
-    return stream_of(handle, false, &stream) == CUDA_ERROR_INVALID_HANDLE ? NULL : stream;
+    return stream_of(handle, false, &stream) == CUDA_SUCCESS ? stream : NULL;
 }
 
 static int hold(void *handle, bool held)

@@ -75,6 +75,10 @@ static void entry_points(void)
     CHECK(found == NULL && status == CU_GET_PROC_ADDRESS_SYMBOL_NOT_FOUND);
     EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuGetProcAddress("cuInit", &found, version + 1000, 0, &status));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuGetProcAddress("cuInit", &found, 12000, 64, &status));
+    /* The same name, another form: who asks with a newer version must call it as that version does. */
+    OK(cu.cuGetProcAddress("cuStreamGetCtx", &old, 12040, 0, &status));
+    OK(cu.cuGetProcAddress("cuStreamGetCtx", &v2, 12050, 0, &status));
+    CHECK(old != NULL && v2 != NULL && old != v2);
     expect_no_broken_rule();
 }
 
