@@ -53,7 +53,7 @@ struct settings {
     int devices;
     int driver_version;
     int init_result;
-    long delay_us;
+    long delay_us, usual_delay_us;
     long patience_ms;
     uint64_t seed;
     uint64_t device_bytes;

@@ -203,12 +203,14 @@ CUresult place_of(uint64_t address, uint64_t bytes, bool write, struct place *pl
         return CUDA_ERROR_INVALID_VALUE;
     const struct allocation *allocation = memory_find(address);
     if (allocation == NULL) {
-        if (memory_was_freed(address)) {
-            rule_broken("%s of freed memory at 0x%llx", call_name, (unsigned long long)address);
+        /* A device address is nobody else's. Host memory that was freed or unregistered may be pageable by now. */
+        if (arena_owns(address)) {
+            if (memory_was_freed(address))
+                rule_broken("%s of freed memory at 0x%llx", call_name, (unsigned long long)address);
             return CUDA_ERROR_INVALID_VALUE;
         }
-        /* Pageable memory may not run into memory that the driver knows, nor be a device address nobody has. */
-        if (arena_owns(address) || memory_overlaps(address, bytes))
+        /* Pageable memory may not run into memory that the driver knows. */
+        if (memory_overlaps(address, bytes))
             return CUDA_ERROR_INVALID_VALUE;
         return CUDA_SUCCESS;
     }

@@ -162,6 +162,7 @@ CUDA_API void standin_reset(void)
     memset(copies, 0, sizeof copies);
     memset(copied_bytes, 0, sizeof copied_bytes);
     allocations_while_waiting = 0;
+    settings.delay_us = settings.usual_delay_us;
     release_all();
     unlock();
 }

@@ -78,7 +78,11 @@ void standin_release_all(void);
 /* Operations that a stream has not finished. */
 unsigned long standin_pending(void *stream);
 
-/* Longest ordinary delay before an operation, in microseconds; now and then one takes 32 times as long. */
+/* Whether a stream has come to a cuStreamWaitValue and not found the value yet. */
+int standin_waits_for_value(void *stream);
+
+/* Longest ordinary delay before an operation, in microseconds, until the next reset; now and then one takes 32 times
+ * as long. */
 void standin_set_delay_us(long delay_us);
 
 /* Reads or writes memory of any kind by its device address, at once and in no stream's order.

@@ -57,6 +57,7 @@ static void prepare(void)
     settings.driver_version = (int)environment("STANDIN_CUDA_VERSION", DRIVER_VERSION_DEFAULT, 1000, 99990);
     settings.init_result = (int)environment("STANDIN_CUDA_INIT", CUDA_SUCCESS, 0, CUDA_ERROR_UNKNOWN);
     settings.delay_us = environment("STANDIN_CUDA_DELAY_US", DELAY_US_DEFAULT, 0, DELAY_US_MAX);
+    settings.usual_delay_us = settings.delay_us;
     settings.patience_ms = environment("STANDIN_CUDA_PATIENCE_MS", PATIENCE_MS_DEFAULT, 1, PATIENCE_MS_MAX);
     settings.seed = (uint64_t)environment("STANDIN_CUDA_SEED", 1, 0, INT32_MAX);
     settings.device_bytes =

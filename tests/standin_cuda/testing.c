@@ -121,6 +121,15 @@ CUDA_API unsigned long standin_pending(void *handle)
     return count;
 }
 
+CUDA_API int standin_waits_for_value(void *handle)
+{
+    lock();
+    const struct stream *stream = stream_meant(handle);
+    int waits = stream != NULL && stream->waiting_for_value;
+    unlock();
+    return waits;
+}
+
 CUDA_API void standin_set_delay_us(long delay_us)
 {
     lock();

@@ -18,8 +18,9 @@ struct standin standin;
 
 static bool over_standin;
 
-static const struct test *const groups[] = {device_tests, memory_tests,  stream_tests,
-                                           value_tests,  capture_tests, fault_tests};
+static const struct test *const groups[] = {
+    device_tests, memory_tests, stream_tests, value_tests, capture_tests, fault_tests, life_tests,
+};
 
 static void load(void)
 {

@@ -116,6 +116,7 @@
     X(void, standin_hold_all, (void))                                       \
     X(void, standin_release_all, (void))                                    \
     X(unsigned long, standin_pending, (void *))                             \
+    X(int, standin_waits_for_value, (void *))                               \
     X(void, standin_set_delay_us, (long))                                   \
     X(int, standin_read, (uint64_t, void *, size_t))                        \
     X(int, standin_write, (uint64_t, const void *, size_t))                 \
@@ -180,6 +181,6 @@ struct test {
 };
 
 extern const struct test device_tests[], memory_tests[], stream_tests[], value_tests[],
-    capture_tests[], fault_tests[];
+    capture_tests[], fault_tests[], life_tests[];
 
 #endif

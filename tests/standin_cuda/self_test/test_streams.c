@@ -3,9 +3,13 @@
 #include "self_test.h"
 
 #include <pthread.h>
+#include <time.h>
 
 #define BYTES 4096u
 #define ROUNDS 50
+#define LATE_US 10000
+/* Far below what so many delays of up to LATE_US come to, and far above what the operations take. */
+#define LATE_MS_LEAST 30
 
 static CUstream new_stream(unsigned flags)
 {
@@ -220,7 +224,53 @@ static void copy_kinds_are_checked(void)
     finish();
 }
 
+static long milliseconds(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void operations_are_late(void)
+{
+    begin();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
+    CUdeviceptr device = new_device();
+    standin.standin_set_delay_us(LATE_US);
+    long before = milliseconds();
+    for (int i = 0; i < ROUNDS; i++)
+        OK(cu.cuMemsetD8Async(device, 1, BYTES, stream));
+    CHECK(standin.standin_pending(stream) > 0);
+    OK(cu.cuStreamSynchronize(stream));
+    CHECK(milliseconds() - before >= LATE_MS_LEAST);
+    OK(cu.cuMemFree(device));
+    OK(cu.cuStreamDestroy(stream));
+    finish();
+}
+
 /* ---- handles ---- */
+
+static void default_streams_of_threads(void)
+{
+    CUresult (*own_set)(CUdeviceptr, unsigned char, size_t, CUstream);
+    unsigned char byte;
+    void *address;
+    int status;
+    begin();
+    CUdeviceptr device = new_device();
+    OK(cu.cuGetProcAddress("cuMemsetD8Async", &address, 12000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, &status));
+    memcpy(&own_set, &address, sizeof address);
+    CHECK(standin.standin_hold_stream(CU_STREAM_PER_THREAD) == 0);
+    OK(own_set(device, 6, BYTES, NULL));
+    CHECK(standin.standin_pending(CU_STREAM_PER_THREAD) == 1 && standin.standin_pending(NULL) == 0);
+    EXPECT(CUDA_ERROR_NOT_READY, cu.cuStreamQuery(CU_STREAM_PER_THREAD));
+    CHECK(standin.standin_release_stream(CU_STREAM_PER_THREAD) == 0);
+    /* The legacy default stream waits for it. */
+    OK(cu.cuMemcpyDtoH(&byte, device, 1));
+    CHECK(byte == 6);
+    OK(cu.cuMemFree(device));
+    finish();
+}
 
 static void a_destroyed_stream_finishes_its_work(void)
 {
@@ -314,6 +364,8 @@ const struct test stream_tests[] = {
     {"when_host_memory_is_read", when_host_memory_is_read, true, NULL},
     {"what_waits_and_what_does_not", what_waits_and_what_does_not, true, NULL},
     {"copy_kinds_are_checked", copy_kinds_are_checked, false, NULL},
+    {"operations_are_late", operations_are_late, true, NULL},
+    {"default_streams_of_threads", default_streams_of_threads, true, NULL},
     {"a_destroyed_stream_finishes_its_work", a_destroyed_stream_finishes_its_work, true, NULL},
     {"handles_of_other_contexts", handles_of_other_contexts, true, NULL},
     {"many_threads", many_threads, false, NULL},
