@@ -104,14 +104,17 @@ static void call_host_function(struct operation *operation)
 
 static CUresult launch(struct operation *operation)
 {
+    int answer;
     copying_begin();
     unlock();
-    CUresult result = launch_run(operation->launch);
+    CUresult result = launch_run(operation->launch, &answer);
     lock();
     copying_end();
     if (result == CUDA_ERROR_ILLEGAL_ADDRESS)
         rule_broken("kernel %s used memory that is not alive on device %d", operation->launch->name,
                     operation->launch->device);
+    else if (result != CUDA_SUCCESS)
+        rule_broken("kernel %s could not run: standin_kernel_launch answered %d", operation->launch->name, answer);
     return result;
 }
 

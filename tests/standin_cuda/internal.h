@@ -338,8 +338,8 @@ CUresult ptx_check(const char *text, int driver_version, int sm);
 /* The kernels of a text, or -1 for one that cannot be read. */
 int ptx_entries(const char *text, struct ptx_entry **entries);
 void ptx_entries_free(struct ptx_entry *entries, int count);
-/* Runs it without the lock; CUDA_SUCCESS or the fault it leaves. */
-CUresult launch_run(const struct launch *launch);
+/* Runs it without the lock; CUDA_SUCCESS or the fault it leaves, and what standin_kernel_launch answered. */
+CUresult launch_run(const struct launch *launch, int *answer);
 void launch_free(struct launch *launch);
 
 /* copy.c: shared with the per-thread variants. */

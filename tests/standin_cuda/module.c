@@ -283,12 +283,12 @@ static void *to_host(unsigned long long address, unsigned long long bytes)
     return found;
 }
 
-CUresult launch_run(const struct launch *launch)
+CUresult launch_run(const struct launch *launch, int *answer)
 {
     launch_device = launch->device;
     launch_strayed = false;
-    int failed = standin_kernel_launch(launch->name, launch->grid, launch->block, launch->values, to_host);
+    *answer = standin_kernel_launch(launch->name, launch->grid, launch->block, launch->values, to_host);
     if (launch_strayed)
         return CUDA_ERROR_ILLEGAL_ADDRESS;
-    return failed == 0 ? CUDA_SUCCESS : CUDA_ERROR_LAUNCH_FAILED;
+    return *answer == 0 ? CUDA_SUCCESS : CUDA_ERROR_LAUNCH_FAILED;
 }

@@ -234,6 +234,22 @@ static void a_kernel_that_strays(void)
     expect_sticky(CUDA_ERROR_ILLEGAL_ADDRESS, stream);
 }
 
+static void a_kernel_that_cannot_run(void)
+{
+    CUmodule module;
+    CUfunction function;
+    CUdeviceptr address;
+    begin();
+    CUstream stream = new_stream();
+    OK(cu.cuMemAlloc(&address, KERNEL_BYTES));
+    OK(cu.cuModuleLoadData(&module, ptx));
+    OK(cu.cuModuleGetFunction(&function, module, "add"));
+    OK(launch_add(function, address, KERNEL_BYTES, 1, stream));
+    EXPECT(CUDA_ERROR_LAUNCH_FAILED, cu.cuStreamSynchronize(stream));
+    expect_broken_rule("answered 1");
+    expect_sticky(CUDA_ERROR_LAUNCH_FAILED, stream);
+}
+
 const struct test fault_tests[] = {
     {"freed_while_it_is_queued", freed_while_it_is_queued, true, "STANDIN_CUDA_PATIENCE_MS=50"},
     {"unregistered_while_it_is_queued", unregistered_while_it_is_queued, true, "STANDIN_CUDA_PATIENCE_MS=50"},
@@ -245,5 +261,6 @@ const struct test fault_tests[] = {
     {"modules_are_checked", modules_are_checked, true, "STANDIN_CUDA_VERSION=12020"},
     {"kernels_run_in_the_streams_order", kernels_run_in_the_streams_order, true, NULL},
     {"a_kernel_that_strays", a_kernel_that_strays, true, NULL},
+    {"a_kernel_that_cannot_run", a_kernel_that_cannot_run, true, NULL},
     {NULL, NULL, false, NULL},
 };
