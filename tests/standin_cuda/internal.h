@@ -327,9 +327,11 @@ struct launch {
 };
 
 #define KERNEL_PARAMETERS_MAX 64
+#define THREADS_PER_BLOCK_MAX 1024u
 
 struct ptx_entry {
     char *name;
+    unsigned threads_max;
     unsigned parameters;
     size_t parameter_bytes[KERNEL_PARAMETERS_MAX];
 };

@@ -7,7 +7,6 @@
 #include <string.h>
 
 #define SM 90
-#define THREADS_PER_BLOCK_MAX 1024u
 #define JIT_INFO_LOG_BUFFER 3
 #define JIT_INFO_LOG_BUFFER_BYTES 4
 #define JIT_ERROR_LOG_BUFFER 5
@@ -245,7 +244,7 @@ static CUresult launch_call(CUfunction handle, const unsigned grid[3], const uns
         if (grid[i] == 0 || block[i] == 0)
             return CUDA_ERROR_INVALID_VALUE;
     uint64_t threads = (uint64_t)block[0] * block[1] * block[2];
-    if (threads > THREADS_PER_BLOCK_MAX || (parameters == NULL && function->entry->parameters > 0))
+    if (threads > function->entry->threads_max || (parameters == NULL && function->entry->parameters > 0))
         return CUDA_ERROR_INVALID_VALUE;
     CUresult result = stream_of(stream_handle, true, &stream);
     if (result != CUDA_SUCCESS)

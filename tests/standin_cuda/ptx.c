@@ -118,6 +118,16 @@ static const char *parameter(const char *at, size_t *bytes)
     return at;
 }
 
+/* ".maxntid 128, 1, 1" behind the parameters: as many threads as a block may have. */
+static unsigned threads_max(const char *at)
+{
+    unsigned threads = THREADS_PER_BLOCK_MAX, sides[3] = {1, 1, 1};
+    at = word(at, ".maxntid");
+    if (at != NULL && sscanf(at, "%u , %u , %u", &sides[0], &sides[1], &sides[2]) >= 1)
+        threads = sides[0] * sides[1] * sides[2];
+    return threads;
+}
+
 static bool entry_read(const char *at, struct ptx_entry *entry)
 {
     size_t length = name_length(at);
@@ -125,6 +135,7 @@ static bool entry_read(const char *at, struct ptx_entry *entry)
         return false;
     entry->name = strndup(at, length);
     entry->parameters = 0;
+    entry->threads_max = threads_max(at + length);
     at = skip(at + length);
     if (entry->name == NULL || *at != '(')
         return entry->name != NULL;
@@ -138,6 +149,7 @@ static bool entry_read(const char *at, struct ptx_entry *entry)
         if (*at == ',')
             at = skip(at + 1);
     }
+    entry->threads_max = threads_max(at + 1);
     return true;
 }
 

@@ -12,6 +12,8 @@ mkdir -p "$out"
 "${CC:-cc}" -std=c11 -O1 -g -Wall -Wextra -Wpedantic ${CFLAGS:-} "$here"/self_test/*.c -o "$out/self_test" \
     -pthread -ldl
 if [ -z "${LIBCUDA:-}" ]; then
+    "$here/build.sh" "$out/plain" "$here/self_test"
+    LD_LIBRARY_PATH=$out/plain "$out/self_test" launches_without_kernels
     "$here/build.sh" "$out" "$here/self_test/kernels"
     LIBCUDA=$out
 fi

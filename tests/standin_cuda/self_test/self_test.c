@@ -19,8 +19,9 @@ struct standin standin;
 static bool over_standin;
 
 static const struct test *const groups[] = {
-    device_tests, memory_tests, stream_tests, value_tests, capture_tests, fault_tests, life_tests,
+    device_tests, memory_tests, stream_tests, value_tests, capture_tests, fault_tests, life_tests, plain_tests,
 };
+#define GROUPS (sizeof groups / sizeof groups[0])
 
 static void load(void)
 {
@@ -158,7 +159,7 @@ bool eventually(bool (*so)(void *), void *argument)
 
 static const struct test *find(const char *name)
 {
-    for (size_t group = 0; group < sizeof groups / sizeof groups[0]; group++)
+    for (size_t group = 0; group < GROUPS; group++)
         for (const struct test *test = groups[group]; test->name != NULL; test++)
             if (strcmp(test->name, name) == 0)
                 return test;
@@ -211,8 +212,8 @@ int main(int count, char **arguments)
         return 0;
     }
     unsigned failed = 0, ran = 0;
-    for (size_t group = 0; group < sizeof groups / sizeof groups[0]; group++) {
-        for (const struct test *test = groups[group]; test->name != NULL; test++) {
+    for (size_t group = 0; group < GROUPS; group++) {
+        for (const struct test *test = groups[group]; test->name != NULL && groups[group] != plain_tests; test++) {
             failed += !run("/proc/self/exe", test);
             ran++;
         }

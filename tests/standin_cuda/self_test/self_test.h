@@ -182,5 +182,7 @@ struct test {
 
 extern const struct test device_tests[], memory_tests[], stream_tests[], value_tests[],
     capture_tests[], fault_tests[], life_tests[];
+/* For a stand-in without kernels, and only when asked for by name. */
+extern const struct test plain_tests[];
 
 #endif

@@ -12,7 +12,7 @@ static const char ptx[] = "// A comment first.\n"
                           "  .param .u32 add_param_1,\n"
                           "  .param .align 4 .b8 add_param_2[3]\n"
                           ")\n{ ret; }\n"
-                          ".visible .entry nothing()\n{ ret; }\n";
+                          ".visible .entry nothing()\n.maxntid 32, 2, 1\n{ ret; }\n";
 
 static CUstream new_stream(void)
 {
@@ -211,6 +211,10 @@ static void kernels_run_in_the_streams_order(void)
     for (unsigned i = 0; i < KERNEL_BYTES; i++)
         CHECK(bytes[i] == 11 + i % 3);
     EXPECT(CUDA_ERROR_INVALID_VALUE, launch_add(function, address, KERNEL_BYTES, 0, stream));
+    EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuLaunchKernel(function, 1, 1, 1, 1025, 1, 1, 0, stream, NULL, NULL));
+    CUfunction nothing;
+    OK(cu.cuModuleGetFunction(&nothing, module, "nothing"));
+    EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuLaunchKernel(nothing, 1, 1, 1, 65, 1, 1, 0, stream, NULL, NULL));
     EXPECT(CUDA_ERROR_INVALID_HANDLE, launch_add((CUfunction)(uintptr_t)16, address, KERNEL_BYTES, 4, stream));
     OK(cu.cuModuleUnload(module));
     OK(cu.cuMemFree(address));
@@ -249,6 +253,26 @@ static void a_kernel_that_cannot_run(void)
     expect_broken_rule("answered 1");
     expect_sticky(CUDA_ERROR_LAUNCH_FAILED, stream);
 }
+
+/* For a build that has none. */
+static void launches_without_kernels(void)
+{
+    CUmodule module;
+    CUfunction function;
+    begin();
+    CUstream stream = new_stream();
+    OK(cu.cuModuleLoadData(&module, ptx));
+    OK(cu.cuModuleGetFunction(&function, module, "nothing"));
+    EXPECT(CUDA_ERROR_NOT_FOUND, cu.cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, stream, NULL, NULL));
+    OK(cu.cuModuleUnload(module));
+    OK(cu.cuStreamDestroy(stream));
+    finish();
+}
+
+const struct test plain_tests[] = {
+    {"launches_without_kernels", launches_without_kernels, true, NULL},
+    {NULL, NULL, false, NULL},
+};
 
 const struct test fault_tests[] = {
     {"freed_while_it_is_queued", freed_while_it_is_queued, true, "STANDIN_CUDA_PATIENCE_MS=50"},

@@ -332,6 +332,8 @@ static void submit_and_wait(void *argument)
         OK(cu.cuMemcpyDtoHAsync(pinned, device, BYTES, stream));
         OK(cu.cuStreamSynchronize(stream));
         CHECK(pinned[BYTES / 2] == i);
+        /* Waits for the others' streams too, and takes nothing of theirs. */
+        OK(cu.cuMemFree(new_device()));
     }
     OK(cu.cuMemFree(device));
     OK(cu.cuMemFreeHost(pinned));
