@@ -73,7 +73,8 @@ static void be_late(struct stream *stream)
     uint64_t microseconds = (random >> 16) % ((uint64_t)longest + 1);
     if (random % LATE_ONE_IN == 0)
         microseconds *= LATE_TIMES;
-    struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000), .tv_nsec = (long)(microseconds % 1000000) * 1000};
+    struct timespec time = {.tv_sec = (time_t)(microseconds / 1000000),
+                            .tv_nsec = (long)(microseconds % 1000000) * 1000};
     unlock();
     clock_nanosleep(CLOCK_MONOTONIC, 0, &time, NULL);
     lock();

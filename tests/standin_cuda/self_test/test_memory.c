@@ -173,7 +173,8 @@ static void plain_memory_has_no_attributes(void)
     uint64_t context = 99;
     CUdeviceptr address = (uintptr_t)host, base;
     size_t bytes;
-    int attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_IS_MANAGED, CU_POINTER_ATTRIBUTE_CONTEXT};
+    int attributes[] = {CU_POINTER_ATTRIBUTE_MEMORY_TYPE, CU_POINTER_ATTRIBUTE_IS_MANAGED,
+                        CU_POINTER_ATTRIBUTE_CONTEXT};
     void *out[] = {&type, &managed, &context};
     begin();
     EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuPointerGetAttribute(&type, CU_POINTER_ATTRIBUTE_MEMORY_TYPE, address));
