@@ -9,11 +9,13 @@ known to the compiler and none can be in what it writes.
 
 import ctypes
 import pathlib
+import re
 import sys
 
 # The oldest that the kernels are meant for, Volta; every later GPU's driver compiles its PTX.
 ARCHITECTURE = "compute_70"
 OPTIONS = [f"--gpu-architecture={ARCHITECTURE}", "--std=c++17"]
+VARIABLE = re.compile(r"\.(?:global|const) .*? (\w{8,})(?:\[\d+\])?(?: = .*)?;$")
 
 
 def main(library_dir, source, ptx):
@@ -61,7 +63,18 @@ def main(library_dir, source, ptx):
     # A warning is an error here: nobody would read it.
     if error or log:
         sys.exit(error or "NVRTC warns")
-    pathlib.Path(ptx).write_text(text("nvrtcGetPTXSize", "nvrtcGetPTX"))
+    pathlib.Path(ptx).write_text(without_unused(text("nvrtcGetPTXSize", "nvrtcGetPTX")))
+
+
+def without_unused(ptx):
+    """The PTX without variables that no code names: constants that became immediate operands, and those of NVRTC's own
+    headers."""
+    kept = []
+    for line in ptx.splitlines(keepends=True):
+        variable = VARIABLE.match(line)
+        if not variable or ptx.count(variable.group(1)) > 1:
+            kept.append(line)
+    return "".join(kept)
 
 
 if __name__ == "__main__":

@@ -108,14 +108,18 @@ __device__ __forceinline__ void copy_pieces(const Piece *pieces, u32 count, u64 
         return;
     }
     const Warp warp = this_warp();
-    const u64 parts = warp.count > count ? warp.count / count : 1;
-    for (u64 share = warp.index; share < count * parts; share += warp.count) {
-        const u64 descriptor = reinterpret_cast<u64>(pieces + share / parts);
+    // In 32 bits, as a division in 64 is a call that costs registers. Warps beyond so many have nothing to do.
+    const u32 warps = static_cast<u32>(smaller(warp.count, 0xffffffff));
+    const u32 parts = warps > count ? warps / count : 1;
+    for (u64 at = warp.index; at < static_cast<u64>(count) * parts; at += warp.count) {
+        const u32 share = static_cast<u32>(at);
+        const u32 piece = share / parts;
+        const u64 descriptor = reinterpret_cast<u64>(pieces + piece);
         const u64 address = read<u64>(descriptor);
         const u64 in_buffer = buffer + read<u64>(descriptor + 8);
         const u64 bytes = read<u64>(descriptor + 16);
         copy_piece(TO_BUFFER ? address : in_buffer, TO_BUFFER ? in_buffer : address, bytes,
-                   {share % parts, parts, warp.lane});
+                   {share - piece * parts, parts, warp.lane});
     }
 }
 

@@ -123,10 +123,10 @@ __device__ __forceinline__ u64 long_sum(u64 address, u64 bytes, u32 lane) {
         }
         NIXL_STORE_UNROLL
         for (u32 i = 0; i < AHEAD; ++i) {
-            if (first + i < rounds) {
-                sums = add(sums, part[i]);
-                sums = {scramble(sums.low, scramble_key.low), scramble(sums.high, scramble_key.high)};
-            }
+            const Pair next = add(sums, part[i]);
+            const bool is_round = first + i < rounds;
+            sums.low = is_round ? scramble(next.low, scramble_key.low) : sums.low;
+            sums.high = is_round ? scramble(next.high, scramble_key.high) : sums.high;
         }
     }
 
