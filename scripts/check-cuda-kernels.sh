@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Compiles the CUDA kernels as C++ and compares what they compute with the library's checksums and with plain copies.
-# Needs a C++ compiler, no GPU and no CUDA. CXX names the compiler, CXXFLAGS what it is told besides.
+# Compares what the CUDA kernels compute with the library's checksums and with plain copies: their source, compiled as
+# C++, and the checked-in PTX, interpreted. Needs a C++ compiler and python3, no GPU and no CUDA. CXX names the
+# compiler, CXXFLAGS what it is told besides.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -8,10 +9,14 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 CXX=${CXX:-c++}
 out=build/cuda-kernels
 tests=tests/cuda_kernels
+# Each part takes some seconds on an idle machine.
+SECONDS_MAX=600
 read -r -a extra <<<"${CXXFLAGS:-}"
 flags=(-std=c++17 -O2 -g -Wall -Wextra -Wpedantic -Werror "${extra[@]}")
 
-command -v "$CXX" >/dev/null || { echo "check-cuda-kernels: $CXX was not found" >&2; exit 1; }
+for tool in "$CXX" python3; do
+    command -v "$tool" >/dev/null || { echo "check-cuda-kernels: $tool was not found" >&2; exit 1; }
+done
 mkdir -p "$out"
 objects=()
 for file in "$tests"/*.cpp; do
@@ -21,5 +26,5 @@ for file in "$tests"/*.cpp; do
 done
 "$CXX" "${flags[@]}" -x c++ -include "$tests/shim.h" -c -o "$out/kernels.o" src/cuda/kernels/kernels.cu
 "$CXX" "${flags[@]}" -o "$out/check" "${objects[@]}" "$out/kernels.o"
-# Some seconds on an idle machine.
-timeout 300 "$out/check" "$tests/sums.tsv"
+timeout "$SECONDS_MAX" "$out/check" "$tests/sums.tsv"
+PYTHONDONTWRITEBYTECODE=1 timeout "$SECONDS_MAX" python3 "$tests/check_ptx.py"

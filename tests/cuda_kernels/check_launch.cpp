@@ -70,9 +70,18 @@ void addresses_of_checksums() {
     EXPECT(sum(0, 0, 3, data.address(), 1) == STANDIN_KERNEL_ADDRESS);
     EXPECT(sum(0, 0, ~0u, data.address(), 1) == STANDIN_KERNEL_ADDRESS);
     EXPECT(sum(16, 8, 2, data.address(), 1) == STANDIN_KERNEL_ADDRESS);
-    EXPECT(sum(4, 0, 1, data.address(), 1) == STANDIN_KERNEL_ADDRESS);
     EXPECT(sum(0, 4, 1, data.address(), 1) == STANDIN_KERNEL_ADDRESS);
     EXPECT(sum(0, 8, 2, data.address(), 1) == STANDIN_KERNEL_ADDRESS);
+
+    // A descriptor that is right but for where it lies.
+    for (const u64 at : {0, 8, 4}) {
+        const Block block = {data.address(), 10};
+        Allocation table(at + sizeof block);
+        std::memcpy(table.host() + at, &block, sizeof block);
+        Array<u64> sums({GUARD});
+        const int status = test::launch("nixl_store_checksum", 1, 32, table.address() + at, 1, sums.address());
+        EXPECT(status == (at == 4 ? STANDIN_KERNEL_ADDRESS : STANDIN_KERNEL_OK));
+    }
 }
 
 void addresses_of_copies(const char *kernel) {
@@ -97,6 +106,9 @@ void addresses_of_copies(const char *kernel) {
     EXPECT(copy(~0ull, 256, 2) == STANDIN_KERNEL_ADDRESS);
     EXPECT(copy(0, 256, 1) == STANDIN_KERNEL_ADDRESS);
     EXPECT(copy(0, ~0ull, 0) == STANDIN_KERNEL_OK);
+    // An offset that leads, round the end of the address space, to memory before the buffer.
+    Array<Piece> before({{half, memory.address() - buffer.address(), 1}});
+    EXPECT(test::launch(kernel, 1, 32, before.address(), 1, buffer.address()) == STANDIN_KERNEL_ADDRESS);
     EXPECT(test::launch(kernel, 1, 32, 0, 0, 0) == STANDIN_KERNEL_OK);
     EXPECT(test::launch(kernel, 1, 32, 0, 1, buffer.address()) == STANDIN_KERNEL_ADDRESS);
 }

@@ -24,10 +24,12 @@ void lanes_exchange_words() {
         const unsigned lane = threadIdx.x % shim::LANES;
         for (unsigned distance = 0; distance < shim::LANES; ++distance) {
             // Two in a row: a lane that goes ahead must not change what another one is yet to receive.
-            const unsigned first = __shfl_xor_sync(shim::ALL_LANES, 1000 * blockIdx.x + threadIdx.x, static_cast<int>(distance));
-            const unsigned long long second = __shfl_xor_sync(shim::ALL_LANES, ~0ull - lane, static_cast<int>(distance));
+            const int signed_distance = static_cast<int>(distance);
+            const unsigned own = 1000 * blockIdx.x + threadIdx.x;
+            const unsigned first = __shfl_xor_sync(shim::ALL_LANES, own, signed_distance);
+            const unsigned long long second = __shfl_xor_sync(shim::ALL_LANES, ~0ull - lane, signed_distance);
             const unsigned other = lane ^ distance;
-            right = right && first == 1000 * blockIdx.x + threadIdx.x - lane + other && second == ~0ull - other;
+            right = right && first == own - lane + other && second == ~0ull - other;
         }
         right = right && blockDim.x == 2 * shim::LANES && gridDim.x == 3;
     });
@@ -104,6 +106,9 @@ void accesses_are_looked_at() {
     ranges.allow(bytes, 8, Access::READ);
     ranges.allow(bytes + 8, 8, Access::READ);
     EXPECT(ranges.allows(bytes, 8, Access::READ) && !ranges.allows(bytes, 16, Access::READ));
+    ranges.allow(bytes + 24, 8, Access::READ);
+    ranges.allow(bytes + 16, 8, Access::READ);
+    EXPECT(ranges.allows(bytes + 16, 8, Access::READ) && !ranges.allows(bytes + 16, 16, Access::READ));
     ranges.allow(bytes + 4, 8, Access::READ);
     EXPECT(ranges.allows(bytes, 16, Access::READ) && !ranges.allows(bytes, 17, Access::READ));
 }

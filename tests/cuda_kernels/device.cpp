@@ -4,6 +4,7 @@
 #include <map>
 #include <new>
 
+#include "check.h"
 #include "launch.h"
 
 namespace test {
@@ -34,6 +35,8 @@ Allocation::~Allocation() {
 }
 
 void *to_host(u64 address, u64 bytes) {
+    // A driver's stand-in adds the two.
+    EXPECT(bytes != 0 && address + bytes >= address);
     auto behind = allocations.upper_bound(address);
     if (behind == allocations.begin()) {
         return nullptr;

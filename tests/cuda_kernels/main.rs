@@ -17,7 +17,10 @@ const ROUND_BYTES: u64 = 1024;
 
 #[test]
 fn the_table_holds_the_sums_of_the_library() {
-    assert!(std::fs::read_to_string(TABLE_PATH).unwrap() == table(), "sums.tsv is another one; see the head of this file");
+    assert!(
+        std::fs::read_to_string(TABLE_PATH).unwrap() == table(),
+        "sums.tsv is another one; see the head of this file"
+    );
 }
 
 #[test]
@@ -38,7 +41,8 @@ fn table() -> String {
 /// All short lengths, those around each whole number of rounds and around a whole block, and some in between.
 fn lengths() -> Vec<u64> {
     let mut numbers = Numbers(1);
-    let around_rounds = (3..BLOCK_BYTES / ROUND_BYTES).flat_map(|n| n * ROUND_BYTES - 1..=n * ROUND_BYTES + 1);
+    let around_rounds =
+        (3..BLOCK_BYTES / ROUND_BYTES).flat_map(|n| n * ROUND_BYTES - 1..=n * ROUND_BYTES + 1);
     let around_a_block = BLOCK_BYTES - 70..=BLOCK_BYTES + 70;
     let random = std::iter::repeat_with(|| 2101 + numbers.next() % (BLOCK_BYTES - 2200)).take(300);
     (0..=2100).chain(around_rounds).chain(around_a_block).chain(random).collect()

@@ -10,8 +10,8 @@ enum class Access { READ, WRITE };
 
 class Memory {
 public:
-    /// Adds a range. Ranges that overlap become one; ranges that only touch do not, so that an access that runs from one
-    /// into the next is told.
+    /// Adds a range. Ranges that overlap become one; ranges that only touch do not, so that an access that runs from
+    /// one into the next is told.
     void allow(const void *address, unsigned long long bytes, Access access);
 
     bool allows(const void *address, unsigned long long bytes, Access access) const;

@@ -1,8 +1,8 @@
 // CUDA's words for a C++17 compiler, so that the kernels' own source runs on a CPU. It is put before the source with
 // `-include`; what the kernels do not use is not here, so that a new word is a compiler's error and not a guess.
 //
-// The lanes of a warp are 32 fibers (warp.h). Loads and stores are looked at: each has to be aligned as a GPU wants it, and to lie
-// within what the launch may touch (memory.h). A fault ends the launch.
+// The lanes of a warp are 32 fibers (warp.h). Loads and stores are looked at: each has to be aligned as a GPU wants
+// it, and to lie within what the launch may touch (memory.h). A fault ends the launch.
 #pragma once
 
 #include <cstring>

@@ -119,8 +119,8 @@ public:
 private:
     static void enter();
 
-    /// Gives the turn to the running lane, and returns when it gives it back. In a function of its own, so that no variable
-    /// of the loop around it lives in a register across the jump.
+    /// Gives the turn to the running lane, and returns when it gives it back. In a function of its own, so that no
+    /// variable of the loop around it lives in a register across the jump.
     __attribute__((noinline)) void resume() {
         Lane &lane = lanes[running];
         if (_setjmp(scheduler) != 0) {
@@ -138,7 +138,8 @@ private:
         for (const Lane &lane : lanes) {
             if (lane.at != lanes[0].at) {
                 const bool ended = lane.at == At::END || lanes[0].at == At::END;
-                fault = ended ? "a lane ended while others wait for it" : "lanes wait for each other at different things";
+                fault = ended ? "a lane ended while others wait for it"
+                              : "lanes wait for each other at different things";
                 return false;
             }
             if (lane.at != At::END && lane.mask != ALL_LANES) {

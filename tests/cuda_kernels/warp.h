@@ -1,9 +1,9 @@
 // A warp on a CPU: 32 fibers that run in turns and meet where the code says that lanes meet.
 //
-// A lane runs until it exchanges words with the others, synchronises with them, or ends. When all have come that far, the
-// exchange is made and they go on, in an order that is another one each time. So what a lane learns of another one it can
-// only have learnt in an exchange: code that forgets one sees old words, and code whose lanes part ways before one is told
-// that a lane is missing, where a GPU would hang or go on with garbage.
+// A lane runs until it exchanges words with the others, synchronises with them, or ends. When all have come that far,
+// the exchange is made and they go on, in an order that is another one each time. So what a lane learns of another
+// one it can only have learnt in an exchange: code that forgets one sees old words, and code whose lanes part ways
+// before one is told that a lane is missing, where a GPU would hang or go on with garbage.
 #pragma once
 
 #include <functional>

@@ -1,8 +1,8 @@
 // Copies of pieces of any length and alignment, by whole warps.
 //
-// A piece has a body of words that are aligned where they are written, 16 bytes each where both sides are aligned alike and
-// 4 bytes each where they are not, and up to 15 bytes before and behind it that go one by one. Not a byte outside the
-// piece is read: words there may be another allocation's.
+// A piece has a body of words that are aligned where they are written, 16 bytes each where both sides are aligned
+// alike and 4 bytes each where they are not, and up to 15 bytes before and behind it that go one by one. Not a byte
+// outside the piece is read: words there may be another allocation's.
 #pragma once
 
 #include "words.h"

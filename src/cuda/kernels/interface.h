@@ -9,8 +9,8 @@ using u8 = unsigned char;
 using u32 = unsigned int;
 using u64 = unsigned long long;
 
-/// Threads of a CUDA block at most; their number is a multiple of `WARP_LANES`, in x alone. The registers of a processor
-/// are shared out among so many: with more of them each would have too few for the sums.
+/// Threads of a CUDA block at most; their number is a multiple of `WARP_LANES`, in x alone. The registers of a
+/// processor are shared out among so many: with more of them each would have too few for the sums.
 constexpr u32 BLOCK_THREADS_MAX = 128;
 constexpr u32 WARP_LANES = 32;
 

@@ -1,8 +1,8 @@
 // The kernels of the library, for memory that the CPU does not see. README.md here says how they become kernels.ptx.
 //
 // Any grid does: each warp takes the next block or piece that is its own by number until there are none. Warps share
-// nothing. The arrays of descriptors and sums lie in memory that the device reaches, pinned host memory included, aligned to 8
-// bytes; what a kernel reads must not be written while it runs.
+// nothing. The arrays of descriptors and sums lie in memory that the device reaches, pinned host memory included,
+// aligned to 8 bytes; what a kernel reads must not be written while it runs.
 
 #include "copy.h"
 #include "interface.h"
@@ -24,7 +24,8 @@ nixl_store_checksum(const kernels::Block *blocks, unsigned int count, unsigned l
     }
 }
 
-/// Copies each piece to its offset in the buffer. Pieces do not overlap there, and the buffer overlaps with none of them.
+/// Copies each piece to its offset in the buffer. Pieces do not overlap there, and the buffer overlaps with none of
+/// them.
 extern "C" __global__ void __launch_bounds__(kernels::BLOCK_THREADS_MAX)
 nixl_store_gather(const kernels::Piece *pieces, unsigned int count, unsigned char *buffer) {
     kernels::copy_pieces<true>(pieces, count, reinterpret_cast<kernels::u64>(buffer));

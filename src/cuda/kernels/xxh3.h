@@ -1,11 +1,12 @@
 // XXH3 (64 bit, seed 0, default secret) of one block by one warp. The function is that of the xxHash specification,
 // doc/xxhash_spec.md, to the last bit.
 //
-// Inputs of more than 240 bytes are summed into eight accumulators of 64 bits: in rounds of 16 stripes of 64 bytes, after
-// each of which the accumulators are scrambled. Within a round the order of additions does not matter, so a round is shared
-// out: a lane takes the 16 bytes of two accumulators (its column, of 4) in two stripes (its row, of 8, and the one 8 further
-// down), and the warp reads 512 contiguous bytes at once. What the rows of a column found is then added up, and every row
-// goes on with the same accumulators, so that nothing has to be handed round after a scramble.
+// Inputs of more than 240 bytes are summed into eight accumulators of 64 bits: in rounds of 16 stripes of 64 bytes,
+// after each of which the accumulators are scrambled. Within a round the order of additions does not matter, so a
+// round is shared out: a lane takes the 16 bytes of two accumulators (its column, of 4) in two stripes (its row, of
+// 8, and the one 8 further down), and the warp reads 512 contiguous bytes at once. What the rows of a column found is
+// then added up, and every row goes on with the same accumulators, so that nothing has to be handed round after a
+// scramble.
 #pragma once
 
 #include "xxh3_common.h"
@@ -27,8 +28,8 @@ constexpr u32 SECRET_STEP = 8;
 constexpr u32 SECRET_SCRAMBLE = SECRET_BYTES - STRIPE_BYTES;
 constexpr u32 SECRET_LAST = SECRET_BYTES - STRIPE_BYTES - 7;
 constexpr u32 SECRET_MERGE = 11;
-/// Rounds whose loads are under way together, where a load brings 16 bytes: memory answers after as long as four rounds of
-/// arithmetic take, and a warp has two registers of 64 bits for each load.
+/// Rounds whose loads are under way together, where a load brings 16 bytes: as many as find registers without spilling,
+/// since memory takes several rounds of arithmetic to answer.
 constexpr u32 ROUNDS_AHEAD = 8;
 
 static_assert(ROUND_BYTES == 2 * WARP_BYTES, "a lane has two stripes of a round");
@@ -130,8 +131,8 @@ __device__ __forceinline__ u64 long_sum(u64 address, u64 bytes, u32 lane) {
         }
     }
 
-    // What is left: up to 15 stripes, and the last 64 bytes, whose alignment is any. Row 7 has no use for its second stripe,
-    // the 16th, and takes those.
+    // What is left: up to 15 stripes, and the last 64 bytes, whose alignment is any. Row 7 has no use for its second
+    // stripe, the 16th, and takes those.
     const u64 stripes = (bytes - 1) % ROUND_BYTES / STRIPE_BYTES;
     const u64 rest = mine + rounds * ROUND_BYTES;
     Pair part = {0, 0};

@@ -1,5 +1,5 @@
-// The constants of XXH3 and its default secret (xxHash specification, doc/xxhash_spec.md), and the mixing steps that its
-// forms share.
+// The constants of XXH3 and its default secret (xxHash specification, doc/xxhash_spec.md), and the mixing steps that
+// its forms share.
 #pragma once
 
 #include "words.h"

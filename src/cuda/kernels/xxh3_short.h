@@ -1,7 +1,7 @@
 // XXH3 of up to 240 bytes, which has a form of its own for each range of lengths.
 //
-// Only the last block of a record can be so short, so nothing is gained by sharing the work out: every lane computes the
-// same, from the same bytes.
+// Only the last block of a record can be so short, so nothing is gained by sharing the work out: every lane computes
+// the same, from the same bytes.
 #pragma once
 
 #include "xxh3_common.h"
