@@ -103,6 +103,12 @@ impl Setup {
     /// A static pool in memory.
     pub const MEMORY: Setup = Setup { backend: "MEMORY", direct_io: false, ..Setup::POOL };
 
+    /// A static pool on storage through cuFile's batches, with O_DIRECT.
+    pub const GDS: Setup = Setup { backend: "GDS", ..Setup::POOL };
+
+    /// The same through cuFile's reads and writes on threads.
+    pub const GDS_MT: Setup = Setup { backend: "GDS_MT", ..Setup::POOL };
+
     /// An object per key, in a bucket.
     pub const fn objects(bucket: Bucket) -> Setup {
         Setup { backend: "OBJ", direct_io: false, bucket: Some(bucket), ..Setup::FILES }

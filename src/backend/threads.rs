@@ -1,7 +1,8 @@
-//! Positioned reads and writes on a pool of threads, for where io_uring is refused.
+//! Requests on a pool of threads, for whatever moves bytes by calls that block: positioned reads and writes where io_uring is
+//! refused, cuFile's calls.
 //!
 //! All lanes share the pool. A lane's queue is a sender of requests and a receiver of completions;
-//! the waker doubles as the completion signal.
+//! the waker doubles as the completion signal. How a thread moves bytes is its [`Mover`]'s business.
 
 use std::collections::VecDeque;
 use std::io;
@@ -10,10 +11,10 @@ use std::thread::JoinHandle;
 
 use crossbeam_queue::ArrayQueue;
 
-use crate::backend::positioned::transfer;
-use crate::backend::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
-use crate::backend::reach::IO_SLICES_MAX;
-use crate::backend::target::Target;
+use super::positioned::transfer;
+use super::queue::{IoCompletion, IoDirection, IoQueue, IoRequest, Wait};
+use super::reach::IO_SLICES_MAX;
+use super::target::Target;
 use crate::memory::{HostSlice, Stretch};
 use crate::sync::{Condvar, Mutex, lock};
 use crate::sys::event::Event;
@@ -25,6 +26,30 @@ const READ_RESERVE: usize = 4;
 const REQUESTS_PER_THREAD: usize = 4;
 /// About what a place for a completion takes beside its list of memory.
 const ENTRY_BYTES: usize = 2 * size_of::<(IoCompletion, Vec<HostSlice>)>();
+
+/// How one thread of a pool moves bytes.
+pub trait Mover: Send {
+    /// Most requests that it takes at a time.
+    fn requests_max(&self) -> usize {
+        1
+    }
+
+    /// Does requests of one direction and says how each ended, in any order. Blocks until all have: when it returns, nobody
+    /// touches their memory any more.
+    fn run(&mut self, requests: &mut [Request]);
+}
+
+/// Moves bytes by system calls.
+pub struct Positioned;
+
+impl Mover for Positioned {
+    fn run(&mut self, requests: &mut [Request]) {
+        for request in requests {
+            request.result =
+                transfer(request.direction, &request.target, request.offset, &request.slices);
+        }
+    }
+}
 
 /// The threads.
 pub struct Pool {
@@ -45,6 +70,8 @@ struct State {
     writing: usize,
     /// Most of them: some threads are kept for reads.
     writing_max: usize,
+    /// All of them.
+    threads: usize,
     stopping: bool,
 }
 
@@ -57,26 +84,36 @@ impl State {
         Ok(())
     }
 
-    /// The next request, reads first.
-    fn next(&mut self) -> Option<Request> {
-        if let Some(read) = self.reads.pop_front() {
-            return Some(read);
-        }
-        if self.writing == self.writing_max {
-            return None;
-        }
-        let write = self.writes.pop_front()?;
-        self.writing += 1;
-        Some(write)
+    /// Takes the next requests, reads first: as many as are this thread's share of those that wait, so that the others find
+    /// some too. False: there are none.
+    fn take(&mut self, requests_max: usize, requests: &mut Vec<Request>) -> bool {
+        let line = if !self.reads.is_empty() {
+            &mut self.reads
+        } else if self.writing < self.writing_max && !self.writes.is_empty() {
+            self.writing += 1;
+            &mut self.writes
+        } else {
+            return false;
+        };
+        let share = line.len().div_ceil(self.threads).clamp(1, requests_max);
+        requests.extend(line.drain(..share));
+        true
     }
 }
 
-struct Request {
+/// A request on its way through the pool.
+pub struct Request {
     token: u32,
-    direction: IoDirection,
-    target: Target,
-    offset: u64,
-    slices: Vec<Stretch>,
+    /// Which way.
+    pub direction: IoDirection,
+    /// What is read or written.
+    pub target: Target,
+    /// First byte in the target.
+    pub offset: u64,
+    /// The memory.
+    pub slices: Vec<Stretch>,
+    /// Bytes moved, possibly fewer than asked for, or the error. What a mover leaves as it is failed.
+    pub result: io::Result<usize>,
     done: Arc<Completions>,
 }
 
@@ -87,25 +124,27 @@ struct Completions {
 }
 
 impl Pool {
-    /// Starts `count` threads.
+    /// Starts a thread for each of the movers, of which there is at least one.
     ///
     /// # Errors
     /// What starting a thread answers.
-    pub fn start(count: u32) -> io::Result<Arc<Pool>> {
-        let writing_max = (count as usize - count as usize / READ_RESERVE).max(1);
+    pub fn start<M: Mover + 'static>(movers: Vec<M>) -> io::Result<Arc<Pool>> {
+        let count = movers.len();
         let state = State {
             reads: VecDeque::new(),
             writes: VecDeque::new(),
             writing: 0,
-            writing_max,
+            writing_max: (count - count / READ_RESERVE).max(1),
+            threads: count,
             stopping: false,
         };
         let shared = Arc::new(Shared { state: Mutex::new(state), work: Condvar::new() });
-        let depth = count as usize * REQUESTS_PER_THREAD;
+        let depth = count * REQUESTS_PER_THREAD;
         let pool = Arc::new(Pool { shared: Arc::clone(&shared), threads: Mutex::new(Vec::new()), depth });
-        for index in 0..count {
+        for (index, mover) in movers.into_iter().enumerate() {
             let shared = Arc::clone(&shared);
-            let thread = thread::spawn(format!("nixl-io-{index}"), move || serve(&shared))?;
+            let requests = room::list(mover.requests_max())?;
+            let thread = thread::spawn(format!("nixl-io-{index}"), move || serve(&shared, mover, requests))?;
             lock(&pool.threads).push(thread);
         }
         Ok(pool)
@@ -123,13 +162,10 @@ impl Drop for Pool {
     }
 }
 
-fn serve(shared: &Shared) {
+fn serve(shared: &Shared, mut mover: impl Mover, mut requests: Vec<Request>) {
     loop {
         let mut state = lock(&shared.state);
-        let request = loop {
-            if let Some(request) = state.next() {
-                break request;
-            }
+        while !state.take(mover.requests_max(), &mut requests) {
             if state.stopping {
                 return;
             }
@@ -137,16 +173,20 @@ fn serve(shared: &Shared) {
                 Ok(state) => state,
                 Err(poisoned) => poisoned.into_inner(),
             };
-        };
+        }
         drop(state);
-        let result = transfer(request.direction, &request.target, request.offset, &request.slices);
-        if request.direction == IoDirection::Write {
+        mover.run(&mut requests);
+        if requests.first().is_some_and(|request| request.direction == IoDirection::Write) {
             // This thread is the next to look; nobody need be woken for a write that had to wait.
             lock(&shared.state).writing -= 1;
         }
-        // There is room for every request.
-        drop(request.done.queue.push((IoCompletion::new(request.token, result), request.slices)));
-        request.done.waker.signal();
+        for Request { token, target, slices, result, done, .. } in requests.drain(..) {
+            // Before the completion is seen: who takes it may close the file.
+            drop(target);
+            // There is room for every request.
+            drop(done.queue.push((IoCompletion::new(token, result), slices)));
+            done.waker.signal();
+        }
     }
 }
 
@@ -203,7 +243,8 @@ impl IoQueue for ThreadQueue {
         slices.extend_from_slice(request.slices);
         let IoRequest { token, direction, target, offset, .. } = *request;
         let (target, done) = (target.clone(), Arc::clone(&self.completions));
-        let request = Request { token, direction, target, offset, slices, done };
+        let result = Err(io::ErrorKind::Other.into());
+        let request = Request { token, direction, target, offset, slices, result, done };
         {
             let mut state = lock(&self.pool.shared.state);
             match direction {

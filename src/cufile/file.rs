@@ -1,0 +1,128 @@
+//! A file that cuFile knows.
+
+use std::ffi::{c_long, c_void};
+use std::fs::File;
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+
+use super::driver::Driver;
+use super::errors::{check, moved};
+use super::types::{
+    Description, FdOrPointer, FileHandle, GETNEWFD_FAILED, HANDLE_TYPE_FD, IO_NOT_SUPPORTED,
+};
+use crate::memory::HostSlice;
+use crate::sys::file::to_off_t;
+
+/// What [`Registered::new`] made of a file.
+#[derive(Debug)]
+pub enum Registration {
+    /// cuFile moves its bytes.
+    Done(Registered),
+    /// It is open with O_DIRECT, and cuFile, which wants to open it once more without, does not find it by its name: another
+    /// process has replaced or removed it.
+    Nameless,
+    /// cuFile does not serve it, for this reason: not this file system, or not as it is.
+    Refused(String),
+}
+
+/// A registered file; deregistered when dropped, before its descriptor can be closed.
+pub struct Registered {
+    handle: FileHandle,
+    /// Open with O_DIRECT.
+    is_direct: bool,
+    driver: Arc<Driver>,
+    /// cuFile has the number of its descriptor, and would take another file under that number for it.
+    _file: Arc<File>,
+}
+
+// SAFETY: a handle is an entry in cuFile's table, and all of its functions may be called from any thread (API Reference
+// Guide, "All APIs are thread-safe").
+unsafe impl Send for Registered {}
+// SAFETY: as above.
+unsafe impl Sync for Registered {}
+
+impl Registered {
+    /// Registers an open file. One descriptor is registered once at a time.
+    ///
+    /// # Errors
+    /// A shortage of the process, which says nothing of the file.
+    pub fn new(driver: &Arc<Driver>, file: Arc<File>) -> io::Result<Registration> {
+        let mut description = Description {
+            kind: HANDLE_TYPE_FD,
+            descriptor: FdOrPointer { pointer: std::ptr::null_mut() },
+            operations: std::ptr::null(),
+        };
+        description.descriptor.fd = file.as_raw_fd();
+        let mut handle = std::ptr::null_mut();
+        // SAFETY: both places are writable, the descriptor is open.
+        let outcome =
+            check(unsafe { (driver.library.register)(&raw mut handle, &raw mut description) });
+        match outcome {
+            Ok(()) => {
+                let (driver, is_direct) = (Arc::clone(driver), is_direct(&file));
+                Ok(Registration::Done(Registered { handle, is_direct, driver, _file: file }))
+            }
+            Err(code) if code.code == GETNEWFD_FAILED => Ok(Registration::Nameless),
+            Err(code) if code.code == IO_NOT_SUPPORTED => Ok(Registration::Refused(code.to_string())),
+            Err(code) => match io::Error::from(code) {
+                shortage if shortage.raw_os_error() == Some(libc::ENOMEM) => Err(shortage),
+                _ => Ok(Registration::Refused(code.to_string())),
+            },
+        }
+    }
+
+    pub(super) fn handle(&self) -> FileHandle {
+        self.handle
+    }
+
+    /// Whether this transfer goes through the descriptor that was registered. What is not aligned goes through another one on
+    /// the same name, which cuFile opens for it, and the name may be another file's by now.
+    pub fn takes(&self, address: usize, length: usize, offset: u64) -> bool {
+        /// Of addresses, lengths and offsets, in bytes (API Reference Guide, `cuFileRead`).
+        const ALIGNMENT: usize = 4096;
+        !self.is_direct
+            || (address | length).is_multiple_of(ALIGNMENT) && offset.is_multiple_of(ALIGNMENT as u64)
+    }
+
+    /// Reads into host memory, at most [`request_bytes_max`](super::Properties::request_bytes_max) bytes; fewer at the end of
+    /// the file.
+    ///
+    /// # Errors
+    /// What the system or cuFile answers.
+    pub fn read(&self, offset: u64, memory: HostSlice) -> io::Result<usize> {
+        let (address, offset) = (memory.pointer.as_ptr().cast::<c_void>(), to_off_t(offset)?);
+        // SAFETY: the memory is valid until the request completes, which is after this call (HostPtr's contract). The address
+        // is that of the first byte and the offset in it 0, which is right on host and device memory alike.
+        moved(unsafe { (self.driver.library.read)(self.handle, address, memory.length, offset as c_long, 0) })
+    }
+
+    /// Writes from host memory; as [`read`](Registered::read).
+    ///
+    /// # Errors
+    /// What the system or cuFile answers.
+    pub fn write(&self, offset: u64, memory: HostSlice) -> io::Result<usize> {
+        let (address, offset) = (memory.pointer.as_ptr().cast::<c_void>(), to_off_t(offset)?);
+        // SAFETY: as for reads.
+        moved(unsafe { (self.driver.library.write)(self.handle, address, memory.length, offset as c_long, 0) })
+    }
+}
+
+impl Drop for Registered {
+    fn drop(&mut self) {
+        // SAFETY: registered, and no request names it any more: whoever pushes one keeps its target.
+        unsafe { (self.driver.library.deregister)(self.handle) };
+    }
+}
+
+fn is_direct(file: &File) -> bool {
+    // SAFETY: the descriptor is open.
+    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
+    flags >= 0 && flags & libc::O_DIRECT != 0
+}
+
+impl std::fmt::Debug for Registered {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registered").field("is_direct", &self.is_direct).finish_non_exhaustive()
+    }
+}
