@@ -12,15 +12,15 @@ use super::types::{
     Description, FdOrPointer, FileHandle, GETNEWFD_FAILED, HANDLE_TYPE_FD, IO_NOT_SUPPORTED,
 };
 use crate::memory::HostSlice;
-use crate::sys::file::to_off_t;
+use crate::sys::file::{flags, reopen, to_off_t};
 
 /// What [`Registered::new`] made of a file.
 #[derive(Debug)]
 pub enum Registration {
     /// cuFile moves its bytes.
     Done(Registered),
-    /// It is open with O_DIRECT, and cuFile, which wants to open it once more without, does not find it by its name: another
-    /// process has replaced or removed it.
+    /// It is open with O_DIRECT, and cuFile could not open it once more without: it goes by the name, and that is another
+    /// file's by now or nobody's, or there are no descriptors left.
     Nameless,
     /// cuFile does not serve it, for this reason: not this file system, or not as it is.
     Refused(String),
@@ -32,8 +32,8 @@ pub struct Registered {
     /// Open with O_DIRECT.
     is_direct: bool,
     driver: Arc<Driver>,
-    /// cuFile has the number of its descriptor, and would take another file under that number for it.
-    _file: Arc<File>,
+    /// What is registered. cuFile keeps the number of the descriptor.
+    _file: File,
 }
 
 // SAFETY: a handle is an entry in cuFile's table, and all of its functions may be called from any thread (API Reference
@@ -43,11 +43,13 @@ unsafe impl Send for Registered {}
 unsafe impl Sync for Registered {}
 
 impl Registered {
-    /// Registers an open file. One descriptor is registered once at a time.
+    /// Registers an open file, through a descriptor of its own: cuFile refuses one with O_NOFOLLOW or O_NOATIME, and takes
+    /// each descriptor once.
     ///
     /// # Errors
     /// A shortage of the process, which says nothing of the file.
-    pub fn new(driver: &Arc<Driver>, file: Arc<File>) -> io::Result<Registration> {
+    pub fn new(driver: &Arc<Driver>, file: &File) -> io::Result<Registration> {
+        let file = reopen(file)?;
         let mut description = Description {
             kind: HANDLE_TYPE_FD,
             descriptor: FdOrPointer { pointer: std::ptr::null_mut() },
@@ -60,7 +62,8 @@ impl Registered {
             check(unsafe { (driver.library.register)(&raw mut handle, &raw mut description) });
         match outcome {
             Ok(()) => {
-                let (driver, is_direct) = (Arc::clone(driver), is_direct(&file));
+                let is_direct = flags(&file).is_ok_and(|flags| flags & libc::O_DIRECT != 0);
+                let driver = Arc::clone(driver);
                 Ok(Registration::Done(Registered { handle, is_direct, driver, _file: file }))
             }
             Err(code) if code.code == GETNEWFD_FAILED => Ok(Registration::Nameless),
@@ -113,12 +116,6 @@ impl Drop for Registered {
         // SAFETY: registered, and no request names it any more: whoever pushes one keeps its target.
         unsafe { (self.driver.library.deregister)(self.handle) };
     }
-}
-
-fn is_direct(file: &File) -> bool {
-    // SAFETY: the descriptor is open.
-    let flags = unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) };
-    flags >= 0 && flags & libc::O_DIRECT != 0
 }
 
 impl std::fmt::Debug for Registered {

@@ -25,9 +25,24 @@ type Fopen = unsafe extern "C" fn(*const c_char, *const c_char) -> *mut libc::FI
 /// As for `fopen(3)`.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
+    // SAFETY: as the caller says.
+    unsafe { open(c"fopen", path, mode) }
+}
+
+/// The same under the name that C++'s streams call it by.
+///
+/// # Safety
+/// As for `fopen(3)`.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
+    // SAFETY: as the caller says.
+    unsafe { open(c"fopen64", path, mode) }
+}
+
+unsafe fn open(name: &CStr, path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
     // SAFETY: the next function of this name is the C library's; the arguments are handed on.
     unsafe {
-        let next = libc::dlsym(libc::RTLD_NEXT, c"fopen".as_ptr());
+        let next = libc::dlsym(libc::RTLD_NEXT, name.as_ptr());
         let stream = std::mem::transmute::<*mut c_void, Fopen>(next)(path, mode);
         if !stream.is_null() {
             return stream;

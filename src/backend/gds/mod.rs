@@ -134,19 +134,20 @@ impl Backend for Gds {
     }
 
     fn attach(&self, file: Arc<File>) -> io::Result<Target> {
-        match Registered::new(&self.driver, Arc::clone(&file))? {
+        match Registered::new(&self.driver, &file)? {
             Registration::Done(registered) => Ok(Target::registered(file, registered)),
             // Its bytes are as good without cuFile, and whoever holds the file has a right to them.
             Registration::Nameless => {
                 self.warn(format_args!(
-                    "an object was replaced while it was opened; its bytes go without cuFile"
+                    "cuFile could not open an object a second time, by its name (it was replaced meanwhile, or descriptors are \
+                     short); the bytes of such objects go without cuFile"
                 ));
                 Ok(Target::file(file))
             }
             Registration::Refused(why) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(
-                    "cuFileHandleRegister: {why}; use a nixl_path on another file system, or nixl_backend POSIX"
+                    "cuFileHandleRegister: {why}; choose a nixl_path on another file system, or nixl_backend POSIX"
                 ),
             )),
         }
