@@ -71,6 +71,8 @@ pub struct Setup {
     pub io_threads: u32,
     pub kernel_queue_size: u32,
     pub serve_unverified: bool,
+    /// Parameters of the backend, beside those that have a field.
+    pub params: &'static [(&'static str, u64)],
     /// Where objects are that are in no directory.
     pub bucket: Option<Bucket>,
 }
@@ -94,6 +96,7 @@ impl Setup {
         io_threads: 2,
         kernel_queue_size: 128,
         serve_unverified: false,
+        params: &[],
         bucket: None,
     };
 
@@ -154,6 +157,9 @@ impl Setup {
         if self.backend == "POSIX" {
             writeln!(parameters, "    use_uring: {}", self.uring).unwrap();
             writeln!(parameters, "    kernel_queue_size: {}", self.kernel_queue_size).unwrap();
+        }
+        for (name, value) in self.params {
+            writeln!(parameters, "    {name}: {value}").unwrap();
         }
         if self.bucket.is_some() {
             writeln!(yaml, "  nixl_store_prefix: {prefix}").unwrap();

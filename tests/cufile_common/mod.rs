@@ -65,16 +65,6 @@ fn stream_of(text: &[u8]) -> *mut libc::FILE {
     }
 }
 
-extern "C" fn prepare() {
-    // SAFETY: a constant string, and no other thread yet.
-    unsafe { libc::unsetenv(c"CUFILE_LOGFILE_PATH".as_ptr()) };
-}
-
-// SAFETY: the section holds functions of this type, which the loader calls before `main`.
-#[used]
-#[unsafe(link_section = ".init_array")]
-static PREPARE: extern "C" fn() = prepare;
-
 /// The library of the package that `scripts/setup.sh` installs.
 fn installed() -> Option<PathBuf> {
     let versions = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");

@@ -1,0 +1,147 @@
+//! What is missing is told at open, by name, with what to use instead; and what is there is told by the capabilities.
+
+use std::ffi::CStr;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::common::status::{OK, Status};
+use crate::common::{Scratch, Setup, Store};
+use crate::cufile_common;
+use crate::standin::{self, Standin};
+use crate::{BOTH, BOTH_WITH_FILES};
+
+/// What the child process does.
+const ROLE: &str = "NIXL_STORE_TEST_GDS_CHILD";
+/// Seconds after which it is ended, whatever it does.
+const CHILD_SECONDS_MAX: u32 = 120;
+
+const UNSUPPORTED: Status = Status(nixl_store::capi::NIXL_STORE_ERROR_UNSUPPORTED);
+
+/// Opens a store of each backend, which is refused with all of these words, and without having made anything.
+#[track_caller]
+fn is_refused(words: &[&str]) {
+    for setup in &BOTH {
+        let scratch = Scratch::new("gds-refused");
+        let Err((status, why)) = Store::try_open(setup, &scratch) else { panic!("{} opens", setup.backend) };
+        assert_eq!(status, UNSUPPORTED, "{why}");
+        for word in words.iter().chain(&[setup.backend, "POSIX"]) {
+            assert!(why.contains(word), "'{word}' is not in: {why}");
+        }
+        assert!(!scratch.data().exists());
+    }
+}
+
+/// A process of its own, for what a process can do once.
+#[track_caller]
+fn in_a_child(role: &str) {
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    child.args(["--ignored", "--exact", "opening::child", "--nocapture"]).env(ROLE, role);
+    let ended = child.output().unwrap();
+    assert!(ended.status.success(), "{role}: {}", String::from_utf8_lossy(&ended.stdout));
+}
+
+/// Not a test: what the child does.
+#[test]
+#[ignore = "the body of a child process"]
+fn child() {
+    let Ok(role) = std::env::var(ROLE) else { return };
+    // SAFETY: takes no pointers.
+    unsafe { libc::alarm(CHILD_SECONDS_MAX) };
+    match role.as_str() {
+        "no library" => is_refused(&["libcufile.so.0"]),
+        "no symbol" => {
+            // The same library without one of its functions.
+            let library = standin::build("partial", &["-DcuFileBatchIOSubmit=cuFileBatchIOSubmitOther"]);
+            cufile_common::load(&library);
+            std::fs::remove_dir_all(library.parent().unwrap()).unwrap();
+            is_refused(&["libcufile.so.0", "cuFileBatchIOSubmit"]);
+        }
+        "hangs" => {
+            let standin = Standin::alone();
+            standin.set("open_hangs", 1);
+            let begun = Instant::now();
+            is_refused(&["cuFileDriverOpen", "did not come back"]);
+            // Once: the second backend does not wait again.
+            assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+        }
+        other => panic!("{other}"),
+    }
+}
+
+/// A machine without cuFile, one with another library under that name, one on which the driver does not come back.
+#[test]
+fn a_library_that_is_missing_incomplete_or_hangs_is_refused_by_name() {
+    for role in ["no library", "no symbol", "hangs"] {
+        in_a_child(role);
+    }
+}
+
+/// The driver says no.
+#[test]
+fn a_driver_that_does_not_open_is_refused_with_its_reason() {
+    let standin = Standin::alone();
+    standin.set("open_code", 5033);
+    is_refused(&["cuFileDriverOpen", "5033", "libcuda"]);
+    standin.set("open_code", 5001);
+    is_refused(&["5001", "nvidia-fs"]);
+}
+
+/// A file system that cuFile does not serve: a pool's open is refused, and nothing stays registered.
+#[test]
+fn a_file_system_that_cufile_does_not_serve_is_refused() {
+    let standin = Standin::alone();
+    standin.set("register_code", 5008);
+    for setup in &BOTH {
+        let scratch = Scratch::new("gds-refused");
+        let Err((_, why)) = Store::try_open(setup, &scratch) else { panic!("{} opens", setup.backend) };
+        for word in ["cuFileHandleRegister", "5008", "POSIX"] {
+            assert!(why.contains(word), "'{word}' is not in: {why}");
+        }
+    }
+    for setup in &BOTH_WITH_FILES {
+        let scratch = Scratch::new("gds-refused");
+        let store = Store::open(setup, &scratch);
+        assert_ne!(store.put(b"key", b"bytes"), OK);
+        assert!(crate::common::status::message().contains("5008"));
+        assert_eq!(store.close(), OK);
+    }
+}
+
+/// Which path is in effect is found out at open, said in the capabilities, and logged once where it is not the direct one.
+#[test]
+fn the_path_in_effect_is_told() {
+    let standin = Standin::alone();
+    for (is_direct, paths) in [(0, ["cufile_batch_compat", "cufile_compat"]), (1, ["cufile_batch", "cufile"])] {
+        standin.set("is_direct", is_direct);
+        for (setup, path) in BOTH.iter().zip(paths) {
+            let scratch = Scratch::new("gds-path");
+            let store = Store::open(setup, &scratch);
+            let capabilities = store.capabilities();
+            // SAFETY: NUL-terminated arrays.
+            let text = |array: &[std::ffi::c_char]| unsafe { CStr::from_ptr(array.as_ptr()).to_str().unwrap().to_owned() };
+            assert_eq!(text(&capabilities.io_path), path);
+            assert_eq!(text(&capabilities.reason).contains("nvidia-fs"), is_direct == 0);
+            assert_eq!(store.logged("compatibility mode"), usize::from(is_direct == 0));
+            assert_eq!(store.put(b"key", &[7; 5000]), OK);
+            assert_eq!(store.fetch(b"key", 5000), Some(vec![7; 5000]));
+            assert_eq!(store.close(), OK);
+        }
+    }
+}
+
+/// Stores share the driver; the last to close closes it, and the next opens it again.
+#[test]
+fn stores_share_the_driver_and_the_last_closes_it() {
+    let standin = Standin::alone();
+    for _ in 0..2 {
+        let scratches = [Scratch::new("gds-driver"), Scratch::new("gds-driver")];
+        let stores = scratches.each_ref().map(|scratch| Store::open(&Setup::GDS_MT, scratch));
+        assert_eq!(standin.count("users"), 1);
+        assert!(standin.count("files") > 0);
+        for (open, store) in [1, 0].into_iter().zip(&stores) {
+            assert_eq!(store.close(), OK);
+            assert_eq!(standin.count("users"), open);
+        }
+        assert_eq!(standin.count("files"), 0);
+    }
+}
