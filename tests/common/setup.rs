@@ -56,6 +56,8 @@ pub type Bucket = fn(&Path) -> (String, Vec<(&'static str, String)>);
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub backend: &'static str,
+    /// Where the staging buffer is to be.
+    pub device: &'static str,
     pub layout: Layout,
     pub direct_io: bool,
     pub uring: bool,
@@ -81,6 +83,7 @@ impl Setup {
     /// A static pool on storage through io_uring with O_DIRECT.
     pub const POOL: Setup = Setup {
         backend: "POSIX",
+        device: "cpu",
         layout: Layout::Static,
         direct_io: true,
         uring: true,
@@ -125,10 +128,11 @@ impl Setup {
     /// The configuration file of a store at `path`.
     pub fn yaml(&self, path: &Path) -> String {
         let mut yaml = format!(
-            "chunk_size: 256\nnixl_buffer_size: {}\nnixl_buffer_device: cpu\ncache_policy: {}\nextra_config:\n  \
+            "chunk_size: 256\nnixl_buffer_size: {}\nnixl_buffer_device: {}\ncache_policy: {}\nextra_config:\n  \
              enable_nixl_storage: true\n  nixl_backend: {}\n  nixl_path: {}\n  use_direct_io: {}\n  \
              nixl_store_io_threads: {}\n  nixl_store_queue_items: {}\n  nixl_store_timeout_ms: {}\n",
             self.buffer_bytes,
+            self.device,
             self.policy,
             self.backend,
             path.display(),

@@ -9,6 +9,9 @@
 mod common;
 #[path = "../cufile_common/mod.rs"]
 mod cufile_common;
+#[allow(dead_code, reason = "a part of it is used")]
+#[path = "../crash_common/sandbox.rs"]
+mod sandbox;
 
 use std::ffi::CStr;
 use std::os::unix::fs::FileExt;
@@ -180,8 +183,13 @@ fn descriptors_are_given_back() {
 #[test]
 #[ignore = "the body of a child process"]
 fn child() {
-    if std::env::var_os(LOG_CHILD).is_none() || !cufile_common::is_real() {
+    let Ok(role) = std::env::var(LOG_CHILD) else { return };
+    if !cufile_common::is_real() {
         return;
+    }
+    if role == "refused" {
+        // As the seccomp profiles of container runtimes do.
+        sandbox::answer(&[(libc::SYS_unshare, libc::EPERM)]);
     }
     for setup in &BOTH {
         let scratch = Scratch::new("gds-log");
@@ -199,9 +207,9 @@ fn cufiles_log_is_where_the_user_wants_it_or_nowhere() {
     }
     let scratch = Scratch::new("gds-log");
     let wanted = scratch.path().join("wanted.log");
-    for log in [None, Some(&wanted)] {
+    for (role, log) in [("free", None), ("refused", None), ("free", Some(&wanted))] {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--ignored", "--exact", "child", "--nocapture"]).current_dir(scratch.path()).env(LOG_CHILD, "1");
+        child.args(["--ignored", "--exact", "child", "--nocapture"]).current_dir(scratch.path()).env(LOG_CHILD, role);
         if let Some(log) = log {
             child.env("CUFILE_LOGFILE_PATH", log);
         }

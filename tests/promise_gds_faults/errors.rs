@@ -136,7 +136,9 @@ fn under_many_errors_each_item_is_right_or_says_so() {
         for _ in 0..6 {
             // What a put that failed was to replace would be found by the get.
             store.clear();
-            standin.set("error_every", random.between(10, 60) as i32);
+            // An entry of a batch that fails is done once more, by itself, and may succeed then.
+            let every = if of.backend == "GDS" { random.between(3, 6) } else { random.between(10, 60) };
+            standin.set("error_every", every as i32);
             standin.set("short_every", random.between(2, 9) as i32);
             standin.set("silent_failure", random.below(2) as i32);
             let (put, got) = put_and_get(&store, ITEMS, 1 << random.between(12, 21));
@@ -144,7 +146,7 @@ fn under_many_errors_each_item_is_right_or_says_so() {
             done += put.iter().chain(&got).filter(|status| **status == OK).count();
             standin.set("error_every", 0);
         }
-        assert!(failed > 0 && done > failed, "{failed} failed, {done} done");
+        assert!(failed > 0 && done > 0, "{failed} failed, {done} done");
         assert_eq!(store.close(), OK);
     }
 }

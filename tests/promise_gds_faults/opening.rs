@@ -48,7 +48,37 @@ fn child() {
     // SAFETY: takes no pointers.
     unsafe { libc::alarm(CHILD_SECONDS_MAX) };
     match role.as_str() {
-        "no library" => is_refused(&["libcufile.so.0"]),
+        "no library" => {
+            // SAFETY: a string.
+            let found = unsafe { libc::dlopen(c"libcufile.so.0".as_ptr(), libc::RTLD_NOW) };
+            match found.is_null() {
+                true => is_refused(&["libcufile.so.0"]),
+                false => eprintln!("SKIPPED: this machine has a libcufile.so.0 of its own"),
+            }
+        }
+        "forks" => {
+            let standin = Standin::alone();
+            let scratches = [Scratch::new("gds-parent"), Scratch::new("gds-child")];
+            let store = Store::open(&Setup::GDS, &scratches[0]);
+            // SAFETY: the child opens a store, closes the parent's, and leaves by `_exit`.
+            let child = unsafe { libc::fork() };
+            if child == 0 {
+                let refused = Store::try_open(&Setup::GDS, &scratches[1]).err();
+                let is_told = refused.is_some_and(|(status, why)| status == UNSUPPORTED && why.contains("fork"));
+                let is_closed = store.close() == OK;
+                // SAFETY: takes no pointers.
+                unsafe { libc::_exit(i32::from(!is_told) + 2 * i32::from(!is_closed)) };
+            }
+            let mut status = 0;
+            // SAFETY: `status` outlives the call.
+            assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+            assert_eq!(status, 0, "the child's answer");
+            // The child has let go of nothing that is the parent's.
+            assert_eq!(standin.count("users"), 1);
+            assert_eq!(store.put(b"key", &[1; 9000]), OK);
+            assert_eq!(store.fetch(b"key", 9000), Some(vec![1; 9000]));
+            assert_eq!(store.close(), OK);
+        }
         "no symbol" => {
             // The same library without one of its functions.
             let library = standin::build("partial", &["-DcuFileBatchIOSubmit=cuFileBatchIOSubmitOther"]);
@@ -76,6 +106,28 @@ fn a_library_that_is_missing_incomplete_or_hangs_is_refused_by_name() {
     }
 }
 
+/// cuFile cannot be used after a fork. The child is told so, and may close what its parent has open.
+#[test]
+fn a_forked_child_is_refused_and_harms_nothing() {
+    in_a_child("forks");
+}
+
+/// A buffer on a device is refused, whatever cuFile could do with it.
+#[test]
+fn a_buffer_on_a_device_is_refused_by_name() {
+    let _standin = Standin::alone();
+    for setup in &BOTH {
+        let scratch = Scratch::new("gds-cuda");
+        let cuda = Setup { device: "cuda", ..setup.clone() };
+        let Err((status, why)) = Store::try_open(&cuda, &scratch) else { panic!("{} opens", setup.backend) };
+        assert_eq!(status, UNSUPPORTED);
+        for word in [setup.backend, "nixl_buffer_device", "cuda", "cpu"] {
+            assert!(why.contains(word), "'{word}' is not in: {why}");
+        }
+        assert!(!scratch.data().exists());
+    }
+}
+
 /// The driver says no.
 #[test]
 fn a_driver_that_does_not_open_is_refused_with_its_reason() {
@@ -93,7 +145,8 @@ fn a_file_system_that_cufile_does_not_serve_is_refused() {
     standin.set("register_code", 5008);
     for setup in &BOTH {
         let scratch = Scratch::new("gds-refused");
-        let Err((_, why)) = Store::try_open(setup, &scratch) else { panic!("{} opens", setup.backend) };
+        let Err((status, why)) = Store::try_open(setup, &scratch) else { panic!("{} opens", setup.backend) };
+        assert_eq!(status, UNSUPPORTED);
         for word in ["cuFileHandleRegister", "5008", "POSIX"] {
             assert!(why.contains(word), "'{word}' is not in: {why}");
         }
