@@ -45,8 +45,7 @@ pub struct Positioned;
 impl Mover for Positioned {
     fn run(&mut self, requests: &mut [Request]) {
         for request in requests {
-            request.result =
-                transfer(request.direction, &request.target, request.offset, &request.slices);
+            request.result = transfer(request.direction, &request.target, request.offset, &request.slices);
         }
     }
 }

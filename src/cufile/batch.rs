@@ -17,9 +17,7 @@ use std::sync::Arc;
 use super::driver::Driver;
 use super::errors::{Code, check};
 use super::file::Registered;
-use super::types::{
-    BatchHandle, IoEvent, IoParams, MODE_BATCH, OPCODE_READ, OPCODE_WRITE, STATUS_COMPLETE,
-};
+use super::types::{BatchHandle, IoEvent, IoParams, MODE_BATCH, OPCODE_READ, OPCODE_WRITE, STATUS_COMPLETE};
 use crate::memory::HostSlice;
 use crate::sys::file::to_off_t;
 use crate::sys::room;

@@ -170,9 +170,7 @@ fn load_and_open() -> Result<Driver, String> {
             Some(String::from("the kernel module nvidia-fs is not loaded"))
         }
         Some(Err(code)) => Some(code.to_string()),
-        None if properties.nvfs_major == 0 => {
-            Some(String::from("the kernel module nvidia-fs is not loaded"))
-        }
+        None if properties.nvfs_major == 0 => Some(String::from("the kernel module nvidia-fs is not loaded")),
         None => None,
     };
     let or = |given: usize, default: usize| if given > 0 { given } else { default };

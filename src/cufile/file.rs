@@ -8,13 +8,11 @@ use std::sync::Arc;
 
 use super::driver::Driver;
 use super::errors::{check, moved};
-use super::types::{
-    Description, FdOrPointer, FileHandle, GETNEWFD_FAILED, HANDLE_TYPE_FD, IO_NOT_SUPPORTED,
-};
+use super::types::{Description, FdOrPointer, FileHandle, GETNEWFD_FAILED, HANDLE_TYPE_FD, IO_NOT_SUPPORTED};
 use crate::memory::HostSlice;
 use crate::sys::file::{flags, reopen, to_off_t};
 
-/// What [`Registered::new`] made of a file.
+/// What became of an attempt to make a file known to cuFile.
 #[derive(Debug)]
 pub enum Registration {
     /// cuFile moves its bytes.
@@ -42,13 +40,13 @@ unsafe impl Send for Registered {}
 // SAFETY: as above.
 unsafe impl Sync for Registered {}
 
-impl Registered {
+impl Registration {
     /// Registers an open file, through a descriptor of its own: cuFile refuses one with O_NOFOLLOW or O_NOATIME, and takes
     /// each descriptor once.
     ///
     /// # Errors
     /// A shortage of the process, which says nothing of the file.
-    pub fn new(driver: &Arc<Driver>, file: &File) -> io::Result<Registration> {
+    pub fn of(driver: &Arc<Driver>, file: &File) -> io::Result<Registration> {
         let file = reopen(file)?;
         let mut description = Description {
             kind: HANDLE_TYPE_FD,
@@ -58,8 +56,7 @@ impl Registered {
         description.descriptor.fd = file.as_raw_fd();
         let mut handle = std::ptr::null_mut();
         // SAFETY: both places are writable, the descriptor is open.
-        let outcome =
-            check(unsafe { (driver.library.register)(&raw mut handle, &raw mut description) });
+        let outcome = check(unsafe { (driver.library.register)(&raw mut handle, &raw mut description) });
         match outcome {
             Ok(()) => {
                 let is_direct = flags(&file).is_ok_and(|flags| flags & libc::O_DIRECT != 0);
@@ -74,7 +71,9 @@ impl Registered {
             },
         }
     }
+}
 
+impl Registered {
     pub(super) fn handle(&self) -> FileHandle {
         self.handle
     }
@@ -107,7 +106,9 @@ impl Registered {
     pub fn write(&self, offset: u64, memory: HostSlice) -> io::Result<usize> {
         let (address, offset) = (memory.pointer.as_ptr().cast::<c_void>(), to_off_t(offset)?);
         // SAFETY: as for reads.
-        moved(unsafe { (self.driver.library.write)(self.handle, address, memory.length, offset as c_long, 0) })
+        moved(unsafe {
+            (self.driver.library.write)(self.handle, address, memory.length, offset as c_long, 0)
+        })
     }
 }
 

@@ -3,9 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use super::types::{
-    BatchHandle, Description, DriverProperties, FileHandle, IoEvent, IoParams, Outcome,
-};
+use super::types::{BatchHandle, Description, DriverProperties, FileHandle, IoEvent, IoParams, Outcome};
 
 /// Where it is looked for: first as the loader does (`LD_LIBRARY_PATH`, `ld.so.cache`), then where CUDA's installers for
 /// 12 and 13 put it. The soname has been `libcufile.so.0` since CUDA 11.4.

@@ -56,8 +56,7 @@ pub fn reopen(file: &File) -> io::Result<File> {
     let mut path = [0u8; 32];
     io::Write::write_fmt(&mut &mut path[..31], format_args!("/proc/self/fd/{}", file.as_raw_fd()))?;
     // SAFETY: the path ends with a NUL, and no flag makes a file.
-    let descriptor =
-        retry_on_interrupt(|| check(unsafe { libc::open(path.as_ptr().cast(), flags) }))?;
+    let descriptor = retry_on_interrupt(|| check(unsafe { libc::open(path.as_ptr().cast(), flags) }))?;
     // SAFETY: open returned a descriptor that nobody else owns.
     Ok(unsafe { File::from_raw_fd(descriptor) })
 }

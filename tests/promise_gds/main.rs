@@ -38,7 +38,9 @@ fn compatibility_mode_is_told_once() {
         let store = Store::open(setup, &scratch);
         let capabilities = store.capabilities();
         // SAFETY: NUL-terminated arrays.
-        let text = |array: &[std::ffi::c_char]| unsafe { CStr::from_ptr(array.as_ptr()).to_str().unwrap().to_owned() };
+        let text = |array: &[std::ffi::c_char]| unsafe {
+            CStr::from_ptr(array.as_ptr()).to_str().unwrap().to_owned()
+        };
         assert_eq!(text(&capabilities.io_path), path);
         assert!(text(&capabilities.reason).contains("nvidia-fs"), "{}", text(&capabilities.reason));
         assert_eq!(store.logged("compatibility mode"), 1);
@@ -65,7 +67,9 @@ fn large_batches_come_back_again_and_again() {
             keys.iter().zip(&objects).for_each(|(key, object)| puts.put(key, object));
             assert_eq!(store.put_batch(&puts).0, OK);
             let mut gets = Batch::new();
-            keys.iter().zip(&memory).for_each(|(key, memory)| gets.raw(key, vec![memory.segment(0..MIB)], None));
+            keys.iter()
+                .zip(&memory)
+                .for_each(|(key, memory)| gets.raw(key, vec![memory.segment(0..MIB)], None));
             assert_eq!(store.get_batch(&gets).0, OK);
             let noise: Vec<_> = (0..1000).map(|size| vec![0u8; 16 + size % 500]).collect();
             drop(noise);
@@ -153,7 +157,10 @@ fn bytes_land_where_they_belong_in_the_middle_of_memory() {
 /// Descriptors of this process that lead below a directory.
 fn descriptors_below(directory: &Path) -> usize {
     let entries = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
-    entries.filter_map(|entry| std::fs::read_link(entry.path()).ok()).filter(|to| to.starts_with(directory)).count()
+    entries
+        .filter_map(|entry| std::fs::read_link(entry.path()).ok())
+        .filter(|to| to.starts_with(directory))
+        .count()
 }
 
 /// cuFile opens files with O_DIRECT once more. All of it goes with the objects, and the rest when the store is closed.
@@ -209,7 +216,10 @@ fn cufiles_log_is_where_the_user_wants_it_or_nowhere() {
     let wanted = scratch.path().join("wanted.log");
     for (role, log) in [("free", None), ("refused", None), ("free", Some(&wanted))] {
         let mut child = Command::new(std::env::current_exe().unwrap());
-        child.args(["--ignored", "--exact", "child", "--nocapture"]).current_dir(scratch.path()).env(LOG_CHILD, role);
+        child
+            .args(["--ignored", "--exact", "child", "--nocapture"])
+            .current_dir(scratch.path())
+            .env(LOG_CHILD, role);
         if let Some(log) = log {
             child.env("CUFILE_LOGFILE_PATH", log);
         }

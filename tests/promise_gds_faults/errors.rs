@@ -114,7 +114,11 @@ fn an_error_lands_on_its_item_alone() {
             assert!(!failed.is_empty() && failed.len() < ITEMS, "{} of {ITEMS} failed", failed.len());
             assert!(failed.iter().all(|result| result.os_error == libc::EIO));
             for (index, result) in results.iter().enumerate() {
-                assert!([OK, IO].contains(&Status(result.status)), "item {index}: {:?}", Status(result.status));
+                assert!(
+                    [OK, IO].contains(&Status(result.status)),
+                    "item {index}: {:?}",
+                    Status(result.status)
+                );
                 let object = payload(index as u64, BYTES);
                 assert!(Status(result.status) != OK || buffers[index] == object, "item {index}");
             }
@@ -175,8 +179,7 @@ fn what_is_under_way_stays_within_cufiles_buffers() {
     let standin = Standin::alone();
     let scratch = Scratch::new("gds-bounds");
     let params = &[("batch_pool_size", 64)];
-    let store =
-        Store::open(&Setup { slots: 2, chunk_bytes: LARGE as u64, params, ..Setup::GDS }, &scratch);
+    let store = Store::open(&Setup { slots: 2, chunk_bytes: LARGE as u64, params, ..Setup::GDS }, &scratch);
     let object = payload(1, LARGE);
     assert_eq!(store.put(b"key", &object), OK);
     standin.set("delay_us", 20_000);

@@ -22,7 +22,5 @@ use common::{Layout, Setup};
 const BOTH: [Setup; 2] = [Setup::GDS, Setup::GDS_MT];
 
 /// Both, with a file per key.
-const BOTH_WITH_FILES: [Setup; 2] = [
-    Setup { layout: Layout::Sharded, ..Setup::GDS },
-    Setup { layout: Layout::Sharded, ..Setup::GDS_MT },
-];
+const BOTH_WITH_FILES: [Setup; 2] =
+    [Setup { layout: Layout::Sharded, ..Setup::GDS }, Setup { layout: Layout::Sharded, ..Setup::GDS_MT }];

@@ -64,7 +64,8 @@ fn child() {
             let child = unsafe { libc::fork() };
             if child == 0 {
                 let refused = Store::try_open(&Setup::GDS, &scratches[1]).err();
-                let is_told = refused.is_some_and(|(status, why)| status == UNSUPPORTED && why.contains("fork"));
+                let is_told =
+                    refused.is_some_and(|(status, why)| status == UNSUPPORTED && why.contains("fork"));
                 let is_closed = store.close() == OK;
                 // SAFETY: takes no pointers.
                 unsafe { libc::_exit(i32::from(!is_told) + 2 * i32::from(!is_closed)) };
@@ -164,14 +165,17 @@ fn a_file_system_that_cufile_does_not_serve_is_refused() {
 #[test]
 fn the_path_in_effect_is_told() {
     let standin = Standin::alone();
-    for (is_direct, paths) in [(0, ["cufile_batch_compat", "cufile_compat"]), (1, ["cufile_batch", "cufile"])] {
+    for (is_direct, paths) in [(0, ["cufile_batch_compat", "cufile_compat"]), (1, ["cufile_batch", "cufile"])]
+    {
         standin.set("is_direct", is_direct);
         for (setup, path) in BOTH.iter().zip(paths) {
             let scratch = Scratch::new("gds-path");
             let store = Store::open(setup, &scratch);
             let capabilities = store.capabilities();
             // SAFETY: NUL-terminated arrays.
-            let text = |array: &[std::ffi::c_char]| unsafe { CStr::from_ptr(array.as_ptr()).to_str().unwrap().to_owned() };
+            let text = |array: &[std::ffi::c_char]| unsafe {
+                CStr::from_ptr(array.as_ptr()).to_str().unwrap().to_owned()
+            };
             assert_eq!(text(&capabilities.io_path), path);
             assert_eq!(text(&capabilities.reason).contains("nvidia-fs"), is_direct == 0);
             assert_eq!(store.logged("compatibility mode"), usize::from(is_direct == 0));

@@ -16,12 +16,24 @@ pub struct Standin {
 /// Builds the library, with these arguments for the compiler; the path of what came out.
 pub fn build(name: &str, arguments: &[&str]) -> PathBuf {
     let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin_cufile/standin.c");
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("standin-{name}-{}", std::process::id()));
+    let folder =
+        Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("standin-{name}-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let library = folder.join("libcufile.so.0");
     let compiler = std::env::var("CC").unwrap_or_else(|_| String::from("cc"));
     let built = Command::new(compiler)
-        .args(["-std=c11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-O1", "-g", "-shared", "-fPIC", "-pthread"])
+        .args([
+            "-std=c11",
+            "-Wall",
+            "-Wextra",
+            "-Wpedantic",
+            "-Werror",
+            "-O1",
+            "-g",
+            "-shared",
+            "-fPIC",
+            "-pthread",
+        ])
         .args(["-Wl,-soname,libcufile.so.0", "-o"])
         .arg(&library)
         .arg(source)
@@ -52,8 +64,12 @@ impl Standin {
     pub fn set(&self, knob: &str, value: i32) {
         let name = CString::new(knob).unwrap();
         // SAFETY: a string.
-        let set =
-            unsafe { function::<unsafe extern "C" fn(*const c_char, c_int) -> c_int>(c"standin_set")(name.as_ptr(), value) };
+        let set = unsafe {
+            function::<unsafe extern "C" fn(*const c_char, c_int) -> c_int>(c"standin_set")(
+                name.as_ptr(),
+                value,
+            )
+        };
         assert_eq!(set, 0, "the stand-in has no {knob}");
     }
 

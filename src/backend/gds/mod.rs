@@ -16,7 +16,7 @@ use super::reach::Reach;
 use super::target::Target;
 use super::threads::{Pool, ThreadQueue};
 use crate::config::{BackendKind, BufferDevice, Config};
-use crate::cufile::{Driver, Registered, Registration};
+use crate::cufile::{Driver, Registration};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::sys::event::Event;
@@ -56,7 +56,9 @@ pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
     let unsupported = |why: &dyn std::fmt::Display| {
         Error::new(
             Status::Unsupported,
-            format!("nixl_backend {kind} cannot serve here: {why}; nixl_backend POSIX serves the same files without it"),
+            format!(
+                "nixl_backend {kind} cannot serve here: {why}; nixl_backend POSIX serves the same files without it"
+            ),
         )
     };
     if let BufferDevice::Cuda(_) = config.buffer_device {
@@ -90,8 +92,9 @@ fn start(config: &Config, driver: &Arc<Driver>) -> std::result::Result<Arc<Pool>
         let batches = given("batch_pool_size", BATCHES_DEFAULT).min(BATCHES_MAX);
         let entries = usize::try_from(given("batch_limit", BATCH_ENTRIES_DEFAULT)).unwrap_or(usize::MAX);
         let entries_max = entries.min(properties.batch_entries_max);
-        let batches =
-            (0..batches).map(|_| Batched::new(driver, entries_max, calls)).collect::<std::result::Result<_, _>>()?;
+        let batches = (0..batches)
+            .map(|_| Batched::new(driver, entries_max, calls))
+            .collect::<std::result::Result<_, _>>()?;
         Pool::start::<Batched>(batches)
     } else {
         let half = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) / 2;
@@ -134,7 +137,7 @@ impl Backend for Gds {
     }
 
     fn attach(&self, file: Arc<File>) -> io::Result<Target> {
-        match Registered::new(&self.driver, &file)? {
+        match Registration::of(&self.driver, &file)? {
             Registration::Done(registered) => Ok(Target::registered(file, registered)),
             // Its bytes are as good without cuFile, and whoever holds the file has a right to them.
             Registration::Nameless => {
