@@ -290,3 +290,103 @@ impl Drop for ThreadQueue {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::memory::AlignedBuffer;
+
+    /// Takes several at a time, and says of each that it moved its offset.
+    struct Several;
+
+    impl Mover for Several {
+        fn requests_max(&self) -> usize {
+            8
+        }
+
+        fn run(&mut self, requests: &mut [Request]) {
+            assert!(requests.iter().all(|request| request.direction == requests[0].direction));
+            // The last first: the order is nobody's business.
+            for request in requests.iter_mut().rev() {
+                request.result = Ok(request.offset as usize);
+            }
+        }
+    }
+
+    fn state(threads: usize) -> State {
+        let (reads, writes) = (VecDeque::new(), VecDeque::new());
+        State { reads, writes, writing: 0, writing_max: 1, threads, stopping: false }
+    }
+
+    fn request(direction: IoDirection, done: &Arc<Completions>) -> Request {
+        let target = Target::file(Arc::new(tempfile()));
+        let (slices, result) = (Vec::new(), Ok(0));
+        Request { token: 0, direction, target, offset: 0, slices, result, done: Arc::clone(done) }
+    }
+
+    fn tempfile() -> std::fs::File {
+        std::fs::File::open("/dev/null").expect("there")
+    }
+
+    fn completions() -> Arc<Completions> {
+        let waker = Arc::new(Event::new().expect("an eventfd"));
+        Arc::new(Completions { queue: ArrayQueue::new(64), waker })
+    }
+
+    /// A thread that takes many at a time leaves some to the others, takes reads first, and one kind only.
+    #[test]
+    fn a_thread_takes_its_share_of_one_kind() {
+        let done = completions();
+        let mut state = state(4);
+        let mut taken = Vec::new();
+        assert!(!state.take(8, &mut taken));
+        state.writes.extend((0..5).map(|_| request(IoDirection::Write, &done)));
+        state.reads.extend((0..9).map(|_| request(IoDirection::Read, &done)));
+        let mut shares = Vec::new();
+        while state.take(2, &mut taken) {
+            assert!(taken.iter().all(|one| one.direction == taken[0].direction));
+            shares.push((taken[0].direction, taken.len()));
+            taken.clear();
+        }
+        let reads = [(IoDirection::Read, 2), (IoDirection::Read, 2), (IoDirection::Read, 2)];
+        assert_eq!(shares[..3], reads);
+        assert_eq!(shares.iter().filter(|(direction, _)| *direction == IoDirection::Write).count(), 1);
+        assert_eq!(state.writes.len(), 3, "the only thread that may write is writing");
+    }
+
+    /// Whatever a mover takes together and in what order it does it, each request has its own completion.
+    #[test]
+    fn each_request_of_many_has_its_completion() {
+        let pool = Pool::start(vec![Several, Several]).expect("threads");
+        let waker = Arc::new(Event::new().expect("an eventfd"));
+        let mut queue = ThreadQueue::new(pool, waker).expect("a queue");
+        let buffer = AlignedBuffer::new(4096).expect("memory");
+        let target = Target::file(Arc::new(tempfile()));
+        let slices = [Stretch::Host(buffer.host_slice(0, 4096))];
+        let mut completed = Vec::new();
+        for token in 0..200u32 {
+            while queue.room() == 0 {
+                queue.wait(Wait::Until(None), &mut completed).expect("waits");
+            }
+            let direction = if token % 3 == 0 { IoDirection::Write } else { IoDirection::Read };
+            queue
+                .push(&IoRequest {
+                    token,
+                    direction,
+                    target: &target,
+                    offset: u64::from(token) * 10,
+                    slices: &slices,
+                    region: None,
+                    deadline: None,
+                    sum_block_bytes: None,
+                })
+                .expect("there is room");
+        }
+        while queue.in_flight() > 0 {
+            queue.wait(Wait::Until(None), &mut completed).expect("waits");
+        }
+        completed.sort_by_key(|completion| completion.token);
+        let told: Vec<_> = completed.into_iter().map(|one| (one.token, one.result.expect("done"))).collect();
+        assert_eq!(told, (0..200).map(|token| (token, token as usize * 10)).collect::<Vec<_>>());
+    }
+}

@@ -101,3 +101,42 @@ pub(super) fn moved(answer: isize) -> io::Result<usize> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn errno(answer: isize) -> Option<i32> {
+        moved(answer).expect_err("an error").raw_os_error()
+    }
+
+    /// Each way in which a transfer says that it failed is an error of the system's that says the same.
+    #[test]
+    fn a_failed_transfer_is_an_error_of_the_systems() {
+        assert_eq!(moved(0).expect("nothing moved"), 0);
+        assert_eq!(moved(1 << 40).expect("much moved"), 1 << 40);
+        for (set, told) in
+            [(libc::ENOSPC, libc::ENOSPC), (libc::EINTR, libc::EINTR), (0, libc::EIO), (5019, libc::EBADF)]
+        {
+            // SAFETY: this thread's own errno.
+            unsafe { *libc::__errno_location() = set };
+            assert_eq!(errno(-1), Some(told), "errno {set}");
+        }
+        for (code, told) in
+            [(5025, libc::EACCES), (5043, libc::ENOMEM), (5037, libc::EAGAIN), (5044, libc::EIO)]
+        {
+            assert_eq!(errno(-code), Some(told), "code {code}");
+        }
+        assert_eq!(errno(-(libc::EFAULT as isize)), Some(libc::EFAULT));
+        assert_eq!(errno(isize::MIN), Some(libc::EIO));
+    }
+
+    /// A message has the number, which the reference explains, and words for those that users meet.
+    #[test]
+    fn a_code_is_told_with_its_number_and_in_words() {
+        let told = |code| Code { code, cuda: 999 }.to_string();
+        assert!(told(5001).contains("5001") && told(5001).contains("nvidia-fs"));
+        assert!(told(5011).contains("CUDA error 999"));
+        assert_eq!(told(5999), "cuFile error 5999");
+    }
+}

@@ -101,3 +101,30 @@ pub fn to_off_t(bytes: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "offset beyond the largest a file can have"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+    use super::*;
+
+    /// A file is opened again though its name is another file's by now, and without the flags that it had.
+    #[test]
+    fn a_file_is_opened_again_whatever_its_name_is() {
+        let path = std::env::temp_dir().join(format!("nixl_store-reopen-{}", std::process::id()));
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
+        let first = options.open(&path).expect("made");
+        first.write_all_at(b"first", 0).expect("written");
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::write(&path, b"other").expect("made");
+        let again = reopen(&first).expect("opened again");
+        std::fs::remove_file(&path).expect("removed");
+        let mut bytes = [0; 5];
+        again.read_exact_at(&mut bytes, 0).expect("read");
+        assert_eq!(&bytes, b"first");
+        assert_ne!(flags(&first).expect("flags") & libc::O_NOFOLLOW, 0);
+        assert_eq!(flags(&again).expect("flags") & libc::O_NOFOLLOW, 0);
+        assert_eq!(flags(&again).expect("flags") & libc::O_ACCMODE, libc::O_RDWR);
+    }
+}
