@@ -164,14 +164,14 @@ fn load_and_open() -> Result<Driver, String> {
         let _ = unsafe { (library.driver_close)() };
         return Err(String::from("cuFileDriverGetProperties: it does not say what the driver can"));
     };
+    let no_module = || Some(String::from("the kernel module nvidia-fs is not loaded"));
     let compatible = match direct {
         Some(Ok(())) => None,
-        Some(Err(code)) if code.code == DRIVER_NOT_INITIALIZED => {
-            Some(String::from("the kernel module nvidia-fs is not loaded"))
-        }
-        Some(Err(code)) => Some(code.to_string()),
-        None if properties.nvfs_major == 0 => Some(String::from("the kernel module nvidia-fs is not loaded")),
-        None => None,
+        Some(Err(code)) if code.code == DRIVER_NOT_INITIALIZED => no_module(),
+        Some(Err(code)) if code.code != DRIVER_ALREADY_OPEN => Some(code.to_string()),
+        // It could not be tried: somebody else in this process has the driver open, or the library is too old.
+        _ if properties.nvfs_major == 0 => no_module(),
+        _ => None,
     };
     let or = |given: usize, default: usize| if given > 0 { given } else { default };
     let properties = Properties {

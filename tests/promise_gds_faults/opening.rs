@@ -186,6 +186,24 @@ fn the_path_in_effect_is_told() {
     }
 }
 
+/// An engine that uses cuFile by itself keeps the driver when a store beside it is closed, and the path is told all the same.
+#[test]
+fn an_engine_that_uses_cufile_keeps_the_driver() {
+    let standin = Standin::alone();
+    for is_direct in [0, 1] {
+        standin.set("is_direct", is_direct);
+        standin.engine(true);
+        let scratch = Scratch::new("gds-engine");
+        let store = Store::open(&Setup::GDS, &scratch);
+        assert_eq!(standin.count("users"), 2);
+        assert_eq!(store.logged("nvidia-fs"), usize::from(is_direct == 0));
+        assert_eq!(store.logged("compatibility mode"), usize::from(is_direct == 0));
+        assert_eq!(store.close(), OK);
+        assert_eq!(standin.count("users"), 1);
+        standin.engine(false);
+    }
+}
+
 /// Stores share the driver; the last to close closes it, and the next opens it again.
 #[test]
 fn stores_share_the_driver_and_the_last_closes_it() {

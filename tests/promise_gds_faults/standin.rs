@@ -79,6 +79,13 @@ impl Standin {
         unsafe { function::<unsafe extern "C" fn(*const c_char) -> c_int>(c"standin_count")(name.as_ptr()) }
     }
 
+    /// What an engine does that uses cuFile by itself: opens the driver, or closes it.
+    pub fn engine(&self, opens: bool) {
+        let name = if opens { c"cuFileDriverOpen" } else { c"cuFileDriverClose" };
+        // SAFETY: no arguments; the answer is two numbers in one register.
+        assert_eq!(unsafe { function::<unsafe extern "C" fn() -> u64>(name)() }, 0);
+    }
+
     fn broken_rule(&self) -> String {
         // SAFETY: a string that stays.
         unsafe {

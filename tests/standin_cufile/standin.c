@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 enum {
-    SUCCESS = 0, NOT_INITIALIZED = 5001, INVALID_FLAG = 5019, INVALID_VALUE = 5022, NOT_REGISTERED = 5027,
+    SUCCESS = 0, NOT_INITIALIZED = 5001, INVALID_FLAG = 5019, INVALID_VALUE = 5022, ALREADY_OPEN = 5026, NOT_REGISTERED = 5027,
     ALREADY_REGISTERED = 5028, SUBMIT_FAILED = 5035, INTERNAL_SUBMIT = 5040, IO_ERROR = 5044
 };
 enum { FILES_MAX = 4096, BATCH_ENTRIES_MAX = 128, BUFFERS_MAX = 64, COMPLETE = 0x10, FAILED = 0x40 };
@@ -136,6 +136,8 @@ void standin_reset(void)
 
 outcome_t cuFileSetParameterBool(int parameter, bool value)
 {
+    if (standin_count("users") > 0)
+        return answer(ALREADY_OPEN);
     if (parameter == 1)
         compat_forbidden = !value;
     return answer(SUCCESS);
@@ -174,6 +176,7 @@ outcome_t cuFileDriverGetProperties(properties_t *properties)
     memset(properties, 0, sizeof *properties);
     properties->max_direct_io_size_kib = knob(MAX_DIRECT_KIB) ? (size_t)knob(MAX_DIRECT_KIB) : 16384;
     properties->max_batch_io_size = BATCH_ENTRIES_MAX;
+    properties->major = knob(IS_DIRECT) ? 2 : 0;
     return answer(SUCCESS);
 }
 
