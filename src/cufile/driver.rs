@@ -2,13 +2,14 @@
 
 use std::cell::UnsafeCell;
 use std::mem::MaybeUninit;
+use std::path::PathBuf;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use super::errors::check;
 use super::library::{self, Library};
-use super::log_file;
+use super::log_file::{self, Elsewhere};
 use super::types::{
     DRIVER_ALREADY_OPEN, DRIVER_NOT_INITIALIZED, DriverProperties, PARAMETER_ALLOW_COMPAT_MODE,
 };
@@ -84,8 +85,15 @@ impl Driver {
         if state.is_hung {
             return Err(hung());
         }
+        // Gone at the end of this, however that comes.
+        let elsewhere = Elsewhere::new();
+        let directory = match &elsewhere {
+            Ok(None) => LogGoes::WhereTheUserSays,
+            Ok(Some(elsewhere)) => LogGoes::Into(elsewhere.path().to_owned()),
+            Err(_) => LogGoes::ToTheWorkingDirectory,
+        };
         let (answer, answered) = mpsc::sync_channel(1);
-        let opener = thread::spawn("nixl-cufile", move || drop(answer.send(open_here())));
+        let opener = thread::spawn("nixl-cufile", move || drop(answer.send(open_here(&directory))));
         let opener = opener.map_err(|error| format!("no thread to open cuFile's driver: {error}"))?;
         match answered.recv_timeout(OPEN_TIME_MAX) {
             Ok(opened) => {
@@ -120,12 +128,23 @@ impl Drop for Driver {
     }
 }
 
+/// Where cuFile's log goes.
+enum LogGoes {
+    WhereTheUserSays,
+    Into(PathBuf),
+    ToTheWorkingDirectory,
+}
+
 /// Opens the driver on a thread that does nothing else.
-fn open_here() -> Result<Driver, String> {
-    let log_is_absent = log_file::is_absent();
-    let sent = log_file::send_elsewhere();
+fn open_here(log: &LogGoes) -> Result<Driver, String> {
+    let is_sent = match log {
+        LogGoes::WhereTheUserSays => true,
+        LogGoes::Into(directory) => log_file::enter(directory).is_ok(),
+        LogGoes::ToTheWorkingDirectory => false,
+    };
+    let is_to_be_removed = !is_sent && log_file::is_absent();
     let driver = load_and_open();
-    log_file::remove(sent.is_err() && log_is_absent);
+    log_file::remove(is_to_be_removed);
     driver
 }
 

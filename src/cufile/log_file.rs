@@ -14,28 +14,40 @@ use crate::sys::random_u128;
 /// Name of the log.
 const NAME: &str = "cufile.log";
 
-/// A directory that is gone when this is dropped.
+/// A directory for the log that is not wanted, gone when this is dropped.
 pub(super) struct Elsewhere(PathBuf);
 
-/// Sends the log that the calling thread is about to make to nowhere, unless the user has said where it goes. The thread must
-/// be one that does nothing else: its working directory is another from here on.
+impl Elsewhere {
+    /// Makes one. `None`: the user has said where the log goes.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub(super) fn new() -> io::Result<Option<Elsewhere>> {
+        if std::env::var_os("CUFILE_LOGFILE_PATH").is_some() {
+            return Ok(None);
+        }
+        let path = std::env::temp_dir().join(format!("nixl_store-cufile-{:032x}", random_u128()?));
+        std::fs::DirBuilder::new().mode(0o700).create(&path)?;
+        let elsewhere = Elsewhere(path);
+        symlink("/dev/null", elsewhere.0.join(NAME))?;
+        Ok(Some(elsewhere))
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+/// Makes a directory the working directory of the calling thread, and of those that it starts.
 ///
 /// # Errors
 /// What the system answers, `EPERM` in containers whose seccomp profile refuses `unshare(2)`.
-pub(super) fn send_elsewhere() -> io::Result<Option<Elsewhere>> {
-    if std::env::var_os("CUFILE_LOGFILE_PATH").is_some() {
-        return Ok(None);
-    }
+pub(super) fn enter(directory: &Path) -> io::Result<()> {
     // SAFETY: takes no pointers; from here on this thread has a working directory and a umask of its own (`unshare(2)`).
     if unsafe { libc::unshare(libc::CLONE_FS) } != 0 {
         return Err(io::Error::last_os_error());
     }
-    let path = std::env::temp_dir().join(format!("nixl_store-cufile-{:032x}", random_u128()?));
-    std::fs::DirBuilder::new().mode(0o700).create(&path)?;
-    let elsewhere = Elsewhere(path);
-    symlink("/dev/null", elsewhere.0.join(NAME))?;
-    std::env::set_current_dir(&elsewhere.0)?;
-    Ok(Some(elsewhere))
+    std::env::set_current_dir(directory)
 }
 
 impl Drop for Elsewhere {

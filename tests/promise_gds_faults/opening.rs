@@ -154,9 +154,30 @@ fn a_file_system_that_cufile_does_not_serve_is_refused() {
     }
     for setup in &BOTH_WITH_FILES {
         let scratch = Scratch::new("gds-refused");
+        let Err((status, why)) = Store::try_open(setup, &scratch) else { panic!("{} opens", setup.backend) };
+        assert_eq!(status, UNSUPPORTED);
+        assert!(
+            why.contains("cuFileHandleRegister") && why.contains("5008") && why.contains("POSIX"),
+            "{why}"
+        );
+    }
+}
+
+/// A file that cuFile will not have, of a store that it has others of: the item says why.
+#[test]
+fn a_file_that_cannot_be_registered_is_an_error_of_its_item() {
+    let standin = Standin::alone();
+    for setup in &BOTH_WITH_FILES {
+        let scratch = Scratch::new("gds-refused");
         let store = Store::open(setup, &scratch);
+        assert_eq!(store.put(b"other", &[1; 9000]), OK);
+        standin.set("register_code", 5034);
         assert_ne!(store.put(b"key", b"bytes"), OK);
-        assert!(crate::common::status::message().contains("5008"));
+        assert!(crate::common::status::message().contains("5034"));
+        assert_ne!(store.get(b"other", &mut [0; 9000]).0, OK);
+        standin.set("register_code", 0);
+        assert_eq!(store.fetch(b"other", 9000), Some(vec![1; 9000]));
+        assert_eq!(store.fetch(b"key", 9000), None);
         assert_eq!(store.close(), OK);
     }
 }

@@ -156,6 +156,10 @@ impl Backend for Gds {
         }
     }
 
+    fn may_refuse_files(&self) -> bool {
+        true
+    }
+
     fn lanes_default(&self, _medium: Medium) -> u32 {
         LANES_DEFAULT
     }
