@@ -45,7 +45,8 @@ macro_rules! functions {
 
 functions! {
     driver_open = c"cuFileDriverOpen": unsafe extern "C" fn() -> Outcome;
-    driver_close = c"cuFileDriverClose": unsafe extern "C" fn() -> Outcome;
+    /// The header calls it `cuFileDriverClose`, and has since CUDA 12.0.
+    driver_close = c"cuFileDriverClose_v2": unsafe extern "C" fn() -> Outcome;
     driver_properties = c"cuFileDriverGetProperties": unsafe extern "C" fn(*mut DriverProperties) -> Outcome;
     register = c"cuFileHandleRegister": unsafe extern "C" fn(*mut FileHandle, *mut Description) -> Outcome;
     deregister = c"cuFileHandleDeregister": unsafe extern "C" fn(FileHandle);

@@ -1,6 +1,7 @@
 //! What is missing is told at open, by name, with what to use instead; and what is there is told by the capabilities.
 
 use std::ffi::CStr;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -31,11 +32,12 @@ fn is_refused(words: &[&str]) {
     }
 }
 
-/// A process of its own, for what a process can do once.
+/// A process of its own, for what a process can do once. The loader looks for libraries in `libraries` first.
 #[track_caller]
-fn in_a_child(role: &str) {
+fn in_a_child(role: &str, libraries: &Path) {
     let mut child = Command::new(std::env::current_exe().unwrap());
     child.args(["--ignored", "--exact", "opening::child", "--nocapture"]).env(ROLE, role);
+    child.env("LD_LIBRARY_PATH", libraries);
     let ended = child.output().unwrap();
     assert!(ended.status.success(), "{role}: {}", String::from_utf8_lossy(&ended.stdout));
 }
@@ -80,6 +82,17 @@ fn child() {
             assert_eq!(store.fetch(b"key", 9000), Some(vec![1; 9000]));
             assert_eq!(store.close(), OK);
         }
+        "finds" => {
+            let is_loaded = || std::fs::read_to_string("/proc/self/maps").unwrap().contains("libcufile");
+            for (setup, loads) in [(Setup::POOL, false), (Setup::FILES, false), (Setup::GDS_MT, true)] {
+                let scratch = Scratch::new("gds-finds");
+                let store = Store::open(&setup, &scratch);
+                assert_eq!(store.put(b"key", &[1; 9000]), OK);
+                assert_eq!(store.fetch(b"key", 9000), Some(vec![1; 9000]));
+                assert_eq!(store.close(), OK);
+                assert_eq!(is_loaded(), loads, "{}", setup.backend);
+            }
+        }
         "no symbol" => {
             // The same library without one of its functions.
             let library = standin::build("partial", &["-DcuFileBatchIOSubmit=cuFileBatchIOSubmitOther"]);
@@ -103,14 +116,23 @@ fn child() {
 #[test]
 fn a_library_that_is_missing_incomplete_or_hangs_is_refused_by_name() {
     for role in ["no library", "no symbol", "hangs"] {
-        in_a_child(role);
+        in_a_child(role, Path::new(""));
     }
+}
+
+/// The loader finds it where it finds libraries, when a store needs it and not before.
+#[test]
+fn the_library_is_loaded_when_a_store_needs_it() {
+    let library = standin::build("found", &[]);
+    let folder = library.parent().unwrap();
+    in_a_child("finds", folder);
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 /// cuFile cannot be used after a fork. The child is told so, and may close what its parent has open.
 #[test]
 fn a_forked_child_is_refused_and_harms_nothing() {
-    in_a_child("forks");
+    in_a_child("forks", Path::new(""));
 }
 
 /// A buffer on a device is refused, whatever cuFile could do with it.

@@ -81,7 +81,7 @@ impl Standin {
 
     /// What an engine does that uses cuFile by itself: opens the driver, or closes it.
     pub fn engine(&self, opens: bool) {
-        let name = if opens { c"cuFileDriverOpen" } else { c"cuFileDriverClose" };
+        let name = if opens { c"cuFileDriverOpen" } else { c"cuFileDriverClose_v2" };
         // SAFETY: no arguments; the answer is two numbers in one register.
         assert_eq!(unsafe { function::<unsafe extern "C" fn() -> u64>(name)() }, 0);
     }
