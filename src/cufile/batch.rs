@@ -11,14 +11,14 @@
 //!   transfers are done once more, one by one.
 //! - **Never cancelled.** After a cancel no events come, and nobody could tell when the memory is let go.
 
-use std::ffi::{c_int, c_uint, c_void};
+use std::ffi::{c_int, c_uint};
 use std::sync::Arc;
 
 use super::driver::Driver;
 use super::errors::{Code, check};
-use super::file::Registered;
+use super::file::{Registered, address_of};
 use super::types::{BatchHandle, IoEvent, IoParams, MODE_BATCH, OPCODE_READ, OPCODE_WRITE, STATUS_COMPLETE};
-use crate::memory::HostSlice;
+use crate::memory::Stretch;
 use crate::sys::file::to_off_t;
 use crate::sys::room;
 
@@ -31,7 +31,7 @@ pub struct Entry<'a> {
     /// First byte in the file.
     pub offset: u64,
     /// The memory.
-    pub memory: HostSlice,
+    pub memory: Stretch,
 }
 
 /// A batch with room for so many entries, used by one thread at a time.
@@ -87,10 +87,10 @@ impl Batch {
         let cookie = self.params.len() + 1;
         self.params.push(IoParams {
             mode: MODE_BATCH,
-            buffer: entry.memory.pointer.as_ptr().cast::<c_void>(),
+            buffer: address_of(&entry.memory),
             file_offset,
             buffer_offset: 0,
-            size: entry.memory.length,
+            size: entry.memory.length(),
             handle: entry.file.handle(),
             opcode: if entry.is_write { OPCODE_WRITE } else { OPCODE_READ },
             cookie: std::ptr::without_provenance_mut(cookie),

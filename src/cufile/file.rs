@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::driver::Driver;
 use super::errors::{check, moved};
 use super::types::{Description, FdOrPointer, FileHandle, GETNEWFD_FAILED, HANDLE_TYPE_FD, IO_NOT_SUPPORTED};
-use crate::memory::HostSlice;
+use crate::memory::Stretch;
 use crate::sys::file::{flags, reopen, to_off_t};
 
 /// What became of an attempt to make a file known to cuFile.
@@ -87,28 +87,38 @@ impl Registered {
             || (address | length).is_multiple_of(ALIGNMENT) && offset.is_multiple_of(ALIGNMENT as u64)
     }
 
-    /// Reads into host memory, at most [`request_bytes_max`](super::Properties::request_bytes_max) bytes; fewer at the end of
-    /// the file.
+    /// Reads at most [`request_bytes_max`](super::Properties::request_bytes_max) bytes; fewer at the end of the file.
     ///
     /// # Errors
     /// What the system or cuFile answers.
-    pub fn read(&self, offset: u64, memory: HostSlice) -> io::Result<usize> {
-        let (address, offset) = (memory.pointer.as_ptr().cast::<c_void>(), to_off_t(offset)?);
-        // SAFETY: the memory is valid until the request completes, which is after this call (HostPtr's contract). The address
-        // is that of the first byte and the offset in it 0, which is right on host and device memory alike.
-        moved(unsafe { (self.driver.library.read)(self.handle, address, memory.length, offset as c_long, 0) })
+    pub fn read(&self, offset: u64, memory: &Stretch) -> io::Result<usize> {
+        let offset = to_off_t(offset)?;
+        // SAFETY: the memory is valid until the request completes, which is after this call (HostPtr's contract).
+        moved(unsafe {
+            (self.driver.library.read)(self.handle, address_of(memory), memory.length(), offset as c_long, 0)
+        })
     }
 
-    /// Writes from host memory; as [`read`](Registered::read).
+    /// Writes; as [`read`](Registered::read).
     ///
     /// # Errors
     /// What the system or cuFile answers.
-    pub fn write(&self, offset: u64, memory: HostSlice) -> io::Result<usize> {
-        let (address, offset) = (memory.pointer.as_ptr().cast::<c_void>(), to_off_t(offset)?);
+    pub fn write(&self, offset: u64, memory: &Stretch) -> io::Result<usize> {
+        let offset = to_off_t(offset)?;
         // SAFETY: as for reads.
         moved(unsafe {
-            (self.driver.library.write)(self.handle, address, memory.length, offset as c_long, 0)
+            (self.driver.library.write)(self.handle, address_of(memory), memory.length(), offset as c_long, 0)
         })
+    }
+}
+
+/// The address of the first byte. The offset that goes with it is always 0, which is right on any memory: in batches on host
+/// memory an offset is ignored, and every event says that it is complete all the same.
+pub(super) fn address_of(memory: &Stretch) -> *mut c_void {
+    match memory {
+        Stretch::Host(slice) => slice.pointer.as_ptr().cast(),
+        // No code of this process follows it.
+        Stretch::Device(slice) => std::ptr::without_provenance_mut(slice.pointer.addr() as usize),
     }
 }
 

@@ -83,7 +83,7 @@ pub(super) struct IoParams {
     pub(super) mode: c_int,
     pub(super) buffer: *mut c_void,
     pub(super) file_offset: c_long,
-    /// Ignored on host memory, where every event says all the same that it is complete: always 0 here.
+    /// Always 0 here, see `address_of`.
     pub(super) buffer_offset: c_long,
     pub(super) size: usize,
     pub(super) handle: FileHandle,

@@ -8,7 +8,7 @@ use crate::backend::positioned::transfer;
 use crate::backend::queue::IoDirection;
 use crate::backend::threads::{Mover, Request};
 use crate::cufile::{Batch, Driver, Entry, Registered};
-use crate::memory::{HostSlice, Stretch};
+use crate::memory::Stretch;
 
 /// Bytes that batches have under way in this process at most. A submission for which cuFile's pool of buffers has too little
 /// waits for ever, as none of its entries ends before all have begun; by default that pool has 64 buffers of 1 MiB
@@ -62,16 +62,15 @@ impl Calls {
         };
         let mut moved = 0;
         for memory in slices.iter().flat_map(|stretch| self.parts(stretch)) {
-            let memory = memory.ok_or(io::ErrorKind::InvalidInput)?;
             let at = offset + moved as u64;
             let one = match direction {
-                IoDirection::Read => file.read(at, memory),
-                IoDirection::Write => file.write(at, memory),
+                IoDirection::Read => file.read(at, &memory),
+                IoDirection::Write => file.write(at, &memory),
             };
             match one {
                 Ok(bytes) => {
                     moved += bytes;
-                    if bytes < memory.length {
+                    if bytes < memory.length() {
                         break;
                     }
                 }
@@ -83,12 +82,12 @@ impl Calls {
         Ok(moved)
     }
 
-    /// A stretch, cut into what one call takes; `None` for memory that is not the host's.
-    fn parts(&self, stretch: &Stretch) -> impl Iterator<Item = Option<HostSlice>> + use<> {
+    /// A stretch, cut into what one call takes.
+    fn parts(&self, stretch: &Stretch) -> impl Iterator<Item = Stretch> + use<> {
         let (stretch, bytes_max) = (*stretch, self.bytes_max);
         (0..stretch.length().div_ceil(bytes_max)).map(move |part| {
             let from = part * bytes_max;
-            stretch.part(from, (from + bytes_max).min(stretch.length())).host()
+            stretch.part(from, (from + bytes_max).min(stretch.length()))
         })
     }
 }
@@ -149,11 +148,10 @@ impl Batched {
         let mut at = *offset;
         for memory in slices.iter().flat_map(|stretch| self.calls.parts(stretch)) {
             let is_write = *direction == IoDirection::Write;
-            let Some(memory) = memory else { return self.batch.take_back(before) };
             if !self.batch.add(&Entry { file, is_write, offset: at, memory }) {
                 return self.batch.take_back(before);
             }
-            at += memory.length as u64;
+            at += memory.length() as u64;
         }
         self.batched.push((index, self.batch.len() - before));
         true
