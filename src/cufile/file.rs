@@ -12,6 +12,9 @@ use super::types::{Description, FdOrPointer, FileHandle, GETNEWFD_FAILED, HANDLE
 use crate::memory::Stretch;
 use crate::sys::file::{flags, reopen, to_off_t};
 
+/// What cuFile asks of addresses, lengths and offsets on files with O_DIRECT, in bytes (API Reference Guide, `cuFileRead`).
+pub const ALIGNMENT: usize = 4096;
+
 /// What became of an attempt to make a file known to cuFile.
 #[derive(Debug)]
 pub enum Registration {
@@ -81,8 +84,6 @@ impl Registered {
     /// Whether this transfer goes through the descriptor that was registered. What is not aligned goes through another one on
     /// the same name, which cuFile opens for it, and the name may be another file's by now.
     pub fn takes(&self, address: usize, length: usize, offset: u64) -> bool {
-        /// Of addresses, lengths and offsets, in bytes (API Reference Guide, `cuFileRead`).
-        const ALIGNMENT: usize = 4096;
         !self.is_direct
             || (address | length).is_multiple_of(ALIGNMENT) && offset.is_multiple_of(ALIGNMENT as u64)
     }

@@ -16,4 +16,4 @@ mod types;
 
 pub use batch::{Batch, Entry};
 pub use driver::{Driver, Properties};
-pub use file::{Registered, Registration};
+pub use file::{ALIGNMENT, Registered, Registration};

@@ -168,6 +168,8 @@ fn transfers_are_cut_to_what_the_driver_and_the_parameters_say() {
         ..Setup::GDS
     };
     overcome(&standin, &least, &[]);
+    // No multiple of what O_DIRECT asks for.
+    overcome(&standin, &Setup { params: &[("max_request_size", 10_000)], ..Setup::GDS }, &[]);
     overcome(&standin, &Setup { params: &[("thread_count", 1)], ..Setup::GDS_MT }, &[]);
 }
 

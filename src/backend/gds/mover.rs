@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::backend::positioned::transfer;
 use crate::backend::queue::IoDirection;
 use crate::backend::threads::{Mover, Request};
-use crate::cufile::{Batch, Driver, Entry, Registered};
+use crate::cufile::{ALIGNMENT, Batch, Driver, Entry, Registered};
 use crate::memory::Stretch;
 
 /// Bytes that batches have under way in this process at most. A submission for which cuFile's pool of buffers has too little
@@ -51,8 +51,9 @@ pub(super) struct Calls {
 }
 
 impl Calls {
+    /// Calls of at most so many bytes, or somewhat fewer: transfers that are cut have to stay aligned.
     pub(super) fn new(bytes_max: usize) -> Calls {
-        Calls { bytes_max: bytes_max.max(1) }
+        Calls { bytes_max: (bytes_max / ALIGNMENT * ALIGNMENT).max(ALIGNMENT) }
     }
 
     fn run_one(&self, request: &Request) -> io::Result<usize> {
