@@ -209,6 +209,11 @@ fn an_object_that_cufile_cannot_name_is_read_without_it() {
         assert_eq!((put, got), (vec![OK; ITEMS], vec![OK; ITEMS]));
         assert_eq!(store.logged("without cuFile"), 1);
         standin.set("register_code", 0);
+        // The next ones have batches again.
+        let before = standin.count("batches_run");
+        let (put, got) = put_and_get(&store, ITEMS, BYTES);
+        assert_eq!((put, got), (vec![OK; ITEMS], vec![OK; ITEMS]));
+        assert_eq!(standin.count("batches_run") > before, of.backend == "GDS");
         assert_eq!(store.close(), OK);
     }
 }

@@ -161,7 +161,8 @@ impl Batched {
     /// Runs the batch, if there is anything in it.
     fn flush(&mut self, requests: &mut [Request]) {
         if self.batch.is_empty() {
-            return;
+            // What was taken for requests that went without it.
+            return self.share.give_back();
         }
         let batched = &self.batched;
         let (mut next, mut done, mut moved, mut is_whole) = (0, 0, 0, true);
