@@ -51,7 +51,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed, cuFile and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check

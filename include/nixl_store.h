@@ -455,7 +455,10 @@ typedef struct {
     uint32_t reserved;
     /** The backend: "POSIX", …. */
     char backend[16];
-    /** How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs). */
+    /**
+     * How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs);
+     * "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor.
+     */
     char io_path[32];
     /** Where bytes are: "static", "dynamic/sharded", "dynamic/lmcache". */
     char layout[32];

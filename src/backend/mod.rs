@@ -5,6 +5,7 @@
 //! backends whose rings belong to one thread fit as they are.
 
 pub mod fault;
+pub mod gds;
 pub mod inline;
 pub mod memory;
 #[cfg(feature = "obj")]
@@ -14,6 +15,7 @@ pub mod posix;
 pub mod queue;
 mod reach;
 mod target;
+pub mod threads;
 
 pub use positioned::transfer;
 pub use queue::{
@@ -32,6 +34,8 @@ type Constructor = fn(&Config, u32, &Logger) -> Result<Box<dyn Backend>>;
 /// The backends that are built in. Adding one adds a line.
 const BACKENDS: &[(BackendKind, Constructor)] = &[
     (BackendKind::Posix, |config, _, logger| posix::open(config, logger)),
+    (BackendKind::Gds, |config, _, logger| gds::open(config, logger)),
+    (BackendKind::GdsMt, |config, _, logger| gds::open(config, logger)),
     #[cfg(feature = "obj")]
     (BackendKind::Obj, obj::open),
     (BackendKind::Memory, |config, _, logger| memory::open(config, logger)),

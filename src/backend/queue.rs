@@ -165,6 +165,12 @@ pub trait Backend: Send + Sync {
         Ok(Target::file(file))
     }
 
+    /// Whether [`attach`](Backend::attach) may refuse files for the file system that they are on, so that a store tries it once
+    /// before it is open.
+    fn may_refuse_files(&self) -> bool {
+        false
+    }
+
     /// Memory of `bytes`, from which a staging buffer is cut; in huge pages if asked for and to be had.
     ///
     /// # Errors

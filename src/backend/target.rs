@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 #[cfg(feature = "obj")]
 use super::obj::Object;
+use crate::cufile::Registered;
 use crate::memory::Mapping;
 
 /// The thing at the far end of a request. Whoever pushes a request keeps a clone of its target until the completion.
@@ -24,6 +25,8 @@ pub enum Target {
 /// An open file, with what a backend needs to have at hand for it.
 #[derive(Debug)]
 pub struct OpenFile {
+    /// Known to cuFile. First, because it has to go before the descriptor does.
+    registered: Option<Registered>,
     file: Arc<File>,
     /// Its bytes, where the file lies in memory and stays open between transfers. Queues that copy read from it.
     mapping: Option<Mapping>,
@@ -32,12 +35,17 @@ pub struct OpenFile {
 impl Target {
     /// A file without more.
     pub fn file(file: Arc<File>) -> Target {
-        Target::File(Arc::new(OpenFile { file, mapping: None }))
+        Target::File(Arc::new(OpenFile { registered: None, file, mapping: None }))
     }
 
     /// A file and its mapping.
     pub fn mapped(file: Arc<File>, mapping: Mapping) -> Target {
-        Target::File(Arc::new(OpenFile { file, mapping: Some(mapping) }))
+        Target::File(Arc::new(OpenFile { registered: None, file, mapping: Some(mapping) }))
+    }
+
+    /// A file that cuFile knows.
+    pub fn registered(file: Arc<File>, registered: Registered) -> Target {
+        Target::File(Arc::new(OpenFile { registered: Some(registered), file, mapping: None }))
     }
 
     /// The file, for a queue that moves the bytes of files.
@@ -57,6 +65,11 @@ impl OpenFile {
     /// The descriptor, valid as long as this lives.
     pub fn descriptor(&self) -> RawFd {
         self.file.as_raw_fd()
+    }
+
+    /// What cuFile knows it by, if it does.
+    pub fn registered(&self) -> Option<&Registered> {
+        self.registered.as_ref()
     }
 
     /// The mapping, if the file has one.

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, FromRawFd};
 
 use super::signal::undisturbed;
 use super::{check, retry_on_interrupt};
@@ -35,6 +35,30 @@ pub fn direct_alignment(file: &File) -> Option<DirectAlignment> {
         return None;
     }
     Some(DirectAlignment { memory: stat.stx_dio_mem_align.max(1), offset: stat.stx_dio_offset_align })
+}
+
+/// How an open file was opened (`F_GETFL` of `fcntl(2)`).
+///
+/// # Errors
+/// What `fcntl(2)` answers.
+pub fn flags(file: &File) -> io::Result<libc::c_int> {
+    // SAFETY: takes no pointers.
+    check(unsafe { libc::fcntl(file.as_raw_fd(), libc::F_GETFL) })
+}
+
+/// Opens the very same file once more, whatever its name is by now, with the same access and O_DIRECT if it has that, and
+/// without any other flag.
+///
+/// # Errors
+/// What `open(2)` answers for the entry in /proc.
+pub fn reopen(file: &File) -> io::Result<File> {
+    let flags = flags(file)? & (libc::O_ACCMODE | libc::O_DIRECT) | libc::O_CLOEXEC;
+    let mut path = [0u8; 32];
+    io::Write::write_fmt(&mut &mut path[..31], format_args!("/proc/self/fd/{}", file.as_raw_fd()))?;
+    // SAFETY: the path ends with a NUL, and no flag makes a file.
+    let descriptor = retry_on_interrupt(|| check(unsafe { libc::open(path.as_ptr().cast(), flags) }))?;
+    // SAFETY: open returned a descriptor that nobody else owns.
+    Ok(unsafe { File::from_raw_fd(descriptor) })
 }
 
 /// Reserves `length` bytes from `offset` on and extends the file over them.
@@ -76,4 +100,31 @@ pub fn available_bytes(file: &File) -> Option<u64> {
 pub fn to_off_t(bytes: u64) -> io::Result<libc::off_t> {
     libc::off_t::try_from(bytes)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "offset beyond the largest a file can have"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+
+    use super::*;
+
+    /// A file is opened again though its name is another file's by now, and without the flags that it had.
+    #[test]
+    fn a_file_is_opened_again_whatever_its_name_is() {
+        let path = std::env::temp_dir().join(format!("nixl_store-reopen-{}", std::process::id()));
+        let mut options = File::options();
+        options.read(true).write(true).create(true).truncate(true).custom_flags(libc::O_NOFOLLOW);
+        let first = options.open(&path).expect("made");
+        first.write_all_at(b"first", 0).expect("written");
+        std::fs::remove_file(&path).expect("removed");
+        std::fs::write(&path, b"other").expect("made");
+        let again = reopen(&first).expect("opened again");
+        std::fs::remove_file(&path).expect("removed");
+        let mut bytes = [0; 5];
+        again.read_exact_at(&mut bytes, 0).expect("read");
+        assert_eq!(&bytes, b"first");
+        assert_ne!(flags(&first).expect("flags") & libc::O_NOFOLLOW, 0);
+        assert_eq!(flags(&again).expect("flags") & libc::O_NOFOLLOW, 0);
+        assert_eq!(flags(&again).expect("flags") & libc::O_ACCMODE, libc::O_RDWR);
+    }
 }

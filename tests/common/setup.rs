@@ -56,6 +56,8 @@ pub type Bucket = fn(&Path) -> (String, Vec<(&'static str, String)>);
 #[derive(Clone, Debug)]
 pub struct Setup {
     pub backend: &'static str,
+    /// Where the staging buffer is to be.
+    pub device: &'static str,
     pub layout: Layout,
     pub direct_io: bool,
     pub uring: bool,
@@ -71,6 +73,8 @@ pub struct Setup {
     pub io_threads: u32,
     pub kernel_queue_size: u32,
     pub serve_unverified: bool,
+    /// Parameters of the backend, beside those that have a field.
+    pub params: &'static [(&'static str, u64)],
     /// Where objects are that are in no directory.
     pub bucket: Option<Bucket>,
 }
@@ -79,6 +83,7 @@ impl Setup {
     /// A static pool on storage through io_uring with O_DIRECT.
     pub const POOL: Setup = Setup {
         backend: "POSIX",
+        device: "cpu",
         layout: Layout::Static,
         direct_io: true,
         uring: true,
@@ -94,6 +99,7 @@ impl Setup {
         io_threads: 2,
         kernel_queue_size: 128,
         serve_unverified: false,
+        params: &[],
         bucket: None,
     };
 
@@ -102,6 +108,12 @@ impl Setup {
 
     /// A static pool in memory.
     pub const MEMORY: Setup = Setup { backend: "MEMORY", direct_io: false, ..Setup::POOL };
+
+    /// A static pool on storage through cuFile's batches, with O_DIRECT.
+    pub const GDS: Setup = Setup { backend: "GDS", ..Setup::POOL };
+
+    /// The same through cuFile's reads and writes on threads.
+    pub const GDS_MT: Setup = Setup { backend: "GDS_MT", ..Setup::POOL };
 
     /// An object per key, in a bucket.
     pub const fn objects(bucket: Bucket) -> Setup {
@@ -116,10 +128,11 @@ impl Setup {
     /// The configuration file of a store at `path`.
     pub fn yaml(&self, path: &Path) -> String {
         let mut yaml = format!(
-            "chunk_size: 256\nnixl_buffer_size: {}\nnixl_buffer_device: cpu\ncache_policy: {}\nextra_config:\n  \
+            "chunk_size: 256\nnixl_buffer_size: {}\nnixl_buffer_device: {}\ncache_policy: {}\nextra_config:\n  \
              enable_nixl_storage: true\n  nixl_backend: {}\n  nixl_path: {}\n  use_direct_io: {}\n  \
              nixl_store_io_threads: {}\n  nixl_store_queue_items: {}\n  nixl_store_timeout_ms: {}\n",
             self.buffer_bytes,
+            self.device,
             self.policy,
             self.backend,
             path.display(),
@@ -148,6 +161,9 @@ impl Setup {
         if self.backend == "POSIX" {
             writeln!(parameters, "    use_uring: {}", self.uring).unwrap();
             writeln!(parameters, "    kernel_queue_size: {}", self.kernel_queue_size).unwrap();
+        }
+        for (name, value) in self.params {
+            writeln!(parameters, "    {name}: {value}").unwrap();
         }
         if self.bucket.is_some() {
             writeln!(yaml, "  nixl_store_prefix: {prefix}").unwrap();

@@ -1,6 +1,5 @@
 //! POSIX: local files through io_uring, or through threads where io_uring is refused or not wanted.
 
-pub mod threads;
 pub mod uring;
 
 use std::io;
@@ -10,6 +9,7 @@ use std::sync::Arc;
 use super::inline::{self, InlineQueue};
 use super::queue::{Backend, IoPath, IoQueue, Medium, Stores};
 use super::reach::Reach;
+use super::threads::{self, Positioned};
 use crate::config::Config;
 use crate::error::Result;
 use crate::log::Logger;
@@ -89,7 +89,7 @@ impl Posix {
         if let Some(pool) = &state.pool {
             return Ok(Arc::clone(pool));
         }
-        let pool = threads::Pool::start(self.threads)?;
+        let pool = threads::Pool::start((0..self.threads).map(|_| Positioned).collect())?;
         state.pool = Some(Arc::clone(&pool));
         Ok(pool)
     }

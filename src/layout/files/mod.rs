@@ -208,6 +208,14 @@ impl FileStore {
         Ok(temporary)
     }
 
+    /// Creates an empty file that will be no object.
+    ///
+    /// # Errors
+    /// What the system answers.
+    pub fn create_nameless(&self) -> io::Result<Temporary> {
+        self.current_area().create_temporary(self.direct_io())
+    }
+
     /// Makes a written object visible under its name, at once and as a whole, in place of the one
     /// that may be there. Whoever reads that one keeps reading it.
     ///

@@ -138,6 +138,7 @@ impl Objects {
                 .clamp(*OPEN_FILES_RANGE.start(), *OPEN_FILES_RANGE.end()),
             logger: logger.clone(),
         };
+        objects.try_backend()?;
         objects.scan()?;
         if !objects.files.syncs_as_a_whole() {
             // What was put before this open, by a process that ended, may not be durable, and nobody knows which it is.
@@ -145,6 +146,15 @@ impl Objects {
             objects.files.assume_changed();
         }
         Ok(objects)
+    }
+
+    /// Tries a file of this directory's with a backend that may not serve it.
+    fn try_backend(&self) -> Result<()> {
+        if !self.backend.may_refuse_files() {
+            return Ok(());
+        }
+        let tried = self.files.create_nameless().and_then(|file| self.backend.attach(file.share()));
+        tried.map(drop).map_err(|error| Error::os("trying a file with the backend", &error))
     }
 
     /// What O_DIRECT asks for; `None` if it is not in effect.
