@@ -197,9 +197,13 @@
 
 /* ======== Kinds of memory ======== */
 
-#define NIXL_STORE_MEMORY_AUTO 0                /**< The library finds out. */
+/** The library finds out: where the process has loaded CUDA's driver it is asked, else it is host memory. */
+#define NIXL_STORE_MEMORY_AUTO 0
+
 #define NIXL_STORE_MEMORY_HOST 1                /**< Host memory, pageable or pinned. */
-#define NIXL_STORE_MEMORY_CUDA 2                /**< CUDA device memory. */
+
+/** CUDA device memory: cuMemAlloc, pools, mapped ranges, managed memory. */
+#define NIXL_STORE_MEMORY_CUDA 2
 
 /* ======== Flags of an item ======== */
 
@@ -511,8 +515,9 @@ nixl_store_status_t nixl_store_open(const char *config_path,
  * visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
  * makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
  *
- * data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned to
- * direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
+ * data: length bytes of host or CUDA device memory, at least 1; read until the call returns and never after. Host memory
+ * aligned to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning
+ * it.
  *
  * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
  * may still be using the memory.
@@ -536,9 +541,9 @@ nixl_store_status_t nixl_store_put(nixl_store_t *store,
 /**
  * Reads the object under a key into memory.
  *
- * buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error or
- * NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves
- * without a copy; registered memory also spares the kernel pinning it.
+ * buffer: capacity bytes of host or CUDA device memory, at least 1; written until the call returns and never after.
+ * After an error or NIXL_STORE_NOT_FOUND their content is undefined. Host memory aligned to direct_alignment of the
+ * capabilities moves without a copy; registered memory also spares the kernel pinning it.
  * length_out: gets the length of the object in bytes. Must not lie in buffer.
  *
  * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
@@ -892,7 +897,8 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
  *
  * It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
- * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
+ * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory needs none of it, and is taken all
+ * the same.
  *
  * address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
  * or the store is closed. It must not overlap another registered region.
@@ -904,7 +910,9 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * - NIXL_STORE_ERROR_BUSY: the table of regions is full.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_memory_register(nixl_store_t *store, void *address, size_t length);
+nixl_store_status_t nixl_store_memory_register(nixl_store_t *store,
+                                               void *address,
+                                               size_t length);
 
 /**
  * Takes back a registration, after waiting for the transfers that use it.

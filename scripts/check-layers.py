@@ -17,7 +17,7 @@ ROWS = [
     ["lane"],
     ["placement"],
     ["catalog", "layout", "backend", "batch"],
-    ["s3", "cufile"],
+    ["s3", "cuda", "cufile"],
     ["memory", "config"],
     ["sys"],
     ["log", "metrics"],

@@ -18,6 +18,8 @@ pub mod catalog;
 #[forbid(unsafe_code)]
 pub mod config;
 /// cbindgen:ignore
+pub mod cuda;
+/// cbindgen:ignore
 pub mod cufile;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]

@@ -80,6 +80,8 @@ pub struct Item {
     pub wish: Wish,
     /// Bytes of all segments.
     pub length: usize,
+    /// Whether some of them are a device's.
+    pub is_on_device: bool,
     key: Range<usize>,
     stretches: Range<usize>,
     stage: AtomicU32,
@@ -155,6 +157,7 @@ impl Batch {
             digest,
             wish,
             length: 0,
+            is_on_device: false,
             key,
             stretches: self.stretches.len()..self.stretches.len(),
             stage: AtomicU32::new(WAITING),
@@ -176,6 +179,7 @@ impl Batch {
             return false;
         };
         item.length = length;
+        item.is_on_device |= stretch.host().is_none();
         self.stretches.push(stretch);
         item.stretches.end = self.stretches.len();
         true

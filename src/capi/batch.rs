@@ -1,5 +1,7 @@
 //! Submitting batches: items and segments are read once, checked, and handed to the store.
 
+use std::ffi::c_void;
+
 use super::check::{self, invalid};
 use super::constants::{
     ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP,
@@ -14,6 +16,7 @@ use super::types::{
     nixl_store_item_t, nixl_store_segment_t, nixl_store_status_t, nixl_store_submit_options_t, nixl_store_t,
     nixl_store_ticket_t,
 };
+use crate::cuda::{Detector, Found};
 use crate::error::{Error, Result, Status};
 use crate::memory::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};
 use crate::store::{BatchBuilder, Direction, Wish};
@@ -128,11 +131,12 @@ unsafe fn submit(
             // A put may read the same bytes twice.
             Direction::Put => None,
         };
+        let mut detector = Detector::new();
         for index in 0..item_count {
             // SAFETY: within the array; read once, so that what was checked is what is used.
             let item = unsafe { items.add(index).read() };
             // SAFETY: as this function's.
-            unsafe { add_item(&mut batch, &item, direction, overlaps.as_mut()) }
+            unsafe { add_item(&mut batch, &item, direction, overlaps.as_mut(), &mut detector) }
                 .map_err(|error| Error::new(error.status(), format!("item {index}: {error}")))?;
         }
         if let Some(mut overlaps) = overlaps {
@@ -151,6 +155,7 @@ unsafe fn add_item(
     item: &nixl_store_item_t,
     direction: Direction,
     mut overlaps: Option<&mut OverlapCheck>,
+    detector: &mut Detector,
 ) -> Result<()> {
     // SAFETY: as this function's.
     let key = unsafe { check::key(item.key, item.key_length) }?;
@@ -161,7 +166,8 @@ unsafe fn add_item(
     for index in 0..segment_count {
         // SAFETY: within the array; read once, as the item.
         let raw = unsafe { item.segments.add(index).read() };
-        let segment = segment(&raw).map_err(|error| invalid(format!("segment {index}: {error}")))?;
+        let segment =
+            segment(&raw, detector).map_err(|error| invalid(format!("segment {index}: {error}")))?;
         bytes_total = bytes_total
             .checked_add(segment.length() as u64)
             .and_then(|total| item.object_offset.checked_add(total).map(|_| total))
@@ -200,22 +206,38 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
     }
 }
 
-fn segment(raw: &nixl_store_segment_t) -> Result<Stretch> {
-    let is_device = match raw.memory_kind {
-        // No backend serves device memory yet, so what the caller leaves open is host memory.
-        NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST => false,
-        NIXL_STORE_MEMORY_CUDA => true,
-        unknown => return Err(invalid(format!("memory_kind {unknown} is unknown"))),
-    };
+fn segment(raw: &nixl_store_segment_t, detector: &mut Detector) -> Result<Stretch> {
+    if !matches!(raw.memory_kind, NIXL_STORE_MEMORY_AUTO | NIXL_STORE_MEMORY_HOST | NIXL_STORE_MEMORY_CUDA) {
+        return Err(invalid(format!("memory_kind {} is unknown", raw.memory_kind)));
+    }
     check::reserved_fields(&raw.reserved)?;
     let length = check::memory("address", raw.address.addr(), raw.length)?;
-    if is_device {
-        let pointer = DevicePtr::new(raw.address.addr() as u64);
-        return Ok(Stretch::Device(DeviceSlice { pointer, length }));
-    }
+    let address = raw.address.addr() as u64;
+    let found = match raw.memory_kind {
+        NIXL_STORE_MEMORY_HOST => Found::Host,
+        NIXL_STORE_MEMORY_CUDA => Found::Device(detector.find_device(address, length)?),
+        _ => detector.find(address, length)?,
+    };
     // SAFETY: the header asks the caller to keep an item's memory valid, and to itself, until completion.
-    let pointer = unsafe { HostPtr::new(raw.address.cast()) };
-    Ok(Stretch::Host(HostSlice { pointer, length }))
+    Ok(unsafe { stretch(raw.address, length, found) })
+}
+
+/// Memory of the caller's that was found to be that.
+///
+/// # Safety
+/// It stays valid, and left alone, until the operation that it is for has completed.
+pub(super) unsafe fn stretch(address: *mut c_void, length: usize, found: Found) -> Stretch {
+    match found {
+        Found::Device(device) => {
+            let pointer = DevicePtr::new(address.addr() as u64);
+            Stretch::Device(DeviceSlice { pointer, length, device })
+        }
+        Found::Host => {
+            // SAFETY: as this function's.
+            let pointer = unsafe { HostPtr::new(address.cast()) };
+            Stretch::Host(HostSlice { pointer, length })
+        }
+    }
 }
 
 /// What can be told from an item alone.
@@ -266,12 +288,11 @@ mod tests {
         }
     }
 
-    /// Device memory is passed on as such, so that the store can say what it thinks of it.
+    /// Ordinary memory is host memory, whatever the caller leaves open; what is no segment is refused.
     #[test]
     fn a_segment_keeps_its_kind_and_bounds() {
+        let segment = |raw: &nixl_store_segment_t| super::segment(raw, &mut Detector::new());
         assert!(segment(&SEGMENT).unwrap().host().is_some());
-        let cuda = nixl_store_segment_t { memory_kind: NIXL_STORE_MEMORY_CUDA, ..SEGMENT };
-        assert!(segment(&cuda).unwrap().host().is_none());
         for wrong in [
             nixl_store_segment_t { memory_kind: 3, ..SEGMENT },
             nixl_store_segment_t { reserved: [1, 0, 0], ..SEGMENT },

@@ -111,11 +111,11 @@ pub const NIXL_STORE_STRUCT_BYTES_MAX: usize = 4096;
 
 /// ======== Kinds of memory ========
 ///
-/// The library finds out.
+/// The library finds out: where the process has loaded CUDA's driver it is asked, else it is host memory.
 pub const NIXL_STORE_MEMORY_AUTO: u32 = 0;
 /// Host memory, pageable or pinned.
 pub const NIXL_STORE_MEMORY_HOST: u32 = 1;
-/// CUDA device memory.
+/// CUDA device memory: cuMemAlloc, pools, mapped ranges, managed memory.
 pub const NIXL_STORE_MEMORY_CUDA: u32 = 2;
 
 /// ======== Flags of an item ========

@@ -2,9 +2,11 @@
 
 use std::ffi::c_void;
 
+use super::batch::stretch;
 use super::check;
 use super::panic::with_store;
 use super::types::{nixl_store_status_t, nixl_store_t};
+use crate::cuda::Detector;
 use crate::error::Status;
 use crate::memory::HostPtr;
 
@@ -13,7 +15,8 @@ use crate::memory::HostPtr;
 /// Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
 ///
 /// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
-/// against RLIMIT_MEMLOCK. Segments anywhere inside the region profit.
+/// against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory needs none of it, and is taken all
+/// the same.
 ///
 /// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
 /// or the store is closed. It must not overlap another registered region.
@@ -31,9 +34,10 @@ pub unsafe extern "C" fn nixl_store_memory_register(
 ) -> nixl_store_status_t {
     with_store("nixl_store_memory_register", store, |open| {
         let length = check::memory("address", address.addr(), length as u64)?;
+        let found = Detector::new().find(address.addr() as u64, length)?;
         // SAFETY: the header asks that registered memory stays valid until it is unregistered.
-        let pointer = unsafe { HostPtr::new(address.cast()) };
-        open.store.memory_register(pointer, length).map(|()| Status::Ok)
+        let memory = unsafe { stretch(address, length, found) };
+        open.store.memory_register(memory).map(|()| Status::Ok)
     })
 }
 
@@ -51,9 +55,7 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
 ) -> nixl_store_status_t {
     with_store("nixl_store_memory_unregister", store, |open| {
         check::memory("address", address.addr(), 1)?;
-        // SAFETY: only compared with what is registered.
-        let pointer = unsafe { HostPtr::new(address.cast()) };
-        open.store.memory_unregister(pointer).map(|()| Status::Ok)
+        open.store.memory_unregister(address.addr()).map(|()| Status::Ok)
     })
 }
 

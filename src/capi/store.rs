@@ -4,6 +4,7 @@
 
 use std::ffi::{c_char, c_void};
 
+use super::batch::stretch;
 use super::check;
 use super::handle::{OpenStore, STORES, store_bits, store_pointer};
 use super::options;
@@ -11,8 +12,8 @@ use super::panic::{boundary, poison_on_panic, with_store};
 use super::ticket::item_error;
 use super::types::{nixl_store_open_options_t, nixl_store_status_t, nixl_store_t};
 use crate::config::Config;
+use crate::cuda::Detector;
 use crate::error::{Error, Result, Status};
-use crate::memory::{HostPtr, HostSlice, Stretch};
 use crate::store::{Direction, ItemResult, Store, SubmitOptions, Wish};
 use crate::sys::fork;
 
@@ -71,8 +72,9 @@ pub unsafe extern "C" fn nixl_store_open(
 /// visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
 /// makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
 ///
-/// data: length bytes of host memory, at least 1; read until the call returns and never after. Memory aligned to
-/// direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning it.
+/// data: length bytes of host or CUDA device memory, at least 1; read until the call returns and never after. Host memory
+/// aligned to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning
+/// it.
 ///
 /// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
 /// may still be using the memory.
@@ -108,9 +110,9 @@ pub unsafe extern "C" fn nixl_store_put(
 
 /// Reads the object under a key into memory.
 ///
-/// buffer: capacity bytes of host memory, at least 1; written until the call returns and never after. After an error or
-/// NIXL_STORE_NOT_FOUND their content is undefined. Memory aligned to direct_alignment of the capabilities moves
-/// without a copy; registered memory also spares the kernel pinning it.
+/// buffer: capacity bytes of host or CUDA device memory, at least 1; written until the call returns and never after.
+/// After an error or NIXL_STORE_NOT_FOUND their content is undefined. Host memory aligned to direct_alignment of the
+/// capabilities moves without a copy; registered memory also spares the kernel pinning it.
 /// length_out: gets the length of the object in bytes. Must not lie in buffer.
 ///
 /// Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
@@ -228,9 +230,9 @@ fn transfer_one(
 ) -> Result<ItemResult> {
     let mut batch = open.store.batch(direction, 1)?;
     batch.item(key, Wish::default())?;
+    let found = Detector::new().find(address.addr() as u64, length)?;
     // SAFETY: the header asks the caller to keep the memory valid during the call, which ends after the item has.
-    let pointer = unsafe { HostPtr::new(address.cast()) };
-    batch.stretch(Stretch::Host(HostSlice { pointer, length }))?;
+    batch.stretch(unsafe { stretch(address, length, found) })?;
     let ticket = batch.run(SubmitOptions::default())?;
     let mut outcome = None;
     // No timeout here: the caller gets its memory back when this returns, so the item must have ended by then. The

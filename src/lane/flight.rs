@@ -7,7 +7,7 @@ use super::{Lane, Reply};
 use crate::backend::{IoCompletion, IoDirection, Target};
 use crate::batch::{ItemGuard, ItemResult};
 use crate::memory::arena::zero_slice;
-use crate::memory::{AlignedBuffer, Hold, Stretch};
+use crate::memory::{AlignedBuffer, Holds, Stretch};
 use crate::placement::{Placement, Tombstone, Tombstones};
 
 /// Bytes that are pushed before the device is told: few, so that it works while the next checksums are computed.
@@ -27,8 +27,8 @@ pub(super) enum Errand<P: Placement> {
     Piece {
         job: usize,
         piece: Piece,
-        /// The staging slice that it goes through.
-        hold: Option<Hold>,
+        /// The staging slices that it goes through; none if it goes direct.
+        holds: Holds,
         /// The job's buffer, if this request reads or writes it.
         buffer: Option<AlignedBuffer>,
     },
@@ -58,7 +58,7 @@ impl<P: Placement> Lane<P> {
         &mut self,
         index: usize,
         piece: Piece,
-        hold: Option<Hold>,
+        holds: Holds,
         buffer: Option<AlignedBuffer>,
         mut op: Op,
     ) {
@@ -68,7 +68,7 @@ impl<P: Placement> Lane<P> {
         job.in_flight += 1;
         job.bytes_in_flight += bytes;
         let target = job.extent.target.clone();
-        let errand = Errand::Piece { job: index, piece, hold, buffer };
+        let errand = Errand::Piece { job: index, piece, holds, buffer };
         self.push(Flight { op, target, errand, bytes });
     }
 
@@ -136,26 +136,35 @@ impl<P: Placement> Lane<P> {
         self.spares.keep_slices(op.into_slices());
         match errand {
             Errand::Tombstone { claim, epilogue } => self.land_tombstone(claim, epilogue, outcome.map(drop)),
-            Errand::Piece { job: index, piece, hold, buffer } => {
+            Errand::Piece { job: index, piece, holds, buffer } => {
                 let job = &mut self.jobs[index];
                 job.in_flight -= 1;
                 job.bytes_in_flight -= bytes;
                 if buffer.is_some() {
                     job.buffer = buffer;
                 }
-                match (&job.work, outcome) {
-                    (Work::Get(_), outcome) => {
-                        self.land_get(index, &piece, hold.as_ref(), outcome, sums);
+                let holds = match (&job.work, outcome) {
+                    (Work::Get(_), outcome) => self.land_get(index, &piece, holds, outcome, sums),
+                    (Work::Put(_), Ok(_)) => {
+                        self.land_put(index);
+                        holds
                     }
-                    (Work::Put(_), Ok(_)) => self.land_put(index),
-                    (Work::Put(_), Err(error)) => job.fail_io(&error),
-                }
-                if hold.is_some() {
-                    drop(hold);
-                    self.shared.relieve();
-                }
+                    (Work::Put(_), Err(error)) => {
+                        job.fail_io(&error);
+                        holds
+                    }
+                };
+                self.give_back(holds);
                 self.finish_if_done(index);
             }
+        }
+    }
+
+    /// Gives staging slices back to whoever waits for some.
+    pub(super) fn give_back(&self, holds: Holds) {
+        if !holds.is_empty() {
+            drop(holds);
+            self.shared.relieve();
         }
     }
 

@@ -12,7 +12,7 @@ use crate::backend::{IoDirection, Medium};
 use crate::batch::{ItemGuard, ItemResult, Wish};
 use crate::error::{Result, Status};
 use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, RECORD_ALIGNMENT};
-use crate::memory::{AlignedBuffer, Hold, HostSlice, Stretch};
+use crate::memory::{AlignedBuffer, Holds, Stretch};
 use crate::placement::{Extent, Foreign, GetWish, Placement, Source};
 
 /// Least bytes of one read. Small enough that the checksum of one piece is computed while the next ones are
@@ -105,7 +105,8 @@ impl<P: Placement> Lane<P> {
     fn begin_get(&mut self, guard: ItemGuard, source: Source<P::GetClaim>, reopened: u32) {
         let Source { extent, payload_bytes, generation, foreign, claim } = source;
         let Some((_, item, _)) = guard.parts() else { return };
-        let (capacity, range_offset) = (item.length as u64, item.wish.range_offset);
+        let (capacity, range_offset, is_on_device) =
+            (item.length as u64, item.wish.range_offset, item.is_on_device);
         if let Some(object_length) = payload_bytes
             && let Some(status) = refusal(&guard, object_length)
         {
@@ -174,6 +175,9 @@ impl<P: Placement> Lane<P> {
             buffer: Some(buffer),
             sums,
             bytes_staged: 0,
+            is_on_device,
+            copying: 0,
+            last_piece: None,
         });
         self.gets.push_back(index);
     }
@@ -188,6 +192,18 @@ impl<P: Placement> Lane<P> {
     fn has_its_share(&self, job: &Job<P>) -> bool {
         job.bytes_in_flight >= self.bounds.get_bytes_max
             || (job.in_flight >= GET_REQUESTS_MIN && job.in_flight >= self.get_requests_max())
+    }
+
+    /// Brings a get back into the line that waited for what it had under way, once half of that is over.
+    pub(super) fn come_back(&mut self, index: usize) {
+        let job = &self.jobs[index];
+        if job.is_held_back
+            && job.bytes_in_flight <= self.bounds.get_bytes_max / 2
+            && job.in_flight <= self.get_requests_max() / 2
+        {
+            self.jobs[index].is_held_back = false;
+            self.gets.push_back(index);
+        }
     }
 
     pub(super) fn push_get_piece(&mut self, index: usize) -> Pushed {
@@ -213,7 +229,15 @@ impl<P: Placement> Lane<P> {
             let (part, offset) = (job.trailer_range(), job.trailer_offset());
             let Some((buffer, trailer)) = self.jobs[index].lend(part) else { return self.all_pushed(index) };
             let slices = self.spares.one_slice(trailer);
-            return self.launch_get(index, padded..padded, None, Some(buffer), offset, slices, padded);
+            return self.launch_get(
+                index,
+                padded..padded,
+                Holds::default(),
+                Some(buffer),
+                offset,
+                slices,
+                padded,
+            );
         }
         let start = job.cursor;
         let bounds = (get.span.end, get.body_end);
@@ -230,7 +254,8 @@ impl<P: Placement> Lane<P> {
         let rules = Rules { reach: self.reach, alignment: job.extent.alignment, regions: &self.regions };
         let goes_direct = |body: &Range<u64>, slices: &mut Vec<Stretch>| {
             let wanted = want.start <= body.start && body.end <= want.end;
-            body.is_empty() || (wanted && add_direct(stretches, want.start, body, &rules, slices))
+            !job.is_on_device
+                && (body.is_empty() || (wanted && add_direct(stretches, want.start, body, &rules, slices)))
         };
         let mut direct = goes_direct(&body, &mut slices);
         let smaller = ending(start + PIECE_BYTES.min(least));
@@ -239,17 +264,16 @@ impl<P: Placement> Lane<P> {
             (end, body) = smaller;
             direct = goes_direct(&body, &mut slices);
         }
-        let mut hold = None;
+        let mut holds = Holds::default();
         if !direct {
-            let Some(taken) = self.shared.staging.take() else {
+            (end, body) = ending(start + self.staged_piece_bytes(index, PIECE_BYTES));
+            let Some(taken) = self.shared.staging.take_bytes((end - start) as usize) else {
                 self.spares.keep_slices(slices);
                 self.wants_slice = true;
                 return Pushed::Blocked;
             };
-            (end, body) = ending(start + PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64));
-            let length = (body.end - body.start) as usize;
-            slices.push(HostSlice { length, ..taken.memory() }.into());
-            hold = Some(taken);
+            slices.extend(taken.memory((body.end - body.start) as usize).map(Stretch::from));
+            holds = taken;
         }
         let mut buffer = None;
         if end == padded
@@ -258,7 +282,7 @@ impl<P: Placement> Lane<P> {
             slices.push(tail.into());
             buffer = Some(lent);
         }
-        self.launch_get(index, body, hold, buffer, offset, slices, end)
+        self.launch_get(index, body, holds, buffer, offset, slices, end)
     }
 
     #[expect(clippy::too_many_arguments, reason = "all that one request is made of")]
@@ -266,7 +290,7 @@ impl<P: Placement> Lane<P> {
         &mut self,
         index: usize,
         body: Range<u64>,
-        hold: Option<Hold>,
+        holds: Holds,
         buffer: Option<AlignedBuffer>,
         offset: u64,
         slices: Vec<Stretch>,
@@ -284,7 +308,7 @@ impl<P: Placement> Lane<P> {
             job.all_pushed = cursor >= get.span.end && get.proof != Proof::Unread;
         }
         let last = job.all_pushed;
-        self.launch(index, Piece { body, with_trailer }, hold, buffer, op);
+        self.launch(index, Piece { body, with_trailer }, holds, buffer, op);
         if last { Pushed::Last } else { Pushed::More }
     }
 
@@ -297,36 +321,38 @@ impl<P: Placement> Lane<P> {
         &mut self,
         index: usize,
         piece: &Piece,
-        hold: Option<&Hold>,
+        holds: Holds,
         outcome: io::Result<usize>,
         sums: &[u64],
-    ) {
-        let job = &self.jobs[index];
-        if job.is_held_back
-            && job.bytes_in_flight <= self.bounds.get_bytes_max / 2
-            && job.in_flight <= self.get_requests_max() / 2
-        {
-            self.jobs[index].is_held_back = false;
-            self.gets.push_back(index);
-        }
+    ) -> Holds {
+        self.come_back(index);
         let job = &mut self.jobs[index];
-        let Work::Get(get) = &job.work else { return };
+        let Work::Get(get) = &job.work else { return holds };
         match outcome {
-            Err(error) => return job.fail_io(&error),
+            Err(error) => {
+                job.fail_io(&error);
+                return holds;
+            }
             Ok(0) => {}
             // The last block of a file without a trailer may be partial; nothing else may be short.
             Ok(missing) => {
                 let padding = get.known_bytes.map_or(0, |length| job.extent.padded_bytes - length);
                 if !get.proof.is_waived() || missing as u64 != padding {
-                    return job.damaged("file ends inside the record");
+                    job.damaged("file ends inside the record");
+                    return holds;
                 }
             }
         }
         if piece.with_trailer && !get.proof.is_waived() {
             self.check_trailer(index);
         }
-        if self.jobs[index].failure.is_none() && self.take_in_piece(index, piece, hold, sums).is_err() {
+        if self.jobs[index].failure.is_none() && self.take_in_piece(index, piece, &holds, sums).is_err() {
             self.jobs[index].fail(Status::Unsupported, 0);
+        }
+        let job = &self.jobs[index];
+        match job.is_on_device && job.failure.is_none() {
+            true => self.copy_out(index, piece, holds),
+            false => holds,
         }
     }
 

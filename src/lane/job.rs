@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::batch::{ItemGuard, ItemResult};
 use crate::error::{Error, Status};
 use crate::layout::record::RECORD_ALIGNMENT;
-use crate::memory::{AlignedBuffer, HostSlice};
+use crate::memory::{AlignedBuffer, Holds, HostSlice};
 use crate::placement::{Extent, Foreign, Placement, Tombstones};
 
 /// Bytes of the tail block at the start of a job's buffer; the trailer follows it.
@@ -32,6 +32,12 @@ pub(super) struct Job<P: Placement> {
     /// Checksums of the payload blocks that this job covers.
     pub sums: Vec<u64>,
     pub bytes_staged: u64,
+    /// Some of its memory is a device's, which the backend does not reach.
+    pub is_on_device: bool,
+    /// Pieces of a put that are being copied in.
+    pub copying: u32,
+    /// The last piece of a put, which waits for the sums of those.
+    pub last_piece: Option<Staged>,
 }
 
 /// What kind of item.
@@ -125,6 +131,15 @@ pub(super) struct Piece {
     pub body: Range<u64>,
     /// Whether the tail block and the trailer come with it.
     pub with_trailer: bool,
+}
+
+/// A piece of an item on a device, on its way through the staging buffer.
+pub(super) struct Staged {
+    pub job: usize,
+    pub piece: Piece,
+    /// Where it ends in the padded payload; its body may end before that.
+    pub end: u64,
+    pub holds: Holds,
 }
 
 /// Why an item's transfer failed.

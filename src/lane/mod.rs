@@ -11,6 +11,7 @@ pub mod caller;
 pub mod chores;
 mod clock;
 pub mod deadlines;
+mod device;
 mod flight;
 mod get;
 pub mod inquiry;
@@ -39,6 +40,7 @@ use std::time::{Duration, Instant};
 use slab::Slab;
 
 use self::chores::{Chores, Mailbox};
+use self::device::Copies;
 use self::flight::{Flight, InFlight};
 use self::item::Parked;
 use self::job::{Epilogue, Job};
@@ -52,6 +54,7 @@ use crate::backend::{Backend, IoCompletion, IoQueue, Medium, Reach, Wait};
 use crate::batch::{Direction, ItemGuard, ItemResult};
 use crate::error::panic_message;
 use crate::layout::record::CHECKSUM_BLOCK_BYTES;
+use crate::memory::{Copiers, Stretch};
 use crate::placement::Placement;
 use crate::sync::Arc;
 use crate::sys::{room, thread};
@@ -78,6 +81,8 @@ const POISONED_PAUSE: Duration = Duration::from_millis(10);
 /// to let go of the memory that the other fields and the callers own.
 pub(super) struct Lane<P: Placement> {
     queue: Box<dyn IoQueue>,
+    /// As the queue: what it has under way goes first.
+    copies: Copies,
     medium: Medium,
     bounds: Bounds,
     reach: Reach,
@@ -118,6 +123,8 @@ pub(super) struct Lane<P: Placement> {
     regions: Vec<Region>,
     /// For checksum blocks that straddle stretches of memory.
     scratch: Vec<u8>,
+    /// Where a piece lies in the staging buffer, while it is looked at.
+    staged: Vec<Stretch>,
     spares: Spares,
 }
 
@@ -133,6 +140,8 @@ pub struct Parts<P> {
     pub medium: Medium,
     /// What goes direct.
     pub reach: Reach,
+    /// Who copies between host and device; `None`: nobody, and no item has memory on a device.
+    pub copiers: Option<Arc<dyn Copiers>>,
 }
 
 /// Starts the thread of lane `index`. What its queue answered at open arrives through `opened`: whether
@@ -173,7 +182,7 @@ impl<P: Placement> Lane<P> {
     /// A lane with all that its work needs set aside.
     fn new(index: usize, queue: Box<dyn IoQueue>, parts: Parts<P>) -> std::io::Result<Lane<P>> {
         let depth = queue.room();
-        let Parts { shared, placement, chores, medium, reach } = parts;
+        let Parts { shared, placement, chores, medium, reach, copiers } = parts;
         let spares = Spares::new(depth, placement.payload_bytes_max())?;
         let entries = size_of::<(usize, Job<P>)>() + size_of::<(usize, Epilogue<P>)>();
         let bytes = JOBS_MAX * entries + depth * size_of::<(usize, Flight<P>)>();
@@ -183,6 +192,7 @@ impl<P: Placement> Lane<P> {
         })?;
         Ok(Lane {
             queue,
+            copies: Copies::new(copiers),
             medium,
             bounds: bounds(medium),
             reach,
@@ -211,6 +221,7 @@ impl<P: Placement> Lane<P> {
             is_short: false,
             regions: Vec::new(),
             scratch,
+            staged: Vec::with_capacity(1),
             spares,
             placement,
         })
@@ -225,16 +236,17 @@ impl<P: Placement> Lane<P> {
             if self.shared.is_poisoned() {
                 // Nothing new is started; what is under way is waited for, then everything ends.
                 self.shared.drop_waiting();
-                if self.queue.in_flight() == 0 && self.asked == 0 {
+                if self.queue.in_flight() == 0 && self.asked == 0 && self.copies.is_empty() {
                     return;
                 }
             } else if self.is_idle() && self.shared.is_stopping() && !self.shared.has_waiting(Takes::Both) {
                 return;
             }
             self.bytes_pushed = 0;
-            let may_sleep = !self.queue.has_completed() && self.refused.is_empty();
+            let may_sleep =
+                !self.queue.has_completed() && self.refused.is_empty() && !self.has_more_to_push();
             let wait = match may_sleep && self.fall_asleep() {
-                true => self.sleep(),
+                true => self.copies.watched(self.sleep()),
                 // Only what is under way is waited for, and that may be long.
                 false if self.shared.is_poisoned() => Wait::Until(Instant::now().checked_add(POISONED_PAUSE)),
                 false => Wait::Poll,
@@ -249,7 +261,14 @@ impl<P: Placement> Lane<P> {
             for completion in completions.drain(..) {
                 self.complete(completion);
             }
+            self.take_copies();
         }
+    }
+
+    /// Whether pushing made more to push or to take in: the end of an item that failed while it was pushed, a copy that could
+    /// not be begun.
+    fn has_more_to_push(&self) -> bool {
+        self.copies.has_ended() || (!self.tombstones.is_empty() && self.queue.room() > 0)
     }
 
     /// Items that this lane has, in whatever state.
@@ -373,7 +392,8 @@ impl<P: Placement> Lane<P> {
     }
 
     fn push_pieces(&mut self) -> bool {
-        let mut advanced = self.push_tombstones();
+        let mut advanced = self.push_ready();
+        advanced |= self.push_tombstones();
         self.wants_slice = false;
         while let Some(&index) = self.gets.front() {
             match self.push_get_piece(index) {

@@ -171,7 +171,8 @@ mod tests {
         let buffer = AlignedBuffer::new(8 * PAGE).expect("memory");
         let host = |from: usize, to: usize| Stretch::Host(buffer.host_slice(from, to));
         let pages = [host(0, PAGE), host(2 * PAGE, 3 * PAGE), host(4 * PAGE, 5 * PAGE)];
-        let device = [Stretch::Device(DeviceSlice { pointer: DevicePtr::new(1 << 40), length: PAGE })];
+        let device =
+            [Stretch::Device(DeviceSlice { pointer: DevicePtr::new(1 << 40), length: PAGE, device: 0 })];
         let all = 0..3 * PAGE as u64;
         assert!(is_direct(&pages, all.clone(), &rules(Reach { slices_max: 4, ..Reach::HOST })));
         assert!(!is_direct(&pages, all.clone(), &rules(Reach { slices_max: 3, ..Reach::HOST })));

@@ -9,7 +9,7 @@ use super::job::{Job, Piece, Proof, TAIL_BYTES, Work};
 use super::plan::blocks_in;
 use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, Invalid};
 use crate::memory::bytes::{self, NotHost};
-use crate::memory::{Hold, HostSlice, Stretch};
+use crate::memory::{Holds, HostSlice, Stretch};
 use crate::placement::Placement;
 
 impl<P: Placement> Lane<P> {
@@ -61,15 +61,17 @@ impl<P: Placement> Lane<P> {
         &mut self,
         index: usize,
         piece: &Piece,
-        hold: Option<&Hold>,
+        holds: &Holds,
         sums: &[u64],
     ) -> Result<(), NotHost> {
-        let staged = hold.map(Hold::memory);
         let scratch = &mut self.scratch;
         let job = &mut self.jobs[index];
         let Work::Get(get) = &job.work else { return Ok(()) };
         let Some((_, stretches)) = item_parts(&job.guard) else { return Ok(()) };
         let Piece { body, with_trailer } = piece;
+        let staged = &mut self.staged;
+        staged.clear();
+        staged.extend(holds.memory((body.end - body.start) as usize).map(Stretch::from));
         let object_end = get.proof.object_bytes().unwrap_or(u64::MAX);
         let end = if *with_trailer { job.extent.padded_bytes } else { body.end };
         // Only the piece that brings the tail block may look at it: before that landed it is under way.
@@ -80,8 +82,9 @@ impl<P: Placement> Lane<P> {
         let first_block = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
         // A trailer by itself starts where the padded payload ends and brings no payload.
         if !get.proof.is_waived() && body.start < job.extent.padded_bytes {
-            let landed =
-                Landed { body, staged, stretches, origin: get.want.start, tail, body_end: get.body_end };
+            let (memory, origin) =
+                if holds.is_empty() { (stretches, get.want.start) } else { (&staged[..], body.start) };
+            let landed = Landed { body, memory, origin, tail, body_end: get.body_end };
             for (block, range) in blocks_in(body.start..end, end.min(object_end)) {
                 let brought = block - (body.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
                 // The backend's blocks know nothing of tail and trailer: only whole ones are what is meant here.
@@ -96,20 +99,28 @@ impl<P: Placement> Lane<P> {
                 }
             }
         }
-        if let Some(staged) = staged {
-            let wanted = body.start.max(get.want.start)..body.end.min(get.want.end);
-            if wanted.start < wanted.end {
-                let from = part(staged, body, &wanted);
-                bytes::scatter_slice(from, stretches, (wanted.start - get.want.start) as usize)?;
-            }
+        if !holds.is_empty() {
             job.bytes_staged += body.end - body.start;
         }
-        if *with_trailer {
-            let object_end = get.proof.object_bytes().unwrap_or(job.extent.padded_bytes);
-            let wanted = get.body_end.max(get.want.start)..object_end.min(get.want.end);
-            if wanted.start < wanted.end && get.span.end > get.body_end {
-                let part = (wanted.start - get.body_end) as usize..(wanted.end - get.body_end) as usize;
-                bytes::scatter(&tail[part], stretches, (wanted.start - get.want.start) as usize)?;
+        if !job.is_on_device {
+            let Work::Get(get) = &job.work else { return Ok(()) };
+            let mut start = body.start;
+            for slice in holds.memory((body.end - body.start) as usize) {
+                let end = start + slice.length as u64;
+                let wanted = start.max(get.want.start)..end.min(get.want.end);
+                if wanted.start < wanted.end {
+                    let part = part(slice, start, &wanted);
+                    bytes::scatter_slice(part, stretches, (wanted.start - get.want.start) as usize)?;
+                }
+                start = end;
+            }
+            if *with_trailer {
+                let object_end = get.proof.object_bytes().unwrap_or(job.extent.padded_bytes);
+                let wanted = get.body_end.max(get.want.start)..object_end.min(get.want.end);
+                if wanted.start < wanted.end && get.span.end > get.body_end {
+                    let part = (wanted.start - get.body_end) as usize..(wanted.end - get.body_end) as usize;
+                    bytes::scatter(&tail[part], stretches, (wanted.start - get.want.start) as usize)?;
+                }
             }
         }
         Ok(())
@@ -139,11 +150,10 @@ impl<P: Placement> Lane<P> {
 
 /// Where the bytes of a piece that landed are.
 struct Landed<'a> {
-    /// Payload bytes in caller memory, or in `staged`.
+    /// Payload bytes in caller memory, or in the staging buffer.
     body: &'a Range<u64>,
-    staged: Option<HostSlice>,
-    stretches: &'a [Stretch],
-    /// The payload byte that the first stretch begins with.
+    memory: &'a [Stretch],
+    /// The payload byte that the memory begins with.
     origin: u64,
     /// The payload bytes from `body_end` on.
     tail: &'a [u8],
@@ -156,31 +166,23 @@ impl Landed<'_> {
         let in_body = range.start..range.end.min(self.body.end);
         let in_tail = range.end.saturating_sub(self.body_end.max(range.start)) as usize;
         if in_tail == 0 {
-            return match self.staged {
-                Some(memory) => Ok(bytes::checksum_slice(part(memory, self.body, &in_body))),
-                None => {
-                    let (from, to) = (in_body.start - self.origin, in_body.end - self.origin);
-                    bytes::checksum(self.stretches, from as usize, to as usize, scratch)
-                }
-            };
+            let (from, to) = (in_body.start - self.origin, in_body.end - self.origin);
+            return bytes::checksum(self.memory, from as usize, to as usize, scratch);
         }
         let body_bytes = in_body.end.saturating_sub(in_body.start) as usize;
         let (front, back) = scratch.split_at_mut(body_bytes);
         if body_bytes > 0 {
-            match self.staged {
-                Some(memory) => bytes::gather_slice(part(memory, self.body, &in_body), front),
-                None => bytes::gather(self.stretches, (in_body.start - self.origin) as usize, front)?,
-            }
+            bytes::gather(self.memory, (in_body.start - self.origin) as usize, front)?;
         }
         back[..in_tail].copy_from_slice(&self.tail[..in_tail]);
         Ok(bytes::checksum_bytes(&scratch[..body_bytes + in_tail]))
     }
 }
 
-/// The part of a piece's staging memory that holds the payload bytes `wanted`.
-fn part(memory: HostSlice, body: &Range<u64>, wanted: &Range<u64>) -> HostSlice {
+/// The part of a staging slice that holds the payload bytes `wanted`; its first byte is the payload's `start`.
+pub(super) fn part(slice: HostSlice, start: u64, wanted: &Range<u64>) -> HostSlice {
     HostSlice {
-        pointer: memory.pointer.offset((wanted.start - body.start) as usize),
+        pointer: slice.pointer.offset((wanted.start - start) as usize),
         length: (wanted.end - wanted.start) as usize,
     }
 }

@@ -18,7 +18,7 @@ use crate::layout::record::{self, RECORD_ALIGNMENT};
 use crate::memory::arena::zero_slice;
 use crate::memory::bytes::{self, NotHost};
 use crate::memory::staging::SLICE_BYTES_MAX;
-use crate::memory::{HostSlice, Stretch};
+use crate::memory::{Holds, HostSlice, Stretch};
 use crate::placement::{Placement, PutPlace, Sink, Tombstones};
 
 /// Least bytes of one write, and the largest record that goes down in one.
@@ -89,7 +89,7 @@ impl<P: Placement> Lane<P> {
     fn begin_put(&mut self, guard: ItemGuard, sink: Sink<P::PutClaim>, attempts: u32) {
         let Sink { extent, generation, invalidate_first, hidden, claim } = sink;
         let Some((_, item, _)) = guard.parts() else { return };
-        let length = item.length as u64;
+        let (length, is_on_device) = (item.length as u64, item.is_on_device);
         if !guard.start() {
             // Ended by a cancel or its deadline while room was made. The result stands.
             drop(extent);
@@ -103,7 +103,11 @@ impl<P: Placement> Lane<P> {
         let tail = &mut buffer.as_mut_slice()[..TAIL_BYTES];
         tail.fill(0);
         let Some((_, stretches)) = item_parts(&guard) else { return };
-        let gathered = bytes::gather(stretches, body_end as usize, &mut tail[..(length - body_end) as usize]);
+        // Of an item on a device it comes with the last piece.
+        let gathered = match is_on_device {
+            true => Ok(()),
+            false => bytes::gather(stretches, body_end as usize, &mut tail[..(length - body_end) as usize]),
+        };
         let sums = self.spares.sums(record::block_count(length).unwrap_or(0));
         let one_write = extent.padded_bytes <= PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64);
         // A process killed during a write through the page cache leaves any number of its pages behind; a direct one is
@@ -134,6 +138,9 @@ impl<P: Placement> Lane<P> {
             buffer: Some(buffer),
             sums,
             bytes_staged: 0,
+            is_on_device,
+            copying: 0,
+            last_piece: None,
         });
         self.puts_ahead += 1;
         if step == Step::Invalidate && self.put_room() > 0 {
@@ -164,10 +171,11 @@ impl<P: Placement> Lane<P> {
                 let slices = self.spares.one_slice(zero_slice());
                 let piece = Piece { body: padded..padded, with_trailer: false };
                 let op = self.op(IoDirection::Write, offset, slices);
-                self.launch(index, piece, None, None, op);
+                self.launch(index, piece, Holds::default(), None, op);
                 // The payload follows when this is down; the job comes back into the line then.
                 Pushed::Last
             }
+            Step::Payload if job.is_on_device => self.push_from_device(index),
             Step::Payload => self.push_payload(index),
             Step::Trailer => {
                 if let Err(failure) = self.encode_trailer(index) {
@@ -184,7 +192,7 @@ impl<P: Placement> Lane<P> {
                 let slices = self.spares.one_slice(trailer);
                 let piece = Piece { body: padded..padded, with_trailer: true };
                 let op = self.op(IoDirection::Write, offset, slices);
-                self.launch(index, piece, None, Some(buffer), op);
+                self.launch(index, piece, Holds::default(), Some(buffer), op);
                 Pushed::Last
             }
         }
@@ -206,7 +214,7 @@ impl<P: Placement> Lane<P> {
         let job = &self.jobs[index];
         let Some((_, stretches)) = item_parts(&job.guard) else { return Pushed::Last };
         let rules = Rules { reach: self.reach, alignment: job.extent.alignment, regions: &self.regions };
-        let mut hold = None;
+        let mut holds = Holds::default();
         let goes_direct = |body: &Range<u64>, slices: &mut Vec<Stretch>| {
             body.is_empty() || add_direct(stretches, 0, body, &rules, slices)
         };
@@ -235,7 +243,7 @@ impl<P: Placement> Lane<P> {
             let memory = HostSlice { length: (body.end - body.start) as usize, ..taken.memory() };
             copied = bytes::gather_into(stretches, body.start as usize, memory);
             slices.push(memory.into());
-            hold = Some(taken);
+            holds = taken.into();
         }
         let last = end == padded;
         let with_trailer = last && trailer_with_payload;
@@ -266,7 +274,7 @@ impl<P: Placement> Lane<P> {
             slices.push(part.into());
             buffer
         });
-        if hold.is_some() {
+        if !holds.is_empty() {
             job.bytes_staged += body.end - body.start;
         }
         job.cursor = end;
@@ -276,7 +284,7 @@ impl<P: Placement> Lane<P> {
             self.puts_ahead -= 1;
         }
         let op = self.op(IoDirection::Write, offset, slices);
-        self.launch(index, Piece { body, with_trailer }, hold, buffer, op);
+        self.launch(index, Piece { body, with_trailer }, holds, buffer, op);
         if !checksum_first && let Err(failure) = self.checksum_piece(index, start..end, payload_bytes) {
             self.jobs[index].fail(failure, 0);
         }
@@ -301,7 +309,7 @@ impl<P: Placement> Lane<P> {
         Ok(())
     }
 
-    fn encode_trailer(&mut self, index: usize) -> std::result::Result<(), Status> {
+    pub(super) fn encode_trailer(&mut self, index: usize) -> std::result::Result<(), Status> {
         let job = &mut self.jobs[index];
         let range = job.trailer_range();
         let Work::Put(put) = &job.work else { return Err(Status::Internal) };

@@ -163,7 +163,11 @@ mod tests {
     fn device_memory_is_refused() {
         let mut parts = vec![vec![0; 64]];
         let mut view = stretches(&mut parts);
-        view.push(Stretch::Device(DeviceSlice { pointer: DevicePtr::new(0x7000_0000_0000), length: 64 }));
+        view.push(Stretch::Device(DeviceSlice {
+            pointer: DevicePtr::new(0x7000_0000_0000),
+            length: 64,
+            device: 0,
+        }));
         let mut bytes = [0; 128];
         assert_eq!(gather(&view, 0, &mut bytes), Err(NotHost));
         assert_eq!(scatter(&bytes, &view, 0), Err(NotHost));

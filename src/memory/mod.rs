@@ -2,12 +2,14 @@
 
 pub mod arena;
 pub mod bytes;
+pub mod copier;
 pub mod mapping;
 pub mod staging;
 pub mod stretch;
 mod xxh3;
 
 pub use arena::{AlignedBuffer, Arena, zero_page};
+pub use copier::{Copier, Copiers, CopyDirection, CopyDone, CopyPart};
 pub use mapping::Mapping;
-pub use staging::{Hold, Staging};
+pub use staging::{Holds, Staging};
 pub use stretch::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};

@@ -65,6 +65,38 @@ impl Drop for Hold {
     }
 }
 
+/// The right to some slices, mostly to one; given back when dropped.
+#[derive(Debug, Default)]
+pub struct Holds {
+    first: Option<Hold>,
+    /// Without memory of its own where one slice is enough.
+    more: Vec<Hold>,
+}
+
+impl From<Hold> for Holds {
+    fn from(hold: Hold) -> Holds {
+        Holds { first: Some(hold), more: Vec::new() }
+    }
+}
+
+impl Holds {
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    /// The memory of the first `bytes` of the slices, one after the other.
+    pub fn memory(&self, bytes: usize) -> impl Iterator<Item = HostSlice> {
+        let mut left = bytes;
+        self.first.iter().chain(&self.more).map_while(move |hold| {
+            let slice = hold.memory();
+            let length = slice.length.min(left);
+            left -= length;
+            (length > 0).then_some(HostSlice { length, ..slice })
+        })
+    }
+}
+
 impl Staging {
     /// Cuts a buffer of about `bytes` from the memory that `arena` makes of a number of bytes.
     ///
@@ -104,7 +136,51 @@ impl Staging {
 
     /// Takes a slice for a put, if one is free beside those that are kept for gets.
     pub fn take_for_put(self: &Arc<Self>) -> Option<Hold> {
-        self.take_beyond((self.slices / GET_RESERVE).max(1))
+        self.take_beyond(self.kept_for_gets())
+    }
+
+    /// Takes slices of `bytes` together for a get, or none if there are not so many.
+    pub fn take_bytes(self: &Arc<Self>, bytes: usize) -> Option<Holds> {
+        self.take_bytes_beyond(bytes, 0)
+    }
+
+    /// The same for a put, beside those that are kept for gets.
+    pub fn take_bytes_for_put(self: &Arc<Self>, bytes: usize) -> Option<Holds> {
+        self.take_bytes_beyond(bytes, self.kept_for_gets())
+    }
+
+    /// Most bytes that a put can take together when nobody else has any.
+    pub fn bytes_for_put_max(&self) -> usize {
+        (self.slices - self.kept_for_gets()) * self.slice_bytes
+    }
+
+    fn kept_for_gets(&self) -> usize {
+        (self.slices / GET_RESERVE).max(1)
+    }
+
+    fn take_bytes_beyond(self: &Arc<Self>, bytes: usize, kept: usize) -> Option<Holds> {
+        let count = bytes.div_ceil(self.slice_bytes).max(1);
+        if count == 1 {
+            return self.take_beyond(kept).map(Holds::from);
+        }
+        let mut state = lock(&self.state);
+        if state.free < count.checked_add(kept)? {
+            return None;
+        }
+        let mut more = Vec::with_capacity(count - 1);
+        let mut first = None;
+        for index in 0..state.used.len() {
+            if !state.used[index] && (first.is_none() || more.len() + 1 < count) {
+                state.used[index] = true;
+                state.free -= 1;
+                let hold = Hold { staging: Arc::clone(self), index };
+                match first {
+                    None => first = Some(hold),
+                    Some(_) => more.push(hold),
+                }
+            }
+        }
+        Some(Holds { first, more })
     }
 
     fn take_beyond(self: &Arc<Self>, kept: usize) -> Option<Hold> {
@@ -215,6 +291,29 @@ mod tests {
             assert!(staging.take_for_put().is_some());
             assert!(staging.take().is_some());
         }
+    }
+
+    /// Slices that are taken together are as many as it takes, apart from each other, and taken as a whole or not at all.
+    #[test]
+    fn slices_are_taken_together_or_not_at_all() {
+        let staging = mapped(16 * SLICE_BYTES_MAX).expect("maps");
+        let apart = [staging.take(), staging.take()];
+        let holds = staging.take_bytes(3 * SLICE_BYTES_MAX + 1).expect("four");
+        let memory: Vec<HostSlice> = holds.memory(3 * SLICE_BYTES_MAX + 1).collect();
+        let lengths: Vec<usize> = memory.iter().map(|slice| slice.length).collect();
+        assert_eq!(lengths, [SLICE_BYTES_MAX, SLICE_BYTES_MAX, SLICE_BYTES_MAX, 1]);
+        let apart_too = apart.iter().flatten().map(Hold::memory);
+        let mut starts: Vec<usize> =
+            memory.iter().copied().chain(apart_too).map(|slice| slice.pointer.addr()).collect();
+        starts.sort_unstable();
+        starts.dedup();
+        assert_eq!(starts.len(), 6);
+        assert!(staging.take_bytes(11 * SLICE_BYTES_MAX).is_none());
+        assert!(staging.take_bytes_for_put(10 * SLICE_BYTES_MAX).is_none(), "one is kept for gets");
+        assert!(staging.take_bytes(10 * SLICE_BYTES_MAX).is_some());
+        drop((apart, holds));
+        assert_eq!(staging.bytes_for_put_max(), 15 * SLICE_BYTES_MAX);
+        assert!(staging.take_bytes_for_put(15 * SLICE_BYTES_MAX).is_some());
     }
 
     /// Every buffer from the smallest on is cut into whole slices; a smaller one is refused.

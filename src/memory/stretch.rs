@@ -91,6 +91,8 @@ pub struct DeviceSlice {
     pub pointer: DevicePtr,
     /// Bytes.
     pub length: usize,
+    /// Ordinal of the device.
+    pub device: u16,
 }
 
 /// One stretch of memory, which says where it lies: an address alone does not tell, and a device's must never meet a
@@ -135,7 +137,7 @@ impl Stretch {
         match self {
             Stretch::Host(slice) => Stretch::Host(HostSlice { pointer: slice.pointer.offset(from), length }),
             Stretch::Device(slice) => {
-                Stretch::Device(DeviceSlice { pointer: slice.pointer.offset(from), length })
+                Stretch::Device(DeviceSlice { pointer: slice.pointer.offset(from), length, ..slice })
             }
         }
     }

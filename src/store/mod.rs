@@ -17,7 +17,7 @@ use crate::batch::Batch;
 use crate::batch::completion::CompletionQueue;
 use crate::batch::ticket::TicketTable;
 use crate::error::{Error, Result, Status};
-use crate::memory::HostPtr;
+use crate::memory::{HostPtr, Stretch};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 use self::gate::Gate;
@@ -229,9 +229,9 @@ impl Store {
     /// # Errors
     /// [`Status::InvalidArgument`] for memory that overlaps a registered region or is not mapped;
     /// [`Status::Busy`] past the number of regions.
-    pub fn memory_register(&self, address: HostPtr, length: usize) -> Result<()> {
+    pub fn memory_register(&self, memory: Stretch) -> Result<()> {
         self.check_open()?;
-        self.regions.register(&self.shared, address, length)
+        self.regions.register(&self.shared, memory)
     }
 
     /// Undoes [`Store::memory_register`] for the region that begins at `address`, after waiting for the
@@ -239,7 +239,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] if none does.
-    pub fn memory_unregister(&self, address: HostPtr) -> Result<()> {
+    pub fn memory_unregister(&self, address: usize) -> Result<()> {
         self.check_open()?;
         self.settle(address, self.regions.length(address));
         self.regions.unregister(&self.shared, address)
@@ -269,7 +269,7 @@ impl Store {
     /// # Errors
     /// [`Status::InvalidArgument`] for an address that was not lent.
     pub fn memory_free(&self, address: HostPtr) -> Result<()> {
-        self.settle(address, self.shared.staging.lent_bytes(address));
+        self.settle(address.addr(), self.shared.staging.lent_bytes(address));
         if self.shared.staging.take_back(address) {
             self.shared.relieve();
             return Ok(());
@@ -403,8 +403,8 @@ impl Store {
     }
 
     /// Waits for the transfers under way that use this memory.
-    fn settle(&self, address: HostPtr, length: usize) {
-        let range = address.addr()..address.addr().saturating_add(length);
+    fn settle(&self, address: usize, length: usize) {
+        let range = address..address.saturating_add(length);
         self.tickets.for_each(&mut |batch| {
             if batch.uses(&range) {
                 batch.wait(None);

@@ -14,6 +14,7 @@ use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATC
 use crate::backend::{self, Backend, REGION_BYTES_MAX, Stores};
 use crate::batch::ticket::TicketTable;
 use crate::config::{Config, Layout};
+use crate::cuda::{self, Devices};
 use crate::error::{Error, Result, Status};
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
@@ -65,7 +66,8 @@ impl Store {
                 drop(carriers.push(carrier));
             }
         }
-        let (threads, registered) = start_threads(&placed, &shared, &chores, &tickets, lanes)?;
+        let devices = Arc::new(devices(options, &shared));
+        let (threads, registered) = start_threads(&placed, &shared, &chores, &devices, &tickets, lanes)?;
 
         let chosen = settings::Chosen {
             buffer_bytes: shared.staging.region().length as u64,
@@ -117,11 +119,25 @@ impl Store {
     }
 }
 
+/// The devices for the lanes' copies. Where the caller names one and has CUDA at work, what that takes is had now, since it
+/// may wait for the device later.
+fn devices(options: &OpenOptions, shared: &Shared) -> Devices {
+    let devices = Devices::new(shared.staging.region(), &options.logger);
+    if let Some(device) = options.cuda_device
+        && cuda::is_in_process()
+        && let Err(error) = u16::try_from(device).map_or(Ok(()), |device| devices.prepare(device))
+    {
+        options.logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
+    }
+    devices
+}
+
 /// Starts the lanes, and the thread that keeps deadlines.
 fn start_threads(
     placed: &Placed,
     shared: &Arc<Shared>,
     chores: &Arc<Chores>,
+    devices: &Arc<Devices>,
     tickets: &Arc<TicketTable>,
     lanes: usize,
 ) -> Result<(Vec<std::thread::JoinHandle<()>>, lane::Registered)> {
@@ -129,7 +145,7 @@ fn start_threads(
     let mut handles = Vec::with_capacity(lanes);
     let mut failure = None;
     for index in 0..lanes {
-        match placed.lanes.spawn(index, shared, chores, opened.clone()) {
+        match placed.lanes.spawn(index, shared, chores, devices, opened.clone()) {
             Ok(handle) => handles.push(handle),
             Err(error) => failure = Some(Error::no_thread("starting the I/O threads", &error)),
         }

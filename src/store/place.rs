@@ -8,6 +8,7 @@ use super::OpenOptions;
 use crate::backend::obj::Bucket;
 use crate::backend::{Backend, Medium, Stores};
 use crate::config::{BufferDevice, Config, Layout};
+use crate::cuda::Devices;
 use crate::error::{Error, Result, Status};
 use crate::lane::caller::Carrier;
 use crate::lane::chores::Chores;
@@ -17,6 +18,7 @@ use crate::lane::{self, Parts};
 use crate::layout::bucket::manifest::PoolShape;
 use crate::layout::pool::PoolParameters;
 use crate::layout::record;
+use crate::memory::Copiers;
 #[cfg(feature = "obj")]
 use crate::placement::bucket::{Buckets, Pool};
 use crate::placement::objects::{OBJECT_BYTES_MAX, Objects};
@@ -144,6 +146,7 @@ pub(super) trait LaneFactory {
         index: usize,
         shared: &Arc<Shared>,
         chores: &Arc<Chores>,
+        devices: &Arc<Devices>,
         opened: Opened,
     ) -> std::io::Result<std::thread::JoinHandle<()>>;
 
@@ -156,13 +159,19 @@ pub(super) trait LaneFactory {
 }
 
 impl<P: Placement> Lanes<P> {
-    fn parts(&self, shared: &Arc<Shared>, chores: &Arc<Chores>) -> Parts<P> {
+    fn parts(
+        &self,
+        shared: &Arc<Shared>,
+        chores: &Arc<Chores>,
+        copiers: Option<Arc<dyn Copiers>>,
+    ) -> Parts<P> {
         Parts {
             shared: Arc::clone(shared),
             placement: Arc::clone(&self.placement),
             chores: Arc::clone(chores),
             medium: self.medium,
             reach: self.backend.reach(),
+            copiers,
         }
     }
 }
@@ -173,9 +182,11 @@ impl<P: Placement> LaneFactory for Lanes<P> {
         index: usize,
         shared: &Arc<Shared>,
         chores: &Arc<Chores>,
+        devices: &Arc<Devices>,
         opened: Opened,
     ) -> std::io::Result<std::thread::JoinHandle<()>> {
-        lane::spawn(index, self.parts(shared, chores), Arc::clone(&self.backend), opened)
+        let copiers: Arc<dyn Copiers> = Arc::<Devices>::clone(devices);
+        lane::spawn(index, self.parts(shared, chores, Some(copiers)), Arc::clone(&self.backend), opened)
     }
 
     fn carrier(
@@ -184,7 +195,8 @@ impl<P: Placement> LaneFactory for Lanes<P> {
         chores: &Arc<Chores>,
     ) -> std::io::Result<Option<Box<dyn Carrier>>> {
         let Some(queue) = self.backend.blocking_queue() else { return Ok(None) };
-        lane::caller::new(queue, self.parts(shared, chores)).map(Some)
+        // Callers carry host memory alone.
+        lane::caller::new(queue, self.parts(shared, chores, None)).map(Some)
     }
 }
 

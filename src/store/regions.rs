@@ -5,7 +5,7 @@ use std::sync::mpsc;
 use crate::backend::{REGION_BYTES_MAX, REGIONS_MAX};
 use crate::error::{Error, Result, Status};
 use crate::lane::shared::{Command, Shared};
-use crate::memory::{HostPtr, HostSlice};
+use crate::memory::{HostSlice, Stretch};
 use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// How often a wait for the lanes' answers looks whether they are still there.
@@ -20,7 +20,8 @@ pub(super) struct Regions {
 
 #[derive(Debug)]
 struct Table {
-    regions: Vec<(HostSlice, Vec<u16>)>,
+    /// First address, bytes, and the numbers under which lanes know its parts; a device's memory has none.
+    regions: Vec<(usize, usize, Vec<u16>)>,
     free: Vec<u16>,
 }
 
@@ -32,17 +33,20 @@ impl Regions {
         Regions { table: Mutex::new(table), warned: AtomicBool::new(false) }
     }
 
-    pub(super) fn register(&self, shared: &Shared, address: HostPtr, length: usize) -> Result<()> {
+    pub(super) fn register(&self, shared: &Shared, memory: Stretch) -> Result<()> {
         let mut table = lock(&self.table);
-        let (start, end) = (address.addr(), address.addr().saturating_add(length));
-        let overlaps =
-            |region: &HostSlice| start < region.pointer.addr() + region.length && region.pointer.addr() < end;
-        if table.regions.iter().any(|(region, _)| overlaps(region)) {
+        let (start, length) = (memory.addr(), memory.length());
+        let end = start.saturating_add(length);
+        if table.regions.iter().any(|&(from, bytes, _)| start < from + bytes && from < end) {
             return Err(Error::new(
                 Status::InvalidArgument,
                 format!("{length} bytes at {start:#x} overlap memory that is registered already"),
             ));
         }
+        let Some(HostSlice { pointer: address, .. }) = memory.host() else {
+            table.regions.push((start, length, Vec::new()));
+            return Ok(());
+        };
         let parts = length.div_ceil(REGION_BYTES_MAX);
         if parts > table.free.len() {
             return Err(Error::new(
@@ -70,27 +74,27 @@ impl Regions {
                 break;
             }
         }
-        table.regions.push((HostSlice { pointer: address, length }, indices));
+        table.regions.push((start, length, indices));
         Ok(())
     }
 
     /// Bytes of the region that begins at `address`; 0 if none does.
-    pub(super) fn length(&self, address: HostPtr) -> usize {
+    pub(super) fn length(&self, address: usize) -> usize {
         let table = lock(&self.table);
-        let found = table.regions.iter().find(|(region, _)| region.pointer == address);
-        found.map_or(0, |(region, _)| region.length)
+        let found = table.regions.iter().find(|(start, _, _)| *start == address);
+        found.map_or(0, |(_, length, _)| *length)
     }
 
-    pub(super) fn unregister(&self, shared: &Shared, address: HostPtr) -> Result<()> {
+    pub(super) fn unregister(&self, shared: &Shared, address: usize) -> Result<()> {
         let mut table = lock(&self.table);
-        let position = table.regions.iter().position(|(region, _)| region.pointer == address);
+        let position = table.regions.iter().position(|(start, _, _)| *start == address);
         let Some(position) = position else {
             return Err(Error::new(
                 Status::InvalidArgument,
-                format!("no registered memory begins at {:#x}", address.addr()),
+                format!("no registered memory begins at {address:#x}"),
             ));
         };
-        let (_, indices) = table.regions.swap_remove(position);
+        let (_, _, indices) = table.regions.swap_remove(position);
         forget(shared, &indices);
         table.free.extend(indices);
         Ok(())

@@ -39,16 +39,8 @@ impl<'a> BatchBuilder<'a> {
     /// Adds memory to the item started last.
     ///
     /// # Errors
-    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many bytes;
-    /// [`Status::Unsupported`] for memory of a device.
+    /// [`Status::InvalidArgument`] if it is empty, there is no item, or the item has too many bytes.
     pub fn stretch(&mut self, stretch: Stretch) -> Result<()> {
-        if stretch.host().is_none() {
-            let backend = &self.store.capabilities.backend;
-            return Err(Error::new(
-                Status::Unsupported,
-                format!("backend {backend} moves host memory only; copy the segment to the host first"),
-            ));
-        }
         if stretch.length() == 0 {
             return Err(invalid("a segment of 0 bytes".to_owned()));
         }
@@ -126,7 +118,8 @@ impl<'a> BatchBuilder<'a> {
     fn is_carried(&self) -> bool {
         let [item] = self.batch.items() else { return false };
         let [stretch] = self.batch.stretches(item) else { return false };
-        stretch.length() as u64 <= self.store.carried_bytes_max
+        stretch.host().is_some()
+            && stretch.length() as u64 <= self.store.carried_bytes_max
             && (stretch.addr() as u64).is_multiple_of(self.store.capabilities.direct_alignment)
     }
 

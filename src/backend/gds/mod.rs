@@ -63,7 +63,7 @@ pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
     };
     if let BufferDevice::Cuda(_) = config.buffer_device {
         return Err(unsupported(
-            &"nixl_buffer_device is cuda, and this build of nixl_store has no device memory yet; set nixl_buffer_device: cpu",
+            &"nixl_buffer_device is cuda, and the staging buffer of this build of nixl_store is host memory; set nixl_buffer_device: cpu, with which items may have CUDA memory too",
         ));
     }
     let driver = Driver::open().map_err(|why| unsupported(&why))?;

@@ -185,6 +185,7 @@ impl<P: Placement> Bench<P> {
         let shared = Arc::new(Shared::new(1, 64, staging, logger).unwrap());
         let device = Arc::new(Mutex::new(Device::of_depth(depth)));
         let parts = Parts {
+            copiers: None,
             shared: Arc::clone(&shared),
             placement,
             chores: Arc::new(Chores::new(Arc::clone(&shared))),

@@ -1,0 +1,195 @@
+//! The driver's functions, found at run time.
+
+use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUstream};
+
+use super::code::{Code, NO_DEVICE, OUT_OF_MEMORY, SUCCESS};
+use crate::error::{Error, Result, Status};
+
+/// The library's name since CUDA 4; a toolkit's `libcuda.so` is a stub to link against, and no driver.
+const NAME: &CStr = c"libcuda.so.1";
+
+macro_rules! functions {
+    ($($field:ident = $symbol:literal: $kind:ty;)*) => {
+        /// The functions that are used, each under the name of the version that its signature is of.
+        #[derive(Debug)]
+        pub struct Library {
+            $(pub(super) $field: $kind,)*
+        }
+
+        impl Library {
+            fn of(handle: *mut c_void) -> Result<Library> {
+                $(let $field = symbol(handle, $symbol)?;)*
+                // SAFETY: the addresses are those of functions with these signatures, which cuda.h gives for the versions
+                // that the symbols name, in a library that is never unloaded.
+                unsafe { Ok(Library { $($field: std::mem::transmute::<*mut c_void, $kind>($field),)* }) }
+            }
+        }
+    };
+}
+
+functions! {
+    init = c"cuInit": unsafe extern "C" fn(c_uint) -> Code;
+    error_name = c"cuGetErrorName": unsafe extern "C" fn(Code, *mut *const c_char) -> Code;
+    device_count = c"cuDeviceGetCount": unsafe extern "C" fn(*mut c_int) -> Code;
+    device = c"cuDeviceGet": unsafe extern "C" fn(*mut CUdevice, c_int) -> Code;
+    primary_retain = c"cuDevicePrimaryCtxRetain": unsafe extern "C" fn(*mut CUcontext, CUdevice) -> Code;
+    primary_release = c"cuDevicePrimaryCtxRelease_v2": unsafe extern "C" fn(CUdevice) -> Code;
+    context_set = c"cuCtxSetCurrent": unsafe extern "C" fn(CUcontext) -> Code;
+    context_push = c"cuCtxPushCurrent_v2": unsafe extern "C" fn(CUcontext) -> Code;
+    context_pop = c"cuCtxPopCurrent_v2": unsafe extern "C" fn(*mut CUcontext) -> Code;
+    capture_mode = c"cuThreadExchangeStreamCaptureMode": unsafe extern "C" fn(*mut c_uint) -> Code;
+    pointer_attributes = c"cuPointerGetAttributes":
+        unsafe extern "C" fn(c_uint, *mut c_uint, *mut *mut c_void, CUdeviceptr) -> Code;
+    host_register = c"cuMemHostRegister_v2": unsafe extern "C" fn(*mut c_void, usize, c_uint) -> Code;
+    host_unregister = c"cuMemHostUnregister": unsafe extern "C" fn(*mut c_void) -> Code;
+    stream_create = c"cuStreamCreate": unsafe extern "C" fn(*mut CUstream, c_uint) -> Code;
+    stream_destroy = c"cuStreamDestroy_v2": unsafe extern "C" fn(CUstream) -> Code;
+    stream_synchronize = c"cuStreamSynchronize": unsafe extern "C" fn(CUstream) -> Code;
+    event_create = c"cuEventCreate": unsafe extern "C" fn(*mut CUevent, c_uint) -> Code;
+    event_record = c"cuEventRecord": unsafe extern "C" fn(CUevent, CUstream) -> Code;
+    event_query = c"cuEventQuery": unsafe extern "C" fn(CUevent) -> Code;
+    event_destroy = c"cuEventDestroy_v2": unsafe extern "C" fn(CUevent) -> Code;
+    copy = c"cuMemcpyAsync": unsafe extern "C" fn(CUdeviceptr, CUdeviceptr, usize, CUstream) -> Code;
+    launch_host = c"cuLaunchHostFunc":
+        unsafe extern "C" fn(CUstream, unsafe extern "C" fn(*mut c_void), *mut c_void) -> Code;
+}
+
+fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void> {
+    // SAFETY: the handle is one of dlopen's, never closed.
+    let address = unsafe { libc::dlsym(handle, name.as_ptr()) };
+    if address.is_null() {
+        let name = name.to_string_lossy();
+        let message = format!("{} has no {name}; CUDA 11.4 or newer is needed", NAME.to_string_lossy());
+        return Err(Error::new(Status::Unsupported, message));
+    }
+    Ok(address)
+}
+
+/// The table, once it was made; it stays.
+static LOADED: AtomicPtr<Library> = AtomicPtr::new(std::ptr::null_mut());
+
+impl Library {
+    /// The driver, loaded and initialised by the first who asks.
+    ///
+    /// # Errors
+    /// [`Status::Unsupported`], naming what is missing: the library, one of its functions, a device.
+    pub fn load() -> Result<&'static Library> {
+        if let Some(library) = Library::loaded() {
+            return Ok(library);
+        }
+        // SAFETY: loading runs the library's constructors, which is what is asked for.
+        let handle = unsafe { libc::dlopen(NAME.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+        if handle.is_null() {
+            let name = NAME.to_string_lossy();
+            let message = format!("{name}, NVIDIA's driver, could not be loaded: {}", last_error());
+            return Err(Error::new(Status::Unsupported, message));
+        }
+        let library = Library::of(handle)?;
+        // SAFETY: cuInit may be called any number of times, from any thread.
+        let code = unsafe { (library.init)(0) };
+        if code != SUCCESS {
+            return Err(library.error("starting the driver", code).with_status(Status::Unsupported));
+        }
+        let made = Box::into_raw(Box::new(library));
+        // Two threads may make it at a time; the second's is not needed.
+        match LOADED.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+            // SAFETY: never freed from here on.
+            Ok(_) => Ok(unsafe { &*made }),
+            Err(first) => {
+                // SAFETY: nobody else has seen it.
+                drop(unsafe { Box::from_raw(made) });
+                // SAFETY: never freed.
+                Ok(unsafe { &*first })
+            }
+        }
+    }
+
+    /// The driver, if it was loaded here before.
+    pub fn loaded() -> Option<&'static Library> {
+        // SAFETY: null, or never freed.
+        unsafe { LOADED.load(Ordering::Acquire).as_ref() }
+    }
+
+    /// A failure of `doing`, with the driver's name for it.
+    pub fn error(&self, doing: impl std::fmt::Display, code: Code) -> Error {
+        let status = match code {
+            OUT_OF_MEMORY => Status::OutOfMemory,
+            NO_DEVICE => Status::Unsupported,
+            _ => Status::Io,
+        };
+        Error::new(status, format!("CUDA: {doing}: {}", self.name(code)))
+    }
+
+    fn name(&self, code: Code) -> String {
+        let mut text: *const c_char = std::ptr::null();
+        // SAFETY: the driver writes the address of a string of its own, or null for a code that it does not know.
+        let answer = unsafe { (self.error_name)(code, &raw mut text) };
+        if answer != SUCCESS || text.is_null() {
+            return format!("error {code}");
+        }
+        // SAFETY: as above; the string lasts as long as the driver, which is never unloaded.
+        let text = unsafe { CStr::from_ptr(text) };
+        format!("{} ({code})", text.to_string_lossy())
+    }
+
+    /// Devices that the process sees.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub fn device_count(&self) -> Result<u16> {
+        let mut count = 0;
+        // SAFETY: the driver writes the number.
+        let code = unsafe { (self.device_count)(&raw mut count) };
+        if code != SUCCESS {
+            return Err(self.error("counting the devices", code));
+        }
+        Ok(u16::try_from(count).unwrap_or(0))
+    }
+}
+
+fn last_error() -> String {
+    // SAFETY: dlerror answers null or a string of its own, which lasts until this thread's next call of the kind.
+    let text = unsafe { libc::dlerror() };
+    if text.is_null() {
+        return "the loader does not say why".to_owned();
+    }
+    // SAFETY: as above.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+}
+
+/// When the process was last found to be without the driver, by the coarse clock; 0: it was not looked at.
+static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
+
+/// Whether anybody in this process has loaded the driver: without it no address is a device's.
+///
+/// Cheap enough for every call: the loader, which has one lock for the process, is asked once in a tick of the coarse clock (1
+/// to 10 ms). Between loading the driver and having memory from it a process starts it, which takes far longer than that.
+pub fn is_in_process() -> bool {
+    if Library::loaded().is_some() {
+        return true;
+    }
+    let now = coarse_ns();
+    if LOOKED_AT.load(Ordering::Relaxed) == now {
+        return false;
+    }
+    // SAFETY: asks for a handle of what is there, and loads nothing.
+    let handle = unsafe { libc::dlopen(NAME.as_ptr(), libc::RTLD_NOW | libc::RTLD_NOLOAD) };
+    if handle.is_null() {
+        LOOKED_AT.store(now, Ordering::Relaxed);
+        return false;
+    }
+    // SAFETY: gives back the handle that was just had.
+    unsafe { libc::dlclose(handle) };
+    true
+}
+
+/// The coarse clock, which stands still for a tick.
+fn coarse_ns() -> u64 {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the clock is one of Linux's, the time is written into a live structure.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
+    (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
