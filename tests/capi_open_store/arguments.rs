@@ -175,15 +175,21 @@ fn one_wrong_field_refuses_the_batch() {
     assert_eq!(fixture.get(b"good", &mut buffer).0, NIXL_STORE_NOT_FOUND, "nothing was submitted");
 }
 
-/// Device memory is none that this build serves, and is said to be so instead of being touched.
+/// Without a driver there is no device memory, and what is said to be some is not touched; the message names the library.
 #[test]
-fn device_memory_is_unsupported() {
+fn device_memory_needs_a_driver() {
     let fixture = Fixture::new();
     let mut memory = [0u8; 64];
     let device = [nixl_store_segment_t { memory_kind: NIXL_STORE_MEMORY_CUDA, ..segment(&mut memory) }];
     let items = [item(b"key", &device)];
-    assert_eq!(fixture.submit(true, &items, ptr::null()), Err(NIXL_STORE_ERROR_UNSUPPORTED));
-    assert_eq!(fixture.submit(false, &items, ptr::null()), Err(NIXL_STORE_ERROR_UNSUPPORTED));
+    for is_put in [true, false] {
+        let outcome = fixture.submit(is_put, &items, ptr::null());
+        // On a machine with a GPU the driver is there, and does not know the address.
+        if outcome != Err(NIXL_STORE_ERROR_INVALID_ARGUMENT) {
+            assert_eq!(outcome, Err(NIXL_STORE_ERROR_UNSUPPORTED));
+            assert!(message().contains("libcuda.so.1"), "{}", message());
+        }
+    }
 }
 
 /// Two segments of a get that share a byte would leave its content to chance; of a put they are fine.

@@ -6,6 +6,7 @@ use std::ptr;
 use nixl_store::capi::*;
 
 use super::memory::{Pieces, segment};
+use super::mirror::Mirror;
 use super::status::{IN_PROGRESS, OK, Status, message};
 use super::store::Store;
 
@@ -95,14 +96,22 @@ impl<'m> Batch<'m> {
         is_put: bool,
         options: Submit<'_>,
     ) -> Result<Pending<'s, 'm>, Status> {
+        let mut segments: Vec<_> = self.items.iter().flat_map(|item| item.segments.clone()).collect();
+        let mirror = Mirror::of(store.kind(), &mut segments, is_put);
+        let mut rest = &segments[..];
         let items: Vec<_> = self
             .items
             .iter()
-            .map(|item| nixl_store_item_t {
+            .map(|item| {
+                let (ours, behind) = rest.split_at(item.segments.len());
+                rest = behind;
+                (item, ours)
+            })
+            .map(|(item, segments)| nixl_store_item_t {
                 key: item.key.as_ptr().cast(),
                 key_length: item.key.len() as u64,
-                segments: item.segments.as_ptr(),
-                segment_count: item.segments.len() as u64,
+                segments: segments.as_ptr(),
+                segment_count: segments.len() as u64,
                 object_offset: item.range_offset.unwrap_or(0),
                 flags: item.flags | if item.range_offset.is_some() { NIXL_STORE_ITEM_RANGE } else { 0 },
                 reserved: [0; 5],
@@ -119,7 +128,9 @@ impl<'m> Batch<'m> {
         if status != OK {
             return Err(status);
         }
-        Ok(Pending::new(store, ticket, items.len()))
+        let mut pending = Pending::new(store, ticket, items.len());
+        pending.mirror = mirror;
+        Ok(pending)
     }
 }
 
@@ -130,13 +141,15 @@ pub struct Pending<'s, 'm> {
     ticket: nixl_store_ticket_t,
     count: usize,
     waited: bool,
+    /// Where the items' memory is in truth.
+    mirror: Option<Mirror>,
     memory: PhantomData<&'m mut [u8]>,
 }
 
 impl<'s> Pending<'s, '_> {
     pub(super) fn new(store: &'s Store, ticket: nixl_store_ticket_t, count: usize) -> Self {
         assert_ne!(ticket, 0);
-        Pending { store, ticket, count, waited: false, memory: PhantomData }
+        Pending { store, ticket, count, waited: false, mirror: None, memory: PhantomData }
     }
 
     pub fn ticket(&self) -> nixl_store_ticket_t {
@@ -191,6 +204,9 @@ impl<'s> Pending<'s, '_> {
                 &raw mut count,
             )
         });
+        if status != IN_PROGRESS {
+            self.mirror.iter().for_each(Mirror::give_back);
+        }
         assert_eq!(
             count,
             results.iter().filter(|result| result.status != NIXL_STORE_ERROR_NO_RESULT).count()

@@ -7,8 +7,10 @@
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
 pub mod batch;
+pub mod cuda;
 pub mod format;
 pub mod memory;
+pub mod mirror;
 pub mod payload;
 pub mod questions;
 pub mod setup;
@@ -16,6 +18,7 @@ pub mod status;
 pub mod store;
 
 pub use batch::{Batch, Submit};
+pub use cuda::Kind;
 pub use memory::{Cut, Memory, Pieces};
 pub use payload::{Random, payload};
 pub use setup::{Layout, Scratch, Setup};

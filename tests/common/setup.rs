@@ -4,6 +4,8 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use super::cuda::Kind;
+
 /// A directory that is gone, with all it holds, at the end of the test.
 #[derive(Debug)]
 pub struct Scratch {
@@ -77,6 +79,8 @@ pub struct Setup {
     pub params: &'static [(&'static str, u64)],
     /// Where objects are that are in no directory.
     pub bucket: Option<Bucket>,
+    /// Where the bytes of items lie.
+    pub memory: Kind,
 }
 
 impl Setup {
@@ -101,6 +105,7 @@ impl Setup {
         serve_unverified: false,
         params: &[],
         bucket: None,
+        memory: Kind::Host,
     };
 
     /// A file per key.

@@ -7,6 +7,9 @@ use std::sync::{Arc, Mutex};
 use nixl_store::capi::*;
 
 use super::batch::{Batch, Pending, Queue, Submit};
+use super::cuda::{self, Kind};
+use super::memory::segment;
+use super::mirror::Mirror;
 use super::setup::{Scratch, Setup};
 use super::status::{NOT_FOUND, OK, Status, message};
 
@@ -16,6 +19,7 @@ pub type Log = Mutex<Vec<String>>;
 /// An open store; closed at the end, if the test did not close it.
 pub struct Store {
     handle: *mut nixl_store_t,
+    kind: Kind,
     // The library is given its address; it must stay until the store is closed.
     log: Arc<Log>,
 }
@@ -34,6 +38,9 @@ unsafe extern "C" fn take_message(context: *mut c_void, _level: u32, message: *c
 impl Store {
     /// Opens a store in the scratch directory, or tells why that was refused.
     pub fn try_open(setup: &Setup, scratch: &Scratch) -> Result<Store, (Status, String)> {
+        if setup.memory != Kind::Host {
+            cuda::driver();
+        }
         let path = scratch.path().join("lmcache.yaml");
         std::fs::write(&path, setup.yaml(&scratch.data())).unwrap();
         let path = CString::new(path.to_str().unwrap()).unwrap();
@@ -53,7 +60,7 @@ impl Store {
         let mut handle = ptr::null_mut();
         // SAFETY: a path, options of the stated size, a place for the handle; the log outlives the store.
         let status = Status(unsafe { nixl_store_open(path.as_ptr(), &raw const options, &raw mut handle) });
-        if status == OK { Ok(Store { handle, log }) } else { Err((status, message())) }
+        if status == OK { Ok(Store { handle, kind: setup.memory, log }) } else { Err((status, message())) }
     }
 
     #[track_caller]
@@ -79,28 +86,41 @@ impl Store {
         self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
     }
 
+    /// Where the bytes of its items lie.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
     pub fn put(&self, key: &[u8], data: &[u8]) -> Status {
-        // SAFETY: both slices are readable for their lengths.
-        Status(unsafe {
-            nixl_store_put(self.handle, key.as_ptr().cast(), key.len(), data.as_ptr().cast(), data.len())
-        })
+        let mut segments = [segment(data.as_ptr().cast_mut().cast(), data.len())];
+        let mirror = Mirror::of(self.kind, if data.is_empty() { &mut [] } else { &mut segments }, true);
+        let address = segments[0].address.cast_const();
+        // SAFETY: both slices, or the mirror of the second, are readable for their lengths.
+        let status = Status(unsafe {
+            nixl_store_put(self.handle, key.as_ptr().cast(), key.len(), address, data.len())
+        });
+        mirror.iter().for_each(Mirror::give_back);
+        status
     }
 
     /// The status of a get, and the length where it is told.
     pub fn get(&self, key: &[u8], buffer: &mut [u8]) -> (Status, Option<usize>) {
         const UNTOLD: usize = usize::MAX;
         let mut length = UNTOLD;
+        let mut segments = [segment(buffer.as_mut_ptr().cast(), buffer.len())];
+        let mirror = Mirror::of(self.kind, if buffer.is_empty() { &mut [] } else { &mut segments }, false);
         // SAFETY: the slices are readable and writable for their lengths.
         let status = Status(unsafe {
             nixl_store_get(
                 self.handle,
                 key.as_ptr().cast(),
                 key.len(),
-                buffer.as_mut_ptr().cast(),
+                segments[0].address,
                 buffer.len(),
                 &raw mut length,
             )
         });
+        mirror.iter().for_each(Mirror::give_back);
         (status, (length != UNTOLD).then_some(length))
     }
 

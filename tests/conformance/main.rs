@@ -29,7 +29,7 @@ mod segments;
 mod sizes;
 
 use common::status::OK;
-use common::{Layout, Scratch, Setup, Store};
+use common::{Kind, Layout, Scratch, Setup, Store};
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
@@ -119,13 +119,48 @@ macro_rules! promise {
     };
 }
 
-/// All tests on one store.
+/// All tests on one store, whose items have their memory on the host.
 macro_rules! store {
+    ($(#[$attribute:meta])* $name:ident, $setup:expr) => {
+        store_of_any_memory! {
+            $(#[$attribute])* $name, $setup,
+            // Elsewhere the items' memory is another than what the test gives back.
+            promise!(registered, memory_is_given_back_when_its_transfers_are_over);
+        }
+    };
+}
+
+/// The tests on one store that depend on where its items' memory is.
+macro_rules! store_of_memory {
     ($(#[$attribute:meta])* $name:ident, $setup:expr) => {
         $(#[$attribute])*
         mod $name {
             use super::*;
             const CASE: Case = Case { name: stringify!($name), setup: $setup };
+
+            promise!(sizes, objects_of_every_size_come_back);
+            promise!(ranges, a_range_is_that_part_and_no_more);
+            promise!(capacities, too_small_a_buffer_is_told_the_length);
+            promise!(capacities, room_beyond_the_object_is_left_alone);
+            promise!(batches, hits_and_misses_of_a_batch_are_told_apart);
+            promise!(batches, errors_land_on_their_items);
+            promise!(callers, callers_at_once_get_their_own_bytes);
+            promise!(keys, objects_are_there_after_a_restart);
+            promise!(room, a_full_store_evicts_what_was_used_longest_ago);
+            promise!(model, random_operations_agree_with_a_map);
+        }
+    };
+}
+
+/// All tests on one store, wherever its items' memory is.
+macro_rules! store_of_any_memory {
+    ($(#[$attribute:meta])* $name:ident, $setup:expr $(, $($more:tt)*)?) => {
+        $(#[$attribute])*
+        mod $name {
+            use super::*;
+            const CASE: Case = Case { name: stringify!($name), setup: $setup };
+
+            $($($more)*)?
 
             promise!(sizes, objects_of_every_size_come_back);
             promise!(segments, objects_in_many_segments_come_back);
@@ -153,7 +188,6 @@ macro_rules! store {
             promise!(room, clear_leaves_what_is_pinned);
             promise!(registered, registered_memory_is_source_and_target);
             promise!(registered, allocated_memory_is_source_and_target);
-            promise!(registered, memory_is_given_back_when_its_transfers_are_over);
             promise!(model, random_operations_agree_with_a_map);
             promise!(model, statistics_add_up);
         }
@@ -176,6 +210,36 @@ store!(files_sharded_direct, Setup::FILES);
 store!(files_sharded_buffered, Setup { direct_io: false, ..Setup::FILES });
 store!(files_lmcache_direct, Setup { layout: Layout::Lmcache, ..Setup::FILES });
 store!(memory, Setup::MEMORY);
+// Memory of a device, in which the processor cannot touch a byte: all of it on one store.
+store_of_any_memory!(pool_from_device, Setup { memory: Kind::Device, ..Setup::POOL });
+// Every kind of such memory, and every kind of store: what depends on where bytes are.
+store_of_memory!(pool_buffered_from_vmm, Setup { memory: Kind::Vmm, direct_io: false, ..Setup::POOL });
+store_of_memory!(files_from_pool_memory, Setup { memory: Kind::Pool, ..Setup::FILES });
+store_of_memory!(memory_from_managed, Setup { memory: Kind::Managed, ..Setup::MEMORY });
+store_of_memory!(pool_from_pinned, Setup { memory: Kind::Pinned, ..Setup::POOL });
+store_of_memory!(
+    pool_tight_from_device,
+    Setup {
+        memory: Kind::Device,
+        buffer_bytes: 256 << 10,
+        kernel_queue_size: 16,
+        io_threads: 1,
+        queue_items: 16,
+        ..Setup::POOL
+    }
+);
+store_of_memory!(gds_pool_from_device, Setup { memory: Kind::Device, ..Setup::GDS });
+store_of_memory!(gds_mt_pool_from_device, Setup { memory: Kind::Device, ..Setup::GDS_MT });
+store_of_memory!(
+    #[cfg(feature = "obj")]
+    bucket_from_device,
+    Setup { memory: Kind::Device, buffer_bytes: 64 << 20, ..Setup::objects(s3_common::on_the_server) }
+);
+store_of_memory!(
+    #[cfg(feature = "fault-injection")]
+    faulty_pool_from_device,
+    Setup { fault: FAULTS, memory: Kind::Device, ..Setup::POOL }
+);
 store!(gds_pool_direct, Setup::GDS);
 store!(gds_pool_buffered, Setup { direct_io: false, ..Setup::GDS });
 store!(gds_files_sharded_direct, Setup { layout: Layout::Sharded, ..Setup::GDS });

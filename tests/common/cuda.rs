@@ -1,0 +1,308 @@
+//! The stand-in for CUDA's driver (`tests/standin_cuda/`): built, loaded into this process, and asked for memory of each kind.
+//!
+//! Its soname is the driver's, so from here on the library under test finds it where it looks for a driver. The processor
+//! cannot touch its device memory; tests read and write that through the stand-in.
+
+use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulong, c_void};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where an item's bytes lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Ordinary memory, without a driver in the process.
+    Host,
+    /// `cuMemAlloc`.
+    Device,
+    /// `cuMemAllocAsync`, from the device's pool.
+    Pool,
+    /// Reserved, made and mapped: what growing allocations are made of.
+    Vmm,
+    /// `cuMemAllocManaged`.
+    Managed,
+    /// `cuMemHostAlloc`.
+    Pinned,
+}
+
+/// Functions of the driver and of the stand-in.
+pub struct Driver {
+    handle: *mut c_void,
+    /// Primary contexts, retained for as long as the process lives.
+    contexts: Vec<*mut c_void>,
+}
+
+// SAFETY: the driver may be called from any thread.
+unsafe impl Send for Driver {}
+// SAFETY: as above.
+unsafe impl Sync for Driver {}
+
+const SUCCESS: c_uint = 0;
+const DELAY_US_MAX: libc::c_long = 2;
+const VMM_GRANULE: usize = 2 << 20;
+
+/// As in cuda.h: `CUmemAllocationProp`.
+#[repr(C)]
+struct AllocationProperties {
+    kind: c_int,
+    handle_types: c_int,
+    location_kind: c_int,
+    location_id: c_int,
+    security: *mut c_void,
+    flags: [u8; 8],
+}
+
+/// As in cuda.h: `CUmemAccessDesc`.
+#[repr(C)]
+struct AccessDescription {
+    location_kind: c_int,
+    location_id: c_int,
+    flags: c_int,
+}
+
+const PINNED_ALLOCATION: c_int = 1;
+const ON_DEVICE: c_int = 1;
+const READ_WRITE: c_int = 3;
+
+/// The stand-in, in this process.
+pub fn driver() -> &'static Driver {
+    static DRIVER: OnceLock<Driver> = OnceLock::new();
+    DRIVER.get_or_init(Driver::load)
+}
+
+fn built() -> std::path::PathBuf {
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin_cuda");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin_cuda/build.sh");
+    // Nothing under test launches a kernel: without them it is built in half the time.
+    let output =
+        Command::new("bash").arg(script).arg(&out).arg(out.join("no-kernels")).output().expect("bash");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    out.join("libcuda.so.1")
+}
+
+/// Calls a function of the driver and asserts that it succeeds.
+macro_rules! call {
+    ($driver:expr, $name:literal: fn($($type:ty),*), $($value:expr),*) => {{
+        let function = $driver.symbol($name);
+        // SAFETY: the function has this signature; pointers among the arguments are to live places.
+        let code = unsafe {
+            std::mem::transmute::<*mut c_void, unsafe extern "C" fn($($type),*) -> c_uint>(function)($($value),*)
+        };
+        assert_eq!(code, SUCCESS, $name);
+    }};
+}
+
+impl Driver {
+    fn load() -> Driver {
+        let path = CString::new(built().as_os_str().as_bytes()).unwrap();
+        // SAFETY: loads the library that was just built.
+        let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
+        // SAFETY: dlerror's string lasts until the next call.
+        assert!(!handle.is_null(), "{:?}", unsafe { CStr::from_ptr(libc::dlerror()) });
+        let mut driver = Driver { handle, contexts: Vec::new() };
+        call!(driver, "cuInit": fn(c_uint), 0);
+        let mut count = 0;
+        call!(driver, "cuDeviceGetCount": fn(*mut c_int), &raw mut count);
+        for device in 0..count {
+            let mut context = std::ptr::null_mut();
+            call!(driver, "cuDevicePrimaryCtxRetain": fn(*mut *mut c_void, c_int), &raw mut context, device);
+            driver.contexts.push(context);
+        }
+        // Thousands of pieces follow each other in some tests; a pause before each is not what those are about.
+        let set_delay = driver.symbol("standin_set_delay_us");
+        // SAFETY: the signature of standin.h.
+        let set_delay: unsafe extern "C" fn(libc::c_long) = unsafe { std::mem::transmute(set_delay) };
+        // SAFETY: takes a number.
+        unsafe { set_delay(DELAY_US_MAX) };
+        driver
+    }
+
+    pub fn devices(&self) -> usize {
+        self.contexts.len()
+    }
+
+    fn symbol(&self, name: &str) -> *mut c_void {
+        let text = CString::new(name).unwrap();
+        // SAFETY: a live handle and a string.
+        let address = unsafe { libc::dlsym(self.handle, text.as_ptr()) };
+        assert!(!address.is_null(), "the stand-in has no {name}");
+        address
+    }
+
+    /// Does something with a device's context current on this thread, as an engine's thread would.
+    fn on<T>(&self, device: usize, work: impl FnOnce() -> T) -> T {
+        call!(self, "cuCtxPushCurrent_v2": fn(*mut c_void), self.contexts[device]);
+        let outcome = work();
+        let mut popped = std::ptr::null_mut();
+        call!(self, "cuCtxPopCurrent_v2": fn(*mut *mut c_void), &raw mut popped);
+        outcome
+    }
+
+    /// Memory of a kind on a device.
+    pub fn allocate(&'static self, kind: Kind, device: usize, bytes: usize) -> Block {
+        let mut address = 0u64;
+        let mut handle = 0u64;
+        let mut mapped = bytes;
+        self.on(device, || match kind {
+            Kind::Host => unreachable!("no device is needed for it"),
+            Kind::Device => call!(self, "cuMemAlloc_v2": fn(*mut u64, usize), &raw mut address, bytes),
+            Kind::Pool => {
+                let stream = std::ptr::null_mut();
+                call!(self, "cuMemAllocAsync": fn(*mut u64, usize, *mut c_void), &raw mut address, bytes, stream);
+                call!(self, "cuStreamSynchronize": fn(*mut c_void), stream);
+            }
+            Kind::Vmm => {
+                mapped = bytes.next_multiple_of(VMM_GRANULE);
+                let id = device as c_int;
+                let properties = AllocationProperties {
+                    kind: PINNED_ALLOCATION,
+                    handle_types: 0,
+                    location_kind: ON_DEVICE,
+                    location_id: id,
+                    security: std::ptr::null_mut(),
+                    flags: [0; 8],
+                };
+                let access =
+                    AccessDescription { location_kind: ON_DEVICE, location_id: id, flags: READ_WRITE };
+                call!(self, "cuMemAddressReserve": fn(*mut u64, usize, usize, u64, u64),
+                    &raw mut address, mapped, 0, 0, 0);
+                call!(self, "cuMemCreate": fn(*mut u64, usize, *const AllocationProperties, u64),
+                    &raw mut handle, mapped, &raw const properties, 0);
+                call!(self, "cuMemMap": fn(u64, usize, usize, u64, u64), address, mapped, 0, handle, 0);
+                call!(self, "cuMemSetAccess": fn(u64, usize, *const AccessDescription, usize),
+                    address, mapped, &raw const access, 1);
+            }
+            Kind::Managed => {
+                const ATTACH_GLOBAL: c_uint = 1;
+                call!(self, "cuMemAllocManaged": fn(*mut u64, usize, c_uint), &raw mut address, bytes, ATTACH_GLOBAL);
+            }
+            Kind::Pinned => {
+                call!(self, "cuMemHostAlloc": fn(*mut u64, usize, c_uint), &raw mut address, bytes, 0);
+            }
+        });
+        Block { driver: self, kind, device, address, handle, mapped }
+    }
+
+    /// Reads device memory behind everybody's back.
+    pub fn read(&self, address: u64, into: &mut [u8]) {
+        call!(self, "standin_read": fn(u64, *mut c_void, usize), address, into.as_mut_ptr().cast(), into.len());
+    }
+
+    /// Writes device memory behind everybody's back.
+    pub fn write(&self, address: u64, bytes: &[u8]) {
+        call!(self, "standin_write": fn(u64, *const c_void, usize), address, bytes.as_ptr().cast(), bytes.len());
+    }
+
+    /// What is alive of a kind (`enum standin_kind`).
+    pub fn live(&self, kind: c_int) -> u64 {
+        let function = self.symbol("standin_live");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(c_int) -> c_ulong = unsafe { std::mem::transmute(function) };
+        // SAFETY: takes a number.
+        unsafe { function(kind) }
+    }
+
+    /// The first rule that somebody broke.
+    pub fn broken_rule(&self) -> Option<String> {
+        let function = self.symbol("standin_broken_rule");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(c_uint, *mut c_char, usize) -> c_int =
+            unsafe { std::mem::transmute(function) };
+        let mut text = [0 as c_char; 512];
+        // SAFETY: a buffer as long as stated.
+        let there = unsafe { function(0, text.as_mut_ptr(), text.len()) } != 0;
+        // SAFETY: the stand-in ends the text with a NUL.
+        there.then(|| unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned())
+    }
+
+    /// Lets the nth call of a function fail once.
+    pub fn fail(&self, name: &str, nth: c_uint, code: c_int) {
+        let text = CString::new(name).unwrap();
+        call!(self, "standin_fail": fn(*const c_char, c_uint, c_int), text.as_ptr(), nth, code);
+    }
+
+    /// Holds all streams, or lets them go on.
+    pub fn hold_all(&self, held: bool) {
+        let function = self.symbol(if held { "standin_hold_all" } else { "standin_release_all" });
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn() = unsafe { std::mem::transmute(function) };
+        // SAFETY: takes nothing.
+        unsafe { function() };
+    }
+
+    /// Copies of a kind that streams carried out (`enum standin_copy`), and their bytes.
+    pub fn copies(&self, kind: c_int) -> (u64, u64) {
+        let function = self.symbol("standin_copies");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(c_int, *mut u64) -> c_ulong =
+            unsafe { std::mem::transmute(function) };
+        let mut bytes = 0;
+        // SAFETY: a place for the bytes.
+        (unsafe { function(kind, &raw mut bytes) }, bytes)
+    }
+
+    /// Calls that made this thread wait for a device.
+    pub fn sync_calls_here(&self) -> u64 {
+        let function = self.symbol("standin_sync_calls");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(libc::c_long) -> c_ulong =
+            unsafe { std::mem::transmute(function) };
+        // SAFETY: 0 is the calling thread.
+        unsafe { function(0) }
+    }
+
+    /// Contexts on this thread's stack.
+    pub fn context_depth(&self) -> u32 {
+        let function = self.symbol("standin_context_depth");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn() -> c_uint = unsafe { std::mem::transmute(function) };
+        // SAFETY: takes nothing.
+        unsafe { function() }
+    }
+}
+
+/// Memory that was allocated; freed with this.
+pub struct Block {
+    driver: &'static Driver,
+    kind: Kind,
+    device: usize,
+    address: u64,
+    handle: u64,
+    mapped: usize,
+}
+
+impl Block {
+    pub fn address(&self) -> u64 {
+        self.address
+    }
+
+    pub fn read(&self, from: usize, into: &mut [u8]) {
+        self.driver.read(self.address + from as u64, into);
+    }
+
+    pub fn write(&self, from: usize, bytes: &[u8]) {
+        self.driver.write(self.address + from as u64, bytes);
+    }
+}
+
+impl Drop for Block {
+    fn drop(&mut self) {
+        let (driver, address) = (self.driver, self.address);
+        driver.on(self.device, || match self.kind {
+            Kind::Host => {}
+            Kind::Device | Kind::Managed => call!(driver, "cuMemFree_v2": fn(u64), address),
+            Kind::Pool => {
+                let stream = std::ptr::null_mut();
+                call!(driver, "cuMemFreeAsync": fn(u64, *mut c_void), address, stream);
+                call!(driver, "cuStreamSynchronize": fn(*mut c_void), stream);
+            }
+            Kind::Vmm => {
+                call!(driver, "cuMemUnmap": fn(u64, usize), address, self.mapped);
+                call!(driver, "cuMemRelease": fn(u64), self.handle);
+                call!(driver, "cuMemAddressFree": fn(u64, usize), address, self.mapped);
+            }
+            Kind::Pinned => call!(driver, "cuMemFreeHost": fn(u64), address),
+        });
+    }
+}
