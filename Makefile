@@ -44,6 +44,7 @@ test: ## Install what the tests need, then run all of them
 	@bash scripts/setup.sh
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory test-rust
+	@$(MAKE) --no-print-directory test-cuda
 	@$(MAKE) --no-print-directory test-shuttle
 	@$(MAKE) --no-print-directory test-asan
 	@$(MAKE) --no-print-directory test-bench
@@ -87,6 +88,11 @@ test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX 
 	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
 	env "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
 		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
+
+.PHONY: test-cuda
+test-cuda: ## The stand-in for CUDA's driver by itself, and the CUDA kernels on a CPU
+	sh tests/standin_cuda/self_test.sh $(BUILD_DIR)/standin-cuda
+	bash scripts/check-cuda-kernels.sh
 
 .PHONY: test-shuttle
 test-shuttle: ## Model-checked tests of the shared state
