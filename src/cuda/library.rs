@@ -160,18 +160,21 @@ fn last_error() -> String {
     unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }
 
-/// When the process was last found to be without the driver, by the coarse clock; 0: it was not looked at.
+/// How long it is believed that a process is without the driver: 2 to this many nanoseconds, 34 ms.
+const BELIEVED_NS_BITS: u32 = 25;
+
+/// The stretch of time in which the process was last found to be without the driver; 0: it was not looked at.
 static LOOKED_AT: AtomicU64 = AtomicU64::new(0);
 
 /// Whether anybody in this process has loaded the driver: without it no address is a device's.
 ///
-/// Cheap enough for every call: the loader, which has one lock for the process, is asked once in a tick of the coarse clock (1
-/// to 10 ms). Between loading the driver and having memory from it a process starts it, which takes far longer than that.
+/// Cheap enough for every call: the loader, which has one lock for the process, is asked once in 34 ms. Between loading the
+/// driver and having memory from it a process starts it and makes a context, which takes longer than that.
 pub fn is_in_process() -> bool {
     if Library::loaded().is_some() {
         return true;
     }
-    let now = coarse_ns();
+    let now = coarse_ns() >> BELIEVED_NS_BITS;
     if LOOKED_AT.load(Ordering::Relaxed) == now {
         return false;
     }

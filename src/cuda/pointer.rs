@@ -31,6 +31,8 @@ struct Allocation {
 #[derive(Debug, Default)]
 pub struct Detector {
     library: Option<&'static Library>,
+    /// The process was found to be without the driver.
+    is_without: bool,
     last: Option<Allocation>,
 }
 
@@ -45,9 +47,15 @@ impl Detector {
     /// # Errors
     /// [`Status::InvalidArgument`] for memory that ends before it should; what the driver answers.
     pub fn find(&mut self, address: u64, length: usize) -> Result<Found> {
+        if self.is_without {
+            return Ok(Found::Host);
+        }
         let library = match self.library {
             Some(library) => library,
-            None if !is_in_process() => return Ok(Found::Host),
+            None if !is_in_process() => {
+                self.is_without = true;
+                return Ok(Found::Host);
+            }
             None => *self.library.insert(Library::load()?),
         };
         self.look(library, address, length)

@@ -70,8 +70,10 @@ impl<P: Placement> Lane<P> {
         let Some((_, stretches)) = item_parts(&job.guard) else { return Ok(()) };
         let Piece { body, with_trailer } = piece;
         let staged = &mut self.staged;
-        staged.clear();
-        staged.extend(holds.memory((body.end - body.start) as usize).map(Stretch::from));
+        if !holds.is_empty() {
+            staged.clear();
+            staged.extend(holds.memory((body.end - body.start) as usize).map(Stretch::from));
+        }
         let object_end = get.proof.object_bytes().unwrap_or(u64::MAX);
         let end = if *with_trailer { job.extent.padded_bytes } else { body.end };
         // Only the piece that brings the tail block may look at it: before that landed it is under way.
