@@ -91,7 +91,7 @@ test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX 
 
 .PHONY: test-cuda
 test-cuda: ## The stand-in for CUDA's driver by itself, and the CUDA kernels on a CPU
-	sh tests/standin_cuda/self_test.sh $(BUILD_DIR)/standin-cuda
+	sh tests/standin_cuda/self_test.sh build/standin-cuda
 	bash scripts/check-cuda-kernels.sh
 
 .PHONY: test-shuttle
