@@ -113,8 +113,34 @@ pub struct Machine {
     /// The sources, made by the first who asks.
     chain: OnceCell<DefaultCredentialsChain>,
     kept: Mutex<Option<Kept>>,
-    /// Held while credentials are fetched, by one at a time.
-    fetching: tokio::sync::Mutex<()>,
+    /// Held while credentials are fetched, by one at a time. How the last fetch failed, and when.
+    fetching: tokio::sync::Mutex<Option<(Instant, Failed)>>,
+}
+
+/// How a fetch failed, for those who waited for it too.
+#[derive(Clone, Debug)]
+enum Failed {
+    NotThere,
+    TimedOut,
+    Otherwise(String),
+}
+
+impl Failed {
+    fn of(error: &CredentialsError) -> Failed {
+        match error {
+            CredentialsError::CredentialsNotLoaded(_) => Failed::NotThere,
+            CredentialsError::ProviderTimedOut(_) => Failed::TimedOut,
+            other => Failed::Otherwise(other.to_string()),
+        }
+    }
+
+    fn error(&self) -> CredentialsError {
+        match self {
+            Failed::NotThere => CredentialsError::not_loaded("no source has any"),
+            Failed::TimedOut => CredentialsError::provider_timed_out(FETCH_TIME_MAX),
+            Failed::Otherwise(text) => CredentialsError::provider_error(text.clone()),
+        }
+    }
 }
 
 impl Machine {
@@ -124,9 +150,14 @@ impl Machine {
     }
 
     async fn fetch(&self) -> Result<Credentials, CredentialsError> {
-        let _one = self.fetching.lock().await;
+        let asked = Instant::now();
+        let mut failed = self.fetching.lock().await;
         if let Some(credentials) = self.fresh() {
             return Ok(credentials);
+        }
+        // However many wait, a source that hangs takes the time of one fetch.
+        if let Some((_, failed)) = failed.as_ref().filter(|(when, _)| *when > asked) {
+            return Err(failed.error());
         }
         let provided =
             async { self.chain.get_or_init(|| self.make_chain()).await.provide_credentials().await };
@@ -142,6 +173,7 @@ impl Machine {
             }
             // Those at hand are good for some seconds yet.
             Err(error) => {
+                *failed = Some((Instant::now(), Failed::of(&error)));
                 let kept = lock(&self.kept);
                 let kept = kept.as_ref().filter(|kept| kept.lasts(Duration::ZERO));
                 kept.map(|kept| kept.credentials.clone()).ok_or(error)

@@ -42,7 +42,7 @@ impl<'a> Ask<'a> {
 /// What a first attempt came to.
 #[derive(Debug)]
 pub(super) enum First<'a> {
-    /// An answer that is one: of success, or of a range past the object's end.
+    /// An answer that is one: of success, or to a range, that it begins past the object's end.
     Answered(Answered),
     /// Nothing that would end the call. This client of the SDK's has the attempts that are left.
     Open(&'a aws_sdk_s3::Client),
@@ -69,7 +69,8 @@ impl Client {
     ) -> Answer<First<'_>> {
         let Some(request) = self.write(context, ask).await? else { return Ok(First::Open(self.sdk())) };
         match self.connector.send(request, order).await {
-            Ok(answered) if answered.head.is_success() || answered.head.status == RANGE_PAST_END => {
+            Ok(answered) if answered.head.is_success() => Ok(First::Answered(answered)),
+            Ok(answered) if answered.head.status == RANGE_PAST_END && ask.range.is_some() => {
                 Ok(First::Answered(answered))
             }
             Ok(answered) if is_final(answered.head.status) => Err(failure(context, &answered)),

@@ -83,6 +83,8 @@ fn a_refusal_is_told_after_one_attempt() {
         ("404 Not Found", "", "NoSuchBucket", FailureKind::Refused, "there is no such bucket"),
         ("404 Not Found", "", "NoSuchKey", FailureKind::Missing, "404 NoSuchKey"),
         ("412 Precondition Failed", "", "PreconditionFailed", FailureKind::Changed, "412 PreconditionFailed"),
+        // Of no range that was asked for: nothing was read, and above all nothing written.
+        ("416 Range Not Satisfiable", "", "InvalidRange", FailureKind::Refused, "416 InvalidRange"),
         (
             "301 Moved Permanently",
             "x-amz-bucket-region: eu-west-9\r\n",
