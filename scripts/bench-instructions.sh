@@ -18,9 +18,9 @@ budgets=benches/instructions/budget.txt
 release_dir=${CARGO_TARGET_DIR:-target}/${CARGO_BUILD_TARGET:+$CARGO_BUILD_TARGET/}release
 out=build/instructions
 
-# Budget above what is measured, in percent. Two runs differ by far less; a change elsewhere, which makes the compiler
-# lay out or inline the same code otherwise, by up to one. An allocation costs an item of a batch more than two.
-MARGIN_PERCENT=2
+# Budget above what is measured, in percent. Two runs of one build differ by far less; a change elsewhere, which makes the
+# compiler cut and inline the same code otherwise, by up to three.
+MARGIN_PERCENT=5
 # Other compilers inline differently; that much is let through where the budgets were taken with another one.
 COMPILER_PERCENT=15
 # Cheaper than that below the budget, and the budget no longer guards.
