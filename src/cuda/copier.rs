@@ -32,6 +32,7 @@ struct Streams {
 /// A copy that was begun.
 struct Pending {
     token: u32,
+    direction: CopyDirection,
     /// The events behind its parts, one for each device; those that were met are taken out.
     first: Option<(u16, CUevent)>,
     more: Vec<(u16, CUevent)>,
@@ -92,13 +93,11 @@ impl CudaCopier {
             self.streams.resize_with(usize::from(device) + 1, || None);
         }
         if self.streams[usize::from(device)].is_none() {
-            let mut made = [null_mut(); 2];
-            for stream in &mut made {
-                // SAFETY: the driver writes the stream's handle.
-                let code = unsafe { (self.library.stream_create)(stream, NON_BLOCKING) };
-                self.check("making a stream", device, code)?;
-            }
-            let [from_device, to_device] = made;
+            let from_device = self.new_stream(device)?;
+            let to_device = self.new_stream(device).inspect_err(|_| {
+                // SAFETY: made just now, and nothing is on it.
+                unsafe { (self.library.stream_destroy)(from_device) };
+            })?;
             self.streams[usize::from(device)] = Some(Streams { from_device, to_device, events: Vec::new() });
         }
         match (&self.streams[usize::from(device)], direction) {
@@ -106,6 +105,13 @@ impl CudaCopier {
             (Some(streams), CopyDirection::ToDevice) => Ok(streams.to_device),
             (None, _) => Err(Error::new(Status::Internal, "a device without streams")),
         }
+    }
+
+    fn new_stream(&self, device: u16) -> Result<CUstream> {
+        let mut stream = null_mut();
+        // SAFETY: the driver writes the stream's handle.
+        let code = unsafe { (self.library.stream_create)(&raw mut stream, NON_BLOCKING) };
+        self.check("making a stream", device, code).map(|()| stream)
     }
 
     fn begin(&mut self, direction: CopyDirection, part: &CopyPart) -> Result<()> {
@@ -173,7 +179,7 @@ impl CudaCopier {
         }
     }
 
-    /// Whether an event was met. A failure is an end too.
+    /// Whether an event was met.
     fn is_met(&mut self, device: u16, event: CUevent) -> Result<bool> {
         self.enter(device)?;
         // SAFETY: the event is alive.
@@ -195,7 +201,7 @@ impl Copier for CudaCopier {
     fn push(&mut self, token: u32, direction: CopyDirection, parts: &[CopyPart]) -> io::Result<()> {
         self.touched.clear();
         let begun = parts.iter().try_for_each(|part| self.begin(direction, part));
-        let mut pending = Pending { token, first: None, more: Vec::new(), failure: begun.err() };
+        let mut pending = Pending { token, direction, first: None, more: Vec::new(), failure: begun.err() };
         for at in 0..self.touched.len() {
             let device = self.touched[at];
             match self.mark(device, direction) {
@@ -218,10 +224,6 @@ impl Copier for CudaCopier {
         }
     }
 
-    fn in_flight(&self) -> usize {
-        self.pending.len()
-    }
-
     fn reap(&mut self, done: &mut Vec<CopyDone>) {
         let mut at = 0;
         while at < self.pending.len() {
@@ -229,6 +231,8 @@ impl Copier for CudaCopier {
                 let met = match self.is_met(device, event) {
                     Ok(met) => met,
                     Err(error) => {
+                        // The question failed, or the device did: whichever, the memory is not given back before it is done.
+                        self.settle(device, self.pending[at].direction);
                         self.pending[at].failure.get_or_insert(error);
                         true
                     }

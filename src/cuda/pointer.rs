@@ -22,7 +22,7 @@ pub enum Found {
 #[derive(Clone, Copy, Debug)]
 struct Allocation {
     start: u64,
-    bytes: u64,
+    end: u64,
     device: u16,
 }
 
@@ -83,22 +83,34 @@ impl Detector {
     }
 
     fn look(&mut self, library: &'static Library, address: u64, length: usize) -> Result<Found> {
-        let known = self.last.filter(|known| (known.start..known.start + known.bytes).contains(&address));
-        let found = match known {
-            Some(known) => Some(known),
-            None => allocation(library, address)?,
-        };
-        self.last = found.or(self.last);
-        let Some(found) = found else { return Ok(Found::Host) };
-        if length as u64 > found.start + found.bytes - address {
-            let there = found.start + found.bytes - address;
-            let message = format!(
-                "{length} bytes at {address:#x} of device {}, where {there} are allocated",
-                found.device
-            );
-            return Err(Error::new(Status::InvalidArgument, message));
+        let Some(first) = self.allocation(library, address)? else { return Ok(Found::Host) };
+        let device = first.device;
+        let wanted_end = address.saturating_add(length as u64);
+        let mut end = first.end;
+        // What was mapped in pieces may be told piece by piece, and is one stretch of memory all the same.
+        while end < wanted_end {
+            match self.allocation(library, end)?.filter(|next| next.device == device && next.end > end) {
+                Some(next) => end = next.end,
+                None => {
+                    let there = end - address;
+                    let message = format!(
+                        "{length} bytes at {address:#x} of device {device}, where {there} are allocated"
+                    );
+                    return Err(Error::new(Status::InvalidArgument, message));
+                }
+            }
         }
-        Ok(Found::Device(found.device))
+        Ok(Found::Device(device))
+    }
+
+    /// The allocation that an address lies in: the one that was met last, or what the driver says.
+    fn allocation(&mut self, library: &'static Library, address: u64) -> Result<Option<Allocation>> {
+        if let Some(last) = self.last.filter(|last| (last.start..last.end).contains(&address)) {
+            return Ok(Some(last));
+        }
+        let found = allocation(library, address)?;
+        self.last = found.or(self.last);
+        Ok(found)
     }
 }
 
@@ -139,6 +151,12 @@ fn allocation(library: &'static Library, address: u64) -> Result<Option<Allocati
     if !is_device && is_managed == 0 {
         return Ok(None);
     }
+    // Memory without a device of its own is reached through any.
     let device = u16::try_from(device).unwrap_or(0);
-    Ok(Some(Allocation { start, bytes: bytes as u64, device }))
+    let end = start.saturating_add(bytes as u64);
+    if !(start..end).contains(&address) {
+        // The driver does not say how far it goes; a copy that goes too far is refused then.
+        return Ok(Some(Allocation { start: address, end: u64::MAX, device }));
+    }
+    Ok(Some(Allocation { start, end, device }))
 }

@@ -12,12 +12,11 @@ use std::time::{Duration, Instant};
 
 use slab::Slab;
 
-use super::Lane;
-use super::Pushed;
 use super::item::item_parts;
 use super::job::{Failure, Piece, Staged, TAIL_BYTES, Work};
-use super::plan::blocks_in;
 use super::proof::part;
+use super::put::sum_blocks;
+use super::{Lane, Pushed};
 use crate::backend::{IoDirection, Wait};
 use crate::error::Status;
 use crate::memory::bytes::{self, NotHost};
@@ -109,16 +108,17 @@ fn add_parts(
 }
 
 impl<P: Placement> Lane<P> {
-    /// Bytes of the next piece of a job that goes through the staging buffer; one slice unless the placement cuts the pieces.
-    pub(super) fn staged_piece_bytes(&self, index: usize, least: u64) -> u64 {
+    /// Bytes of the next piece of a job with memory on a device: one slice of the staging buffer, unless the placement cuts the
+    /// pieces.
+    pub(super) fn device_piece_bytes(&self, index: usize) -> u64 {
         let job = &self.jobs[index];
-        let slice = self.shared.staging.slice_bytes() as u64;
+        let staging = &self.shared.staging;
+        let slice = staging.slice_bytes() as u64;
         match (job.extent.piece_bytes, &job.work) {
-            _ if !job.is_on_device => least.min(slice),
             (None, _) => slice,
             (Some(fixed), Work::Put(_)) => fixed,
             (Some(fixed), Work::Get(_)) => {
-                let share = self.shared.staging.region().length as u64 / READ_PART / slice * slice;
+                let share = staging.region().length as u64 / READ_PART / slice * slice;
                 fixed.min(share.max(slice))
             }
         }
@@ -128,7 +128,7 @@ impl<P: Placement> Lane<P> {
     pub(super) fn push_from_device(&mut self, index: usize) -> Pushed {
         let bytes_max = self.shared.staging.bytes_for_put_max() as u64;
         let start = self.jobs[index].cursor;
-        let piece_bytes = self.staged_piece_bytes(index, u64::MAX);
+        let piece_bytes = self.device_piece_bytes(index);
         let job = &mut self.jobs[index];
         let Work::Put(put) = &mut job.work else { return Pushed::Last };
         let padded = job.extent.padded_bytes;
@@ -171,9 +171,10 @@ impl<P: Placement> Lane<P> {
             // The tail block came into the job's buffer; in the staging buffer there is room for it behind the body.
             let Some(buffer) = &job.buffer else { return holds };
             let tail = &buffer.as_slice()[..(end - piece.body.end) as usize];
-            let room: Vec<Stretch> = holds.memory((end - start) as usize).map(Stretch::from).collect();
+            self.staged.clear();
+            self.staged.extend(holds.memory((end - start) as usize).map(Stretch::from));
             // It is host memory.
-            let _ = bytes::scatter(tail, &room, (piece.body.end - start) as usize);
+            let _ = bytes::scatter(tail, &self.staged, (piece.body.end - start) as usize);
         }
         let object_end = get.proof.object_bytes().unwrap_or(u64::MAX);
         let wanted = start.max(get.want.start)..end.min(get.want.end).min(object_end);
@@ -289,13 +290,7 @@ impl<P: Placement> Lane<P> {
         let staged = &mut self.staged;
         staged.clear();
         staged.extend(piece.holds.memory((end - start) as usize).map(Stretch::from));
-        for (block, range) in blocks_in(start..end, end) {
-            let (from, to) = ((range.start - start) as usize, (range.end - start) as usize);
-            let sum = bytes::checksum(staged, from, to, &mut self.scratch)?;
-            if let Some(place) = job.sums.get_mut(block) {
-                *place = sum;
-            }
-        }
+        sum_blocks(staged, start, start..end, &mut job.sums, &mut self.scratch)?;
         if put.body_end < end
             && let Some(buffer) = &mut job.buffer
         {
@@ -336,15 +331,8 @@ impl<P: Placement> Lane<P> {
             self.give_back(holds);
             return self.finish_if_done(index);
         }
-        let (body_end, padded) = (put.body_end, job.extent.padded_bytes);
         let offset = job.extent.payload_offset + piece.body.start;
-        let lent = if piece.with_trailer {
-            job.lend_trailer(body_end)
-        } else if end == padded && body_end < padded {
-            job.lend(0..TAIL_BYTES)
-        } else {
-            None
-        };
+        let lent = job.lend_behind(put.body_end, end, piece.with_trailer);
         let mut slices = self.spares.slices();
         slices.extend(holds.memory((piece.body.end - piece.body.start) as usize).map(Stretch::from));
         let buffer = lent.map(|(buffer, part)| {

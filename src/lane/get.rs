@@ -266,7 +266,11 @@ impl<P: Placement> Lane<P> {
         }
         let mut holds = Holds::default();
         if !direct {
-            (end, body) = ending(start + self.staged_piece_bytes(index, PIECE_BYTES));
+            let piece = match job.is_on_device {
+                true => self.device_piece_bytes(index),
+                false => PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64),
+            };
+            (end, body) = ending(start + piece);
             let Some(taken) = self.shared.staging.take_bytes((end - start) as usize) else {
                 self.spares.keep_slices(slices);
                 self.wants_slice = true;

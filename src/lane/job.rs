@@ -222,6 +222,23 @@ impl<P: Placement> Job<P> {
         self.lend(start..end)
     }
 
+    /// The buffer and what of it goes behind the body of a put's piece, which ends at `end` of the padded payload: tail block
+    /// and trailer, the tail block alone, or nothing.
+    pub fn lend_behind(
+        &mut self,
+        body_end: u64,
+        end: u64,
+        with_trailer: bool,
+    ) -> Option<(AlignedBuffer, HostSlice)> {
+        if with_trailer {
+            self.lend_trailer(body_end)
+        } else if end == self.extent.padded_bytes && body_end < end {
+            self.lend(0..TAIL_BYTES)
+        } else {
+            None
+        }
+    }
+
     /// The buffer and a part of it, for a request.
     pub fn lend(&mut self, part: Range<usize>) -> Option<(AlignedBuffer, HostSlice)> {
         let buffer = self.buffer.take()?;

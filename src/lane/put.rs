@@ -24,6 +24,28 @@ use crate::placement::{Placement, PutPlace, Sink, Tombstones};
 /// Least bytes of one write, and the largest record that goes down in one.
 const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
 
+/// Sums the blocks of the payload bytes `range`, which begins with a block and ends with one or with the payload. `memory` begins
+/// with the payload byte `origin`.
+///
+/// # Errors
+/// [`NotHost`].
+pub(super) fn sum_blocks(
+    memory: &[Stretch],
+    origin: u64,
+    range: Range<u64>,
+    sums: &mut [u64],
+    scratch: &mut [u8],
+) -> std::result::Result<(), NotHost> {
+    for (block, part) in blocks_in(range.clone(), range.end) {
+        let (from, to) = ((part.start - origin) as usize, (part.end - origin) as usize);
+        let sum = bytes::checksum(memory, from, to, scratch)?;
+        if let Some(place) = sums.get_mut(block) {
+            *place = sum;
+        }
+    }
+    Ok(())
+}
+
 impl<P: Placement> Lane<P> {
     pub(super) fn start_put(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((_, item, _)) = guard.parts() else { return };
@@ -263,14 +285,7 @@ impl<P: Placement> Lane<P> {
             return self.all_pushed(index);
         }
         let job = &mut self.jobs[index];
-        let lent = if with_trailer {
-            job.lend_trailer(body_end)
-        } else if last && body_end < padded {
-            job.lend(0..TAIL_BYTES)
-        } else {
-            None
-        };
-        let buffer = lent.map(|(buffer, part)| {
+        let buffer = job.lend_behind(body_end, end, with_trailer).map(|(buffer, part)| {
             slices.push(part.into());
             buffer
         });
@@ -299,14 +314,9 @@ impl<P: Placement> Lane<P> {
     ) -> std::result::Result<(), Status> {
         let job = &mut self.jobs[index];
         let Some((_, stretches)) = item_parts(&job.guard) else { return Err(Status::Internal) };
-        for (block, range) in blocks_in(range, payload_bytes) {
-            let sum = bytes::checksum(stretches, range.start as usize, range.end as usize, &mut self.scratch)
-                .map_err(|NotHost| Status::Unsupported)?;
-            if let Some(place) = job.sums.get_mut(block) {
-                *place = sum;
-            }
-        }
-        Ok(())
+        let blocks = range.start..range.end.min(payload_bytes);
+        sum_blocks(stretches, 0, blocks, &mut job.sums, &mut self.scratch)
+            .map_err(|NotHost| Status::Unsupported)
     }
 
     pub(super) fn encode_trailer(&mut self, index: usize) -> std::result::Result<(), Status> {

@@ -48,7 +48,7 @@ pub fn checksum(stretches: &[Stretch], from: usize, to: usize, scratch: &mut [u8
 }
 
 /// XXH3 (64 bit) of one stretch of memory.
-pub fn checksum_slice(slice: HostSlice) -> u64 {
+fn checksum_slice(slice: HostSlice) -> u64 {
     // SAFETY: the maker of the HostPtr vouched for these bytes until the operation completes, and it
     // has not completed yet; nobody writes them meanwhile.
     xxh3::checksum(unsafe { std::slice::from_raw_parts(slice.pointer.as_ptr(), slice.length) })
@@ -57,13 +57,6 @@ pub fn checksum_slice(slice: HostSlice) -> u64 {
 /// XXH3 (64 bit) of bytes of our own.
 pub fn checksum_bytes(bytes: &[u8]) -> u64 {
     xxh3::checksum(bytes)
-}
-
-/// Copies the stretch `source` into `target`, which is as long.
-pub fn gather_slice(source: HostSlice, target: &mut [u8]) {
-    let target = &mut target[..source.length];
-    // SAFETY: as in `gather`.
-    unsafe { std::ptr::copy_nonoverlapping(source.pointer.as_ptr(), target.as_mut_ptr(), target.len()) };
 }
 
 /// Copies the stretch `source` into `stretches` from offset `from` on.

@@ -56,9 +56,6 @@ pub trait Copier: Send {
     /// Nothing was begun.
     fn push(&mut self, token: u32, direction: CopyDirection, parts: &[CopyPart]) -> io::Result<()>;
 
-    /// Copies begun and not yet handed back.
-    fn in_flight(&self) -> usize;
-
     /// Appends what has ended, without waiting. The waker is signalled when something has.
     fn reap(&mut self, done: &mut Vec<CopyDone>);
 }

@@ -39,7 +39,7 @@ unsafe impl Send for Driver {}
 unsafe impl Sync for Driver {}
 
 const SUCCESS: c_uint = 0;
-const DELAY_US_MAX: libc::c_long = 2;
+pub const DELAY_US_MAX: libc::c_long = 2;
 const VMM_GRANULE: usize = 2 << 20;
 
 /// As in cuda.h: `CUmemAllocationProp`.
@@ -110,11 +110,7 @@ impl Driver {
             driver.contexts.push(context);
         }
         // Thousands of pieces follow each other in some tests; a pause before each is not what those are about.
-        let set_delay = driver.symbol("standin_set_delay_us");
-        // SAFETY: the signature of standin.h.
-        let set_delay: unsafe extern "C" fn(libc::c_long) = unsafe { std::mem::transmute(set_delay) };
-        // SAFETY: takes a number.
-        unsafe { set_delay(DELAY_US_MAX) };
+        driver.set_delay_us(DELAY_US_MAX);
         driver
     }
 
@@ -220,6 +216,15 @@ impl Driver {
     pub fn fail(&self, name: &str, nth: c_uint, code: c_int) {
         let text = CString::new(name).unwrap();
         call!(self, "standin_fail": fn(*const c_char, c_uint, c_int), text.as_ptr(), nth, code);
+    }
+
+    /// How long a stream may pause before an operation.
+    pub fn set_delay_us(&self, delay_us: libc::c_long) {
+        let function = self.symbol("standin_set_delay_us");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(libc::c_long) = unsafe { std::mem::transmute(function) };
+        // SAFETY: takes a number.
+        unsafe { function(delay_us) };
     }
 
     /// Holds all streams, or lets them go on.

@@ -81,6 +81,8 @@ pub struct Setup {
     pub bucket: Option<Bucket>,
     /// Where the bytes of items lie.
     pub memory: Kind,
+    /// The device that the open options name.
+    pub cuda_device: Option<u32>,
 }
 
 impl Setup {
@@ -106,6 +108,7 @@ impl Setup {
         params: &[],
         bucket: None,
         memory: Kind::Host,
+        cuda_device: None,
     };
 
     /// A file per key.

@@ -8,11 +8,14 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "obj")]
+#[path = "../s3_common/mod.rs"]
+mod s3_common;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::batch::{Batch, Submit};
-use common::cuda::{Block, Driver, Kind, driver};
+use common::cuda::{Block, DELAY_US_MAX, Driver, Kind, driver};
 use common::status::{IN_PROGRESS, NOT_FOUND, OK, Status};
 use common::{Scratch, Setup, Store, payload};
 use nixl_store::capi::*;
@@ -285,6 +288,114 @@ fn an_item_may_lie_on_several_devices() {
     blocks[1].read(100, &mut middle);
     blocks[0].read(0, &mut end);
     assert!(middle == object[65_537..765_537] && end == object[765_537..]);
+    assert_eq!(store.close(), OK);
+    assert_rules_were_kept(driver);
+}
+
+/// The trailer of a record holds the sums of all its pieces, so it waits for all copies, which end in any order where the pieces
+/// come from different devices.
+#[test]
+fn a_record_waits_for_all_its_copies() {
+    let (_turn, driver) = turn();
+    let scratch = Scratch::new("device-order");
+    // The trailer goes down with the last piece in a file that nobody sees yet.
+    let store = Store::open(&Setup { buffer_bytes: 16 << 20, ..Setup::FILES }, &scratch);
+    let object = payload(6, 3 * MIB);
+    let blocks = [on_device(0, 2 * MIB), on_device(1, MIB)];
+    blocks[0].write(0, &object[..2 * MIB]);
+    blocks[1].write(0, &object[2 * MIB..]);
+    driver.set_delay_us(500);
+    for round in 0..30u8 {
+        let parts = vec![segment(&blocks[0], 0, 2 * MIB), segment(&blocks[1], 0, MIB)];
+        assert_eq!(put(&store, &[round], parts), OK);
+    }
+    driver.set_delay_us(DELAY_US_MAX);
+    for round in 0..30u8 {
+        assert_eq!(store.fetch(&[round], 3 * MIB).as_ref(), Some(&object), "round {round}");
+    }
+    assert_eq!(store.close(), OK);
+    assert_rules_were_kept(driver);
+}
+
+/// Memory is the caller's again when a call returns, also when what failed is the question whether the copy has ended: it may be
+/// freed then.
+#[test]
+fn memory_is_not_given_back_before_the_device_is_done() {
+    let (_turn, driver) = turn();
+    let scratch = Scratch::new("device-question");
+    let store = Store::open(&Setup::POOL, &scratch);
+    driver.set_delay_us(2000);
+    for _ in 0..20 {
+        let block = on_device(0, MIB);
+        driver.fail("cuEventQuery", 1, FAILED);
+        assert_eq!(put(&store, b"key", vec![segment(&block, 0, MIB)]), Status(NIXL_STORE_ERROR_IO));
+        drop(block);
+    }
+    driver.set_delay_us(DELAY_US_MAX);
+    assert_eq!(store.close(), OK);
+    assert_rules_were_kept(driver);
+}
+
+/// A stream that cannot be had fails its item, and leaves none behind.
+#[test]
+fn a_stream_that_cannot_be_had_leaves_none_behind() {
+    let (_turn, driver) = turn();
+    let before = driver.live(STREAMS);
+    for nth in [1, 2] {
+        let scratch = Scratch::new("device-streams");
+        let store = Store::open(&Setup { io_threads: 1, ..Setup::POOL }, &scratch);
+        let block = on_device(0, 64 * KIB);
+        let whole = || vec![segment(&block, 0, 64 * KIB)];
+        driver.fail("cuStreamCreate", nth, FAILED);
+        assert_eq!(put(&store, b"key", whole()), Status(NIXL_STORE_ERROR_IO), "{nth}");
+        assert_eq!(driver.live(STREAMS), before, "{nth}");
+        assert_eq!(put(&store, b"key", whole()), OK, "{nth}");
+        assert_eq!(store.close(), OK);
+        assert_eq!(driver.live(STREAMS), before, "{nth}");
+    }
+    assert_rules_were_kept(driver);
+}
+
+/// With a device named, what takes time is done by the open: transfers pin nothing then.
+#[test]
+fn a_store_that_is_told_its_device_is_ready_when_it_is_open() {
+    let (_turn, driver) = turn();
+    let scratch = Scratch::new("device-named");
+    let pinned = driver.live(REGISTRATIONS);
+    let store = Store::open(&Setup { cuda_device: Some(1), ..Setup::POOL }, &scratch);
+    assert_eq!(driver.live(REGISTRATIONS), pinned + 1);
+    assert_eq!(store.logged("cannot be used for items"), 0);
+    assert_eq!(store.close(), OK);
+    assert_eq!(driver.live(REGISTRATIONS), pinned);
+    // One that is not there is told; items on others are served.
+    let store = Store::open(&Setup { cuda_device: Some(77), ..Setup::POOL }, &scratch);
+    assert_eq!(store.logged("device 77 cannot be used for items"), 1);
+    let block = on_device(0, 64 * KIB);
+    assert_eq!(put(&store, b"key", vec![segment(&block, 0, 64 * KIB)]), OK);
+    assert_eq!(store.close(), OK);
+    assert_rules_were_kept(driver);
+}
+
+/// A put to a bucket is one request, which has to fit the staging buffer where its bytes come from a device; what does not is told
+/// what to change.
+#[cfg(feature = "obj")]
+#[test]
+fn a_put_that_the_staging_buffer_cannot_hold_is_told_so() {
+    let (_turn, driver) = turn();
+    let scratch = Scratch::new("device-bucket");
+    let setup = Setup { buffer_bytes: 1 << 20, ..Setup::objects(s3_common::on_the_server) };
+    let store = Store::open(&setup, &scratch);
+    let block = on_device(0, MIB);
+    let key = b"key";
+    let address = std::ptr::without_provenance(block.address() as usize);
+    // SAFETY: a key of the stated length, and device memory that lives on.
+    let status = unsafe { nixl_store_put(store.handle(), key.as_ptr().cast(), key.len(), address, MIB) };
+    assert_eq!(status, NIXL_STORE_ERROR_TOO_LARGE);
+    let message = common::status::message();
+    assert!(message.contains("use a larger nixl_buffer_size"), "{message}");
+    assert_eq!(store.contains(key), NOT_FOUND);
+    assert_eq!(put(&store, key, vec![segment(&block, 0, 512 * KIB)]), OK);
+    assert_eq!(get(&store, key, vec![segment(&block, 0, 512 * KIB)]), OK);
     assert_eq!(store.close(), OK);
     assert_rules_were_kept(driver);
 }

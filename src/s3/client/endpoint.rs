@@ -5,7 +5,7 @@ use std::sync::OnceLock;
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Endpoint, EndpointFuture, Params, ResolveEndpoint};
 
 /// How names of directory buckets end (S3 Express), whose endpoint depends on the operation.
-const EXPRESS_SUFFIX: &str = "--x-s3";
+pub const EXPRESS_SUFFIX: &str = "--x-s3";
 
 /// The SDK's rules, asked once. Every call of a client is about its one bucket, and where that lies does not depend on the
 /// object.

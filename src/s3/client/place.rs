@@ -5,11 +5,10 @@ use std::sync::Arc;
 use aws_sdk_s3::config::endpoint::{DefaultResolver, Endpoint, Params, ResolveEndpoint};
 use aws_smithy_types::Document;
 
+use super::endpoint::EXPRESS_SUFFIX;
 use crate::s3::connector::head::Origin;
 use crate::s3::settings::Settings;
 
-/// How names of directory buckets end (S3 Express), whose endpoint and signature depend on the operation.
-const EXPRESS_SUFFIX: &str = "--x-s3";
 /// The one way to sign that is done here.
 const SIGNATURE: &str = "sigv4";
 
