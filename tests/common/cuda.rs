@@ -247,6 +247,17 @@ impl Driver {
         (unsafe { function(kind, &raw mut bytes) }, bytes)
     }
 
+    /// Calls of a function, by its name in the manual.
+    pub fn calls(&self, name: &str) -> u64 {
+        let function = self.symbol("standin_calls");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(*const c_char) -> c_ulong =
+            unsafe { std::mem::transmute(function) };
+        let text = CString::new(name).unwrap();
+        // SAFETY: a string that lives during the call.
+        unsafe { function(text.as_ptr()) }
+    }
+
     /// Calls that made this thread wait for a device.
     pub fn sync_calls_here(&self) -> u64 {
         let function = self.symbol("standin_sync_calls");

@@ -24,6 +24,8 @@ const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 /// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
 const FAILED: i32 = 719;
+/// How long it is watched that something does not end.
+const HELD_MS: u64 = 200;
 /// `enum standin_kind`.
 const REGISTRATIONS: i32 = 1;
 const STREAMS: i32 = 2;
@@ -324,14 +326,21 @@ fn memory_is_not_given_back_before_the_device_is_done() {
     let (_turn, driver) = turn();
     let scratch = Scratch::new("device-question");
     let store = Store::open(&Setup::POOL, &scratch);
-    driver.set_delay_us(2000);
-    for _ in 0..20 {
-        let block = on_device(0, MIB);
-        driver.fail("cuEventQuery", 1, FAILED);
-        assert_eq!(put(&store, b"key", vec![segment(&block, 0, MIB)]), Status(NIXL_STORE_ERROR_IO));
-        drop(block);
+    let block = on_device(0, MIB);
+    driver.hold_all(true);
+    let puts = one(b"key", vec![segment(&block, 0, MIB)]);
+    let held = store.submit_puts(&puts, Submit::default()).unwrap();
+    // The lane looks now and then.
+    let asked = driver.calls("cuEventQuery");
+    driver.fail("cuEventQuery", 1, FAILED);
+    while driver.calls("cuEventQuery") == asked {
+        std::thread::yield_now();
     }
-    driver.set_delay_us(DELAY_US_MAX);
+    let Err(held) = held.try_wait(HELD_MS) else { panic!("the device still has the memory") };
+    driver.hold_all(false);
+    let (status, results) = held.wait();
+    assert_eq!((status, results[0].status), (Status(NIXL_STORE_ERROR_IO), NIXL_STORE_ERROR_IO));
+    drop(block);
     assert_eq!(store.close(), OK);
     assert_rules_were_kept(driver);
 }
