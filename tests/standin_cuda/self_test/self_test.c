@@ -111,6 +111,28 @@ void fill(unsigned char *bytes, size_t count, unsigned seed)
     }
 }
 
+CUstream new_stream(unsigned flags)
+{
+    CUstream stream;
+    OK(cu.cuStreamCreate(&stream, flags));
+    return stream;
+}
+
+unsigned char *new_pinned(size_t bytes)
+{
+    void *pinned;
+    OK(cu.cuMemHostAlloc(&pinned, bytes, 0));
+    memset(pinned, 0, bytes);
+    return pinned;
+}
+
+CUdeviceptr new_device(size_t bytes)
+{
+    CUdeviceptr address;
+    OK(cu.cuMemAlloc(&address, bytes));
+    return address;
+}
+
 struct body {
     void (*run)(void *);
     void *argument;

@@ -166,6 +166,10 @@ CUcontext begin(void);
 /* The end of a test that began so: nothing may live, no rule may be broken. */
 void finish(void);
 void fill(unsigned char *bytes, size_t count, unsigned seed);
+CUstream new_stream(unsigned flags);
+/* Of zeros. */
+unsigned char *new_pinned(size_t bytes);
+CUdeviceptr new_device(size_t bytes);
 /* Runs `body` in a thread of its own and waits for it. */
 void in_thread(void (*body)(void *), void *argument);
 /* Whether touching that address kills a process. */

@@ -14,13 +14,6 @@ static const char ptx[] = "// A comment first.\n"
                           ")\n{ ret; }\n"
                           ".visible .entry nothing()\n.maxntid 32, 2, 1\n{ ret; }\n";
 
-static CUstream new_stream(void)
-{
-    CUstream stream;
-    OK(cu.cuStreamCreate(&stream, CU_STREAM_NON_BLOCKING));
-    return stream;
-}
-
 /* The fault stays until the context goes, and then a new one works. */
 static void expect_sticky(CUresult code, CUstream stream)
 {
@@ -41,7 +34,7 @@ static void freed_while_it_is_queued(void)
 {
     CUdeviceptr address;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, BYTES));
     CHECK(standin.standin_hold_stream(stream) == 0);
     OK(cu.cuMemsetD8Async(address, 1, BYTES, stream));
@@ -64,7 +57,7 @@ static void unregistered_while_it_is_queued(void)
     static char host[BYTES];
     CUdeviceptr address;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, BYTES));
     OK(cu.cuMemHostRegister(host, BYTES, 0));
     CHECK(standin.standin_hold_stream(stream) == 0);
@@ -81,7 +74,7 @@ static void pool_memory_before_its_time(void)
 {
     CUdeviceptr address;
     begin();
-    CUstream first = new_stream(), second = new_stream();
+    CUstream first = new_stream(CU_STREAM_NON_BLOCKING), second = new_stream(CU_STREAM_NON_BLOCKING);
     CHECK(standin.standin_hold_stream(first) == 0);
     OK(cu.cuMemAllocAsync(&address, BYTES, first));
     OK(cu.cuMemsetD8Async(address, 1, BYTES, second));
@@ -94,7 +87,7 @@ static void freeing_waits_for_the_device(void)
 {
     CUdeviceptr address, other;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, BYTES));
     OK(cu.cuMemAlloc(&other, BYTES));
     OK(cu.cuMemFree(other));
@@ -132,7 +125,7 @@ static void operations_fail_when_asked_to(void)
 {
     CUdeviceptr address;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, BYTES));
     CHECK(standin.standin_fail("cuMemsetD8Async:run", 2, 719) == 0);
     OK(cu.cuMemsetD8Async(address, 1, BYTES, stream));
@@ -201,7 +194,7 @@ static void kernels_run_in_the_streams_order(void)
     CUdeviceptr address;
     unsigned char bytes[KERNEL_BYTES];
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, KERNEL_BYTES));
     OK(cu.cuModuleLoadData(&module, ptx));
     OK(cu.cuModuleGetFunction(&function, module, "add"));
@@ -228,7 +221,7 @@ static void a_kernel_that_strays(void)
     CUfunction function;
     CUdeviceptr address;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, KERNEL_BYTES));
     OK(cu.cuModuleLoadData(&module, ptx));
     OK(cu.cuModuleGetFunction(&function, module, "add"));
@@ -244,7 +237,7 @@ static void a_kernel_that_cannot_run(void)
     CUfunction function;
     CUdeviceptr address;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuMemAlloc(&address, KERNEL_BYTES));
     OK(cu.cuModuleLoadData(&module, ptx));
     OK(cu.cuModuleGetFunction(&function, module, "add"));
@@ -260,7 +253,7 @@ static void launches_without_kernels(void)
     CUmodule module;
     CUfunction function;
     begin();
-    CUstream stream = new_stream();
+    CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
     OK(cu.cuModuleLoadData(&module, ptx));
     OK(cu.cuModuleGetFunction(&function, module, "nothing"));
     EXPECT(CUDA_ERROR_NOT_FOUND, cu.cuLaunchKernel(function, 1, 1, 1, 64, 1, 1, 0, stream, NULL, NULL));

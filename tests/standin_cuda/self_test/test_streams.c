@@ -11,34 +11,12 @@
 /* Far below what so many delays of up to LATE_US come to, and far above what the operations take. */
 #define LATE_MS_LEAST 30
 
-static CUstream new_stream(unsigned flags)
-{
-    CUstream stream;
-    OK(cu.cuStreamCreate(&stream, flags));
-    return stream;
-}
-
-static unsigned char *new_pinned(void)
-{
-    void *pinned;
-    OK(cu.cuMemHostAlloc(&pinned, BYTES, 0));
-    memset(pinned, 0, BYTES);
-    return pinned;
-}
-
-static CUdeviceptr new_device(void)
-{
-    CUdeviceptr address;
-    OK(cu.cuMemAlloc(&address, BYTES));
-    return address;
-}
-
 static void order_within_a_stream(void)
 {
     begin();
     CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
-    unsigned char *pinned = new_pinned();
+    CUdeviceptr device = new_device(BYTES);
+    unsigned char *pinned = new_pinned(BYTES);
     for (int i = 0; i < ROUNDS; i++) {
         OK(cu.cuMemsetD8Async(device, (unsigned char)i, BYTES, stream));
         OK(cu.cuMemcpyDtoHAsync(pinned, device, BYTES, stream));
@@ -59,8 +37,8 @@ static void no_order_between_streams(void)
     CUevent event;
     begin();
     CUstream first = new_stream(CU_STREAM_NON_BLOCKING), second = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
-    unsigned char *pinned = new_pinned();
+    CUdeviceptr device = new_device(BYTES);
+    unsigned char *pinned = new_pinned(BYTES);
     OK(cu.cuEventCreate(&event, CU_EVENT_DISABLE_TIMING));
     OK(cu.cuMemsetD8Async(device, 1, BYTES, first));
     OK(cu.cuStreamSynchronize(first));
@@ -95,7 +73,7 @@ static void an_event_keeps_its_last_record(void)
     CUevent event;
     begin();
     CUstream first = new_stream(CU_STREAM_NON_BLOCKING), second = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     OK(cu.cuEventCreate(&event, 0));
     OK(cu.cuEventQuery(event));
     OK(cu.cuEventSynchronize(event));
@@ -123,7 +101,7 @@ static void the_default_stream_orders_blocking_ones(void)
 {
     begin();
     CUstream blocking = new_stream(CU_STREAM_DEFAULT), free_running = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     CHECK(standin.standin_hold_stream(blocking) == 0);
     OK(cu.cuMemsetD8Async(device, 7, BYTES, blocking));
     OK(cu.cuMemsetD8Async(device, 8, BYTES, NULL));
@@ -155,8 +133,8 @@ static void when_host_memory_is_read(void)
     unsigned char byte;
     begin();
     CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
-    unsigned char *pinned = new_pinned();
+    CUdeviceptr device = new_device(BYTES);
+    unsigned char *pinned = new_pinned(BYTES);
     CHECK(standin.standin_hold_stream(stream) == 0);
     memset(pageable, 1, BYTES);
     memset(pinned, 1, BYTES);
@@ -184,7 +162,7 @@ static void what_waits_and_what_does_not(void)
 {
     unsigned char byte;
     begin();
-    CUdeviceptr device = new_device(), other = new_device();
+    CUdeviceptr device = new_device(BYTES), other = new_device(BYTES);
     CHECK(standin.standin_hold_stream(NULL) == 0);
     OK(cu.cuMemsetD8(device, 5, BYTES));
     OK(cu.cuMemcpyDtoD(other, device, BYTES));
@@ -209,9 +187,9 @@ static void what_waits_and_what_does_not(void)
 static void copy_kinds_are_checked(void)
 {
     begin();
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     CUstream stream = new_stream(0);
-    unsigned char *pinned = new_pinned();
+    unsigned char *pinned = new_pinned(BYTES);
     EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuMemcpyHtoD(device, (void *)(uintptr_t)device, 16));
     EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuMemcpyDtoH((void *)(uintptr_t)device, device, 16));
     OK(cu.cuMemcpyAsync(device, (uintptr_t)pinned, 16, stream));
@@ -235,7 +213,7 @@ static void operations_are_late(void)
 {
     begin();
     CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     standin.standin_set_delay_us(LATE_US);
     long before = milliseconds();
     for (int i = 0; i < ROUNDS; i++)
@@ -257,7 +235,7 @@ static void default_streams_of_threads(void)
     void *address;
     int status;
     begin();
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     OK(cu.cuGetProcAddress("cuMemsetD8Async", &address, 12000, CU_GET_PROC_ADDRESS_PER_THREAD_DEFAULT_STREAM, &status));
     memcpy(&own_set, &address, sizeof address);
     CHECK(standin.standin_hold_stream(CU_STREAM_PER_THREAD) == 0);
@@ -277,7 +255,7 @@ static void a_destroyed_stream_finishes_its_work(void)
     unsigned char byte;
     begin();
     CUstream stream = new_stream(CU_STREAM_DEFAULT);
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     CHECK(standin.standin_hold_stream(stream) == 0);
     OK(cu.cuMemsetD8Async(device, 4, BYTES, stream));
     OK(cu.cuStreamDestroy(stream));
@@ -295,7 +273,7 @@ static void handles_of_other_contexts(void)
 {
     CUcontext first = begin(), second, found;
     CUstream stream = new_stream(0);
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     CUevent event;
     OK(cu.cuEventCreate(&event, 0));
     OK(cu.cuCtxCreate(&second, 0, 1));
@@ -322,8 +300,8 @@ static void submit_and_wait(void *argument)
     CUcontext context = argument;
     OK(cu.cuCtxPushCurrent(context));
     CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
-    CUdeviceptr device = new_device();
-    unsigned char *pinned = new_pinned();
+    CUdeviceptr device = new_device(BYTES);
+    unsigned char *pinned = new_pinned(BYTES);
     for (int i = 0; i < ROUNDS; i++) {
         memset(pinned, i, BYTES);
         OK(cu.cuMemcpyHtoDAsync(device, pinned, BYTES, stream));
@@ -333,7 +311,7 @@ static void submit_and_wait(void *argument)
         OK(cu.cuStreamSynchronize(stream));
         CHECK(pinned[BYTES / 2] == i);
         /* Waits for the others' streams too, and takes nothing of theirs. */
-        OK(cu.cuMemFree(new_device()));
+        OK(cu.cuMemFree(new_device(BYTES)));
     }
     OK(cu.cuMemFree(device));
     OK(cu.cuMemFreeHost(pinned));

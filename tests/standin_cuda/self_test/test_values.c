@@ -5,28 +5,6 @@
 #define BYTES 4096u
 #define ROUNDS 50
 
-static CUstream new_stream(unsigned flags)
-{
-    CUstream stream;
-    OK(cu.cuStreamCreate(&stream, flags));
-    return stream;
-}
-
-static unsigned char *new_pinned(void)
-{
-    void *pinned;
-    OK(cu.cuMemHostAlloc(&pinned, BYTES, 0));
-    memset(pinned, 0, BYTES);
-    return pinned;
-}
-
-static CUdeviceptr new_device(void)
-{
-    CUdeviceptr address;
-    OK(cu.cuMemAlloc(&address, BYTES));
-    return address;
-}
-
 static bool waits(void *stream)
 {
     return standin.standin_waits_for_value(stream);
@@ -37,8 +15,8 @@ static void values(void)
     CUdeviceptr words;
     begin();
     CUstream first = new_stream(CU_STREAM_NON_BLOCKING), second = new_stream(CU_STREAM_NON_BLOCKING);
-    unsigned char *pinned = new_pinned();
-    CUdeviceptr device = new_device();
+    unsigned char *pinned = new_pinned(BYTES);
+    CUdeviceptr device = new_device(BYTES);
     uint32_t *word = (uint32_t *)(void *)pinned;
     OK(cu.cuMemHostGetDevicePointer(&words, pinned, 0));
 
@@ -89,13 +67,13 @@ static void allocations_while_a_stream_waits(void)
     CUdeviceptr words;
     begin();
     CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
-    unsigned char *pinned = new_pinned();
+    unsigned char *pinned = new_pinned(BYTES);
     OK(cu.cuMemHostGetDevicePointer(&words, pinned, 0));
-    OK(cu.cuMemFree(new_device()));
+    OK(cu.cuMemFree(new_device(BYTES)));
     CHECK(standin.standin_allocations_while_waiting() == 0);
     OK(cu.cuStreamWaitValue32(stream, words, 1, CU_STREAM_WAIT_VALUE_EQ));
     CHECK(eventually(waits, stream));
-    CUdeviceptr device = new_device();
+    CUdeviceptr device = new_device(BYTES);
     CHECK(standin.standin_allocations_while_waiting() == 1);
     __atomic_store_n((uint32_t *)(void *)pinned, 1, __ATOMIC_RELEASE);
     OK(cu.cuStreamSynchronize(stream));
@@ -113,7 +91,7 @@ static void waiting_for_ever(void)
     CUdeviceptr words;
     begin();
     CUstream stream = new_stream(CU_STREAM_NON_BLOCKING);
-    unsigned char *pinned = new_pinned();
+    unsigned char *pinned = new_pinned(BYTES);
     OK(cu.cuMemHostGetDevicePointer(&words, pinned, 0));
     OK(cu.cuStreamWaitValue32(stream, words, 1, CU_STREAM_WAIT_VALUE_EQ));
     EXPECT(CUDA_ERROR_LAUNCH_TIMEOUT, cu.cuStreamSynchronize(stream));
