@@ -69,6 +69,8 @@ pub struct Wish {
     pub exact: bool,
     /// A put that leaves a stored object as it is and moves nothing.
     pub keep: bool,
+    /// A get whose bytes are proven from the front, so that they can be used while the rest is on its way.
+    pub front: bool,
 }
 
 /// What was asked for one key.
@@ -89,6 +91,8 @@ pub struct Item {
     os_error: AtomicI32,
     bytes: AtomicU64,
     object_length: AtomicU64,
+    /// Bytes from the item's first on that are proven and in place.
+    front_bytes: AtomicU64,
 }
 
 /// Nobody has touched the item's memory or storage for it.
@@ -165,6 +169,7 @@ impl Batch {
             os_error: AtomicI32::new(0),
             bytes: AtomicU64::new(0),
             object_length: AtomicU64::new(0),
+            front_bytes: AtomicU64::new(0),
         });
         *self.remaining.get_mut() += 1;
     }
@@ -369,6 +374,13 @@ impl ItemGuard {
             Ok(_) => true,
             // Started before: its work is begun anew.
             Err(stage) => stage == STARTED,
+        }
+    }
+
+    /// Tells that the item's first `bytes` bytes are proven and in place, while the rest is on its way.
+    pub fn advance(&self, bytes: u64) {
+        if let Some((_, item, _)) = self.parts() {
+            item.front_bytes.store(bytes, Ordering::SeqCst);
         }
     }
 

@@ -202,6 +202,7 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
             range_offset: has(NIXL_STORE_ITEM_RANGE).then_some(item.object_offset),
             exact: has(NIXL_STORE_ITEM_EXACT),
             keep: has(NIXL_STORE_ITEM_KEEP),
+            front: false,
         }),
     }
 }

@@ -13,7 +13,7 @@ use super::code::{Code, NOT_READY, SUCCESS};
 use super::contexts::Contexts;
 use super::library::Library;
 use crate::error::{Error, Result, Status};
-use crate::memory::{Copier, CopyDirection, CopyDone, CopyPart};
+use crate::memory::{Copier, CopyDirection, CopyDone, CopyPart, DeviceSlice};
 use crate::sync::Arc;
 use crate::sys::event::Event;
 
@@ -24,8 +24,8 @@ const DISABLE_TIMING: u32 = 2;
 
 /// The streams of one device, and events to be used again.
 struct Streams {
-    from_device: CUstream,
-    to_device: CUstream,
+    into_staging: CUstream,
+    out_of_staging: CUstream,
     events: Vec<CUevent>,
 }
 
@@ -93,16 +93,17 @@ impl CudaCopier {
             self.streams.resize_with(usize::from(device) + 1, || None);
         }
         if self.streams[usize::from(device)].is_none() {
-            let from_device = self.new_stream(device)?;
-            let to_device = self.new_stream(device).inspect_err(|_| {
+            let into_staging = self.new_stream(device)?;
+            let out_of_staging = self.new_stream(device).inspect_err(|_| {
                 // SAFETY: made just now, and nothing is on it.
-                unsafe { (self.library.stream_destroy)(from_device) };
+                unsafe { (self.library.stream_destroy)(into_staging) };
             })?;
-            self.streams[usize::from(device)] = Some(Streams { from_device, to_device, events: Vec::new() });
+            self.streams[usize::from(device)] =
+                Some(Streams { into_staging, out_of_staging, events: Vec::new() });
         }
         match (&self.streams[usize::from(device)], direction) {
-            (Some(streams), CopyDirection::FromDevice) => Ok(streams.from_device),
-            (Some(streams), CopyDirection::ToDevice) => Ok(streams.to_device),
+            (Some(streams), CopyDirection::IntoStaging) => Ok(streams.into_staging),
+            (Some(streams), CopyDirection::OutOfStaging) => Ok(streams.out_of_staging),
             (None, _) => Err(Error::new(Status::Internal, "a device without streams")),
         }
     }
@@ -115,25 +116,26 @@ impl CudaCopier {
     }
 
     fn begin(&mut self, direction: CopyDirection, part: &CopyPart) -> Result<()> {
-        let device = part.device.device;
+        let device =
+            part.device().ok_or_else(|| Error::new(Status::Internal, "a copy without a device's side"))?;
         let stream = self.stream(device, direction)?;
-        let (host, there) = (part.host.addr() as u64, part.device.pointer.addr());
+        let (staging, memory) = (part.staging.addr() as u64, part.memory.addr() as u64);
         let (target, source) = match direction {
-            CopyDirection::FromDevice => (host, there),
-            CopyDirection::ToDevice => (there, host),
+            CopyDirection::IntoStaging => (staging, memory),
+            CopyDirection::OutOfStaging => (memory, staging),
         };
         // Before the call: also a copy that was refused may have been begun.
         if !self.touched.contains(&device) {
             self.touched.push(device);
         }
-        // SAFETY: both sides are the copier's until the copy was handed back, as `Copier::push` asks; the driver checks the
-        // device's.
-        let code = unsafe { (self.library.copy)(target, source, part.device.length, stream) };
-        let bytes = part.device.length;
+        let bytes = part.memory.length();
+        // SAFETY: both sides are the copier's until the copy was handed back, as `Copier::push` asks; the driver checks those
+        // that are a device's.
+        let code = unsafe { (self.library.copy)(target, source, bytes, stream) };
         match code {
             SUCCESS => Ok(()),
             code => Err(self.library.error(
-                format_args!("copying {bytes} bytes {} {there:#x} on device {device}", way(direction)),
+                format_args!("copying {bytes} bytes {} {memory:#x} on device {device}", way(direction)),
                 code,
             )),
         }
@@ -192,13 +194,22 @@ impl CudaCopier {
 
 fn way(direction: CopyDirection) -> &'static str {
     match direction {
-        CopyDirection::FromDevice => "from",
-        CopyDirection::ToDevice => "to",
+        CopyDirection::IntoStaging => "from",
+        CopyDirection::OutOfStaging => "to",
     }
 }
 
 impl Copier for CudaCopier {
-    fn push(&mut self, token: u32, direction: CopyDirection, parts: &[CopyPart]) -> io::Result<()> {
+    fn push(
+        &mut self,
+        token: u32,
+        direction: CopyDirection,
+        parts: &[CopyPart],
+        blocks: &[DeviceSlice],
+    ) -> io::Result<()> {
+        if !blocks.is_empty() {
+            return Err(io::ErrorKind::Unsupported.into());
+        }
         self.touched.clear();
         let begun = parts.iter().try_for_each(|part| self.begin(direction, part));
         let mut pending = Pending { token, direction, first: None, more: Vec::new(), failure: begun.err() };
@@ -252,6 +263,7 @@ impl Copier for CudaCopier {
             done.push(CopyDone {
                 token,
                 result: failure.map_or(Ok(()), |error| Err(io::Error::other(error))),
+                sums: Vec::new(),
             });
         }
     }
@@ -271,7 +283,7 @@ impl Drop for CudaCopier {
             let Some(streams) = self.streams[device].take() else { continue };
             // Without its context nothing of the device can be used any more.
             let _ = self.enter(ordinal);
-            for stream in [streams.from_device, streams.to_device] {
+            for stream in [streams.into_staging, streams.out_of_staging] {
                 // SAFETY: the stream is alive, and used by nobody after this; what is under way on it is waited for.
                 unsafe {
                     (self.library.stream_synchronize)(stream);

@@ -98,10 +98,10 @@ fn add_parts(
         let length = stretch.length();
         let here = HostSlice { pointer: slice.pointer.offset(at), length };
         match (stretch, direction) {
-            (Stretch::Device(device), _) => CopyPart { host: here.pointer, device }.push_to(parts),
+            (Stretch::Device(_), _) => CopyPart { staging: here.into(), memory: stretch }.push_to(parts),
             // Host memory on both sides: neither can fail.
-            (Stretch::Host(_), CopyDirection::FromDevice) => _ = bytes::gather_into(&[stretch], 0, here),
-            (Stretch::Host(_), CopyDirection::ToDevice) => _ = bytes::scatter_slice(here, &[stretch], 0),
+            (Stretch::Host(_), CopyDirection::IntoStaging) => _ = bytes::gather_into(&[stretch], 0, here),
+            (Stretch::Host(_), CopyDirection::OutOfStaging) => _ = bytes::scatter_slice(here, &[stretch], 0),
         }
         at += length;
     });
@@ -157,7 +157,7 @@ impl<P: Placement> Lane<P> {
         job.copying += 1;
         self.puts_ahead -= usize::from(last);
         let staged = Staged { job: index, piece, end, holds };
-        self.begin_copy(Copy { staged, direction: CopyDirection::FromDevice }, payload);
+        self.begin_copy(Copy { staged, direction: CopyDirection::IntoStaging }, payload);
         if last { Pushed::Last } else { Pushed::More }
     }
 
@@ -182,7 +182,7 @@ impl<P: Placement> Lane<P> {
             return holds;
         }
         let staged = Staged { job: index, piece: piece.clone(), end, holds };
-        self.begin_copy(Copy { staged, direction: CopyDirection::ToDevice }, wanted);
+        self.begin_copy(Copy { staged, direction: CopyDirection::OutOfStaging }, wanted);
         Holds::default()
     }
 
@@ -213,11 +213,13 @@ impl<P: Placement> Lane<P> {
         let token = self.copies.under_way.insert(copy) as u32;
         let begun = match parts.is_empty() {
             true => Err(None),
-            false => self.copier().and_then(|copier| copier.push(token, direction, &parts)).map_err(Some),
+            false => {
+                self.copier().and_then(|copier| copier.push(token, direction, &parts, &[])).map_err(Some)
+            }
         };
         // Told with the others, because the caller still holds the job's place in the line.
         if let Err(error) = begun {
-            self.copies.done.push(CopyDone { token, result: error.map_or(Ok(()), Err) });
+            self.copies.done.push(CopyDone { token, result: error.map_or(Ok(()), Err), sums: Vec::new() });
         }
         self.copies.parts = parts;
     }
@@ -240,15 +242,15 @@ impl<P: Placement> Lane<P> {
         if let Some(copier) = &mut self.copies.copier {
             copier.reap(&mut done);
         }
-        for CopyDone { token, result } in done.drain(..) {
+        for CopyDone { token, result, .. } in done.drain(..) {
             let Some(copy) = self.copies.under_way.try_remove(token as usize) else { continue };
             let Copy { staged, direction } = copy;
             if let Err(error) = &result {
                 self.jobs[staged.job].fail_io(error);
             }
             match direction {
-                CopyDirection::FromDevice => self.copied_in(staged),
-                CopyDirection::ToDevice => {
+                CopyDirection::IntoStaging => self.copied_in(staged),
+                CopyDirection::OutOfStaging => {
                     self.jobs[staged.job].in_flight -= 1;
                     self.come_back(staged.job);
                     self.give_back(staged.holds);

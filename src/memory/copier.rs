@@ -1,63 +1,79 @@
-//! Copies between host memory and a device's, as lanes need them: the twin of a backend's queue.
+//! Copies that a device has a side of, and checksums of its memory, as lanes need them: the twin of a backend's queue.
 
 use std::io;
 
-use super::stretch::{DeviceSlice, HostPtr};
+use super::stretch::{DeviceSlice, Stretch};
 use crate::sync::Arc;
 use crate::sys::event::Event;
 
 /// Which way a copy goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CopyDirection {
-    /// From the device into host memory.
-    FromDevice,
-    /// From host memory to the device.
-    ToDevice,
+    /// From the items' memory into the staging buffer: puts.
+    IntoStaging,
+    /// From the staging buffer to the items' memory: gets.
+    OutOfStaging,
 }
 
-/// One contiguous part of a copy.
+/// One contiguous part of a copy: two stretches of one length, of which at least one is a device's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CopyPart {
-    /// The host's side, as long as the device's.
-    pub host: HostPtr,
-    /// The device's side.
-    pub device: DeviceSlice,
+    /// The staging buffer's side.
+    pub staging: Stretch,
+    /// The item's side.
+    pub memory: Stretch,
 }
 
 impl CopyPart {
     /// Appends this part to `parts`, as a part of its own or as more of the last one where it lies behind that on both sides.
     pub fn push_to(self, parts: &mut Vec<CopyPart>) {
         if let Some(last) = parts.last_mut()
-            && last.device.device == self.device.device
-            && last.device.pointer.offset(last.device.length) == self.device.pointer
-            && last.host.offset(last.device.length) == self.host
+            && let Some(staging) = last.staging.joined(self.staging)
+            && let Some(memory) = last.memory.joined(self.memory)
         {
-            last.device.length += self.device.length;
+            *last = CopyPart { staging, memory };
             return;
         }
         parts.push(self);
     }
+
+    /// The device whose stream makes it: that of the item's memory, or else that of the staging buffer.
+    pub fn device(&self) -> Option<u16> {
+        self.memory.device().or_else(|| self.staging.device())
+    }
 }
 
-/// How a copy ended.
+/// How the work under one token ended.
 #[derive(Debug)]
 pub struct CopyDone {
     /// Its token.
     pub token: u32,
-    /// Whether all of it was copied.
+    /// Whether all of it was done.
     pub result: io::Result<()>,
+    /// The checksums of its blocks, in their order; to be given back with [`Copier::recycle`].
+    pub sums: Vec<u64>,
 }
 
-/// Makes copies for one thread. Dropping it waits for those under way.
+/// Makes copies and computes checksums on devices for one thread. Dropping it waits for those under way.
 pub trait Copier: Send {
-    /// Begins a copy. Both sides are the copier's until the copy is handed back.
+    /// Begins to copy `parts`, and then to compute the XXH3 of each of `blocks`, which are device memory and may be what was
+    /// copied to. All of it is the copier's until it was handed back.
     ///
     /// # Errors
     /// Nothing was begun.
-    fn push(&mut self, token: u32, direction: CopyDirection, parts: &[CopyPart]) -> io::Result<()>;
+    fn push(
+        &mut self,
+        token: u32,
+        direction: CopyDirection,
+        parts: &[CopyPart],
+        blocks: &[DeviceSlice],
+    ) -> io::Result<()>;
 
     /// Appends what has ended, without waiting. The waker is signalled when something has.
     fn reap(&mut self, done: &mut Vec<CopyDone>);
+
+    /// Takes back the memory of sums that were looked at.
+    fn recycle(&mut self, _sums: Vec<u64>) {}
 }
 
 /// Gives copiers.
@@ -67,13 +83,18 @@ pub trait Copiers: Send + Sync {
     /// # Errors
     /// There is no driver or no device, or it refuses; what is missing.
     fn copier(&self, waker: Arc<Event>) -> io::Result<Box<dyn Copier>>;
+
+    /// Whether checksums can be computed on a device. What that takes is had by the first who asks.
+    fn can_sum(&self, _device: u16) -> bool {
+        false
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::memory::DevicePtr;
     use crate::memory::stretch::testing::pointer_to;
+    use crate::memory::{DevicePtr, HostSlice};
 
     /// Parts that lie behind each other on both sides are one copy; a gap on either side, or another device, begins another.
     #[test]
@@ -81,8 +102,8 @@ mod tests {
         let mut memory = [0u8; 64];
         let host = pointer_to(&mut memory);
         let part = |at: usize, address: u64, device: u16, length: usize| CopyPart {
-            host: host.offset(at),
-            device: DeviceSlice { pointer: DevicePtr::new(address), length, device },
+            staging: HostSlice { pointer: host.offset(at), length }.into(),
+            memory: Stretch::Device(DeviceSlice { pointer: DevicePtr::new(address), length, device }),
         };
         let mut parts = Vec::new();
         for (at, address, device, length) in
@@ -90,7 +111,7 @@ mod tests {
         {
             part(at, address, device, length).push_to(&mut parts);
         }
-        let lengths: Vec<usize> = parts.iter().map(|part| part.device.length).collect();
+        let lengths: Vec<usize> = parts.iter().map(|part| part.memory.length()).collect();
         assert_eq!(lengths, [16, 8, 8, 8]);
     }
 }

@@ -130,6 +130,29 @@ impl Stretch {
         }
     }
 
+    /// The device whose memory it is.
+    pub fn device(&self) -> Option<u16> {
+        match self {
+            Stretch::Host(_) => None,
+            Stretch::Device(slice) => Some(slice.device),
+        }
+    }
+
+    /// Both as one stretch, if `next` lies right behind this one in the same memory.
+    pub fn joined(self, next: Stretch) -> Option<Stretch> {
+        match (self, next) {
+            (Stretch::Host(one), Stretch::Host(two)) if one.pointer.offset(one.length) == two.pointer => {
+                Some(HostSlice { length: one.length + two.length, ..one }.into())
+            }
+            (Stretch::Device(one), Stretch::Device(two))
+                if one.device == two.device && one.pointer.offset(one.length) == two.pointer =>
+            {
+                Some(Stretch::Device(DeviceSlice { length: one.length + two.length, ..one }))
+            }
+            _ => None,
+        }
+    }
+
     /// The bytes `from..to` of this stretch; `to` is not beyond its end.
     #[must_use]
     pub fn part(self, from: usize, to: usize) -> Stretch {
