@@ -4,6 +4,8 @@
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# As make has it: what was installed here before counts.
+PATH=$PWD/.venv/bin:$PATH
 
 CMAKE_VERSION_MIN=3.20
 # The script that generates the header knows which version does.
