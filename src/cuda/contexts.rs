@@ -9,7 +9,7 @@ use super::code::{ALREADY_REGISTERED, Code, SUCCESS};
 use super::library::Library;
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
-use crate::memory::HostSlice;
+use crate::memory::Stretch;
 use crate::sync::{Mutex, lock};
 
 /// Pinned for all contexts, not only the current one (`CU_MEMHOSTREGISTER_PORTABLE`).
@@ -113,14 +113,14 @@ struct Ready {
 #[derive(Debug)]
 pub(super) struct Contexts {
     /// Outlives this.
-    staging: HostSlice,
+    staging: Stretch,
     logger: Logger,
     ready: Mutex<Option<Ready>>,
 }
 
 impl Contexts {
     /// For a store with this staging buffer, which outlives all copiers.
-    pub(super) fn new(staging: HostSlice, logger: &Logger) -> Contexts {
+    pub(super) fn new(staging: Stretch, logger: &Logger) -> Contexts {
         Contexts { staging, logger: logger.clone(), ready: Mutex::new(None) }
     }
 
@@ -157,7 +157,9 @@ impl Contexts {
     }
 
     fn pin(&self, library: &Library, context: Context) -> Result<()> {
-        let (address, bytes) = (self.staging.pointer.as_ptr().cast::<c_void>(), self.staging.length);
+        // A device's memory is nothing to pin.
+        let Some(staging) = self.staging.host() else { return Ok(()) };
+        let (address, bytes) = (staging.pointer.as_ptr().cast::<c_void>(), staging.length);
         // SAFETY: the staging buffer is mapped for longer than any copier lives.
         let code = context.with(library, || unsafe { (library.host_register)(address, bytes, PORTABLE) })?;
         if code != SUCCESS && code != ALREADY_REGISTERED {
@@ -173,8 +175,8 @@ impl Drop for Contexts {
         let Some(Ready { library, primaries, pinned_by }) = lock(&self.ready).take() else { return };
         let pinned_by =
             pinned_by.and_then(|device| primaries.get(usize::from(device))).and_then(Option::as_ref);
-        if let Some(primary) = pinned_by {
-            let address = self.staging.pointer.as_ptr().cast::<c_void>();
+        if let (Some(primary), Some(staging)) = (pinned_by, self.staging.host()) {
+            let address = staging.pointer.as_ptr().cast::<c_void>();
             // SAFETY: no copier is left that would use it. Where it could not be pinned the driver knows of nothing to undo.
             let _ = primary.context.with(library, || unsafe { (library.host_unregister)(address) });
         }

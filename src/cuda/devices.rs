@@ -7,7 +7,7 @@ use super::copier::CudaCopier;
 use super::library::Library;
 use crate::error::Result;
 use crate::log::Logger;
-use crate::memory::{Copier, Copiers, HostSlice};
+use crate::memory::{Copier, Copiers, Stretch};
 use crate::sync::Arc;
 use crate::sys::event::Event;
 
@@ -17,7 +17,7 @@ pub struct Devices(Arc<Contexts>);
 
 impl Devices {
     /// For a store with this staging buffer, which outlives all copiers.
-    pub fn new(staging: HostSlice, logger: &Logger) -> Devices {
+    pub fn new(staging: Stretch, logger: &Logger) -> Devices {
         Devices(Arc::new(Contexts::new(staging, logger)))
     }
 

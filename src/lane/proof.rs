@@ -9,7 +9,7 @@ use super::job::{Job, Piece, Proof, TAIL_BYTES, Work};
 use super::plan::blocks_in;
 use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, Invalid};
 use crate::memory::bytes::{self, NotHost};
-use crate::memory::{Holds, HostSlice, Stretch};
+use crate::memory::{Holds, Stretch};
 use crate::placement::Placement;
 
 impl<P: Placement> Lane<P> {
@@ -68,17 +68,17 @@ impl<P: Placement> Lane<P> {
         let job = &mut self.jobs[index];
         let Work::Get(get) = &job.work else { return Ok(()) };
         let Some((_, stretches)) = item_parts(&job.guard) else { return Ok(()) };
-        let Piece { body, with_trailer } = piece;
+        let Piece { body, with_tail, .. } = piece;
         let staged = &mut self.staged;
         if !holds.is_empty() {
             staged.clear();
-            staged.extend(holds.memory((body.end - body.start) as usize).map(Stretch::from));
+            staged.extend(holds.memory((body.end - body.start) as usize));
         }
-        let object_end = get.proof.object_bytes().unwrap_or(u64::MAX);
-        let end = if *with_trailer { job.extent.padded_bytes } else { body.end };
+        let object_end = get.object_end();
+        let end = if *with_tail { job.extent.padded_bytes } else { body.end };
         // Only the piece that brings the tail block may look at it: before that landed it is under way.
         let tail = match &job.buffer {
-            Some(buffer) if *with_trailer => &buffer.as_slice()[..TAIL_BYTES],
+            Some(buffer) if *with_tail => &buffer.as_slice()[..TAIL_BYTES],
             _ => &[],
         };
         let first_block = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
@@ -101,22 +101,19 @@ impl<P: Placement> Lane<P> {
                 }
             }
         }
-        if !holds.is_empty() {
-            job.bytes_staged += body.end - body.start;
-        }
         if !job.is_on_device {
             let Work::Get(get) = &job.work else { return Ok(()) };
             let mut start = body.start;
             for slice in holds.memory((body.end - body.start) as usize) {
-                let end = start + slice.length as u64;
+                let end = start + slice.length() as u64;
                 let wanted = start.max(get.want.start)..end.min(get.want.end);
                 if wanted.start < wanted.end {
-                    let part = part(slice, start, &wanted);
+                    let part = slice.part((wanted.start - start) as usize, (wanted.end - start) as usize);
                     bytes::scatter_slice(part, stretches, (wanted.start - get.want.start) as usize)?;
                 }
                 start = end;
             }
-            if *with_trailer {
+            if *with_tail {
                 let object_end = get.proof.object_bytes().unwrap_or(job.extent.padded_bytes);
                 let wanted = get.body_end.max(get.want.start)..object_end.min(get.want.end);
                 if wanted.start < wanted.end && get.span.end > get.body_end {
@@ -178,13 +175,5 @@ impl Landed<'_> {
         }
         back[..in_tail].copy_from_slice(&self.tail[..in_tail]);
         Ok(bytes::checksum_bytes(&scratch[..body_bytes + in_tail]))
-    }
-}
-
-/// The part of a staging slice that holds the payload bytes `wanted`; its first byte is the payload's `start`.
-pub(super) fn part(slice: HostSlice, start: u64, wanted: &Range<u64>) -> HostSlice {
-    HostSlice {
-        pointer: slice.pointer.offset((wanted.start - start) as usize),
-        length: (wanted.end - wanted.start) as usize,
     }
 }

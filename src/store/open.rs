@@ -70,7 +70,7 @@ impl Store {
         let (threads, registered) = start_threads(&placed, &shared, &chores, &devices, &tickets, lanes)?;
 
         let chosen = settings::Chosen {
-            buffer_bytes: shared.staging.region().length as u64,
+            buffer_bytes: shared.staging.bytes() as u64,
             chunk_bytes: (config.pool_size > 0).then_some(placed.object_bytes_max),
             io_threads: lanes,
         };
@@ -81,7 +81,7 @@ impl Store {
             logger.warn(format_args!(
                 "the staging buffer of {} bytes cannot be registered with the kernel ({error}); transfers through it go \
                  on without. A locked-memory limit (ulimit -l) is the usual cause",
-                shared.staging.region().length
+                shared.staging.bytes()
             ));
         }
         let capabilities = Capabilities {
@@ -97,7 +97,7 @@ impl Store {
             object_bytes_max: placed.object_bytes_max,
             io_threads: lanes as u32,
         };
-        let parts = shared.staging.region().length.div_ceil(REGION_BYTES_MAX);
+        let parts = shared.staging.bytes().div_ceil(REGION_BYTES_MAX);
         Ok(Store {
             shared,
             keys: placed.keys,
