@@ -1,6 +1,6 @@
 //! The primary contexts that a store uses, and its staging buffer pinned for them.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_void;
 use std::ptr::null_mut;
 
 use cudarc::driver::sys::{CUcontext, CUdevice};
@@ -73,27 +73,35 @@ pub(super) fn with_any_context(library: &Library, mut work: impl FnMut() -> Code
 
 /// A primary context that is retained.
 #[derive(Debug)]
-struct Primary {
+pub(super) struct Primary {
     device: CUdevice,
     context: Context,
 }
 
 impl Primary {
-    fn retain(library: &Library, ordinal: u16) -> Result<Primary> {
-        let (mut device, mut context) = (0, null_mut());
-        // SAFETY: the driver writes the device's number.
-        let mut code = unsafe { (library.device)(&raw mut device, c_int::from(ordinal)) };
-        if code == SUCCESS {
-            // SAFETY: the driver writes the context's address.
-            code = unsafe { (library.primary_retain)(&raw mut context, device) };
-        }
-        if code != SUCCESS {
-            return Err(library.error(format_args!("using device {ordinal}"), code));
+    /// Retains the context of the device of this ordinal.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub(super) fn retain(library: &Library, ordinal: u16) -> Result<Primary> {
+        let failed = |code| library.error(format_args!("using device {ordinal}"), code);
+        let device = library.device_at(ordinal).map_err(failed)?;
+        let mut context = null_mut();
+        // SAFETY: the driver writes the context's address.
+        match unsafe { (library.primary_retain)(&raw mut context, device) } {
+            SUCCESS => {}
+            code => return Err(failed(code)),
         }
         Ok(Primary { device, context: Context(context) })
     }
 
-    fn release(self, library: &Library) {
+    /// Its context.
+    pub(super) fn context(&self) -> Context {
+        self.context
+    }
+
+    /// Gives it back.
+    pub(super) fn release(self, library: &Library) {
         // SAFETY: retained once, released once.
         unsafe { (library.primary_release)(self.device) };
     }

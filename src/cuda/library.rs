@@ -37,6 +37,7 @@ functions! {
     device = c"cuDeviceGet": unsafe extern "C" fn(*mut CUdevice, c_int) -> Code;
     primary_retain = c"cuDevicePrimaryCtxRetain": unsafe extern "C" fn(*mut CUcontext, CUdevice) -> Code;
     primary_release = c"cuDevicePrimaryCtxRelease_v2": unsafe extern "C" fn(CUdevice) -> Code;
+    context_device = c"cuCtxGetDevice": unsafe extern "C" fn(*mut CUdevice) -> Code;
     context_set = c"cuCtxSetCurrent": unsafe extern "C" fn(CUcontext) -> Code;
     context_push = c"cuCtxPushCurrent_v2": unsafe extern "C" fn(CUcontext) -> Code;
     context_pop = c"cuCtxPopCurrent_v2": unsafe extern "C" fn(*mut CUcontext) -> Code;
@@ -52,6 +53,8 @@ functions! {
     event_record = c"cuEventRecord": unsafe extern "C" fn(CUevent, CUstream) -> Code;
     event_query = c"cuEventQuery": unsafe extern "C" fn(CUevent) -> Code;
     event_destroy = c"cuEventDestroy_v2": unsafe extern "C" fn(CUevent) -> Code;
+    allocate = c"cuMemAlloc_v2": unsafe extern "C" fn(*mut CUdeviceptr, usize) -> Code;
+    free = c"cuMemFree_v2": unsafe extern "C" fn(CUdeviceptr) -> Code;
     copy = c"cuMemcpyAsync": unsafe extern "C" fn(CUdeviceptr, CUdeviceptr, usize, CUstream) -> Code;
     launch_host = c"cuLaunchHostFunc":
         unsafe extern "C" fn(CUstream, unsafe extern "C" fn(*mut c_void), *mut c_void) -> Code;
@@ -133,6 +136,19 @@ impl Library {
         // SAFETY: as above; the string lasts as long as the driver, which is never unloaded.
         let text = unsafe { CStr::from_ptr(text) };
         format!("{} ({code})", text.to_string_lossy())
+    }
+
+    /// The device of an ordinal.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub(super) fn device_at(&self, ordinal: u16) -> std::result::Result<CUdevice, Code> {
+        let mut device = 0;
+        // SAFETY: the driver writes the device's number.
+        match unsafe { (self.device)(&raw mut device, c_int::from(ordinal)) } {
+            SUCCESS => Ok(device),
+            code => Err(code),
+        }
     }
 
     /// Devices that the process sees.

@@ -8,6 +8,7 @@
 //! | `library.rs`, `code.rs` | the table of functions; loading; whether a process has the driver at all; its errors |
 //! | `pointer.rs` | what an address is: ordinary, pinned, managed, a device's, and whose |
 //! | `contexts.rs` | primary contexts, and pinning the staging buffer for them |
+//! | `memory.rs` | a device's memory for a staging buffer; the context of a thread that serves cuFile |
 //! | `devices.rs`, `copier.rs` | the copies of one lane, on streams of its own |
 
 mod code;
@@ -15,8 +16,10 @@ mod contexts;
 mod copier;
 mod devices;
 mod library;
+mod memory;
 mod pointer;
 
 pub use devices::Devices;
 pub use library::{Library, is_in_process};
+pub use memory::{DeviceMemory, ThreadContext, current_device};
 pub use pointer::{Detector, Found};
