@@ -1,12 +1,13 @@
 #!/bin/sh
 # Builds the stand-in: build.sh OUTDIR [KERNELS] makes OUTDIR/libcuda.so.1. Kernels are the C++ files in the folder
-# KERNELS, ../cuda_kernels unless named; without any, launches answer that there is no such kernel.
+# KERNELS, or else the library's own, compiled for a processor; without any, launches answer that there is no such kernel.
 # CC, CXX and CFLAGS (as -fsanitize=address) are honoured.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: build.sh OUTDIR [KERNELS]}
-kernels=${2:-$here/../cuda_kernels}
+kernels=${2:-}
+shim=$here/../cuda_kernels
 mkdir -p "$out"
 objects=$(mktemp -d "$out/objects.XXXXXX")
 trap 'rm -rf "$objects"' EXIT
@@ -19,11 +20,20 @@ for source in state rules handles device context arena memory alloc pool vmm poi
     # shellcheck disable=SC2086 # flags are words
     "${CC:-cc}" -std=c11 $flags -c "$here/$source.c" -o "$objects/$source.o"
 done
-for source in "$kernels"/*.cpp; do
+if [ -z "$kernels" ]; then
+    set -- "$shim/launch.cpp" "$shim/memory.cpp" "$shim/warp.cpp" "$here/../../src/cuda/kernels/kernels.cu"
+else
+    set -- "$kernels"/*.cpp
+fi
+for source in "$@"; do
     [ -e "$source" ] || continue
     linker=${CXX:-c++}
+    case $source in
+    *.cu) language="-x c++ -include $shim/shim.h" ;;
+    *) language="-x c++" ;;
+    esac
     # shellcheck disable=SC2086
-    "${CXX:-c++}" -std=c++17 $flags -c "$source" -o "$objects/kernel_$(basename "$source" .cpp).o"
+    "${CXX:-c++}" -std=c++17 $flags $language -c "$source" -o "$objects/kernel_$(basename "${source%.*}").o"
 done
 
 # Its threads may outlive a dlclose, so it stays loaded.
