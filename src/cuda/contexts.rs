@@ -282,7 +282,7 @@ impl Drop for Contexts {
         for (_, device) in devices.iter().flatten() {
             let _ = device.context.with(library, || {
                 if let Some(kernels) = device.kernels {
-                    kernels.unload();
+                    kernels.unload(library);
                 }
                 if pinned == Some((device.ordinal, true))
                     && let Some(staging) = self.staging.host()

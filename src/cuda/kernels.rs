@@ -1,8 +1,8 @@
 //! The kernels in a device's context: the module that they come in, and launches.
 //!
-//! What they do and ask for is in `kernels/README.md`. They are loaded whole, and each runs once with nothing to do, when a
-//! device is first used: what a first launch loads lazily may wait for the device, and with it for a stream that waits for this
-//! library.
+//! What they do and ask for is in `kernels/README.md`. Each is launched once with nothing to do when a device is first used: the
+//! driver may load a kernel when it is first launched, and may wait for the device then, and so for a stream that waits for this
+//! library. The launch loads it; nobody waits for the run, as a device that hangs must not hold up who asks for another.
 
 use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
@@ -36,15 +36,17 @@ pub(super) struct Kernels {
     checksum: CUfunction,
     gather: CUfunction,
     scatter: CUfunction,
+    /// Has the first launches.
+    first: CUstream,
 }
 
-// SAFETY: modules and functions belong to a context, and no thread.
+// SAFETY: modules, functions and streams belong to a context, and no thread.
 unsafe impl Send for Kernels {}
 // SAFETY: as above.
 unsafe impl Sync for Kernels {}
 
 impl Kernels {
-    /// Loads them for the current context, and lets each run once.
+    /// Loads them for the current context, and launches each once.
     ///
     /// # Errors
     /// The driver lacks a function, or cannot use the kernels; its word for it.
@@ -78,36 +80,34 @@ impl Kernels {
                 }
             }
         };
-        let kernels = Kernels {
-            calls,
-            module,
-            checksum: function(c"nixl_store_checksum")?,
-            gather: function(c"nixl_store_gather")?,
-            scatter: function(c"nixl_store_scatter")?,
-        };
-        kernels.run_empty(library).map(|()| kernels)
+        let checksum = function(c"nixl_store_checksum")?;
+        let gather = function(c"nixl_store_gather")?;
+        let scatter = function(c"nixl_store_scatter")?;
+        let mut first = null_mut();
+        // SAFETY: the driver writes the stream's handle.
+        let mut code = unsafe { (library.stream_create)(&raw mut first, NON_BLOCKING) };
+        if code != SUCCESS {
+            return Err(library.error("making a stream for the kernels", code));
+        }
+        let kernels = Kernels { calls, module, checksum, gather, scatter, first };
+        for function in [checksum, gather, scatter] {
+            if code == SUCCESS {
+                code = kernels.launch(first, function, (1, SUM_THREADS), (0, 0, 0));
+            }
+        }
+        if code != SUCCESS {
+            kernels.end_first(library);
+            return Err(library.error("launching the kernels for the first time", code));
+        }
+        Ok(kernels)
     }
 
-    /// Runs each once, with nothing to do.
-    fn run_empty(&self, library: &Library) -> Result<()> {
-        let mut stream = null_mut();
-        // SAFETY: the driver writes the stream's handle.
-        let mut code = unsafe { (library.stream_create)(&raw mut stream, NON_BLOCKING) };
-        if code == SUCCESS {
-            for function in [self.checksum, self.gather, self.scatter] {
-                if code == SUCCESS {
-                    code = self.launch(stream, function, (1, SUM_THREADS), (0, 0, 0));
-                }
-            }
-            // SAFETY: a live stream, which nobody else has; also after a refusal, for what was launched before that.
-            let waited = unsafe { (library.stream_synchronize)(stream) };
-            // SAFETY: as above, and nothing is on it any more.
-            unsafe { (library.stream_destroy)(stream) };
-            code = if code == SUCCESS { waited } else { code };
-        }
-        match code {
-            SUCCESS => Ok(()),
-            code => Err(library.error("running the kernels for the first time", code)),
+    /// Waits for the first launches.
+    fn end_first(&self, library: &Library) {
+        // SAFETY: a live stream, which nobody uses after this.
+        unsafe {
+            (library.stream_synchronize)(self.first);
+            (library.stream_destroy)(self.first);
         }
     }
 
@@ -144,8 +144,9 @@ impl Kernels {
         unsafe { (self.calls.launch)(function, blocks, 1, 1, threads, 1, 1, 0, stream, arguments, extra) }
     }
 
-    /// Unloads them; their context is current, and nothing of them is under way.
-    pub(super) fn unload(self) {
+    /// Unloads them; their context is current, and nothing of them but the first launches is under way.
+    pub(super) fn unload(self, library: &Library) {
+        self.end_first(library);
         // SAFETY: loaded once, unloaded once.
         unsafe { (self.calls.module_unload)(self.module) };
     }

@@ -20,21 +20,24 @@ for source in state rules handles device context arena memory alloc pool vmm poi
     # shellcheck disable=SC2086 # flags are words
     "${CC:-cc}" -std=c11 $flags -c "$here/$source.c" -o "$objects/$source.o"
 done
-if [ -z "$kernels" ]; then
-    set -- "$shim/launch.cpp" "$shim/memory.cpp" "$shim/warp.cpp" "$here/../../src/cuda/kernels/kernels.cu"
-else
-    set -- "$kernels"/*.cpp
-fi
-for source in "$@"; do
-    [ -e "$source" ] || continue
+# compile_kernel SOURCE FLAGS...
+compile_kernel() {
+    source=$1
+    shift
     linker=${CXX:-c++}
-    case $source in
-    *.cu) language="-x c++ -include $shim/shim.h" ;;
-    *) language="-x c++" ;;
-    esac
     # shellcheck disable=SC2086
-    "${CXX:-c++}" -std=c++17 $flags $language -c "$source" -o "$objects/kernel_$(basename "${source%.*}").o"
-done
+    "$linker" -std=c++17 $flags "$@" -c "$source" -o "$objects/kernel_$(basename "${source%.*}").o"
+}
+if [ -n "$kernels" ]; then
+    for source in "$kernels"/*.cpp; do
+        [ ! -e "$source" ] || compile_kernel "$source"
+    done
+else
+    for source in launch memory warp; do
+        compile_kernel "$shim/$source.cpp"
+    done
+    compile_kernel "$here/../../src/cuda/kernels/kernels.cu" -x c++ -include "$shim/shim.h"
+fi
 
 # Its threads may outlive a dlclose, so it stays loaded.
 # shellcheck disable=SC2086
