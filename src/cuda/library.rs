@@ -3,7 +3,7 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUstream};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream};
 
 use super::code::{Code, NO_DEVICE, OUT_OF_MEMORY, SUCCESS};
 use crate::error::{Error, Result, Status};
@@ -12,25 +12,34 @@ use crate::error::{Error, Result, Status};
 const NAME: &CStr = c"libcuda.so.1";
 
 macro_rules! functions {
-    ($($field:ident = $symbol:literal: $kind:ty;)*) => {
-        /// The functions that are used, each under the name of the version that its signature is of.
+    (
+        $(#[$meta:meta])* $visibility:vis struct $table:ident$({ $($part:ident: $parts:ty = $find:expr;)* })?;
+        $($field:ident = $symbol:literal: $kind:ty;)*
+    ) => {
+        $(#[$meta])*
         #[derive(Debug)]
-        pub struct Library {
+        $visibility struct $table {
             $(pub(super) $field: $kind,)*
+            $($(pub(super) $part: $parts,)*)?
         }
 
-        impl Library {
-            fn of(handle: *mut c_void) -> Result<Library> {
+        impl $table {
+            fn of(handle: *mut c_void) -> Result<$table> {
                 $(let $field = symbol(handle, $symbol)?;)*
-                // SAFETY: the addresses are those of functions with these signatures, which cuda.h gives for the versions
-                // that the symbols name, in a library that is never unloaded.
-                unsafe { Ok(Library { $($field: std::mem::transmute::<*mut c_void, $kind>($field),)* }) }
+                Ok($table {
+                    // SAFETY: the addresses are those of functions with these signatures, which cuda.h gives for the versions
+                    // that the symbols name, in a library that is never unloaded.
+                    $($field: unsafe { std::mem::transmute::<*mut c_void, $kind>($field) },)*
+                    $($($part: $find(handle),)*)?
+                })
             }
         }
     };
 }
 
 functions! {
+    /// The functions that are used, each under the name of the version that its signature is of.
+    pub struct Library { kernels: Result<KernelCalls> = KernelCalls::of; };
     init = c"cuInit": unsafe extern "C" fn(c_uint) -> Code;
     error_name = c"cuGetErrorName": unsafe extern "C" fn(Code, *mut *const c_char) -> Code;
     device_count = c"cuDeviceGetCount": unsafe extern "C" fn(*mut c_int) -> Code;
@@ -58,6 +67,24 @@ functions! {
     copy = c"cuMemcpyAsync": unsafe extern "C" fn(CUdeviceptr, CUdeviceptr, usize, CUstream) -> Code;
     launch_host = c"cuLaunchHostFunc":
         unsafe extern "C" fn(CUstream, unsafe extern "C" fn(*mut c_void), *mut c_void) -> Code;
+}
+
+functions! {
+    /// What the kernels need besides. A driver that lacks one of these copies, and computes no checksums.
+    pub(super) struct KernelCalls;
+    module_load = c"cuModuleLoadData": unsafe extern "C" fn(*mut CUmodule, *const c_void) -> Code;
+    module_unload = c"cuModuleUnload": unsafe extern "C" fn(CUmodule) -> Code;
+    module_function = c"cuModuleGetFunction":
+        unsafe extern "C" fn(*mut CUfunction, CUmodule, *const c_char) -> Code;
+    launch = c"cuLaunchKernel":
+        unsafe extern "C" fn(
+            CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void,
+            *mut *mut c_void,
+        ) -> Code;
+    host_allocate = c"cuMemHostAlloc": unsafe extern "C" fn(*mut *mut c_void, usize, c_uint) -> Code;
+    host_free = c"cuMemFreeHost": unsafe extern "C" fn(*mut c_void) -> Code;
+    host_device_pointer = c"cuMemHostGetDevicePointer_v2":
+        unsafe extern "C" fn(*mut CUdeviceptr, *mut c_void, c_uint) -> Code;
 }
 
 fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void> {
