@@ -1,7 +1,7 @@
 //! Memory of a device for the store's own use, and the context of a thread that hands such memory to others.
 
 use super::code::SUCCESS;
-use super::contexts::Primary;
+use super::contexts::{Primary, with_any_context};
 use super::library::Library;
 use crate::error::{Error, Result, Status};
 use crate::memory::{DevicePtr, DeviceSlice};
@@ -78,6 +78,22 @@ pub fn current_device() -> Option<u16> {
         return None;
     }
     (0..library.device_count().ok()?).find(|&ordinal| library.device_at(ordinal) == Ok(current))
+}
+
+/// Does something with the context of some device current; where there is none, without. Once, whatever the driver answers.
+pub fn in_any_context(work: &mut dyn FnMut()) {
+    let mut is_done = false;
+    if let Some(library) = Library::loaded() {
+        // Without a context there is only the work to do.
+        let _ = with_any_context(library, || {
+            work();
+            is_done = true;
+            SUCCESS
+        });
+    }
+    if !is_done {
+        work();
+    }
 }
 
 /// The context of one thread of the library's own, for libraries that look for one there.

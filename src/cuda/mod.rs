@@ -26,5 +26,5 @@ mod streams;
 
 pub use devices::Devices;
 pub use library::{Library, is_in_process};
-pub use memory::{DeviceMemory, ThreadContext, current_device};
+pub use memory::{DeviceMemory, ThreadContext, current_device, in_any_context};
 pub use pointer::{Detector, Found};

@@ -16,6 +16,6 @@ mod region;
 mod types;
 
 pub use batch::{Batch, Entry};
-pub use driver::{Driver, Properties};
+pub use driver::{Driver, InContext, Properties};
 pub use file::{ALIGNMENT, Registered, Registration};
 pub use region::Region;

@@ -16,7 +16,7 @@ use super::reach::Reach;
 use super::target::Target;
 use super::threads::{Pool, ThreadQueue};
 use crate::config::{BackendKind, BufferDevice, Config};
-use crate::cuda::{DeviceMemory, Library, current_device};
+use crate::cuda::{DeviceMemory, Library, current_device, in_any_context};
 use crate::cufile::{ALIGNMENT, Driver, Region, Registration};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
@@ -85,7 +85,7 @@ pub fn open(config: &Config, worker: Worker, logger: &Logger) -> Result<Box<dyn 
             ));
         }
     };
-    let driver = Driver::open().map_err(|why| unsupported(&why))?;
+    let driver = Driver::open(in_any_context).map_err(|why| unsupported(&why))?;
     let pool = start(config, &driver).map_err(|why| unsupported(&why))?;
     if let Some(why) = &driver.properties().compatible {
         logger.warn(format_args!(
