@@ -10,7 +10,7 @@ use crate::rig::{KIB, Rig, allocator_calls, device_bytes, read, slice};
 
 const BLOCK_BYTES: usize = 64 * KIB;
 /// More than one launch has, by an odd number.
-const MANY_BLOCKS: usize = 2 * 1024 + 333;
+const MANY_BLOCKS: usize = 4 * 512 + 333;
 
 /// Any length at any alignment, on several devices whose blocks are mixed, has the sum that it has on the host.
 #[test]
