@@ -27,16 +27,22 @@ const KERNEL_PARTS_MIN: usize = 4;
 const KERNEL_PART_BYTES_MAX: usize = 64 << 10;
 
 /// What one push began.
-#[derive(Default)]
 struct Work {
     token: u32,
-    direction: Option<CopyDirection>,
+    direction: CopyDirection,
     /// The events behind it, one for each device; those that were met are taken out.
     events: Vec<(u16, CUevent)>,
     /// What its launches use.
     sets: Vec<(u16, LaunchSet)>,
     sums: Vec<u64>,
     failure: Option<Error>,
+}
+
+impl Work {
+    fn new(token: u32, direction: CopyDirection) -> Work {
+        let (events, sets, sums) = (Vec::new(), Vec::new(), Vec::new());
+        Work { token, direction, events, sets, sums, failure: None }
+    }
 }
 
 /// The copies of one lane, made and used on its thread.
@@ -239,13 +245,12 @@ impl CudaCopier {
     /// Whether all events of the work under way at this place were met.
     fn is_over(&mut self, at: usize) -> bool {
         while let Some(&(device, event)) = self.pending[at].events.last() {
-            let Some(direction) = self.pending[at].direction else { return true };
             match self.on(device).and_then(|on| on.is_met(event)) {
                 Ok(false) => return false,
                 Ok(true) => {}
                 Err(error) => {
                     // The question failed, or the device did: whichever, the memory is not given back before it is done.
-                    self.settle(device, direction);
+                    self.settle(device, self.pending[at].direction);
                     self.pending[at].failure.get_or_insert(error);
                 }
             }
@@ -303,8 +308,10 @@ impl Copier for CudaCopier {
         blocks: &[DeviceSlice],
     ) -> io::Result<()> {
         self.touched.clear();
-        let mut work = self.spare.pop().unwrap_or_default();
-        (work.token, work.direction) = (token, Some(direction));
+        let mut work = match self.spare.pop() {
+            Some(spare) => Work { token, direction, ..spare },
+            None => Work::new(token, direction),
+        };
         let begun = self.copy(direction, parts, &mut work);
         work.failure = begun.and_then(|()| self.sum(direction, blocks, &mut work)).err();
         self.mark(direction, &mut work);

@@ -11,8 +11,7 @@ use cudarc::driver::sys::{CUfunction, CUmodule, CUstream};
 
 use super::code::{Code, SUCCESS};
 use super::launch_set::LaunchSet;
-use super::library::{KernelCalls, Library};
-use super::streams::NON_BLOCKING;
+use super::library::{KernelCalls, Library, NON_BLOCKING};
 use crate::error::Result;
 use crate::memory::CopyDirection;
 

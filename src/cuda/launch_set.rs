@@ -7,15 +7,17 @@ use super::library::{KernelCalls, Library};
 use crate::error::{Error, Result, Status};
 use crate::memory::DeviceSlice;
 
-/// Descriptors of one launch at most; what has more is several launches. A piece of 2 MiB in pages of 4 KiB has half of these.
-const ENTRIES_MAX: usize = 1024;
+/// Descriptors of one launch at most; what has more is several launches. A piece of 2 MiB in pages of 4 KiB has so many.
+const ENTRIES_MAX: usize = 512;
 /// Words of an entry: address, place in the buffer and bytes of a piece, or address, bytes and sum of a block.
 const ENTRY_WORDS: usize = 3;
 /// Words of a block's descriptor.
 const BLOCK_WORDS: usize = 2;
 /// Where in a set the sums begin.
 const SUMS_AT: usize = BLOCK_WORDS * ENTRIES_MAX;
-const SET_BYTES: usize = ENTRY_WORDS * ENTRIES_MAX * size_of::<u64>();
+const SET_WORDS: usize = ENTRY_WORDS * ENTRIES_MAX;
+/// Sets that are pinned together, 384 KiB: a lane has about so many pieces of 1 MiB under way.
+const SETS_AT_ONCE: usize = 32;
 
 /// A piece of a copy: an address of an item's memory, and one of the staging buffer, both as the device sees them.
 #[derive(Clone, Copy, Debug)]
@@ -28,7 +30,7 @@ pub(super) struct Piece {
 /// The descriptors of one launch, and room for its sums. All blocks or all pieces; only written while no launch uses it.
 #[derive(Debug)]
 pub(super) struct LaunchSet {
-    /// Pinned, of [`SET_BYTES`]; the device sees it at the same address, as all that `cuMemHostAlloc` gives.
+    /// Pinned, [`SET_WORDS`] of them; the device sees them at the same address, as all that `cuMemHostAlloc` gives.
     words: NonNull<u64>,
     count: usize,
     /// Bytes of all entries.
@@ -37,38 +39,69 @@ pub(super) struct LaunchSet {
     numbers: Vec<u32>,
 }
 
-impl LaunchSet {
-    /// A new one, pinned in the current context.
+/// Sets that no launch uses, and the pinned memory of all.
+#[derive(Debug, Default)]
+pub(super) struct SetPool {
+    pinned: Vec<NonNull<u64>>,
+    spare: Vec<LaunchSet>,
+}
+
+impl SetPool {
+    /// Pins memory for some more, in the current context, which may wait for the device.
     ///
     /// # Errors
     /// What the driver answers.
-    pub(super) fn allocate(library: &Library, calls: &KernelCalls) -> Result<LaunchSet> {
+    pub(super) fn grow(&mut self, library: &Library, calls: &KernelCalls) -> Result<()> {
+        let words = SETS_AT_ONCE * SET_WORDS;
+        let bytes = words * size_of::<u64>();
         let mut address = null_mut();
         // SAFETY: the driver writes the address.
-        let code = unsafe { (calls.host_allocate)(&raw mut address, SET_BYTES, 0) };
+        let code = unsafe { (calls.host_allocate)(&raw mut address, bytes, 0) };
         if code != SUCCESS {
-            return Err(library.error(format_args!("pinning {SET_BYTES} bytes for descriptors"), code));
+            return Err(library.error(format_args!("pinning {bytes} bytes for descriptors"), code));
         }
-        let Some(words) = NonNull::new(address.cast::<u64>()) else {
+        let Some(first) = NonNull::new(address.cast::<u64>()) else {
             return Err(Error::new(Status::Internal, "CUDA: pinned memory at address 0"));
         };
-        // SAFETY: as many bytes, whole pages of them, which nobody else has.
-        unsafe { words.write_bytes(0, SET_BYTES / size_of::<u64>()) };
-        Ok(LaunchSet { words, count: 0, bytes: 0, numbers: Vec::with_capacity(ENTRIES_MAX) })
+        // SAFETY: as many words, in whole pages, which nobody else has.
+        unsafe { first.write_bytes(0, words) };
+        self.pinned.push(first);
+        self.spare.extend((0..SETS_AT_ONCE).map(|index| {
+            // SAFETY: within what was pinned.
+            let words = unsafe { first.add(index * SET_WORDS) };
+            LaunchSet { words, count: 0, bytes: 0, numbers: Vec::with_capacity(ENTRIES_MAX) }
+        }));
+        Ok(())
     }
 
-    /// Gives its memory back; the context that it was pinned in is current, and no launch uses it.
+    /// An empty set.
+    ///
+    /// # Errors
+    /// What the driver answers, if there is none and no more can be had.
+    pub(super) fn take(&mut self, library: &Library, calls: &KernelCalls) -> Result<LaunchSet> {
+        if self.spare.is_empty() {
+            self.grow(library, calls)?;
+        }
+        self.spare.pop().ok_or_else(|| Error::new(Status::Internal, "a pool of sets without a set"))
+    }
+
+    /// Takes a set back that no launch uses any more.
+    pub(super) fn keep(&mut self, mut set: LaunchSet) {
+        (set.count, set.bytes) = (0, 0);
+        set.numbers.clear();
+        self.spare.push(set);
+    }
+
+    /// Gives the memory back, when all sets are here; the context that it was pinned in is current.
     pub(super) fn free(self, calls: &KernelCalls) {
-        // SAFETY: pinned once, given back once.
-        unsafe { (calls.host_free)(self.words.as_ptr().cast()) };
+        for first in self.pinned {
+            // SAFETY: pinned once, given back once.
+            unsafe { (calls.host_free)(first.as_ptr().cast()) };
+        }
     }
+}
 
-    /// Takes all entries out.
-    pub(super) fn clear(&mut self) {
-        (self.count, self.bytes) = (0, 0);
-        self.numbers.clear();
-    }
-
+impl LaunchSet {
     /// Whether there is no room for another entry.
     pub(super) fn is_full(&self) -> bool {
         self.count == ENTRIES_MAX

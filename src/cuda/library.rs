@@ -11,6 +11,9 @@ use crate::error::{Error, Result, Status};
 /// The library's name since CUDA 4; a toolkit's `libcuda.so` is a stub to link against, and no driver.
 const NAME: &CStr = c"libcuda.so.1";
 
+/// Of streams that do not wait for the legacy default stream, nor the other way round (`CU_STREAM_NON_BLOCKING`).
+pub(super) const NON_BLOCKING: u32 = 1;
+
 macro_rules! functions {
     (
         $(#[$meta:meta])* $visibility:vis struct $table:ident$({ $($part:ident: $parts:ty = $find:expr;)* })?;
@@ -238,4 +241,20 @@ fn coarse_ns() -> u64 {
     // SAFETY: the clock is one of Linux's, the time is written into a live structure.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver that lacks a function which the kernels alone need is told apart: what is missing is named, for whoever asks for
+    /// sums, and copies are not concerned.
+    #[test]
+    fn a_function_that_is_missing_is_named() {
+        // SAFETY: asks for a handle of this program, which is no driver.
+        let handle = unsafe { libc::dlopen(std::ptr::null(), libc::RTLD_NOW) };
+        let missing = KernelCalls::of(handle).unwrap_err();
+        assert_eq!(missing.status(), Status::Unsupported);
+        assert!(missing.message().contains("libcuda.so.1 has no cuModuleLoadData"), "{missing}");
+    }
 }

@@ -9,15 +9,13 @@ use cudarc::driver::sys::{CUevent, CUstream};
 use super::code::{Code, NOT_READY, SUCCESS};
 use super::contexts::Device;
 use super::kernels::Kernels;
-use super::launch_set::LaunchSet;
-use super::library::Library;
+use super::launch_set::{LaunchSet, SetPool};
+use super::library::{Library, NON_BLOCKING};
 use crate::error::Result;
 use crate::memory::CopyDirection;
 use crate::sync::Arc;
 use crate::sys::event::Event;
 
-/// A stream that does not wait for the legacy default stream, nor the other way round (`CU_STREAM_NON_BLOCKING`).
-pub(super) const NON_BLOCKING: u32 = 1;
 /// An event without a time, which costs less (`CU_EVENT_DISABLE_TIMING`).
 const DISABLE_TIMING: u32 = 2;
 
@@ -28,7 +26,7 @@ pub(super) struct Streams {
     into_staging: CUstream,
     out_of_staging: CUstream,
     events: Vec<CUevent>,
-    sets: Vec<LaunchSet>,
+    sets: SetPool,
 }
 
 /// Signals an event; run by the driver.
@@ -44,13 +42,17 @@ impl Streams {
     /// What the driver answers.
     pub(super) fn new(library: &'static Library, device: Device) -> Result<Streams> {
         let (into_staging, out_of_staging) = (null_mut(), null_mut());
-        let (events, sets) = (Vec::new(), Vec::new());
+        let (events, sets) = (Vec::new(), SetPool::default());
         let mut streams = Streams { library, device, into_staging, out_of_staging, events, sets };
         streams.into_staging = streams.new_stream()?;
         streams.out_of_staging = streams.new_stream().inspect_err(|_| {
             // SAFETY: made just now, and nothing is on it.
             unsafe { (library.stream_destroy)(streams.into_staging) };
         })?;
+        if let Some(kernels) = &device.kernels {
+            // Now rather than when streams wait for this library. Copies do without, and a launch tries again.
+            let _ = streams.sets.grow(library, kernels.calls);
+        }
         Ok(streams)
     }
 
@@ -175,16 +177,12 @@ impl Streams {
     /// # Errors
     /// What the driver answers.
     pub(super) fn take_set(&mut self, kernels: &Kernels) -> Result<LaunchSet> {
-        match self.sets.pop() {
-            Some(set) => Ok(set),
-            None => LaunchSet::allocate(self.library, kernels.calls),
-        }
+        self.sets.take(self.library, kernels.calls)
     }
 
     /// Takes a set back that no launch uses any more.
-    pub(super) fn keep_set(&mut self, mut set: LaunchSet) {
-        set.clear();
-        self.sets.push(set);
+    pub(super) fn keep_set(&mut self, set: LaunchSet) {
+        self.sets.keep(set);
     }
 
     /// Gives all back, when nothing is under way; events and sets that others have were taken back before.
@@ -198,7 +196,7 @@ impl Streams {
             unsafe { (self.library.event_destroy)(event) };
         }
         if let Some(kernels) = &self.device.kernels {
-            self.sets.into_iter().for_each(|set| set.free(kernels.calls));
+            self.sets.free(kernels.calls);
         }
     }
 }

@@ -12,6 +12,8 @@ mod common;
 #[path = "../s3_common/mod.rs"]
 mod s3_common;
 
+mod small_segments;
+
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::batch::{Batch, Submit};
