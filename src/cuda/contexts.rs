@@ -8,7 +8,7 @@ use cudarc::driver::sys::{CUcontext, CUdevice};
 
 use super::code::{ALREADY_REGISTERED, Code, SUCCESS};
 use super::kernels::Kernels;
-use super::library::Library;
+use super::library::{KernelCalls, Library};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::memory::{HostSlice, Stretch};
@@ -29,7 +29,7 @@ fn relax(library: &Library, mut mode: u32) -> u32 {
 
 /// A context as a value; the driver's are used from any thread.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context(CUcontext);
+pub(super) struct Context(pub(super) CUcontext);
 
 // SAFETY: contexts belong to no thread; each call makes one current where it is needed.
 unsafe impl Send for Context {}
@@ -248,7 +248,7 @@ impl Contexts {
             // What somebody else pinned, and may unpin, is left alone and to copies.
             (ordinal, code == SUCCESS)
         });
-        let calls = library.kernels.as_ref().ok().filter(|_| is_pinned)?;
+        let calls = KernelCalls::load().ok().filter(|_| is_pinned)?;
         let mut address = 0;
         // SAFETY: pinned memory; the driver writes its address on the device of the current context.
         let code = unsafe { (calls.host_device_pointer)(&raw mut address, start, 0) };

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::caller::get_ready;
 use super::contexts::Contexts;
 use super::copier::CudaCopier;
 use super::library::Library;
@@ -32,6 +33,15 @@ impl Devices {
     /// Why checksums cannot be computed on one of the devices that were asked about or used; `None`: nothing is known against it.
     pub fn why_no_sums(&self) -> Option<String> {
         self.0.why_no_sums()
+    }
+
+    /// Makes the primary context of a device ready for streams of the caller's.
+    ///
+    /// # Errors
+    /// As for [`Devices::prepare`].
+    pub fn prepare_streams(&self, device: u16) -> Result<()> {
+        let context = self.0.device(device)?.context;
+        get_ready(Library::load()?, context)
     }
 }
 

@@ -50,7 +50,7 @@ impl Kernels {
     /// # Errors
     /// The driver lacks a function, or cannot use the kernels; its word for it.
     pub(super) fn load(library: &'static Library) -> Result<Kernels> {
-        let calls = library.kernels.as_ref().map_err(Clone::clone)?;
+        let calls = KernelCalls::load()?;
         let mut module = null_mut();
         // SAFETY: the driver reads the text up to its NUL, and writes the module's handle.
         let code = unsafe { (calls.module_load)(&raw mut module, PTX.as_ptr().cast()) };

@@ -12,19 +12,25 @@
 //! | `memory.rs` | a device's memory for a staging buffer; the context of a thread that serves cuFile |
 //! | `kernels.rs`, `kernels/`, `launch_set.rs` | the kernels, their launches, and the descriptors of those |
 //! | `devices.rs`, `copier.rs`, `streams.rs` | the copies and checksums of one lane, on streams of its own |
+//! | `caller.rs`, `point.rs`, `known.rs` | streams of the caller's: made to wait, or waited for; what their contexts need for that |
 
+mod caller;
 mod code;
 mod contexts;
 mod copier;
 mod devices;
 mod kernels;
+mod known;
 mod launch_set;
 mod library;
 mod memory;
+mod point;
 mod pointer;
 mod streams;
 
+pub use caller::{CallersStream, StreamHandle, stand_aside};
 pub use devices::Devices;
 pub use library::{Library, is_in_process};
 pub use memory::{DeviceMemory, ThreadContext, current_device, in_any_context};
+pub use point::Point;
 pub use pointer::{Detector, Found};

@@ -10,6 +10,7 @@ use super::gate::Gate;
 use super::place::{Placed, place};
 use super::regions::Regions;
 use super::settings;
+use super::streams::Streams;
 use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store};
 use crate::backend::{self, Backend, REGION_BYTES_MAX, Stores, Worker};
 use crate::batch::ticket::TicketTable;
@@ -67,6 +68,7 @@ impl Store {
                 drop(carriers.push(carrier));
             }
         }
+        let streams = Streams::new(&shared, &devices)?;
         let (threads, registered) = start_threads(&placed, &shared, &chores, &devices, &tickets, lanes)?;
 
         let chosen = settings::Chosen {
@@ -103,6 +105,7 @@ impl Store {
             keys: placed.keys,
             threads: Mutex::new(threads),
             chores,
+            streams,
             tickets,
             queues: Mutex::new(HashMap::new()),
             queue_next: AtomicU64::new(1),
@@ -139,11 +142,14 @@ fn buffers(
         buffer = Arc::new(staging(config, |bytes| Arena::new(bytes, config.use_hugepages))?);
         devices = Devices::new(buffer.region(), logger);
     }
-    if let Some(device) = options.cuda_device
-        && cuda::is_in_process()
-        && let Err(error) = u16::try_from(device).map_or(Ok(()), |device| devices.prepare(device))
-    {
-        logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
+    let device = options.cuda_device.filter(|_| cuda::is_in_process());
+    let device = device.and_then(|device| u16::try_from(device).ok()).or(buffer.device());
+    if let Some(device) = device {
+        if let Err(error) = devices.prepare(device) {
+            logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
+        } else if let Err(error) = devices.prepare_streams(device) {
+            logger.info(format_args!("streams of device {device} cannot be used: {}", error.message()));
+        }
     }
     Ok((buffer, Arc::new(devices)))
 }
