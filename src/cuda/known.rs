@@ -158,7 +158,9 @@ fn meet(library: &Library, calls: &StreamCalls, context: Context, id: u64) -> Re
     }
     let mut device = 0;
     // SAFETY: the driver writes the device's number.
-    check(library, "asking for the device of a context", unsafe { (library.context_device)(&raw mut device) })?;
+    check(library, "asking for the device of a context", unsafe {
+        (library.context_device)(&raw mut device)
+    })?;
     let primary_of = is_primary(library, calls, context, device).then_some(device);
     // A context at the address of another, and one that is a device's primary context after another, tell that the other is gone.
     let is_free = |known: &Known| {
