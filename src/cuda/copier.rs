@@ -300,6 +300,10 @@ impl CudaCopier {
 }
 
 impl Copier for CudaCopier {
+    fn prepare(&mut self, device: u16) -> io::Result<()> {
+        self.on(device).map(drop).map_err(io::Error::other)
+    }
+
     fn push(
         &mut self,
         token: u32,
