@@ -14,6 +14,9 @@ use std::sync::OnceLock;
 /// Set where the tests with the real library cannot run: they say so and pass.
 const WITHOUT: &str = "NIXL_STORE_TEST_WITHOUT_CUFILE";
 
+/// Names another libcufile to test than that of `.venv`, a machine's own for instance.
+const OTHER: &str = "NIXL_STORE_TEST_LIBCUFILE";
+
 /// What udev says of a block device with a file system that cuFile serves.
 const UDEV_ENTRY: &[u8] = b"E:ID_FS_USAGE=filesystem\nE:ID_FS_TYPE=ext4\n";
 
@@ -65,8 +68,11 @@ fn stream_of(text: &[u8]) -> *mut libc::FILE {
     }
 }
 
-/// The library of the package that `scripts/setup.sh` installs.
+/// The library of the package that `scripts/setup.sh` installs, unless another one is named.
 fn installed() -> Option<PathBuf> {
+    if let Some(other) = std::env::var_os(OTHER) {
+        return Some(other.into());
+    }
     let versions = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
     let entries = std::fs::read_dir(versions).ok()?.flatten();
     entries
