@@ -104,7 +104,8 @@
  *   simple layer    nixl_store_open, _put, _get, _close
  *   batches         nixl_store_batch_put, _batch_get
  *   of keys         nixl_store_batch_lookup, _batch_remove, _batch_pin, _batch_unpin
- *   tickets         nixl_store_ticket_wait, _ticket_poll, _ticket_cancel
+ *   tickets         nixl_store_ticket_wait, _ticket_poll, _ticket_cancel, _ticket_progress
+ *   streams         nixl_store_stream_wait
  *   queues          nixl_store_queue_create, _queue_fd, _queue_drain, _queue_destroy
  *   memory          nixl_store_memory_register, _memory_unregister, _memory_allocate, _memory_free
  *   keys            nixl_store_key_contains, _key_length, _prefix_match, _key_remove, _key_pin, _key_unpin, _clear
@@ -225,6 +226,15 @@
  */
 #define NIXL_STORE_ITEM_KEEP 4
 
+/**
+ * Of a get: prove bytes from the front, so that they can be used while the rest is on its way; see
+ * nixl_store_ticket_progress() and nixl_store_stream_wait().
+ */
+#define NIXL_STORE_ITEM_FRONT 8
+
+/** As an item_index of nixl_store_stream_wait(): all items of the batch. */
+#define NIXL_STORE_ITEMS_ALL SIZE_MAX
+
 /* ======== Flags of a submit ======== */
 
 /**
@@ -232,6 +242,18 @@
  * NIXL_STORE_NOT_FOUND without being looked up.
  */
 #define NIXL_STORE_SUBMIT_CHAIN 1
+
+/**
+ * Of puts or gets: they start after the work that is on cuda_stream when they are submitted. The memory of a put is
+ * still being written by that work, or that of a get still in use.
+ */
+#define NIXL_STORE_SUBMIT_AFTER_STREAM 2
+
+/**
+ * Of puts or gets: work that is put on cuda_stream after the submit waits until every item of the batch has ended,
+ * however it ended. See nixl_store_stream_wait() for what the stream is promised.
+ */
+#define NIXL_STORE_SUBMIT_BEFORE_STREAM 4
 
 /* ======== Levels of the log ======== */
 
@@ -300,8 +322,13 @@ typedef struct {
     uint64_t length;
     /** One of NIXL_STORE_MEMORY_*. */
     uint32_t memory_kind;
+    /**
+     * NIXL_STORE_MEMORY_CUDA only: 0: find out whose memory it is; else the ordinal of its device plus 1. Then the driver
+     * is not asked what the address is, and wrong words end as NIXL_STORE_ERROR_IO of the item.
+     */
+    uint32_t cuda_device;
     /** Must be 0. */
-    uint32_t reserved[3];
+    uint32_t reserved[2];
 } nixl_store_segment_t;
 
 /** One object of a batch: its key and the memory that its bytes come from or go to, in the order of the segments. */
@@ -340,6 +367,11 @@ typedef struct {
     uint32_t flags;
     /** Must be 0. */
     uint32_t reserved;
+    /**
+     * With NIXL_STORE_SUBMIT_AFTER_STREAM or _BEFORE_STREAM: the stream, a CUstream or cudaStream_t; NULL is the legacy
+     * default stream of the calling thread's context. Else NULL.
+     */
+    void *cuda_stream;
 } nixl_store_submit_options_t;
 
 /** A submitted batch: never 0, never given out twice by one store. */
@@ -597,7 +629,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
  * that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
  * already ends with NIXL_STORE_OK at once, and nothing is written.
- * options: deadline, completion queue, user data. May be NULL.
+ * options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
+ * nixl_store_stream_wait(). May be NULL.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
  *
  * Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
@@ -605,12 +638,13 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  *
  * Returns:
  * - NIXL_STORE_OK: submitted.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was
- *   submitted, as with every error below.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT, _FRONT or object_offset is set. Nothing was
+ *   submitted, as with every error below, and no stream waits.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
- * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
+ * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
  * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
- *   yet, or completions not drained; the message says which.
+ *   yet, or completions not drained, or too many streams wait; the message says which.
+ * - NIXL_STORE_ERROR_IO: with a stream: CUDA's driver reported an error.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  *
  * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
@@ -633,8 +667,10 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  * any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are
  * read that the segments have room for. The arrays of items, segments and keys are copied: they may be freed when the
  * call returns. The memory that the segments describe is written until the batch completed, and its content counts
- * only where the item's status is NIXL_STORE_OK.
- * options: deadline, completion queue, user data. May be NULL.
+ * only where the item's status is NIXL_STORE_OK; with NIXL_STORE_ITEM_FRONT also as far as nixl_store_ticket_progress()
+ * says.
+ * options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
+ * nixl_store_stream_wait(). May be NULL.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
  * Must not lie in a segment.
  *
@@ -646,11 +682,12 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  * Returns:
  * - NIXL_STORE_OK: submitted.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments
- *   overlap. Nothing was submitted, as with every error below.
+ *   overlap. Nothing was submitted, as with every error below, and no stream waits.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
- * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
+ * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
  * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
- *   yet, or completions not drained; the message says which.
+ *   yet, or completions not drained, or too many streams wait; the message says which.
+ * - NIXL_STORE_ERROR_IO: with a stream: CUDA's driver reported an error.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  *
  * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
@@ -780,7 +817,8 @@ nixl_store_status_t nixl_store_batch_unpin(nixl_store_t *store,
  *
  * Returns, with the batch completed and the ticket released:
  * - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
- * - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with NIXL_STORE_PINNED or an error.
+ * - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with NIXL_STORE_PINNED or an
+ *   error.
  * - NIXL_STORE_PINNED: at least one item of a removal ended with NIXL_STORE_PINNED, and none with an error.
  * - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL,
  *   _OUT_OF_RANGE, _INVALID_ARGUMENT, _BUSY, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
@@ -825,6 +863,86 @@ nixl_store_status_t nixl_store_ticket_poll(nixl_store_t *store, nixl_store_ticke
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_ticket_cancel(nixl_store_t *store, nixl_store_ticket_t ticket);
+
+/**
+ * Says how many bytes of an item, from its first on, are proven and in place, and waits for them if told to. What this
+ * says can be used while the rest is on its way.
+ *
+ * That is known before the end of an item only for gets with NIXL_STORE_ITEM_FRONT. For the others, and for puts, it
+ * is 0 until the item has ended.
+ *
+ * ticket: from a submit to this store, not consumed yet.
+ * item_index: the item's place in its batch, from 0 on.
+ * bytes_wanted: waits until so many are in place, or the item has ended, or the time is up; 0: does not wait.
+ * timeout_ms: see TIMES.
+ * bytes_out: gets the bytes, whatever is returned but an error of this call itself. After NIXL_STORE_OK they are all
+ * of the item's; after any other end those that had been proven, which stay right.
+ *
+ * Several threads may wait for one item. The ticket must not be consumed meanwhile.
+ *
+ * Returns:
+ * - NIXL_STORE_IN_PROGRESS: the item has not ended; *bytes_out may be less than bytes_wanted, if the time was up.
+ * - What the item ended with, see nixl_store_ticket_wait(): it has ended.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the batch has no such item.
+ * - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_ticket_progress(nixl_store_t *store,
+                                               nixl_store_ticket_t ticket,
+                                               size_t item_index,
+                                               uint64_t bytes_wanted,
+                                               uint64_t timeout_ms,
+                                               uint64_t *bytes_out);
+
+/* ======== Full layer: CUDA streams ======== */
+
+/**
+ * Makes work that is put on a stream after this call wait until so many bytes of an item are proven and in place, or
+ * the item has ended. No thread waits, and nothing on the stream before is held up.
+ *
+ * What a stream that waits is promised: it goes on, whatever becomes of the item: hit, miss, error, deadline, cancel,
+ * a store that is poisoned or closed. Work behind the wait therefore runs also where bytes are missing: ask
+ * nixl_store_ticket_progress() or nixl_store_ticket_wait() whether they are there before its outcome is used. The same
+ * holds for NIXL_STORE_SUBMIT_BEFORE_STREAM, which is this call for all items, made before the batch begins.
+ *
+ * ticket: from a submit of puts or gets to this store, not consumed yet. Memory of any kind, and any backend.
+ * item_index: the item's place in its batch, from 0 on; NIXL_STORE_ITEMS_ALL: wait until all items have ended.
+ * bytes: from the item's first on. For a get without NIXL_STORE_ITEM_FRONT, and for a put, any number but 0 stands for
+ * the item's end. Must be 0 with NIXL_STORE_ITEMS_ALL.
+ * cuda_stream: a CUstream or cudaStream_t of any context of this process; NULL is the legacy default stream of the
+ * calling thread's current context.
+ *
+ * If the bytes are in place already, or the item has ended, nothing is put on the stream.
+ *
+ * The calling thread waits for no device, and its contexts are afterwards what they were. What the first stream of a
+ * context
+ * takes is had by the call that brings it, and may wait for the device: name the device in the open options
+ * (has_cuda_device), and it is had for its primary context when the store is opened. A stream that waits holds up what
+ * the driver puts behind it; so allocate device and pinned memory, and load modules, before.
+ *
+ * With NIXL_STORE_SUBMIT_AFTER_STREAM a batch is held until the stream has come so far, up to its deadline: without
+ * one, nixl_store_close() waits for the stream. The context must not be destroyed before the batch has ended.
+ *
+ * A stream that is being captured is refused: a graph would repeat the wait and not the transfer.
+ *
+ * Returns:
+ * - NIXL_STORE_OK: the stream waits, or need not.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the batch has no such item, or moves no bytes; the stream is being
+ *   captured, or is none; it is a default stream, and no context is current in this thread. The stream does not wait,
+ *   as with every error.
+ * - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
+ * - NIXL_STORE_ERROR_UNSUPPORTED: no driver of CUDA 12 or newer, or a device that cannot wait for values in memory;
+ *   the message says what is missing.
+ * - NIXL_STORE_ERROR_BUSY: 4096 items are waited for by streams of one context, or the process has given streams of 64
+ *   contexts.
+ * - NIXL_STORE_ERROR_IO, _OUT_OF_MEMORY: CUDA's driver reported an error.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_stream_wait(nixl_store_t *store,
+                                           nixl_store_ticket_t ticket,
+                                           size_t item_index,
+                                           uint64_t bytes,
+                                           void *cuda_stream);
 
 /* ======== Full layer: completion queues ======== */
 

@@ -1,10 +1,11 @@
-# Lays out what cbindgen wrote, for a reader of C. It changes comments and adds two macros, nothing else:
+# Lays out what cbindgen wrote, for a reader of C. It changes comments, one number and adds two macros, nothing else:
 #
 # - a line "======== Title ========" at the start of a comment becomes a comment of its own in front of it, so that the
 #   title of a section is not part of the description of whatever comes first in it;
 # - a comment of one line goes behind a constant, or onto one line in front of anything else;
 # - NIXL_STORE_NODISCARD stands in front of every function that returns a status;
-# - NIXL_STORE_VERSION_STRING is made of the three numbers, as cbindgen takes no text for a constant.
+# - NIXL_STORE_VERSION_STRING is made of the three numbers, as cbindgen takes no text for a constant;
+# - the largest size is SIZE_MAX, for which cbindgen has a cast, that no preprocessor can compare.
 
 BEGIN {
     LINE_MAX = 120
@@ -17,6 +18,8 @@ function with_comment(line, comment) {
 }
 
 /^#define NIXL_STORE_VERSION_/ { version = version (version == "" ? "" : ".") $3 }
+
+{ sub(/\(size_t\)UINT64_MAX/, "SIZE_MAX") }
 
 # A comment is held back until it is known what it describes.
 /^ *\/\*\*$/ { held = 1; count = 0; indent = $0; sub(/\/\*\*$/, "", indent); next }

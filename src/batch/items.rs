@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::completion::CompletionQueue;
 use super::question::Question;
+use super::watch::Watch;
 use crate::error::Status;
 use crate::memory::Stretch;
 use crate::sync::{
@@ -24,6 +25,9 @@ use crate::sync::{
 pub const BATCH_ITEMS_MAX: usize = 65536;
 /// Messages that one batch keeps; whoever reads more than a few reads the statuses.
 pub const MESSAGES_MAX: usize = 8;
+
+/// The highest device that [`Batch::devices`] tells apart; machines have sixteen.
+pub const DEVICE_MAX: u16 = 63;
 
 /// Which way the bytes of a batch go.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -92,7 +96,7 @@ pub struct Item {
     bytes: AtomicU64,
     object_length: AtomicU64,
     /// Bytes from the item's first on that are proven and in place.
-    front_bytes: AtomicU64,
+    pub(super) front_bytes: AtomicU64,
 }
 
 /// Nobody has touched the item's memory or storage for it.
@@ -127,10 +131,13 @@ pub struct Batch {
     items: Vec<Item>,
     stretches: Vec<Stretch>,
     keys: Vec<u8>,
+    /// A bit for each device whose memory is among the stretches.
+    devices: u64,
     /// Room for whoever compares the segments before the batch is submitted; kept like the rest.
     pub ranges: Vec<(usize, usize)>,
     cancelled: AtomicBool,
-    remaining: AtomicU32,
+    pub(super) remaining: AtomicU32,
+    pub(super) watch: Watch,
     messages: Mutex<Vec<(u32, String)>>,
     done: Mutex<bool>,
     done_changed: Condvar,
@@ -147,9 +154,11 @@ impl Batch {
         self.items.clear();
         self.stretches.clear();
         self.keys.clear();
+        self.devices = 0;
         lock(&self.messages).clear();
         self.cancelled = AtomicBool::new(false);
         self.remaining = AtomicU32::new(0);
+        self.watch.reset();
         *lock(&self.done) = false;
     }
 
@@ -184,7 +193,10 @@ impl Batch {
             return false;
         };
         item.length = length;
-        item.is_on_device |= stretch.host().is_none();
+        if let Some(device) = stretch.device() {
+            item.is_on_device = true;
+            self.devices |= 1 << device.min(DEVICE_MAX);
+        }
         self.stretches.push(stretch);
         item.stretches.end = self.stretches.len();
         true
@@ -198,6 +210,11 @@ impl Batch {
     /// Stretches of memory of all items.
     pub fn stretch_count(&self) -> usize {
         self.stretches.len()
+    }
+
+    /// A bit for each device whose memory is among the stretches, the last for [`DEVICE_MAX`] and all above.
+    pub fn devices(&self) -> u64 {
+        self.devices
     }
 
     /// Whether it has no items.
@@ -328,7 +345,9 @@ impl Batch {
         item.bytes.store(result.bytes, Ordering::Relaxed);
         item.object_length.store(result.object_length, Ordering::Relaxed);
         item.status.store(result.status.code(), Ordering::Release);
-        if self.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
+        let is_last = self.remaining.fetch_sub(1, Ordering::AcqRel) == 1;
+        self.tell_end(index, is_last);
+        if is_last {
             if let Some(notice) = lock(&self.notice).take() {
                 notice.queue.push(self.ticket, notice.user_data, self.summary());
             }
@@ -379,8 +398,9 @@ impl ItemGuard {
 
     /// Tells that the item's first `bytes` bytes are proven and in place, while the rest is on its way.
     pub fn advance(&self, bytes: u64) {
-        if let Some((_, item, _)) = self.parts() {
+        if let Some((batch, item, index)) = self.parts() {
             item.front_bytes.store(bytes, Ordering::SeqCst);
+            batch.tell_advance(index, bytes);
         }
     }
 

@@ -6,6 +6,7 @@ mod items;
 mod model_tests;
 mod question;
 pub mod ticket;
+mod watch;
 
-pub use items::{BATCH_ITEMS_MAX, Batch, Direction, Item, ItemGuard, ItemResult, Notice, Wish};
+pub use items::{BATCH_ITEMS_MAX, Batch, DEVICE_MAX, Direction, Item, ItemGuard, ItemResult, Notice, Wish};
 pub use question::Question;

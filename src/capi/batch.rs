@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use super::check::{self, invalid};
 use super::constants::{
-    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP,
-    NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO, NIXL_STORE_MEMORY_CUDA, NIXL_STORE_MEMORY_HOST,
-    NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
+    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_FRONT,
+    NIXL_STORE_ITEM_KEEP, NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO, NIXL_STORE_MEMORY_CUDA,
+    NIXL_STORE_MEMORY_HOST, NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
 };
 use super::handle::store_bits;
 use super::options;
@@ -16,7 +16,7 @@ use super::types::{
     nixl_store_item_t, nixl_store_segment_t, nixl_store_status_t, nixl_store_submit_options_t, nixl_store_t,
     nixl_store_ticket_t,
 };
-use crate::cuda::{Detector, Found};
+use crate::cuda::{Detector, Found, Library};
 use crate::error::{Error, Result, Status};
 use crate::memory::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};
 use crate::store::{BatchBuilder, Direction, Wish};
@@ -30,7 +30,8 @@ use crate::store::{BatchBuilder, Direction, Wish};
 /// the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
 /// that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
 /// already ends with NIXL_STORE_OK at once, and nothing is written.
-/// options: deadline, completion queue, user data. May be NULL.
+/// options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
+/// nixl_store_stream_wait(). May be NULL.
 /// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
 ///
 /// Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
@@ -38,12 +39,13 @@ use crate::store::{BatchBuilder, Direction, Wish};
 ///
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT or object_offset is set. Nothing was
-///   submitted, as with every error below.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT, _FRONT or object_offset is set. Nothing was
+///   submitted, as with every error below, and no stream waits.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
-/// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
+/// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
 /// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
-///   yet, or completions not drained; the message says which.
+///   yet, or completions not drained, or too many streams wait; the message says which.
+/// - NIXL_STORE_ERROR_IO: with a stream: CUDA's driver reported an error.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
@@ -69,8 +71,10 @@ pub unsafe extern "C" fn nixl_store_batch_put(
 /// any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are
 /// read that the segments have room for. The arrays of items, segments and keys are copied: they may be freed when the
 /// call returns. The memory that the segments describe is written until the batch completed, and its content counts
-/// only where the item's status is NIXL_STORE_OK.
-/// options: deadline, completion queue, user data. May be NULL.
+/// only where the item's status is NIXL_STORE_OK; with NIXL_STORE_ITEM_FRONT also as far as nixl_store_ticket_progress()
+/// says.
+/// options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
+/// nixl_store_stream_wait(). May be NULL.
 /// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
 /// Must not lie in a segment.
 ///
@@ -82,11 +86,12 @@ pub unsafe extern "C" fn nixl_store_batch_put(
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments
-///   overlap. Nothing was submitted, as with every error below.
+///   overlap. Nothing was submitted, as with every error below, and no stream waits.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
-/// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind is not served in this build or on this machine.
+/// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
 /// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
-///   yet, or completions not drained; the message says which.
+///   yet, or completions not drained, or too many streams wait; the message says which.
+/// - NIXL_STORE_ERROR_IO: with a stream: CUDA's driver reported an error.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 ///
 /// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_FOUND,
@@ -198,11 +203,14 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
         Direction::Put if has(NIXL_STORE_ITEM_RANGE) || has(NIXL_STORE_ITEM_EXACT) => {
             Err(invalid("NIXL_STORE_ITEM_RANGE and _EXACT are for gets; a put is of a whole object"))
         }
+        Direction::Put if has(NIXL_STORE_ITEM_FRONT) => {
+            Err(invalid("NIXL_STORE_ITEM_FRONT is for gets; a put is stored as a whole"))
+        }
         _ => Ok(Wish {
             range_offset: has(NIXL_STORE_ITEM_RANGE).then_some(item.object_offset),
             exact: has(NIXL_STORE_ITEM_EXACT),
             keep: has(NIXL_STORE_ITEM_KEEP),
-            front: false,
+            front: has(NIXL_STORE_ITEM_FRONT),
         }),
     }
 }
@@ -214,13 +222,25 @@ fn segment(raw: &nixl_store_segment_t, detector: &mut Detector) -> Result<Stretc
     check::reserved_fields(&raw.reserved)?;
     let length = check::memory("address", raw.address.addr(), raw.length)?;
     let address = raw.address.addr() as u64;
+    if raw.memory_kind != NIXL_STORE_MEMORY_CUDA {
+        check::reserved("cuda_device without NIXL_STORE_MEMORY_CUDA", raw.cuda_device.into())?;
+    }
     let found = match raw.memory_kind {
         NIXL_STORE_MEMORY_HOST => Found::Host,
+        NIXL_STORE_MEMORY_CUDA if raw.cuda_device > 0 => named(raw.cuda_device)?,
         NIXL_STORE_MEMORY_CUDA => Found::Device(detector.find_device(address, length)?),
         _ => detector.find(address, length)?,
     };
     // SAFETY: the header asks the caller to keep an item's memory valid, and to itself, until completion.
     Ok(unsafe { stretch(raw.address, length, found) })
+}
+
+/// Memory on a device that the caller names, which is taken for that unseen.
+fn named(cuda_device: u32) -> Result<Found> {
+    let device = u16::try_from(cuda_device - 1)
+        .map_err(|_| invalid(format!("cuda_device {cuda_device} is the ordinal of no device plus 1")))?;
+    // Without the driver no memory is a device's.
+    Library::load().map(|_| Found::Device(device))
 }
 
 /// Memory of the caller's that was found to be that.
@@ -251,7 +271,8 @@ mod tests {
         address: ptr::without_provenance_mut(0x1000),
         length: 16,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: [0; 3],
+        cuda_device: 0,
+        reserved: [0; 2],
     };
 
     fn item(flags: u32, object_offset: u64, reserved: u32) -> nixl_store_item_t {
@@ -274,8 +295,11 @@ mod tests {
         assert_eq!(wish(&item(1, 0, 0), Direction::Get).unwrap().range_offset, Some(0));
         assert!(wish(&item(2, 0, 0), Direction::Get).unwrap().exact);
         assert!(wish(&item(4, 0, 0), Direction::Put).unwrap().keep);
+        assert!(wish(&item(8, 0, 0), Direction::Get).unwrap().front);
+        assert!(wish(&item(9, 5, 0), Direction::Get).unwrap().front);
         for (flags, offset, reserved, direction) in [
-            (8, 0, 0, Direction::Get),
+            (16, 0, 0, Direction::Get),
+            (8, 0, 0, Direction::Put),
             (3, 0, 0, Direction::Get),
             (4, 0, 0, Direction::Get),
             (1 << 31, 0, 0, Direction::Put),
@@ -296,8 +320,11 @@ mod tests {
         assert!(segment(&SEGMENT).unwrap().host().is_some());
         for wrong in [
             nixl_store_segment_t { memory_kind: 3, ..SEGMENT },
-            nixl_store_segment_t { reserved: [1, 0, 0], ..SEGMENT },
-            nixl_store_segment_t { reserved: [0, 0, 1], ..SEGMENT },
+            nixl_store_segment_t { cuda_device: 1, ..SEGMENT },
+            nixl_store_segment_t { cuda_device: 1, memory_kind: NIXL_STORE_MEMORY_HOST, ..SEGMENT },
+            nixl_store_segment_t { cuda_device: 1 << 17, memory_kind: NIXL_STORE_MEMORY_CUDA, ..SEGMENT },
+            nixl_store_segment_t { reserved: [1, 0], ..SEGMENT },
+            nixl_store_segment_t { reserved: [0, 1], ..SEGMENT },
             nixl_store_segment_t { length: 0, ..SEGMENT },
             nixl_store_segment_t { length: u64::MAX, ..SEGMENT },
             nixl_store_segment_t { address: ptr::null_mut(), ..SEGMENT },

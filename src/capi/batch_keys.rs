@@ -150,6 +150,11 @@ unsafe fn ask(
         let ticket_out = unsafe { check::output("ticket_out", ticket_out) }?;
         // SAFETY: as this function's.
         let (options, chain) = unsafe { options::submit(options, store_bits(store)) }?;
+        if options.stream.is_some() {
+            return Err(invalid(
+                "NIXL_STORE_SUBMIT_AFTER_STREAM and _BEFORE_STREAM are for puts and gets, which use memory",
+            ));
+        }
         let key_count = check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?;
         let mut batch = open.store.question(question(chain)?, key_count)?;
         for index in 0..key_count {

@@ -129,12 +129,23 @@ pub const NIXL_STORE_ITEM_EXACT: u32 = 2;
 /// Of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored object_length. For
 /// keys that stand for their content, such as hashes of token blocks.
 pub const NIXL_STORE_ITEM_KEEP: u32 = 4;
+/// Of a get: prove bytes from the front, so that they can be used while the rest is on its way; see
+/// nixl_store_ticket_progress() and nixl_store_stream_wait().
+pub const NIXL_STORE_ITEM_FRONT: u32 = 8;
+/// As an item_index of nixl_store_stream_wait(): all items of the batch.
+pub const NIXL_STORE_ITEMS_ALL: usize = u64::MAX as usize;
 
 /// ======== Flags of a submit ========
 ///
 /// Of a lookup: the keys are a chain, in their order. An item behind the first that is not found may be
 /// NIXL_STORE_NOT_FOUND without being looked up.
 pub const NIXL_STORE_SUBMIT_CHAIN: u32 = 1;
+/// Of puts or gets: they start after the work that is on cuda_stream when they are submitted. The memory of a put is
+/// still being written by that work, or that of a get still in use.
+pub const NIXL_STORE_SUBMIT_AFTER_STREAM: u32 = 2;
+/// Of puts or gets: work that is put on cuda_stream after the submit waits until every item of the batch has ended,
+/// however it ended. See nixl_store_stream_wait() for what the stream is promised.
+pub const NIXL_STORE_SUBMIT_BEFORE_STREAM: u32 = 4;
 
 /// ======== Levels of the log ========
 ///
@@ -148,7 +159,11 @@ pub const NIXL_STORE_LOG_INFO: u32 = 3;
 pub const NIXL_STORE_LOG_DEBUG: u32 = 4;
 
 /// Every flag that an item may carry.
-pub(super) const ITEM_FLAGS: u32 = NIXL_STORE_ITEM_RANGE | NIXL_STORE_ITEM_EXACT | NIXL_STORE_ITEM_KEEP;
+pub(super) const ITEM_FLAGS: u32 =
+    NIXL_STORE_ITEM_RANGE | NIXL_STORE_ITEM_EXACT | NIXL_STORE_ITEM_KEEP | NIXL_STORE_ITEM_FRONT;
+/// Every flag that a submit may carry.
+pub(super) const SUBMIT_FLAGS: u32 =
+    NIXL_STORE_SUBMIT_CHAIN | NIXL_STORE_SUBMIT_AFTER_STREAM | NIXL_STORE_SUBMIT_BEFORE_STREAM;
 
 macro_rules! statuses {
     ($($constant:ident = $status:ident),+ $(,)?) => {

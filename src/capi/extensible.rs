@@ -22,7 +22,7 @@ pub(super) unsafe trait Extensible: Copy {}
 // SAFETY: integers, raw pointers, and an optional function pointer, for which every bit pattern is a value too: zero is
 // `None`, anything else `Some`. That such a function can be called is the caller's promise.
 unsafe impl Extensible for nixl_store_open_options_t {}
-// SAFETY: integers and a raw pointer.
+// SAFETY: integers and raw pointers.
 unsafe impl Extensible for nixl_store_submit_options_t {}
 // SAFETY: integers.
 unsafe impl Extensible for nixl_store_stats_t {}

@@ -38,6 +38,8 @@ mod batch;
 mod batch_keys;
 mod ticket;
 
+mod stream;
+
 mod queue;
 
 mod memory;
@@ -54,5 +56,6 @@ pub use memory::*;
 pub use operations::*;
 pub use queue::*;
 pub use store::*;
+pub use stream::*;
 pub use ticket::*;
 pub use types::*;

@@ -10,16 +10,18 @@ use std::time::Duration;
 use super::check::{self, invalid};
 use super::constants::{
     NIXL_STORE_CONFIG_BYTES_MAX, NIXL_STORE_DEADLINE_DEFAULT, NIXL_STORE_NAMESPACE_BYTES_MAX,
-    NIXL_STORE_PATH_BYTES_MAX, NIXL_STORE_SUBMIT_CHAIN,
+    NIXL_STORE_PATH_BYTES_MAX, NIXL_STORE_SUBMIT_AFTER_STREAM, NIXL_STORE_SUBMIT_BEFORE_STREAM,
+    NIXL_STORE_SUBMIT_CHAIN, SUBMIT_FLAGS,
 };
 use super::extensible;
 use super::handle::queue_id;
 use super::text::bytes_for_c;
 use super::types::{nixl_store_log_fn_t, nixl_store_open_options_t, nixl_store_submit_options_t};
 use crate::config::Source;
+use crate::cuda::StreamHandle;
 use crate::error::Result;
 use crate::log::{Level, Logger};
-use crate::store::{OpenOptions, SubmitOptions};
+use crate::store::{OpenOptions, StreamOrder, SubmitOptions};
 
 /// Where the configuration comes from.
 ///
@@ -146,9 +148,15 @@ pub(super) unsafe fn submit(
     }
     // SAFETY: as this function's.
     let options = unsafe { extensible::read("options", pointer) }?;
-    let unknown = options.flags & !NIXL_STORE_SUBMIT_CHAIN;
+    let unknown = options.flags & !SUBMIT_FLAGS;
     check::reserved("options->flags, apart from the known ones,", unknown.into())?;
     check::reserved("options->reserved", options.reserved.into())?;
+    let has = |flag: u32| options.flags & flag != 0;
+    let (after, before) = (has(NIXL_STORE_SUBMIT_AFTER_STREAM), has(NIXL_STORE_SUBMIT_BEFORE_STREAM));
+    if !after && !before {
+        let address = options.cuda_stream.addr() as u64;
+        check::reserved("options->cuda_stream without a flag that orders the batch and a stream", address)?;
+    }
     let queue = if options.queue.is_null() { None } else { Some(queue_id(store_bits, options.queue)?) };
     let submit = SubmitOptions {
         // No deadline is one in 584 million years, which needs no case of its own below.
@@ -156,6 +164,11 @@ pub(super) unsafe fn submit(
             .then(|| Duration::from_millis(options.deadline_ms)),
         queue,
         user_data: options.user_data,
+        stream: (after || before).then(|| StreamOrder {
+            stream: StreamHandle::new(options.cuda_stream),
+            after,
+            before,
+        }),
     };
-    Ok((submit, options.flags & NIXL_STORE_SUBMIT_CHAIN != 0))
+    Ok((submit, has(NIXL_STORE_SUBMIT_CHAIN)))
 }

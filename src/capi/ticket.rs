@@ -29,7 +29,8 @@ use crate::store::ItemResult;
 ///
 /// Returns, with the batch completed and the ticket released:
 /// - NIXL_STORE_OK: all items ended with NIXL_STORE_OK.
-/// - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with NIXL_STORE_PINNED or an error.
+/// - NIXL_STORE_NOT_FOUND: at least one item ended with NIXL_STORE_NOT_FOUND, and none with NIXL_STORE_PINNED or an
+///   error.
 /// - NIXL_STORE_PINNED: at least one item of a removal ended with NIXL_STORE_PINNED, and none with an error.
 /// - The first error among the items: NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _BUFFER_TOO_SMALL,
 ///   _OUT_OF_RANGE, _INVALID_ARGUMENT, _BUSY, _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED.
@@ -61,7 +62,7 @@ pub unsafe extern "C" fn nixl_store_ticket_wait(
                 )));
             }
         }
-        let timeout = (timeout_ms != NIXL_STORE_TIMEOUT_INFINITE).then(|| Duration::from_millis(timeout_ms));
+        let timeout = timeout(timeout_ms);
         let mut failed = None;
         let status = open.store.ticket_wait(ticket, timeout, &mut |index, result, message| {
             if result.status.is_error() && failed.is_none() {
@@ -120,6 +121,55 @@ pub unsafe extern "C" fn nixl_store_ticket_cancel(
     })
 }
 
+/// Says how many bytes of an item, from its first on, are proven and in place, and waits for them if told to. What this
+/// says can be used while the rest is on its way.
+///
+/// That is known before the end of an item only for gets with NIXL_STORE_ITEM_FRONT. For the others, and for puts, it
+/// is 0 until the item has ended.
+///
+/// ticket: from a submit to this store, not consumed yet.
+/// item_index: the item's place in its batch, from 0 on.
+/// bytes_wanted: waits until so many are in place, or the item has ended, or the time is up; 0: does not wait.
+/// timeout_ms: see TIMES.
+/// bytes_out: gets the bytes, whatever is returned but an error of this call itself. After NIXL_STORE_OK they are all
+/// of the item's; after any other end those that had been proven, which stay right.
+///
+/// Several threads may wait for one item. The ticket must not be consumed meanwhile.
+///
+/// Returns:
+/// - NIXL_STORE_IN_PROGRESS: the item has not ended; *bytes_out may be less than bytes_wanted, if the time was up.
+/// - What the item ended with, see nixl_store_ticket_wait(): it has ended.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the batch has no such item.
+/// - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_ticket_progress(
+    store: *mut nixl_store_t,
+    ticket: nixl_store_ticket_t,
+    item_index: usize,
+    bytes_wanted: u64,
+    timeout_ms: u64,
+    bytes_out: *mut u64,
+) -> nixl_store_status_t {
+    with_store("nixl_store_ticket_progress", store, |open| {
+        // SAFETY: the header asks for a place to write to.
+        let bytes_out = unsafe { check::output("bytes_out", bytes_out) }?;
+        check_ticket(ticket)?;
+        let timeout = timeout(timeout_ms);
+        let (result, bytes, message) =
+            open.store.ticket_progress(ticket, item_index, bytes_wanted, timeout)?;
+        bytes_out.write(bytes);
+        match result.status.is_error() {
+            true => Err(item_error(&result, message.as_deref())),
+            false => Ok(result.status),
+        }
+    })
+}
+
+/// How long to wait; `None`: for ever.
+fn timeout(timeout_ms: u64) -> Option<Duration> {
+    (timeout_ms != NIXL_STORE_TIMEOUT_INFINITE).then(|| Duration::from_millis(timeout_ms))
+}
+
 /// Where the results go; `None` if they are not wanted.
 ///
 /// # Safety
@@ -152,7 +202,7 @@ const NO_RESULT: nixl_store_result_t = nixl_store_result_t {
     reserved: [0; 3],
 };
 
-fn check_ticket(ticket: nixl_store_ticket_t) -> Result<()> {
+pub(super) fn check_ticket(ticket: nixl_store_ticket_t) -> Result<()> {
     if ticket == 0 { Err(Error::new(Status::InvalidHandle, "0 is no ticket")) } else { Ok(()) }
 }
 

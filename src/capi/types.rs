@@ -74,8 +74,11 @@ pub struct nixl_store_segment_t {
     pub length: u64,
     /// One of NIXL_STORE_MEMORY_*.
     pub memory_kind: u32,
+    /// NIXL_STORE_MEMORY_CUDA only: 0: find out whose memory it is; else the ordinal of its device plus 1. Then the driver
+    /// is not asked what the address is, and wrong words end as NIXL_STORE_ERROR_IO of the item.
+    pub cuda_device: u32,
     /// Must be 0.
-    pub reserved: [u32; 3],
+    pub reserved: [u32; 2],
 }
 
 /// One object of a batch: its key and the memory that its bytes come from or go to, in the order of the segments.
@@ -132,6 +135,9 @@ pub struct nixl_store_submit_options_t {
     pub flags: u32,
     /// Must be 0.
     pub reserved: u32,
+    /// With NIXL_STORE_SUBMIT_AFTER_STREAM or _BEFORE_STREAM: the stream, a CUstream or cudaStream_t; NULL is the legacy
+    /// default stream of the calling thread's context. Else NULL.
+    pub cuda_stream: *mut c_void,
 }
 
 /// Says that a batch finished.
@@ -267,15 +273,17 @@ layout!(nixl_store_open_options_t: size 64, align 8, {
     struct_size @ 0, chunk_bytes @ 8, worker_id @ 16, world_size @ 20, has_cuda_device @ 24, cuda_device @ 28,
     cache_namespace @ 32, log_function @ 40, log_context @ 48, config_text @ 56,
 });
-layout!(nixl_store_segment_t: size 32, align 8, { address @ 0, length @ 8, memory_kind @ 16, reserved @ 20 });
+layout!(nixl_store_segment_t: size 32, align 8, {
+    address @ 0, length @ 8, memory_kind @ 16, cuda_device @ 20, reserved @ 24,
+});
 layout!(nixl_store_item_t: size 64, align 8, {
     key @ 0, key_length @ 8, segments @ 16, segment_count @ 24, object_offset @ 32, flags @ 40, reserved @ 44,
 });
 layout!(nixl_store_result_t: size 48, align 8, {
     status @ 0, os_error @ 4, bytes @ 8, object_length @ 16, reserved @ 24,
 });
-layout!(nixl_store_submit_options_t: size 40, align 8, {
-    struct_size @ 0, deadline_ms @ 8, queue @ 16, user_data @ 24, flags @ 32, reserved @ 36,
+layout!(nixl_store_submit_options_t: size 48, align 8, {
+    struct_size @ 0, deadline_ms @ 8, queue @ 16, user_data @ 24, flags @ 32, reserved @ 36, cuda_stream @ 40,
 });
 layout!(nixl_store_completion_t: size 32, align 8, { ticket @ 0, user_data @ 8, status @ 16, reserved @ 20 });
 layout!(nixl_store_key_t: size 32, align 8, { key @ 0, key_length @ 8, reserved @ 16 });

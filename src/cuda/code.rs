@@ -16,3 +16,11 @@ pub const INVALID_CONTEXT: Code = 201;
 pub const NOT_READY: Code = 600;
 /// `CUDA_ERROR_HOST_MEMORY_ALREADY_REGISTERED`.
 pub const ALREADY_REGISTERED: Code = 712;
+/// `CUDA_ERROR_INVALID_HANDLE`.
+pub const INVALID_HANDLE: Code = 400;
+/// `CUDA_ERROR_CONTEXT_IS_DESTROYED`.
+pub const CONTEXT_IS_DESTROYED: Code = 709;
+/// `CUDA_ERROR_NOT_SUPPORTED`.
+pub const NOT_SUPPORTED: Code = 801;
+/// `CUDA_ERROR_STREAM_CAPTURE_IMPLICIT`: the legacy default stream would take part in a capture of another stream.
+pub const CAPTURE_IMPLICIT: Code = 906;

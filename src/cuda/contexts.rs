@@ -19,7 +19,7 @@ const CAPTURE_RELAXED: u32 = 2;
 
 /// A context as a value; the driver's are used from any thread.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Context(CUcontext);
+pub(super) struct Context(pub(super) CUcontext);
 
 // SAFETY: contexts belong to no thread; each call makes one current where it is needed.
 unsafe impl Send for Context {}

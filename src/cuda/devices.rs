@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::caller::get_ready;
 use super::contexts::Contexts;
 use super::copier::CudaCopier;
 use super::library::Library;
@@ -27,6 +28,15 @@ impl Devices {
     /// `Unsupported`, naming what is missing; what the driver answers.
     pub fn prepare(&self, device: u16) -> Result<()> {
         self.0.context(device).map(drop)
+    }
+
+    /// Makes the primary context of a device ready for streams of the caller's.
+    ///
+    /// # Errors
+    /// As for [`Devices::prepare`].
+    pub fn prepare_streams(&self, device: u16) -> Result<()> {
+        let (library, context) = self.0.context(device)?;
+        get_ready(library, context)
     }
 }
 

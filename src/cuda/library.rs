@@ -12,25 +12,27 @@ use crate::error::{Error, Result, Status};
 const NAME: &CStr = c"libcuda.so.1";
 
 macro_rules! functions {
-    ($($field:ident = $symbol:literal: $kind:ty;)*) => {
-        /// The functions that are used, each under the name of the version that its signature is of.
+    ($(#[$doc:meta])* $table:ident, since $version:literal: $($field:ident = $symbol:literal: $kind:ty;)*) => {
+        $(#[$doc])*
         #[derive(Debug)]
-        pub struct Library {
+        pub struct $table {
             $(pub(super) $field: $kind,)*
         }
 
-        impl Library {
-            fn of(handle: *mut c_void) -> Result<Library> {
-                $(let $field = symbol(handle, $symbol)?;)*
+        impl $table {
+            fn of(handle: *mut c_void) -> Result<$table> {
+                $(let $field = symbol(handle, $symbol, $version)?;)*
                 // SAFETY: the addresses are those of functions with these signatures, which cuda.h gives for the versions
                 // that the symbols name, in a library that is never unloaded.
-                unsafe { Ok(Library { $($field: std::mem::transmute::<*mut c_void, $kind>($field),)* }) }
+                unsafe { Ok($table { $($field: std::mem::transmute::<*mut c_void, $kind>($field),)* }) }
             }
         }
     };
 }
 
 functions! {
+    /// The functions that are used, each under the name of the version that its signature is of.
+    Library, since "11.4":
     init = c"cuInit": unsafe extern "C" fn(c_uint) -> Code;
     error_name = c"cuGetErrorName": unsafe extern "C" fn(Code, *mut *const c_char) -> Code;
     device_count = c"cuDeviceGetCount": unsafe extern "C" fn(*mut c_int) -> Code;
@@ -57,19 +59,80 @@ functions! {
         unsafe extern "C" fn(CUstream, unsafe extern "C" fn(*mut c_void), *mut c_void) -> Code;
 }
 
-fn symbol(handle: *mut c_void, name: &CStr) -> Result<*mut c_void> {
+functions! {
+    /// The functions that streams of the caller's need, and nothing else does.
+    StreamCalls, since "12.0":
+    stream_context = c"cuStreamGetCtx": unsafe extern "C" fn(CUstream, *mut CUcontext) -> Code;
+    is_capturing = c"cuStreamIsCapturing": unsafe extern "C" fn(CUstream, *mut c_uint) -> Code;
+    wait_value = c"cuStreamWaitValue64_v2": unsafe extern "C" fn(CUstream, CUdeviceptr, u64, c_uint) -> Code;
+    wait_event = c"cuStreamWaitEvent": unsafe extern "C" fn(CUstream, CUevent, c_uint) -> Code;
+    stream_query = c"cuStreamQuery": unsafe extern "C" fn(CUstream) -> Code;
+    context_id = c"cuCtxGetId": unsafe extern "C" fn(CUcontext, *mut u64) -> Code;
+    context_device = c"cuCtxGetDevice": unsafe extern "C" fn(*mut CUdevice) -> Code;
+    device_attribute = c"cuDeviceGetAttribute": unsafe extern "C" fn(*mut c_int, c_uint, CUdevice) -> Code;
+    primary_state = c"cuDevicePrimaryCtxGetState":
+        unsafe extern "C" fn(CUdevice, *mut c_uint, *mut c_int) -> Code;
+    host_device_pointer = c"cuMemHostGetDevicePointer_v2":
+        unsafe extern "C" fn(*mut CUdeviceptr, *mut c_void, c_uint) -> Code;
+}
+
+fn symbol(handle: *mut c_void, name: &CStr, version: &str) -> Result<*mut c_void> {
     // SAFETY: the handle is one of dlopen's, never closed.
     let address = unsafe { libc::dlsym(handle, name.as_ptr()) };
     if address.is_null() {
         let name = name.to_string_lossy();
-        let message = format!("{} has no {name}; CUDA 11.4 or newer is needed", NAME.to_string_lossy());
+        let message = format!(
+            "{} has no {name}; a driver of CUDA {version} or newer is needed",
+            NAME.to_string_lossy()
+        );
         return Err(Error::new(Status::Unsupported, message));
     }
     Ok(address)
 }
 
-/// The table, once it was made; it stays.
+/// The tables, once they were made; they stay.
 static LOADED: AtomicPtr<Library> = AtomicPtr::new(std::ptr::null_mut());
+static STREAM_CALLS: AtomicPtr<StreamCalls> = AtomicPtr::new(std::ptr::null_mut());
+
+/// Keeps a table for as long as the process lives. Two threads may make one at a time; the second's is not needed.
+fn keep<T>(place: &'static AtomicPtr<T>, table: T) -> &'static T {
+    let made = Box::into_raw(Box::new(table));
+    match place.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
+        // SAFETY: never freed from here on.
+        Ok(_) => unsafe { &*made },
+        Err(first) => {
+            // SAFETY: nobody else has seen it.
+            drop(unsafe { Box::from_raw(made) });
+            // SAFETY: never freed.
+            unsafe { &*first }
+        }
+    }
+}
+
+fn open() -> Result<*mut c_void> {
+    // SAFETY: loading runs the library's constructors, which is what is asked for.
+    let handle = unsafe { libc::dlopen(NAME.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
+    if handle.is_null() {
+        let name = NAME.to_string_lossy();
+        let message = format!("{name}, NVIDIA's driver, could not be loaded: {}", last_error());
+        return Err(Error::new(Status::Unsupported, message));
+    }
+    Ok(handle)
+}
+
+impl StreamCalls {
+    /// The functions, resolved by the first who asks.
+    ///
+    /// # Errors
+    /// As for [`Library::load`].
+    pub fn load() -> Result<&'static StreamCalls> {
+        // SAFETY: null, or never freed.
+        match unsafe { STREAM_CALLS.load(Ordering::Acquire).as_ref() } {
+            Some(calls) => Ok(calls),
+            None => Ok(keep(&STREAM_CALLS, StreamCalls::of(open()?)?)),
+        }
+    }
+}
 
 impl Library {
     /// The driver, loaded and initialised by the first who asks.
@@ -80,31 +143,13 @@ impl Library {
         if let Some(library) = Library::loaded() {
             return Ok(library);
         }
-        // SAFETY: loading runs the library's constructors, which is what is asked for.
-        let handle = unsafe { libc::dlopen(NAME.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        if handle.is_null() {
-            let name = NAME.to_string_lossy();
-            let message = format!("{name}, NVIDIA's driver, could not be loaded: {}", last_error());
-            return Err(Error::new(Status::Unsupported, message));
-        }
-        let library = Library::of(handle)?;
+        let library = Library::of(open()?)?;
         // SAFETY: cuInit may be called any number of times, from any thread.
         let code = unsafe { (library.init)(0) };
         if code != SUCCESS {
             return Err(library.error("starting the driver", code).with_status(Status::Unsupported));
         }
-        let made = Box::into_raw(Box::new(library));
-        // Two threads may make it at a time; the second's is not needed.
-        match LOADED.compare_exchange(std::ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire) {
-            // SAFETY: never freed from here on.
-            Ok(_) => Ok(unsafe { &*made }),
-            Err(first) => {
-                // SAFETY: nobody else has seen it.
-                drop(unsafe { Box::from_raw(made) });
-                // SAFETY: never freed.
-                Ok(unsafe { &*first })
-            }
-        }
+        Ok(keep(&LOADED, library))
     }
 
     /// The driver, if it was loaded here before.

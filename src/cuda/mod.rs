@@ -9,14 +9,20 @@
 //! | `pointer.rs` | what an address is: ordinary, pinned, managed, a device's, and whose |
 //! | `contexts.rs` | primary contexts, and pinning the staging buffer for them |
 //! | `devices.rs`, `copier.rs` | the copies of one lane, on streams of its own |
+//! | `caller.rs`, `point.rs`, `known.rs` | streams of the caller's: made to wait, or waited for; what their contexts need for that |
 
+mod caller;
 mod code;
 mod contexts;
 mod copier;
 mod devices;
+mod known;
 mod library;
+mod point;
 mod pointer;
 
+pub use caller::{CallersStream, StreamHandle, stand_aside};
 pub use devices::Devices;
 pub use library::{Library, is_in_process};
+pub use point::Point;
 pub use pointer::{Detector, Found};

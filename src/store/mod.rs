@@ -6,7 +6,9 @@ mod options;
 mod place;
 mod regions;
 mod settings;
+mod streams;
 mod submit;
+mod tickets;
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -22,6 +24,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 use self::gate::Gate;
 use self::regions::Regions;
+use self::streams::Streams;
 use crate::lane::caller::Carrier;
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
@@ -29,6 +32,7 @@ use crate::layout::record::{self, EffectiveKey};
 use crate::placement::{Key, Keys};
 
 pub use self::options::{Capabilities, OpenOptions, Stats, SubmitOptions};
+pub use self::streams::StreamOrder;
 pub use self::submit::BatchBuilder;
 pub use crate::batch::BATCH_ITEMS_MAX;
 pub use crate::batch::completion::Completion;
@@ -64,6 +68,7 @@ pub struct Store {
     /// The lanes, and who keeps deadlines.
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     chores: Arc<Chores>,
+    streams: Streams,
     tickets: Arc<TicketTable>,
     queues: Mutex<HashMap<QueueId, Arc<CompletionQueue>>>,
     queue_next: AtomicU64,
@@ -93,6 +98,7 @@ impl Store {
         self.tickets.for_each(&mut |batch| {
             batch.wait(None);
         });
+        self.streams.stop();
         self.shared.stop();
         for thread in std::mem::take(&mut *lock(&self.threads)) {
             // A lane catches its own panics; the flag tells.
@@ -115,65 +121,6 @@ impl Store {
     /// After a caught panic: refuse everything, fail what is outstanding.
     pub fn poison(&self, why: &str) {
         self.shared.poison(why);
-    }
-
-    /// Waits for a ticket; `timeout` `None` waits for ever. `InProgress` keeps the ticket, anything
-    /// else released it after `results` saw every item, with the message of one that failed if there is room for it.
-    ///
-    /// # Errors
-    /// [`Status::InvalidHandle`] for what is no ticket of this store, or one already waited for.
-    pub fn ticket_wait(
-        &self,
-        ticket: Ticket,
-        timeout: Option<Duration>,
-        results: &mut dyn FnMut(usize, ItemResult, Option<&str>),
-    ) -> Result<Status> {
-        let batch = self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?;
-        if !batch.wait(timeout) {
-            return Ok(Status::InProgress);
-        }
-        let batch = self.tickets.take(ticket).ok_or_else(|| no_ticket(ticket))?;
-        let messages = batch.messages();
-        for (index, item) in batch.items().iter().enumerate() {
-            let message = messages.iter().find(|(number, _)| *number as usize == index);
-            results(index, batch.result(item), message.map(|(_, text)| text.as_str()));
-        }
-        drop(messages);
-        let summary = batch.summary();
-        if batch.items().len() <= SPARE_BATCH_ITEMS_MAX && batch.stretch_count() <= SPARE_BATCH_ITEMS_MAX {
-            // Full: enough spares are kept.
-            drop(self.spare_batches.push(batch));
-        }
-        Ok(summary)
-    }
-
-    /// How many items the ticket's batch has.
-    ///
-    /// # Errors
-    /// [`Status::InvalidHandle`].
-    pub fn ticket_item_count(&self, ticket: Ticket) -> Result<usize> {
-        Ok(self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?.len())
-    }
-
-    /// What [`Store::ticket_wait`] would return now, without waiting or releasing.
-    ///
-    /// # Errors
-    /// [`Status::InvalidHandle`].
-    pub fn ticket_poll(&self, ticket: Ticket) -> Result<Status> {
-        Ok(self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?.summary())
-    }
-
-    /// Asks that the items not yet started end with `Cancelled`. Those under way finish.
-    ///
-    /// # Errors
-    /// [`Status::InvalidHandle`].
-    pub fn ticket_cancel(&self, ticket: Ticket) -> Result<()> {
-        let batch = self.tickets.get(ticket).ok_or_else(|| no_ticket(ticket))?;
-        batch.cancel();
-        // Here and now: the lanes may be held up by the device.
-        self.shared.end_waiting(&batch, Status::Cancelled);
-        self.shared.wake_all();
-        Ok(())
     }
 
     /// Makes a completion queue.
@@ -446,13 +393,6 @@ fn invalid(message: String) -> Error {
 
 fn closing() -> Error {
     Error::new(Status::Closing, "the store is being closed")
-}
-
-fn no_ticket(ticket: Ticket) -> Error {
-    Error::new(
-        Status::InvalidHandle,
-        format!("{ticket:#x} is no ticket of this store, or was waited for already"),
-    )
 }
 
 fn no_queue() -> Error {

@@ -10,6 +10,7 @@ use super::gate::Gate;
 use super::place::{Placed, place};
 use super::regions::Regions;
 use super::settings;
+use super::streams::Streams;
 use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store};
 use crate::backend::{self, Backend, REGION_BYTES_MAX, Stores};
 use crate::batch::ticket::TicketTable;
@@ -67,6 +68,7 @@ impl Store {
             }
         }
         let devices = Arc::new(devices(options, &shared));
+        let streams = Streams::new(&shared, &devices)?;
         let (threads, registered) = start_threads(&placed, &shared, &chores, &devices, &tickets, lanes)?;
 
         let chosen = settings::Chosen {
@@ -103,6 +105,7 @@ impl Store {
             keys: placed.keys,
             threads: Mutex::new(threads),
             chores,
+            streams,
             tickets,
             queues: Mutex::new(HashMap::new()),
             queue_next: AtomicU64::new(1),
@@ -123,11 +126,12 @@ impl Store {
 /// may wait for the device later.
 fn devices(options: &OpenOptions, shared: &Shared) -> Devices {
     let devices = Devices::new(shared.staging.region(), &options.logger);
-    if let Some(device) = options.cuda_device
-        && cuda::is_in_process()
-        && let Err(error) = u16::try_from(device).map_or(Ok(()), |device| devices.prepare(device))
-    {
+    let device = options.cuda_device.filter(|_| cuda::is_in_process());
+    let Some(device) = device.and_then(|device| u16::try_from(device).ok()) else { return devices };
+    if let Err(error) = devices.prepare(device) {
         options.logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
+    } else if let Err(error) = devices.prepare_streams(device) {
+        options.logger.info(format_args!("streams of device {device} cannot be used: {}", error.message()));
     }
     devices
 }

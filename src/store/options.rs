@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::QueueId;
+use super::streams::StreamOrder;
 use crate::log::Logger;
 use crate::metrics;
 
@@ -32,6 +33,8 @@ pub struct SubmitOptions {
     pub queue: Option<QueueId>,
     /// Given back in the completion.
     pub user_data: u64,
+    /// A stream of the caller's, and how the batch and its work are ordered.
+    pub stream: Option<StreamOrder>,
 }
 
 /// Which path is in effect and why.

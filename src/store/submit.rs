@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::gate::Entered;
-use super::{BATCH_ITEMS_MAX, QueueId, Store, SubmitOptions, Ticket, closing, invalid};
+use super::{BATCH_ITEMS_MAX, QueueId, Store, StreamOrder, SubmitOptions, Ticket, closing, invalid};
 use crate::batch::completion::COMPLETIONS_MAX;
 use crate::batch::ticket::{Reserved, TICKETS_MAX};
 use crate::batch::{Batch, Direction, ItemGuard, Notice, Question, Wish};
@@ -100,7 +100,7 @@ impl<'a> BatchBuilder<'a> {
         if self.batch.is_empty() {
             return Err(invalid("a batch needs keys".to_owned()));
         }
-        let (ticket, entered) = self.enter(&options)?;
+        let (ticket, entered) = self.enter(&options, |_| Ok(()))?;
         let (shared, keys) = (Arc::clone(&store.shared), Arc::clone(&store.keys));
         let inquiry = Inquiry::new(shared, keys, Arc::clone(&self.batch), question);
         let at_once = store.keys.answers_at_once(question);
@@ -129,7 +129,10 @@ impl<'a> BatchBuilder<'a> {
         if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
             return Err(invalid("a batch needs items, and each item memory".to_owned()));
         }
-        let (ticket, entered) = self.enter(&options)?;
+        if let Some(order) = options.stream {
+            return self.start_in_order(options, order);
+        }
+        let (ticket, entered) = self.enter(&options, |_| Ok(()))?;
         match if carried { store.carriers.pop() } else { None } {
             None => store.shared.submit(&self.batch),
             Some(mut carrier) => {
@@ -146,11 +149,35 @@ impl<'a> BatchBuilder<'a> {
         Ok(ticket)
     }
 
-    /// Takes a ticket and admits the batch, waiting up to its deadline for room; from here on the table has it, and who
-    /// closes the store waits for whoever is between this and handing it over.
+    /// Starts the batch in order with a stream. What may fail comes before anything is put on the stream; what fails all the
+    /// same lets go of the batch, and with it of the stream.
+    #[cold]
+    fn start_in_order(mut self, options: SubmitOptions, order: StreamOrder) -> Result<Ticket> {
+        let store = self.store;
+        order.stream.with(|stream| {
+            store.streams.get_ready(&self.batch, order, stream)?;
+            let mut point = None;
+            let (ticket, _entered) = self.enter(&options, |batch| {
+                point = store.streams.order(batch, order, stream)?;
+                Ok(())
+            })?;
+            match point.take() {
+                None => store.shared.submit(&self.batch),
+                Some(point) => store.streams.hold(Arc::clone(&self.batch), point),
+            }
+            Ok(ticket)
+        })
+    }
+
+    /// Takes a ticket and admits the batch, waiting up to its deadline for room; then calls `order`, and from there on the
+    /// table has it, and who closes the store waits for whoever is between this and handing it over.
     // Every transfer goes through here: apart from its two callers it costs a get some 20 instructions.
     #[inline(always)]
-    fn enter(&mut self, options: &SubmitOptions) -> Result<(Ticket, Entered<'a>)> {
+    fn enter(
+        &mut self,
+        options: &SubmitOptions,
+        order: impl FnOnce(&Batch) -> Result<()>,
+    ) -> Result<(Ticket, Entered<'a>)> {
         let store = self.store;
         let timeout = options.timeout.or(store.timeout_default);
         let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
@@ -169,14 +196,16 @@ impl<'a> BatchBuilder<'a> {
         batch.deadline = deadline;
         *lock(&batch.notice) = notice;
         batch.ticket = ticket;
+        let ordered = order(batch);
         // `close` raises the flag, waits until nobody is in here, then waits for every batch in the table: either
         // it finds this one there, or this finds the flag up.
         let entered = store.gate.enter();
-        if store.closing.load(Ordering::SeqCst) {
+        let is_closing = || if store.closing.load(Ordering::SeqCst) { Err(closing()) } else { Ok(()) };
+        if let Err(error) = ordered.and_then(|()| is_closing()) {
             store.tickets.cancel(reserved);
             store.readmit(&self.batch);
             queue.iter().for_each(|queue| queue.unreserve());
-            return Err(closing());
+            return Err(error);
         }
         store.tickets.insert(reserved, Arc::clone(&self.batch));
         if let Some(deadline) = deadline {

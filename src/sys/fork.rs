@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-static TURNS: [OfProcess; 3] = [const { OfProcess(UnsafeCell::new(Mutex::new(()))) }; 3];
+static TURNS: [OfProcess; 4] = [const { OfProcess(UnsafeCell::new(Mutex::new(()))) }; 4];
 
 /// What one thread of the process does at a time.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,8 @@ pub enum Turn {
     BusError,
     /// Opens or closes cuFile's driver.
     CuFile,
+    /// Gets to know a CUDA context.
+    CudaContext,
 }
 
 /// A lock that a forked child has anew.
@@ -123,7 +125,7 @@ mod tests {
     /// A store that a child opens needs every lock of the process, whatever threads of its parent were doing at the fork.
     #[test]
     fn a_forked_child_waits_for_no_thread_of_its_parents() {
-        for turn in [Turn::Memory, Turn::BusError, Turn::CuFile] {
+        for turn in [Turn::Memory, Turn::BusError, Turn::CuFile, Turn::CudaContext] {
             let (held, is_held) = mpsc::channel();
             let (let_go, may_let_go) = mpsc::channel::<()>();
             let holder = std::thread::spawn(move || {

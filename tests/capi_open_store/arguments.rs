@@ -160,7 +160,8 @@ fn one_wrong_field_refuses_the_batch() {
             nixl_store_segment_t { length: 0, ..base },
             nixl_store_segment_t { length: u64::MAX, ..base },
             nixl_store_segment_t { memory_kind: 3, ..base },
-            nixl_store_segment_t { reserved: [0, 1, 0], ..base },
+            nixl_store_segment_t { cuda_device: 1, ..base },
+            nixl_store_segment_t { reserved: [0, 1], ..base },
         ] {
             with_segment(wrong, &|item| refused(item, put));
         }

@@ -136,7 +136,8 @@ pub(crate) fn segment(memory: &mut [u8]) -> nixl_store_segment_t {
         address: memory.as_mut_ptr().cast(),
         length: memory.len() as u64,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: [0; 3],
+        cuda_device: 0,
+        reserved: [0; 2],
     }
 }
 
@@ -181,5 +182,6 @@ pub(crate) fn submit_options() -> nixl_store_submit_options_t {
         user_data: 0,
         flags: 0,
         reserved: 0,
+        cuda_stream: std::ptr::null_mut(),
     }
 }

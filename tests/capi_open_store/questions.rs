@@ -106,7 +106,7 @@ fn flags_of_a_submit_are_for_those_that_know_them() {
             assert!(message().contains("NIXL_STORE_SUBMIT_CHAIN"), "{}", message());
         }
         for wrong in [
-            nixl_store_submit_options_t { flags: 2, ..submit_options() },
+            nixl_store_submit_options_t { flags: 8, ..submit_options() },
             nixl_store_submit_options_t { flags: 1 << 31, ..submit_options() },
             nixl_store_submit_options_t { reserved: 1, ..submit_options() },
         ] {
@@ -116,6 +116,11 @@ fn flags_of_a_submit_are_for_those_that_know_them() {
                 fixture.submit(true, &items, &raw const wrong),
                 Err(NIXL_STORE_ERROR_INVALID_ARGUMENT)
             );
+        }
+        for flags in [NIXL_STORE_SUBMIT_AFTER_STREAM, NIXL_STORE_SUBMIT_BEFORE_STREAM] {
+            let ordered = nixl_store_submit_options_t { flags, ..submit_options() };
+            let outcome = submit(&fixture, call, &keys, &raw const ordered);
+            assert_eq!(outcome, Err(NIXL_STORE_ERROR_INVALID_ARGUMENT), "{name}: no bytes, no order");
         }
         let older =
             nixl_store_submit_options_t { struct_size: 32, flags: 77, reserved: 9, ..submit_options() };

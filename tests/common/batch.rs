@@ -42,6 +42,7 @@ impl Submit<'_> {
             user_data: self.user_data,
             flags: 0,
             reserved: 0,
+            cuda_stream: std::ptr::null_mut(),
         }
     }
 }

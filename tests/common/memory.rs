@@ -84,7 +84,8 @@ pub fn segment(address: *mut c_void, length: usize) -> nixl_store_segment_t {
         address,
         length: length as u64,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: [0; 3],
+        cuda_device: 0,
+        reserved: [0; 2],
     }
 }
 

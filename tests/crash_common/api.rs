@@ -407,6 +407,7 @@ impl Submit {
             user_data: self.user_data,
             flags: 0,
             reserved: 0,
+            cuda_stream: std::ptr::null_mut(),
         }
     }
 }
@@ -438,7 +439,8 @@ impl Item {
             address: memory.as_mut_ptr().cast(),
             length: memory.len() as u64,
             memory_kind: NIXL_STORE_MEMORY_AUTO,
-            reserved: [0; 3],
+            cuda_device: 0,
+            reserved: [0; 2],
         };
         self.memory.chunks_mut(piece).map(segment).collect()
     }

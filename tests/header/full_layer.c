@@ -12,10 +12,10 @@ static void log_message(void *context, uint32_t level, const char *message) {
     *(uint32_t *)context += level <= NIXL_STORE_LOG_WARN && message[0] != 0;
 }
 
-int full_layer(const char *path, void *keys_and_values, size_t layer_bytes);
+int full_layer(const char *path, void *keys_and_values, size_t layer_bytes, void *cuda_stream);
 
 /* Fetches one layer of one chunk, in two segments, and waits for it through a queue. */
-int full_layer(const char *path, void *keys_and_values, size_t layer_bytes) {
+int full_layer(const char *path, void *keys_and_values, size_t layer_bytes, void *cuda_stream) {
     nixl_store_t *store;
     nixl_store_queue_t *queue;
     nixl_store_ticket_t ticket;
@@ -29,6 +29,7 @@ int full_layer(const char *path, void *keys_and_values, size_t layer_bytes) {
     nixl_store_capabilities_t capabilities = ZERO;
     nixl_store_key_t chain[1] = ZEROS;
     uint32_t warnings = 0;
+    uint64_t bytes = 0;
     size_t count = 0;
     int fd;
 
@@ -57,12 +58,18 @@ int full_layer(const char *path, void *keys_and_values, size_t layer_bytes) {
     item.segments = segments;
     item.segment_count = sizeof segments / sizeof segments[0];
     item.object_offset = 2 * (uint64_t)layer_bytes;
-    item.flags = NIXL_STORE_ITEM_RANGE;
+    item.flags = NIXL_STORE_ITEM_RANGE | NIXL_STORE_ITEM_FRONT;
     submit_options.struct_size = sizeof submit_options;
     submit_options.deadline_ms = 500;
     submit_options.queue = queue;
     submit_options.user_data = 42;
+    submit_options.flags = NIXL_STORE_SUBMIT_AFTER_STREAM;
+    submit_options.cuda_stream = cuda_stream;
     if (nixl_store_batch_get(store, &item, 1, &submit_options, &ticket) != NIXL_STORE_OK)
+        return -1;
+    if (nixl_store_stream_wait(store, ticket, 0, layer_bytes, cuda_stream) != NIXL_STORE_OK ||
+        nixl_store_stream_wait(store, ticket, NIXL_STORE_ITEMS_ALL, 0, cuda_stream) != NIXL_STORE_OK ||
+        nixl_store_ticket_progress(store, ticket, 0, layer_bytes, 100, &bytes) > NIXL_STORE_IN_PROGRESS)
         return -1;
     if (nixl_store_queue_drain(store, queue, &completion, 1, &count) != NIXL_STORE_OK || completion.user_data != 42)
         return -1;

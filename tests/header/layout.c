@@ -36,8 +36,9 @@ SIZE(nixl_store_segment_t, 32);
 FIELD(nixl_store_segment_t, address, 0);
 FIELD(nixl_store_segment_t, length, 8);
 FIELD(nixl_store_segment_t, memory_kind, 16);
-FIELD(nixl_store_segment_t, reserved, 20);
-ROOM(nixl_store_segment_t, 3, 4);
+FIELD(nixl_store_segment_t, cuda_device, 20);
+FIELD(nixl_store_segment_t, reserved, 24);
+ROOM(nixl_store_segment_t, 2, 4);
 
 SIZE(nixl_store_item_t, 64);
 FIELD(nixl_store_item_t, key, 0);
@@ -57,13 +58,14 @@ FIELD(nixl_store_result_t, object_length, 16);
 FIELD(nixl_store_result_t, reserved, 24);
 ROOM(nixl_store_result_t, 3, 8);
 
-SIZE(nixl_store_submit_options_t, 40);
+SIZE(nixl_store_submit_options_t, 48);
 FIELD(nixl_store_submit_options_t, struct_size, 0);
 FIELD(nixl_store_submit_options_t, deadline_ms, 8);
 FIELD(nixl_store_submit_options_t, queue, 16);
 FIELD(nixl_store_submit_options_t, user_data, 24);
 FIELD(nixl_store_submit_options_t, flags, 32);
 FIELD(nixl_store_submit_options_t, reserved, 36);
+FIELD(nixl_store_submit_options_t, cuda_stream, 40);
 
 SIZE(nixl_store_completion_t, 32);
 FIELD(nixl_store_completion_t, ticket, 0);

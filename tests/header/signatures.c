@@ -25,6 +25,10 @@ struct signatures {
                                        size_t *);
     nixl_store_status_t (*ticket_poll)(nixl_store_t *, nixl_store_ticket_t);
     nixl_store_status_t (*ticket_cancel)(nixl_store_t *, nixl_store_ticket_t);
+    nixl_store_status_t (*ticket_progress)(nixl_store_t *, nixl_store_ticket_t, size_t, uint64_t, uint64_t,
+                                           uint64_t *);
+
+    nixl_store_status_t (*stream_wait)(nixl_store_t *, nixl_store_ticket_t, size_t, uint64_t, void *);
 
     nixl_store_status_t (*queue_create)(nixl_store_t *, nixl_store_queue_t **);
     nixl_store_status_t (*queue_fd)(nixl_store_t *, nixl_store_queue_t *, int *);
@@ -61,6 +65,7 @@ const struct signatures signatures = {
     nixl_store_batch_lookup,   nixl_store_batch_remove,  nixl_store_batch_pin,
     nixl_store_batch_unpin,
     nixl_store_ticket_wait,    nixl_store_ticket_poll,   nixl_store_ticket_cancel,
+    nixl_store_ticket_progress, nixl_store_stream_wait,
     nixl_store_queue_create,   nixl_store_queue_fd,      nixl_store_queue_drain,
     nixl_store_queue_destroy,  nixl_store_memory_register, nixl_store_memory_unregister,
     nixl_store_memory_allocate, nixl_store_memory_free,  nixl_store_key_contains,

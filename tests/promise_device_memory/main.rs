@@ -57,7 +57,8 @@ fn segment(block: &Block, from: usize, bytes: usize) -> nixl_store_segment_t {
         address: std::ptr::without_provenance_mut(block.address() as usize + from),
         length: bytes as u64,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: [0; 3],
+        cuda_device: 0,
+        reserved: [0; 2],
     }
 }
 
@@ -274,7 +275,8 @@ fn an_item_may_lie_on_several_devices() {
         address: memory.as_mut_ptr().cast(),
         length: bytes as u64,
         memory_kind: NIXL_STORE_MEMORY_AUTO,
-        reserved: [0; 3],
+        cuda_device: 0,
+        reserved: [0; 2],
     };
     let parts =
         vec![segment(&blocks[0], 5, 300_000), of_host(&mut host, 300_000), segment(&blocks[1], 0, 300_001)];
@@ -445,7 +447,8 @@ fn wrong_device_memory_is_refused_at_once() {
         address: host.as_mut_ptr().cast(),
         length: 64,
         memory_kind: NIXL_STORE_MEMORY_CUDA,
-        reserved: [0; 3],
+        cuda_device: 0,
+        reserved: [0; 2],
     };
     for (segments, told) in [
         (vec![segment(&block, 0, 64 * KIB + 1)], "where 65536 are allocated"),

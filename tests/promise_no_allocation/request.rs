@@ -116,6 +116,7 @@ impl Request {
             user_data,
             flags: 0,
             reserved: 0,
+            cuda_stream: std::ptr::null_mut(),
         };
         let submit = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
         let mut ticket = 0;

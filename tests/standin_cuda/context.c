@@ -14,6 +14,7 @@ struct primary {
 };
 
 static struct primary primaries[DEVICES_MAX];
+static uint64_t last_id;
 
 /* Handles and not pointers: a context may be destroyed while it lies on a stack. */
 static _Thread_local uint64_t stack[STACK_MAX];
@@ -60,6 +61,7 @@ static CUresult context_new(CUdevice device, unsigned flags, struct context **ma
     struct context *context = calloc(1, sizeof *context);
     if (context == NULL)
         return CUDA_ERROR_OUT_OF_MEMORY;
+    context->id = ++last_id;
     context->device = device;
     context->flags = flags;
     context->references = 1;
@@ -217,6 +219,15 @@ CUDA_API CUresult cuCtxGetDevice_v2(CUdevice *device, CUcontext handle)
     CUresult result = device != NULL ? enter_named(handle) : CUDA_ERROR_INVALID_VALUE;
     if (result == CUDA_SUCCESS)
         *device = call_context->device;
+    return call_end(result);
+}
+
+CUDA_API CUresult cuCtxGetId(CUcontext handle, unsigned long long *id)
+{
+    CALL_BEGIN("cuCtxGetId", handle == NULL ? NEED_CONTEXT : NEED_INIT);
+    CUresult result = id != NULL ? enter_named(handle) : CUDA_ERROR_INVALID_VALUE;
+    if (result == CUDA_SUCCESS)
+        *id = call_context->id;
     return call_end(result);
 }
 

@@ -110,6 +110,7 @@ CUresult failure_due(const char *name, const char *suffix);
 
 struct context {
     struct object object;
+    uint64_t id; /* told by cuCtxGetId; never given twice, as the handles here, while a driver's handles come again */
     CUdevice device;
     unsigned flags;
     bool primary;

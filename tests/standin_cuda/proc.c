@@ -42,6 +42,7 @@ typedef void (*entry_point)(void);
     X("cuCtxGetCurrent", 4000, cuCtxGetCurrent, cuCtxGetCurrent) \
     X("cuCtxGetDevice", 2000, cuCtxGetDevice, cuCtxGetDevice) \
     X("cuCtxGetDevice", 13000, cuCtxGetDevice_v2, cuCtxGetDevice_v2) \
+    X("cuCtxGetId", 12000, cuCtxGetId, cuCtxGetId) \
     X("cuCtxGetFlags", 7000, cuCtxGetFlags, cuCtxGetFlags) \
     X("cuCtxGetApiVersion", 3020, cuCtxGetApiVersion, cuCtxGetApiVersion) \
     X("cuCtxGetStreamPriorityRange", 5050, cuCtxGetStreamPriorityRange, cuCtxGetStreamPriorityRange) \

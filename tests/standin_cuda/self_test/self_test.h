@@ -34,6 +34,7 @@
     X(cuCtxSetCurrent, cuCtxSetCurrent, (CUcontext))                                                              \
     X(cuCtxGetCurrent, cuCtxGetCurrent, (CUcontext *))                                                            \
     X(cuCtxGetDevice, cuCtxGetDevice, (CUdevice *))                                                               \
+    X(cuCtxGetId, cuCtxGetId, (CUcontext, unsigned long long *))                                                  \
     X(cuCtxSynchronize, cuCtxSynchronize, (void))                                                                 \
     X(cuMemAlloc, cuMemAlloc_v2, (CUdeviceptr *, size_t))                                                         \
     X(cuMemFree, cuMemFree_v2, (CUdeviceptr))                                                                     \

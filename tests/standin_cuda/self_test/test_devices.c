@@ -131,6 +131,29 @@ static void primary_contexts_are_counted(void)
     expect_broken_rule("nobody retains");
 }
 
+/* A context that is made where one was destroyed may have its handle, and never its number. */
+static void contexts_have_numbers(void)
+{
+    CUcontext first, second;
+    unsigned long long ids[3];
+    OK(cu.cuInit(0));
+    EXPECT(CUDA_ERROR_INVALID_CONTEXT, cu.cuCtxGetId(NULL, &ids[0]));
+    OK(cu.cuCtxCreate(&first, 0, 0));
+    OK(cu.cuCtxGetId(first, &ids[0]));
+    OK(cu.cuCtxGetId(NULL, &ids[1]));
+    CHECK(ids[0] == ids[1]);
+    EXPECT(CUDA_ERROR_INVALID_VALUE, cu.cuCtxGetId(first, NULL));
+    OK(cu.cuCtxCreate(&second, 0, 0));
+    OK(cu.cuCtxGetId(second, &ids[1]));
+    OK(cu.cuCtxDestroy(second));
+    OK(cu.cuCtxCreate(&second, 0, 0));
+    OK(cu.cuCtxGetId(second, &ids[2]));
+    CHECK(ids[0] != ids[1] && ids[1] != ids[2] && ids[0] != ids[2]);
+    OK(cu.cuCtxDestroy(second));
+    OK(cu.cuCtxDestroy(first));
+    expect_no_broken_rule();
+}
+
 static void on_another_thread(void *argument)
 {
     CUcontext *contexts = argument, current;
@@ -223,6 +246,7 @@ const struct test device_tests[] = {
     {"calls_need_a_context", calls_need_a_context, false, NULL},
     {"pop_of_an_empty_stack", pop_of_an_empty_stack, false, NULL},
     {"primary_contexts_are_counted", primary_contexts_are_counted, false, NULL},
+    {"contexts_have_numbers", contexts_have_numbers, false, NULL},
     {"stacks_of_threads", stacks_of_threads, true, NULL},
     {"destroyed_and_foreign_contexts", destroyed_and_foreign_contexts, true, NULL},
     {"a_context_takes_what_is_its", a_context_takes_what_is_its, true, NULL},
