@@ -1,12 +1,13 @@
 #!/bin/sh
 # Builds the stand-in: build.sh OUTDIR [KERNELS] makes OUTDIR/libcuda.so.1. Kernels are the C++ files in the folder
-# KERNELS, ../cuda_kernels unless named; without any, launches answer that there is no such kernel.
+# KERNELS, or else the library's own, compiled for a processor; without any, launches answer that there is no such kernel.
 # CC, CXX and CFLAGS (as -fsanitize=address) are honoured.
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:?usage: build.sh OUTDIR [KERNELS]}
-kernels=${2:-$here/../cuda_kernels}
+kernels=${2:-}
+shim=$here/../cuda_kernels
 mkdir -p "$out"
 objects=$(mktemp -d "$out/objects.XXXXXX")
 trap 'rm -rf "$objects"' EXIT
@@ -19,12 +20,24 @@ for source in state rules handles device context arena memory alloc pool vmm poi
     # shellcheck disable=SC2086 # flags are words
     "${CC:-cc}" -std=c11 $flags -c "$here/$source.c" -o "$objects/$source.o"
 done
-for source in "$kernels"/*.cpp; do
-    [ -e "$source" ] || continue
+# compile_kernel SOURCE FLAGS...
+compile_kernel() {
+    source=$1
+    shift
     linker=${CXX:-c++}
     # shellcheck disable=SC2086
-    "${CXX:-c++}" -std=c++17 $flags -c "$source" -o "$objects/kernel_$(basename "$source" .cpp).o"
-done
+    "$linker" -std=c++17 $flags "$@" -c "$source" -o "$objects/kernel_$(basename "${source%.*}").o"
+}
+if [ -n "$kernels" ]; then
+    for source in "$kernels"/*.cpp; do
+        [ ! -e "$source" ] || compile_kernel "$source"
+    done
+else
+    for source in launch memory warp; do
+        compile_kernel "$shim/$source.cpp"
+    done
+    compile_kernel "$here/../../src/cuda/kernels/kernels.cu" -x c++ -include "$shim/shim.h"
+fi
 
 # Its threads may outlive a dlclose, so it stays loaded.
 # shellcheck disable=SC2086
