@@ -18,6 +18,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit 1
 out=$PWD/build/test-gpu
 data=${TEST_GPU_DIR:-$out/data}
 logs=$out/logs
+library_path=${LD_LIBRARY_PATH:-}
 # The whole has to end within ten minutes, whatever hangs.
 SECONDS_MAX=570
 TEST_SECONDS_MAX=60
@@ -31,6 +32,12 @@ fail() { echo "test-gpu: $*" >&2; exit 1; }
 
 # ---- Build ---------------------------------------------------------------------------------------------------------
 
+# The one program that tells whether there is any use in the rest.
+build_found() {
+    mkdir -p "$out/bin"
+    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -O1 tests/gpu/found.c tests/gpu/driver.c -o "$out/bin/found" -ldl || fail "a C compiler is needed"
+}
+
 build() {
     local cargo=${CARGO:-cargo} cc=${CC:-cc} cxx=${CXX:-c++} profile=${TEST_GPU_PROFILE:-release}
     local flags=(--locked --no-default-features) suite name binary library cufile
@@ -38,7 +45,7 @@ build() {
         command -v "$tool" >/dev/null || fail "$tool was not found; it is needed to build"
     done
     rm -rf "$out/bin"
-    mkdir -p "$out/bin"
+    build_found
     # Without OBJ: nothing here needs a bucket, and it builds in a minute.
     "$cargo" build --lib --profile "$profile" "${flags[@]}" || fail "the library does not build"
     library=${CARGO_TARGET_DIR:-target}/$([ "$profile" = dev ] && echo debug || echo "$profile")/libnixl_store.so
@@ -55,7 +62,7 @@ build() {
     set -e
     "$cc" -std=c11 -O1 tests/standin_cuda/self_test/*.c -o "$out/bin/self_test" -pthread -ldl
     local link=(-L"$out/bin" -lnixl_store -ldl -pthread '-Wl,-rpath,$ORIGIN')
-    "$cc" -std=c11 -D_GNU_SOURCE -O2 -Iinclude tests/gpu/*.c -o "$out/bin/gpu" "${link[@]}"
+    "$cc" -std=c11 -D_GNU_SOURCE -O2 -Iinclude tests/gpu/{bench,driver,kernels,launch,main,storage}.c -o "$out/bin/gpu" "${link[@]}"
     "$cc" -std=c99 -O2 -Iinclude examples-c/cuda_offload.c examples-c/common/{cuda_driver,temp_store}.c \
         -o "$out/bin/cuda_offload" "${link[@]}"
     for name in cuda_driver temp_store; do
@@ -75,11 +82,13 @@ build() {
 
 # ---- What there is -------------------------------------------------------------------------------------------------
 
-found() {
-    export LD_LIBRARY_PATH=${LIBCUDA:+$LIBCUDA}${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-    [ -x "$out/bin/gpu" ] || fail "nothing is built in $out/bin; run $0 --build"
-    "$out/bin/gpu" found || fail "there is no GPU to test on; what is missing is said above"
+device() {
+    # An empty element would be the working directory.
+    export LD_LIBRARY_PATH=${LIBCUDA:+$LIBCUDA${library_path:+:}}$library_path
+    "$out/bin/found" || fail "there is no GPU to test on; what is missing is said above"
+}
 
+rest() {
     # cuFile: the machine's own, else the one that came along. Where nvidia-fs is missing it works in compatibility mode.
     cufile=$(ldconfig -p 2>/dev/null | sed -n 's/^.*libcufile\.so\.0 .*=> //p' | head -n 1)
     local candidate
@@ -125,7 +134,7 @@ bounded() {
 
 # part NAME EXPECTED COMMAND...: passes if the command ends well and, unless EXPECTED is empty, says that.
 part() {
-    local name=$1 expected=$2 log=$logs/$1.log start=$SECONDS
+    local name=$1 expected=$2 log=$logs/$1.log start=$SECONDS line
     shift 2
     if [ "$(left)" -le 0 ]; then
         left_out_names+=("$name: no time left")
@@ -135,7 +144,8 @@ part() {
     echo "== $name"
     if bounded "$PART_SECONDS_MAX" "$@" >"$log" 2>&1 && grep -Eq -- "$expected" "$log"; then
         cat "$log"
-        note "$name" 1 0 0 $((SECONDS - start))
+        while read -r line; do left_out_names+=("$name: $line"); done < <(grep 'LEFT OUT' "$log")
+        note "$name" 1 0 "$(grep -c 'LEFT OUT' "$log")" $((SECONDS - start))
     else
         cat "$log"
         echo "FAILED: $name (rc or words; $log)"
@@ -240,14 +250,16 @@ memcheck() {
 }
 
 run() {
+    [ -x "$out/bin/gpu" ] || fail "nothing is built in $out/bin; run $0 --build"
     mkdir -p "$data" "$logs"
     trap 'rm -rf "$data" "$logs/one.log"' EXIT
-    found
+    device
+    rest
     # A library of that soname that is loaded is the one that the library under test finds.
     export NIXL_STORE_TEST_LIBCUDA=${LIBCUDA:+$LIBCUDA/}libcuda.so.1
     if [ -n "$cufile" ]; then
         export NIXL_STORE_TEST_LIBCUFILE=$cufile
-        export LD_LIBRARY_PATH=$LD_LIBRARY_PATH:$(dirname "$cufile")
+        export LD_LIBRARY_PATH=${LD_LIBRARY_PATH:+$LD_LIBRARY_PATH:}$(dirname "$cufile")
     fi
     export TMPDIR=$data
     SECONDS=0
@@ -271,7 +283,7 @@ run() {
 }
 
 case ${1:-} in
-'') build && run ;;
+'') build_found && device >/dev/null && build && run ;;
 --build) build ;;
 --run) run ;;
 *) fail "usage: test-gpu.sh [--build | --run]" ;;

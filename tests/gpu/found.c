@@ -1,5 +1,5 @@
-#include "gpu.h"
-
+/* Prints what the driver sees, or ends with what is missing. Needs nothing but a C compiler, so that one knows before the
+ * rest is built. */
 #include "driver.h"
 
 /* Numbers of CUdevice_attribute, with what they mean to this library. */
@@ -16,10 +16,11 @@ static const struct {
     {116, "GPUDirect RDMA"},
 };
 
-int found(void)
+int main(void)
 {
     int version, count, device;
 
+    driver_load();
     OK(cu.cuDriverGetVersion(&version));
     OK(cu.cuDeviceGetCount(&count));
     printf("driver for CUDA %d.%d, devices: %d\n", version / 1000, version % 1000 / 10, count);

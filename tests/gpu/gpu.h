@@ -2,9 +2,6 @@
 #ifndef GPU_H
 #define GPU_H
 
-/* Prints what there is. */
-int found(void);
-
 /* Runs the kernels of the PTX on the device, and compares with a table of sums and with plain copies. */
 int check_kernels(const char *ptx_path, const char *sums_path);
 

@@ -1,6 +1,5 @@
-/* The program that scripts/test-gpu.sh runs on a machine with a GPU; see gpu.h for what each command does.
+/* The program that scripts/test-gpu.sh runs on a machine with a GPU; gpu.h says what each command does.
  *
- *   gpu found
  *   gpu kernels PTX SUMS
  *   gpu bench FOLDER PTX
  */
@@ -16,12 +15,10 @@ int main(int count, char **arguments)
     const char *const command = count > 1 ? arguments[1] : "";
 
     driver_load();
-    if (strcmp(command, "found") == 0 && count == 2)
-        return found();
     if (strcmp(command, "kernels") == 0 && count == 4)
         return check_kernels(arguments[2], arguments[3]);
     if (strcmp(command, "bench") == 0 && count == 4)
         return bench(arguments[2], arguments[3]);
-    fprintf(stderr, "usage: gpu found | kernels PTX SUMS | bench FOLDER PTX\n");
+    fprintf(stderr, "usage: gpu kernels PTX SUMS | bench FOLDER PTX\n");
     return 2;
 }
