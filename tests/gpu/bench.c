@@ -188,10 +188,10 @@ static int measure_backend(struct bench *bench, const char *backend)
     snprintf(folder, sizeof folder, "%s/%s", bench->folder, backend);
     mkdir(folder, 0700);
     snprintf(config, sizeof config,
-             "nixl_buffer_size: 268435456\nnixl_buffer_device: cpu\ncache_policy: FIFO\nextra_config:\n"
+             "nixl_buffer_size: 268435456\nnixl_buffer_device: %s\ncache_policy: FIFO\nextra_config:\n"
              "  enable_nixl_storage: true\n  nixl_backend: %s\n  nixl_pool_size: %d\n  use_direct_io: true\n"
              "  nixl_path: [\"%s\"]\n",
-             backend, 2 * OBJECTS, folder);
+             strcmp(backend, "POSIX") == 0 ? "cpu" : "cuda", backend, 2 * OBJECTS, folder);
     status = nixl_store_open(NULL, &options, &store);
     if (status == NIXL_STORE_ERROR_UNSUPPORTED) {
         printf("  %s: LEFT OUT: %s\n", backend, nixl_store_error_message());
