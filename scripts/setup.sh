@@ -15,6 +15,8 @@ SEAWEEDFS_VERSION=4.48
 # NVIDIA's cuFile, against which GDS and GDS_MT are tested. Under NVIDIA's own licence (CUDA EULA), which lets anybody install
 # and use it; nothing of it is kept in this repository or linked.
 CUFILE_VERSION=1.20.0.107
+# The same for CUDA 12.
+CUFILE_12_VERSION=1.14.1.1
 
 say() { echo "setup: $*"; }
 fail() { say "$*" >&2; exit 1; }
@@ -43,7 +45,10 @@ install_from_debian() {
 # python3 comes without what makes virtual environments on Debian.
 has_venv() { have python3 && python3 -c 'import ensurepip, venv' 2>/dev/null; }
 has_pip() { [ -x .venv/bin/pip ] || has_venv; }
-has_cufile() { compgen -G '.venv/lib/python*/site-packages/nvidia/cu13/lib/libcufile.so.0' >/dev/null; }
+has_cufile() {
+    compgen -G '.venv/lib/python*/site-packages/nvidia/cu13/lib/libcufile.so.0' >/dev/null &&
+        compgen -G '.venv/lib/python*/site-packages/nvidia/cufile/lib/libcufile.so.0' >/dev/null
+}
 has_weed() { have weed || [ -x .venv/bin/weed ]; }
 
 # Installs from PyPI into .venv. cbindgen may have made the folder, without an interpreter in it.
@@ -93,8 +98,8 @@ fi
 
 if ! has_cufile && [ -z "${NIXL_STORE_TEST_WITHOUT_CUFILE:-}" ]; then
     has_pip || fail "NVIDIA's cuFile is missing, and python3 with venv to install it with"
-    install_from_pypi "nvidia-cufile==$CUFILE_VERSION"
-    has_cufile || fail "nvidia-cufile $CUFILE_VERSION has no libcufile.so.0"
+    install_from_pypi "nvidia-cufile==$CUFILE_VERSION" "nvidia-cufile-cu12==$CUFILE_12_VERSION"
+    has_cufile || fail "nvidia-cufile $CUFILE_VERSION or nvidia-cufile-cu12 $CUFILE_12_VERSION has no libcufile.so.0"
 fi
 
 have cargo || fail "cargo is missing: install Rust"

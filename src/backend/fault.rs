@@ -32,12 +32,12 @@ mod injecting {
     use super::{Backend, Config, Result};
     use crate::backend::positioned::transfer;
     use crate::backend::queue::{
-        IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, Stores, Wait,
+        IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Known, Medium, Stores, Wait,
     };
     use crate::backend::{Reach, Target};
     use crate::config::FAULT_PARAMETER;
     use crate::error::{Error, Status};
-    use crate::memory::{Arena, HostSlice, Stretch};
+    use crate::memory::{Arena, DeviceSlice, HostSlice, Stretch};
     use crate::sys::event::Event;
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -155,6 +155,9 @@ mod injecting {
         }
         fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
             self.inner.staging(bytes, huge_pages)
+        }
+        fn know(&self, memory: DeviceSlice) -> std::result::Result<Option<Known>, String> {
+            self.inner.know(memory)
         }
         fn lanes_default(&self, medium: Medium) -> u32 {
             self.inner.lanes_default(medium)

@@ -19,8 +19,8 @@ pub mod threads;
 
 pub use positioned::transfer;
 pub use queue::{
-    Backend, IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Medium, REGION_BYTES_MAX, REGIONS_MAX,
-    Stores, Wait,
+    Backend, IoCompletion, IoDirection, IoPath, IoQueue, IoRequest, Known, Medium, REGION_BYTES_MAX,
+    REGIONS_MAX, Stores, Wait, Worker,
 };
 pub use reach::{IO_SLICES_MAX, Reach};
 pub use target::{OpenFile, Target};
@@ -29,23 +29,23 @@ use crate::config::{BackendKind, Config};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 
-type Constructor = fn(&Config, u32, &Logger) -> Result<Box<dyn Backend>>;
+type Constructor = fn(&Config, Worker, &Logger) -> Result<Box<dyn Backend>>;
 
 /// The backends that are built in. Adding one adds a line.
 const BACKENDS: &[(BackendKind, Constructor)] = &[
     (BackendKind::Posix, |config, _, logger| posix::open(config, logger)),
-    (BackendKind::Gds, |config, _, logger| gds::open(config, logger)),
-    (BackendKind::GdsMt, |config, _, logger| gds::open(config, logger)),
+    (BackendKind::Gds, gds::open),
+    (BackendKind::GdsMt, gds::open),
     #[cfg(feature = "obj")]
-    (BackendKind::Obj, obj::open),
+    (BackendKind::Obj, |config, worker, logger| obj::open(config, worker.id, logger)),
     (BackendKind::Memory, |config, _, logger| memory::open(config, logger)),
 ];
 
-/// Opens the configured backend for the worker of that number.
+/// Opens the configured backend for a worker.
 ///
 /// # Errors
 /// [`Status::Unsupported`] naming the backend and those built in; else what the backend answers.
-pub fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<Box<dyn Backend>> {
+pub fn open(config: &Config, worker: Worker, logger: &Logger) -> Result<Box<dyn Backend>> {
     let Some((_, constructor)) = BACKENDS.iter().find(|(kind, _)| *kind == config.backend) else {
         let built: Vec<String> = BACKENDS.iter().map(|(kind, _)| kind.to_string()).collect();
         let left_out = match config.backend {
@@ -61,7 +61,7 @@ pub fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<Box<dyn 
             ),
         ));
     };
-    fault::wrap(constructor(config, worker_id, logger)?, config)
+    fault::wrap(constructor(config, worker, logger)?, config)
 }
 
 impl std::fmt::Display for BackendKind {

@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::obj::Bucket;
 use super::reach::Reach;
 use super::target::Target;
-use crate::memory::{Arena, HostSlice, Stretch};
+use crate::memory::{Arena, DeviceSlice, HostSlice, Stretch};
 use crate::sys::event::Event;
 
 /// Which way the bytes of a request go.
@@ -146,6 +146,18 @@ pub struct IoPath {
     pub reason: String,
 }
 
+/// Memory that a backend knows, for as long as this is kept.
+pub type Known = Box<dyn Send + Sync>;
+
+/// For whom a backend is opened.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Worker {
+    /// Its number.
+    pub id: u32,
+    /// Ordinal of the CUDA device that it uses, if it named one.
+    pub device: Option<u32>,
+}
+
 /// One way of moving bytes.
 pub trait Backend: Send + Sync {
     /// The path in effect.
@@ -177,6 +189,15 @@ pub trait Backend: Send + Sync {
     /// What `mmap(2)` answers.
     fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
         Arena::new(bytes, huge_pages)
+    }
+
+    /// Makes a device's memory known, so that its transfers need no copy. It is forgotten when the answer is dropped; `None`:
+    /// there is nothing to gain.
+    ///
+    /// # Errors
+    /// Why it could not be, in words; transfers go on without.
+    fn know(&self, _memory: DeviceSlice) -> std::result::Result<Option<Known>, String> {
+        Ok(None)
     }
 
     /// The bucket, of a backend that stores in one.

@@ -10,6 +10,8 @@ pub struct Reach {
     pub host: bool,
     /// From and to a device's memory as it is.
     pub device: bool,
+    /// What addresses and lengths of a device's memory are multiples of, on files with O_DIRECT, in bytes.
+    pub device_alignment: u32,
     /// Stretches of memory that one request may have.
     pub slices_max: usize,
     /// Only memory that was registered with the queue, each request within one region.
@@ -26,6 +28,7 @@ impl Reach {
     pub const HOST: Reach = Reach {
         host: true,
         device: false,
+        device_alignment: 1,
         slices_max: IO_SLICES_MAX,
         registered_only: false,
         request_bytes_max: 1 << 30,

@@ -61,6 +61,13 @@ impl Target {
     }
 }
 
+impl Target {
+    /// Whether its bytes move from and to a device's memory, by a backend that reaches that.
+    pub fn takes_devices(&self) -> bool {
+        self.open_file().is_ok_and(|file| file.registered.is_some())
+    }
+}
+
 impl OpenFile {
     /// The descriptor, valid as long as this lives.
     pub fn descriptor(&self) -> RawFd {

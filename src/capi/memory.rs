@@ -8,7 +8,6 @@ use super::panic::with_store;
 use super::types::{nixl_store_status_t, nixl_store_t};
 use crate::cuda::Detector;
 use crate::error::Status;
-use crate::memory::HostPtr;
 
 /// ======== Full layer: memory ========
 ///
@@ -100,8 +99,6 @@ pub unsafe extern "C" fn nixl_store_memory_free(
 ) -> nixl_store_status_t {
     with_store("nixl_store_memory_free", store, |open| {
         check::memory("address", address.addr(), 1)?;
-        // SAFETY: only compared with what was lent.
-        let pointer = unsafe { HostPtr::new(address.cast()) };
-        open.store.memory_free(pointer).map(|()| Status::Ok)
+        open.store.memory_free(address.addr()).map(|()| Status::Ok)
     })
 }

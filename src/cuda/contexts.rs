@@ -1,21 +1,31 @@
-//! The primary contexts that a store uses, and its staging buffer pinned for them.
+//! The devices that a store uses: their primary contexts, with the kernels in them and the staging buffer pinned for them.
 
-use std::ffi::{c_int, c_void};
+use std::collections::BTreeMap;
+use std::ffi::c_void;
 use std::ptr::null_mut;
 
 use cudarc::driver::sys::{CUcontext, CUdevice};
 
 use super::code::{ALREADY_REGISTERED, Code, SUCCESS};
-use super::library::Library;
+use super::kernels::Kernels;
+use super::library::{KernelCalls, Library};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
-use crate::memory::HostSlice;
-use crate::sync::{Mutex, lock};
+use crate::memory::{HostSlice, Stretch};
+use crate::sync::{AtomicU64, Mutex, Ordering, lock};
 
 /// Pinned for all contexts, not only the current one (`CU_MEMHOSTREGISTER_PORTABLE`).
 const PORTABLE: u32 = 1;
 /// `CU_STREAM_CAPTURE_MODE_RELAXED`.
 const CAPTURE_RELAXED: u32 = 2;
+
+/// Sets how this thread takes part in captures, and gives what was set before. A stream that the engine captures in mode global
+/// forbids some calls to every thread that did not say it has no part in that, and is spoilt by them.
+fn relax(library: &Library, mut mode: u32) -> u32 {
+    // SAFETY: the driver reads the mode and writes the one before.
+    unsafe { (library.capture_mode)(&raw mut mode) };
+    mode
+}
 
 /// A context as a value; the driver's are used from any thread.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +42,7 @@ impl Context {
     /// # Errors
     /// What the driver answers.
     pub(super) fn enter(self, library: &Library) -> Result<()> {
-        // A stream that the engine captures in mode global forbids some calls to every thread that did not say it has no part
-        // in that, and is spoilt by them.
-        let mut mode = CAPTURE_RELAXED;
-        // SAFETY: the driver reads the mode and writes the one before.
-        unsafe { (library.capture_mode)(&raw mut mode) };
+        relax(library, CAPTURE_RELAXED);
         // SAFETY: the context is retained as long as the store lives.
         let code = unsafe { (library.context_set)(self.0) };
         match code {
@@ -73,29 +79,57 @@ pub(super) fn with_any_context(library: &Library, mut work: impl FnMut() -> Code
 
 /// A primary context that is retained.
 #[derive(Debug)]
-struct Primary {
+pub(super) struct Primary {
     device: CUdevice,
     context: Context,
 }
 
 impl Primary {
-    fn retain(library: &Library, ordinal: u16) -> Result<Primary> {
-        let (mut device, mut context) = (0, null_mut());
-        // SAFETY: the driver writes the device's number.
-        let mut code = unsafe { (library.device)(&raw mut device, c_int::from(ordinal)) };
-        if code == SUCCESS {
-            // SAFETY: the driver writes the context's address.
-            code = unsafe { (library.primary_retain)(&raw mut context, device) };
-        }
-        if code != SUCCESS {
-            return Err(library.error(format_args!("using device {ordinal}"), code));
+    /// Retains the context of the device of this ordinal.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub(super) fn retain(library: &Library, ordinal: u16) -> Result<Primary> {
+        let failed = |code| library.error(format_args!("using device {ordinal}"), code);
+        let device = library.device_at(ordinal).map_err(failed)?;
+        let mut context = null_mut();
+        // SAFETY: the driver writes the context's address.
+        match unsafe { (library.primary_retain)(&raw mut context, device) } {
+            SUCCESS => {}
+            code => return Err(failed(code)),
         }
         Ok(Primary { device, context: Context(context) })
     }
 
-    fn release(self, library: &Library) {
+    /// Its context.
+    pub(super) fn context(&self) -> Context {
+        self.context
+    }
+
+    /// Gives it back.
+    pub(super) fn release(self, library: &Library) {
         // SAFETY: retained once, released once.
         unsafe { (library.primary_release)(self.device) };
+    }
+}
+
+/// A device as copiers use it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Device {
+    pub(super) ordinal: u16,
+    pub(super) context: Context,
+    /// `None`: they cannot be had, and copies do without.
+    pub(super) kernels: Option<Kernels>,
+    /// The pinned staging buffer, and its address on this device.
+    staging: Option<(HostSlice, u64)>,
+}
+
+impl Device {
+    /// Where this device's kernels find a part of the staging buffer; `None`: they do not reach it.
+    pub(super) fn address_of(&self, part: HostSlice) -> Option<u64> {
+        let (staging, address) = self.staging?;
+        let offset = part.pointer.addr().checked_sub(staging.pointer.addr())?;
+        (offset <= staging.length && part.length <= staging.length - offset).then(|| address + offset as u64)
     }
 }
 
@@ -103,81 +137,169 @@ impl Primary {
 #[derive(Debug)]
 struct Ready {
     library: &'static Library,
-    /// By ordinal; retained when a device is first met, as a context takes memory of its device.
-    primaries: Vec<Option<Primary>>,
-    /// The device for whose context the staging buffer is pinned, and with it for all.
-    pinned_by: Option<u16>,
+    /// By ordinal; made when a device is first met, as a context takes memory of its device.
+    devices: Vec<Option<(Primary, Device)>>,
+    /// The device in whose context it was tried to pin the staging buffer, which is for all, and whether that is done.
+    pinned: Option<(u16, bool)>,
 }
 
-/// What the copiers of a store share. Nothing is loaded before the first context is asked for.
+#[derive(Debug, Default)]
+struct State {
+    ready: Option<Ready>,
+    /// Why devices compute no checksums.
+    no_sums: BTreeMap<u16, String>,
+}
+
+/// What the copiers of a store share. Nothing is loaded before the first device is asked for.
 #[derive(Debug)]
 pub(super) struct Contexts {
     /// Outlives this.
-    staging: HostSlice,
+    staging: Stretch,
     logger: Logger,
-    ready: Mutex<Option<Ready>>,
+    state: Mutex<State>,
+    /// The devices that are known to compute checksums and those that are known not to, a bit each: an answer without a lock.
+    can_sum: AtomicU64,
+    cannot_sum: AtomicU64,
 }
 
 impl Contexts {
     /// For a store with this staging buffer, which outlives all copiers.
-    pub(super) fn new(staging: HostSlice, logger: &Logger) -> Contexts {
-        Contexts { staging, logger: logger.clone(), ready: Mutex::new(None) }
+    pub(super) fn new(staging: Stretch, logger: &Logger) -> Contexts {
+        let (can_sum, cannot_sum) = (AtomicU64::new(0), AtomicU64::new(0));
+        Contexts { staging, logger: logger.clone(), state: Mutex::default(), can_sum, cannot_sum }
     }
 
-    /// The driver, and the context of a device.
+    /// A device, made ready by the first who asks.
     ///
     /// # Errors
     /// [`Status::Unsupported`], naming what is missing; [`Status::InvalidArgument`] for a device that is not there.
-    pub(super) fn context(&self, device: u16) -> Result<(&'static Library, Context)> {
-        let mut ready = lock(&self.ready);
-        if ready.is_none() {
-            let library = Library::load()?;
-            let primaries = (0..library.device_count()?).map(|_| None).collect();
-            *ready = Some(Ready { library, primaries, pinned_by: None });
+    pub(super) fn device(&self, ordinal: u16) -> Result<Device> {
+        let mut state = lock(&self.state);
+        let found = self.find(&mut state, ordinal);
+        if let Err(error) = &found {
+            state.no_sums.insert(ordinal, error.message().to_owned());
         }
-        let Some(Ready { library, primaries, pinned_by }) = ready.as_mut() else {
-            return Err(Error::new(Status::Internal, "CUDA: the devices are gone"));
-        };
-        let count = primaries.len();
-        let Some(primary) = primaries.get_mut(usize::from(device)) else {
-            return Err(Error::new(
-                Status::InvalidArgument,
-                format!("CUDA: there is no device {device}, of {count}"),
-            ));
-        };
-        let context = match primary {
-            Some(primary) => primary.context,
-            None => primary.insert(Primary::retain(library, device)?).context,
-        };
-        if pinned_by.is_none() {
-            *pinned_by = Some(device);
-            self.pin(library, context)?;
-        }
-        Ok((library, context))
+        found
     }
 
-    fn pin(&self, library: &Library, context: Context) -> Result<()> {
-        let (address, bytes) = (self.staging.pointer.as_ptr().cast::<c_void>(), self.staging.length);
-        // SAFETY: the staging buffer is mapped for longer than any copier lives.
-        let code = context.with(library, || unsafe { (library.host_register)(address, bytes, PORTABLE) })?;
-        if code != SUCCESS && code != ALREADY_REGISTERED {
-            let error = library.error(format_args!("pinning the staging buffer of {bytes} bytes"), code);
-            self.logger.warn(format_args!("{error}; copies from and to devices go on without, slower"));
+    fn find(&self, State { ready, no_sums }: &mut State, ordinal: u16) -> Result<Device> {
+        let Ready { library, devices, pinned } = match ready {
+            Some(ready) => ready,
+            none => {
+                let library = Library::load()?;
+                let devices = (0..library.device_count()?).map(|_| None).collect();
+                none.insert(Ready { library, devices, pinned: None })
+            }
+        };
+        let count = devices.len();
+        let Some(place) = devices.get_mut(usize::from(ordinal)) else {
+            return Err(Error::new(
+                Status::InvalidArgument,
+                format!("CUDA: there is no device {ordinal}, of {count}"),
+            ));
+        };
+        if let Some((_, device)) = place {
+            return Ok(*device);
         }
-        Ok(())
+        let primary = Primary::retain(library, ordinal)?;
+        let made = primary.context.with(library, || {
+            let before = relax(library, CAPTURE_RELAXED);
+            let made = (self.pin(library, ordinal, pinned), Kernels::load(library));
+            relax(library, before);
+            made
+        });
+        let (staging, kernels) = match made {
+            Ok(made) => made,
+            Err(error) => {
+                primary.release(library);
+                return Err(error);
+            }
+        };
+        match &kernels {
+            Ok(_) => _ = no_sums.remove(&ordinal),
+            Err(error) => {
+                self.logger.warn(format_args!(
+                    "device {ordinal} computes no checksums, and copies small segments one by one: {error}"
+                ));
+                no_sums.insert(ordinal, error.message().to_owned());
+            }
+        }
+        let device = Device { ordinal, context: primary.context, kernels: kernels.ok(), staging };
+        *place = Some((primary, device));
+        Ok(device)
+    }
+
+    /// Pins the staging buffer, once and for all devices, and finds it on this one, whose context is current.
+    fn pin(
+        &self,
+        library: &Library,
+        ordinal: u16,
+        pinned: &mut Option<(u16, bool)>,
+    ) -> Option<(HostSlice, u64)> {
+        let staging = self.staging.host()?;
+        let (start, bytes) = (staging.pointer.as_ptr().cast::<c_void>(), staging.length);
+        let (_, is_pinned) = *pinned.get_or_insert_with(|| {
+            // SAFETY: the staging buffer is mapped for longer than any copier lives.
+            let code = unsafe { (library.host_register)(start, bytes, PORTABLE) };
+            if code != SUCCESS && code != ALREADY_REGISTERED {
+                let error = library.error(format_args!("pinning the staging buffer of {bytes} bytes"), code);
+                self.logger.warn(format_args!("{error}; copies from and to devices go on without, slower"));
+            }
+            // What somebody else pinned, and may unpin, is left alone and to copies.
+            (ordinal, code == SUCCESS)
+        });
+        let calls = KernelCalls::load().ok().filter(|_| is_pinned)?;
+        let mut address = 0;
+        // SAFETY: pinned memory; the driver writes its address on the device of the current context.
+        let code = unsafe { (calls.host_device_pointer)(&raw mut address, start, 0) };
+        if code != SUCCESS {
+            let error = library.error(format_args!("finding the staging buffer on device {ordinal}"), code);
+            self.logger.warn(format_args!("{error}; small segments are copied one by one"));
+        }
+        (code == SUCCESS).then_some((staging, address))
+    }
+
+    /// Whether checksums can be computed on a device, which is made ready for that by the first who asks.
+    pub(super) fn can_sum(&self, ordinal: u16) -> bool {
+        // Of devices beyond the bits nothing is kept.
+        let bit = 1u64.checked_shl(u32::from(ordinal)).unwrap_or(0);
+        if self.can_sum.load(Ordering::Relaxed) & bit != 0 {
+            return true;
+        }
+        if self.cannot_sum.load(Ordering::Relaxed) & bit != 0 {
+            return false;
+        }
+        // A device that cannot be used now may be used later.
+        let Ok(device) = self.device(ordinal) else { return false };
+        let can = device.kernels.is_some();
+        if can { &self.can_sum } else { &self.cannot_sum }.fetch_or(bit, Ordering::Relaxed);
+        can
+    }
+
+    /// Why a device that was asked for computes no checksums; `None`: none is known that does not.
+    pub(super) fn why_no_sums(&self) -> Option<String> {
+        let state = lock(&self.state);
+        state.no_sums.iter().next().map(|(ordinal, why)| format!("device {ordinal}: {why}"))
     }
 }
 
 impl Drop for Contexts {
     fn drop(&mut self) {
-        let Some(Ready { library, primaries, pinned_by }) = lock(&self.ready).take() else { return };
-        let pinned_by =
-            pinned_by.and_then(|device| primaries.get(usize::from(device))).and_then(Option::as_ref);
-        if let Some(primary) = pinned_by {
-            let address = self.staging.pointer.as_ptr().cast::<c_void>();
-            // SAFETY: no copier is left that would use it. Where it could not be pinned the driver knows of nothing to undo.
-            let _ = primary.context.with(library, || unsafe { (library.host_unregister)(address) });
+        let Some(Ready { library, devices, pinned }) = lock(&self.state).ready.take() else { return };
+        // No copier is left: nothing that is given back here is used.
+        for (_, device) in devices.iter().flatten() {
+            let _ = device.context.with(library, || {
+                if let Some(kernels) = device.kernels {
+                    kernels.unload(library);
+                }
+                if pinned == Some((device.ordinal, true))
+                    && let Some(staging) = self.staging.host()
+                {
+                    // SAFETY: pinned once, by this, in this context.
+                    unsafe { (library.host_unregister)(staging.pointer.as_ptr().cast::<c_void>()) };
+                }
+            });
         }
-        primaries.into_iter().flatten().for_each(|primary| primary.release(library));
+        devices.into_iter().flatten().for_each(|(primary, _)| primary.release(library));
     }
 }

@@ -1,42 +1,48 @@
-//! The copies of one lane: for each device it meets, a stream for each direction.
+//! The copies of one lane, and checksums of device memory.
 //!
-//! The end of a copy is told by an event behind it. A host function behind that wakes the lane, and does nothing else: it must
+//! A part runs on a stream of the device that it writes to, or else of the one that it reads from. So what a block holds that
+//! was copied to comes before its sum in one stream, and no stream has to wait for another.
+//!
+//! The end of the work is told by an event behind it. A host function behind that wakes the lane, and does nothing else: it must
 //! not block, nor call the driver. A device that broke may not run it; who waits looks now and then.
 
-use std::ffi::c_void;
 use std::io;
-use std::ptr::null_mut;
 
-use cudarc::driver::sys::{CUevent, CUstream};
+use cudarc::driver::sys::CUevent;
 
-use super::code::{Code, NOT_READY, SUCCESS};
 use super::contexts::Contexts;
+use super::launch_set::{LaunchSet, Piece};
 use super::library::Library;
+use super::streams::Streams;
 use crate::error::{Error, Result, Status};
-use crate::memory::{Copier, CopyDirection, CopyDone, CopyPart, DeviceSlice};
+use crate::memory::{Copier, CopyDirection, CopyDone, CopyPart, DeviceSlice, Stretch};
 use crate::sync::Arc;
 use crate::sys::event::Event;
 
-/// A stream that does not wait for the legacy default stream, nor the other way round (`CU_STREAM_NON_BLOCKING`).
-const NON_BLOCKING: u32 = 1;
-/// An event without a time, which costs less (`CU_EVENT_DISABLE_TIMING`).
-const DISABLE_TIMING: u32 = 2;
+/// Parts of one device that are copied by a kernel, if there are so many in a row: fewer cost less as copies, since a launch
+/// with its descriptors is about as much for the driver as two of them.
+const KERNEL_PARTS_MIN: usize = 4;
+/// A part of so many bytes is a copy of its own: a copy costs the driver 2.3 us whatever its length, in which a link carries
+/// about as much.
+const KERNEL_PART_BYTES_MAX: usize = 64 << 10;
 
-/// The streams of one device, and events to be used again.
-struct Streams {
-    into_staging: CUstream,
-    out_of_staging: CUstream,
-    events: Vec<CUevent>,
-}
-
-/// A copy that was begun.
-struct Pending {
+/// What one push began.
+struct Work {
     token: u32,
     direction: CopyDirection,
-    /// The events behind its parts, one for each device; those that were met are taken out.
-    first: Option<(u16, CUevent)>,
-    more: Vec<(u16, CUevent)>,
+    /// The events behind it, one for each device; those that were met are taken out.
+    events: Vec<(u16, CUevent)>,
+    /// What its launches use.
+    sets: Vec<(u16, LaunchSet)>,
+    sums: Vec<u64>,
     failure: Option<Error>,
+}
+
+impl Work {
+    fn new(token: u32, direction: CopyDirection) -> Work {
+        let (events, sets, sums) = (Vec::new(), Vec::new(), Vec::new());
+        Work { token, direction, events, sets, sums, failure: None }
+    }
 }
 
 /// The copies of one lane, made and used on its thread.
@@ -47,155 +53,249 @@ pub(super) struct CudaCopier {
     streams: Vec<Option<Streams>>,
     /// The device whose context is the thread's.
     current: Option<u16>,
-    /// Devices of the copy that is being begun.
+    /// Devices of the work that is being begun.
     touched: Vec<u16>,
-    pending: Vec<Pending>,
+    /// Small parts of one device that lie behind each other in what is being begun.
+    run: Vec<Piece>,
+    pending: Vec<Work>,
+    /// Room of work that has ended, and of sums that were looked at, to be used again.
+    spare: Vec<Work>,
+    spare_sums: Vec<Vec<u64>>,
     /// What the host functions signal. They have its address, so it stays until the streams are empty.
     waker: Arc<Event>,
 }
 
-// SAFETY: streams and events belong to contexts, not to threads.
+// SAFETY: streams, events and pinned memory belong to contexts, not to threads.
 unsafe impl Send for CudaCopier {}
-
-/// Signals an event; run by the driver.
-unsafe extern "C" fn ring(event: *mut c_void) {
-    // SAFETY: the address of an `Event` that the copier keeps until its streams are empty.
-    unsafe { &*event.cast::<Event>() }.signal();
-}
 
 impl CudaCopier {
     pub(super) fn new(library: &'static Library, devices: Arc<Contexts>, waker: Arc<Event>) -> CudaCopier {
-        let (streams, touched, pending) = (Vec::new(), Vec::new(), Vec::new());
-        CudaCopier { library, devices, streams, current: None, touched, pending, waker }
+        CudaCopier {
+            library,
+            devices,
+            streams: Vec::new(),
+            current: None,
+            touched: Vec::new(),
+            run: Vec::new(),
+            pending: Vec::new(),
+            spare: Vec::new(),
+            spare_sums: Vec::new(),
+            waker,
+        }
     }
 
-    fn enter(&mut self, device: u16) -> Result<()> {
-        if self.current == Some(device) {
+    /// What this lane has on a device, whose context is the thread's afterwards.
+    fn on(&mut self, ordinal: u16) -> Result<&mut Streams> {
+        let at = usize::from(ordinal);
+        if self.streams.len() <= at {
+            self.streams.resize_with(at + 1, || None);
+        }
+        let device = match &self.streams[at] {
+            Some(streams) => streams.device,
+            None => self.devices.device(ordinal)?,
+        };
+        if self.current != Some(ordinal) {
+            device.context.enter(self.library)?;
+            self.current = Some(ordinal);
+        }
+        match &mut self.streams[at] {
+            Some(streams) => Ok(streams),
+            none => Ok(none.insert(Streams::new(self.library, device)?)),
+        }
+    }
+
+    /// The same for work that is being begun. Noted before the call that begins it: what was refused may have been begun.
+    fn begin_on(&mut self, ordinal: u16) -> Result<&mut Streams> {
+        self.on(ordinal)?;
+        if !self.touched.contains(&ordinal) {
+            self.touched.push(ordinal);
+        }
+        self.on(ordinal)
+    }
+
+    /// Begins the copies.
+    fn copy(&mut self, direction: CopyDirection, parts: &[CopyPart], work: &mut Work) -> Result<()> {
+        // What failed may have left some.
+        self.run.clear();
+        let mut run_on = 0;
+        for part in parts {
+            let device = part
+                .device(direction)
+                .ok_or_else(|| Error::new(Status::Internal, "a copy without a device's side"))?;
+            if let Some(piece) = self.piece(device, part)? {
+                if run_on != device {
+                    self.end_run(run_on, direction, work)?;
+                    run_on = device;
+                }
+                self.run.push(piece);
+                continue;
+            }
+            let (memory, staging) = (part.memory.addr() as u64, part.staging.addr() as u64);
+            self.begin_on(device)?.copy(direction, memory, staging, part.memory.length())?;
+        }
+        self.end_run(run_on, direction, work)
+    }
+
+    /// The part as one of a kernel's pieces, if it is small and this device reaches both sides.
+    fn piece(&mut self, device: u16, part: &CopyPart) -> Result<Option<Piece>> {
+        let bytes = part.memory.length();
+        if bytes >= KERNEL_PART_BYTES_MAX || part.memory.device() != Some(device) {
+            return Ok(None);
+        }
+        let on = &self.on(device)?.device;
+        let staging = match part.staging {
+            Stretch::Host(slice) => on.address_of(slice),
+            Stretch::Device(slice) => (slice.device == device).then(|| slice.pointer.addr()),
+        };
+        let memory = part.memory.addr() as u64;
+        Ok(on.kernels.and(staging).map(|staging| Piece { memory, staging, bytes }))
+    }
+
+    /// Begins the copies of the run: launches, or one by one where they are few.
+    fn end_run(&mut self, device: u16, direction: CopyDirection, work: &mut Work) -> Result<()> {
+        let run = std::mem::take(&mut self.run);
+        let begun = self.copy_run(device, direction, &run, work);
+        self.run = run;
+        self.run.clear();
+        begun
+    }
+
+    fn copy_run(
+        &mut self,
+        device: u16,
+        direction: CopyDirection,
+        run: &[Piece],
+        work: &mut Work,
+    ) -> Result<()> {
+        if run.is_empty() {
             return Ok(());
         }
-        let (library, context) = self.devices.context(device)?;
-        context.enter(library)?;
-        self.current = Some(device);
+        let on = self.begin_on(device)?;
+        let Some(kernels) = on.device.kernels.filter(|_| run.len() >= KERNEL_PARTS_MIN) else {
+            return run
+                .iter()
+                .try_for_each(|piece| on.copy(direction, piece.memory, piece.staging, piece.bytes));
+        };
+        let mut left = run.iter().copied().peekable();
+        while left.peek().is_some() {
+            let mut set = on.take_set(&kernels)?;
+            while !set.is_full()
+                && let Some(piece) = left.next()
+            {
+                set.push_piece(piece);
+            }
+            let begun = on.copy_set(&kernels, direction, &set);
+            work.sets.push((device, set));
+            begun?;
+        }
         Ok(())
     }
 
-    fn check(&self, doing: &str, device: u16, code: Code) -> Result<()> {
-        match code {
-            SUCCESS => Ok(()),
-            code => Err(self.library.error(format_args!("{doing} on device {device}"), code)),
+    /// Begins the sums: launches for each device.
+    fn sum(&mut self, direction: CopyDirection, blocks: &[DeviceSlice], work: &mut Work) -> Result<()> {
+        for (at, block) in blocks.iter().enumerate() {
+            if blocks[..at].iter().any(|before| before.device == block.device) {
+                continue;
+            }
+            let device = block.device;
+            let of_device = |(_, block): &(usize, &DeviceSlice)| block.device == device;
+            let mut left = blocks.iter().enumerate().skip(at).filter(of_device).peekable();
+            let Some(kernels) = self.on(device)?.device.kernels else {
+                let why = self.devices.why_no_sums().unwrap_or_default();
+                return Err(Error::new(
+                    Status::Unsupported,
+                    format!("CUDA: no checksums on device {device}: {why}"),
+                ));
+            };
+            let on = self.begin_on(device)?;
+            while left.peek().is_some() {
+                let mut set = on.take_set(&kernels)?;
+                while !set.is_full()
+                    && let Some((number, block)) = left.next()
+                {
+                    set.push_block(number, block);
+                }
+                let begun = on.sum_set(&kernels, direction, &set);
+                work.sets.push((device, set));
+                begun?;
+            }
+        }
+        if !blocks.is_empty() {
+            work.sums = self.spare_sums.pop().unwrap_or_default();
+            work.sums.resize(blocks.len(), 0);
+        }
+        Ok(())
+    }
+
+    /// Puts events behind all that was begun. A stream that takes none is waited for.
+    fn mark(&mut self, direction: CopyDirection, work: &mut Work) {
+        for at in 0..self.touched.len() {
+            let device = self.touched[at];
+            let waker = Arc::clone(&self.waker);
+            match self.on(device).and_then(|on| on.mark(direction, &waker)) {
+                Ok(event) => work.events.push((device, event)),
+                Err(error) => {
+                    self.settle(device, direction);
+                    work.failure.get_or_insert(error);
+                }
+            }
         }
     }
 
-    /// The device's stream for this direction; its context is current afterwards.
-    fn stream(&mut self, device: u16, direction: CopyDirection) -> Result<CUstream> {
-        self.enter(device)?;
-        if self.streams.len() <= usize::from(device) {
-            self.streams.resize_with(usize::from(device) + 1, || None);
+    /// Whether all events of the work under way at this place were met.
+    fn is_over(&mut self, at: usize) -> bool {
+        while let Some(&(device, event)) = self.pending[at].events.last() {
+            match self.on(device).and_then(|on| on.is_met(event)) {
+                Ok(false) => return false,
+                Ok(true) => {}
+                Err(error) => {
+                    // The question failed, or the device did: whichever, the memory is not given back before it is done.
+                    self.settle(device, self.pending[at].direction);
+                    self.pending[at].failure.get_or_insert(error);
+                }
+            }
+            self.keep_event(device, event);
+            self.pending[at].events.pop();
         }
-        if self.streams[usize::from(device)].is_none() {
-            let into_staging = self.new_stream(device)?;
-            let out_of_staging = self.new_stream(device).inspect_err(|_| {
-                // SAFETY: made just now, and nothing is on it.
-                unsafe { (self.library.stream_destroy)(into_staging) };
-            })?;
-            self.streams[usize::from(device)] =
-                Some(Streams { into_staging, out_of_staging, events: Vec::new() });
-        }
-        match (&self.streams[usize::from(device)], direction) {
-            (Some(streams), CopyDirection::IntoStaging) => Ok(streams.into_staging),
-            (Some(streams), CopyDirection::OutOfStaging) => Ok(streams.out_of_staging),
-            (None, _) => Err(Error::new(Status::Internal, "a device without streams")),
+        true
+    }
+
+    /// Waits for a stream, whatever context is current.
+    fn settle(&self, device: u16, direction: CopyDirection) {
+        if let Some(Some(streams)) = self.streams.get(usize::from(device)) {
+            streams.settle(direction);
         }
     }
 
-    fn new_stream(&self, device: u16) -> Result<CUstream> {
-        let mut stream = null_mut();
-        // SAFETY: the driver writes the stream's handle.
-        let code = unsafe { (self.library.stream_create)(&raw mut stream, NON_BLOCKING) };
-        self.check("making a stream", device, code).map(|()| stream)
-    }
-
-    fn begin(&mut self, direction: CopyDirection, part: &CopyPart) -> Result<()> {
-        let device =
-            part.device().ok_or_else(|| Error::new(Status::Internal, "a copy without a device's side"))?;
-        let stream = self.stream(device, direction)?;
-        let (staging, memory) = (part.staging.addr() as u64, part.memory.addr() as u64);
-        let (target, source) = match direction {
-            CopyDirection::IntoStaging => (staging, memory),
-            CopyDirection::OutOfStaging => (memory, staging),
-        };
-        // Before the call: also a copy that was refused may have been begun.
-        if !self.touched.contains(&device) {
-            self.touched.push(device);
-        }
-        let bytes = part.memory.length();
-        // SAFETY: both sides are the copier's until the copy was handed back, as `Copier::push` asks; the driver checks those
-        // that are a device's.
-        let code = unsafe { (self.library.copy)(target, source, bytes, stream) };
-        match code {
-            SUCCESS => Ok(()),
-            code => Err(self.library.error(
-                format_args!("copying {bytes} bytes {} {memory:#x} on device {device}", way(direction)),
-                code,
-            )),
+    fn keep_event(&mut self, device: u16, event: CUevent) {
+        if let Some(Some(streams)) = self.streams.get_mut(usize::from(device)) {
+            streams.keep_event(event);
         }
     }
 
-    /// An event behind what was begun on a device, and the wake-up behind that.
-    fn mark(&mut self, device: u16, direction: CopyDirection) -> Result<CUevent> {
-        let stream = self.stream(device, direction)?;
-        let spare = self.streams[usize::from(device)].as_mut().and_then(|streams| streams.events.pop());
-        let event = match spare {
-            Some(event) => event,
-            None => {
-                let mut event = null_mut();
-                // SAFETY: the driver writes the event's handle.
-                let code = unsafe { (self.library.event_create)(&raw mut event, DISABLE_TIMING) };
-                self.check("making an event", device, code)?;
-                event
+    /// Takes back what work that has ended used, and tells how it ended.
+    fn end(&mut self, mut work: Work) -> CopyDone {
+        let mut sums = std::mem::take(&mut work.sums);
+        for (device, set) in work.sets.drain(..) {
+            for (number, sum) in set.sums() {
+                if let Some(place) = sums.get_mut(number) {
+                    *place = sum;
+                }
+            }
+            if let Some(Some(streams)) = self.streams.get_mut(usize::from(device)) {
+                streams.keep_set(set);
+            }
+        }
+        let token = work.token;
+        let result = match work.failure.take() {
+            None => Ok(()),
+            Some(error) => {
+                self.recycle(std::mem::take(&mut sums));
+                Err(io::Error::other(error))
             }
         };
-        // SAFETY: event and stream are of this device and alive.
-        let code = unsafe { (self.library.event_record)(event, stream) };
-        if let Err(error) = self.check("recording an event", device, code) {
-            self.keep(device, event);
-            return Err(error);
-        }
-        let waker = Arc::as_ptr(&self.waker).cast_mut().cast::<c_void>();
-        // SAFETY: `ring` takes the address of an event that lives until the stream is empty. Without it the lane looks by itself.
-        unsafe { (self.library.launch_host)(stream, ring, waker) };
-        Ok(event)
-    }
-
-    fn keep(&mut self, device: u16, event: CUevent) {
-        if let Some(Some(streams)) = self.streams.get_mut(usize::from(device)) {
-            streams.events.push(event);
-        }
-    }
-
-    /// Waits until nothing is under way on a stream; whether that went well does not matter then.
-    fn settle(&mut self, device: u16, direction: CopyDirection) {
-        if let Ok(stream) = self.stream(device, direction) {
-            // SAFETY: the stream is alive.
-            unsafe { (self.library.stream_synchronize)(stream) };
-        }
-    }
-
-    /// Whether an event was met.
-    fn is_met(&mut self, device: u16, event: CUevent) -> Result<bool> {
-        self.enter(device)?;
-        // SAFETY: the event is alive.
-        match unsafe { (self.library.event_query)(event) } {
-            NOT_READY => Ok(false),
-            code => self.check("copying", device, code).map(|()| true),
-        }
-    }
-}
-
-fn way(direction: CopyDirection) -> &'static str {
-    match direction {
-        CopyDirection::IntoStaging => "from",
-        CopyDirection::OutOfStaging => "to",
+        self.spare.push(work);
+        CopyDone { token, result, sums }
     }
 }
 
@@ -207,93 +307,59 @@ impl Copier for CudaCopier {
         parts: &[CopyPart],
         blocks: &[DeviceSlice],
     ) -> io::Result<()> {
-        if !blocks.is_empty() {
-            return Err(io::ErrorKind::Unsupported.into());
-        }
         self.touched.clear();
-        let begun = parts.iter().try_for_each(|part| self.begin(direction, part));
-        let mut pending = Pending { token, direction, first: None, more: Vec::new(), failure: begun.err() };
-        for at in 0..self.touched.len() {
-            let device = self.touched[at];
-            match self.mark(device, direction) {
-                Ok(event) if pending.first.is_none() => pending.first = Some((device, event)),
-                Ok(event) => pending.more.push((device, event)),
-                Err(error) => {
-                    self.settle(device, direction);
-                    pending.failure.get_or_insert(error);
-                }
-            }
+        let mut work = match self.spare.pop() {
+            Some(spare) => Work { token, direction, ..spare },
+            None => Work::new(token, direction),
+        };
+        let begun = self.copy(direction, parts, &mut work);
+        work.failure = begun.and_then(|()| self.sum(direction, blocks, &mut work)).err();
+        self.mark(direction, &mut work);
+        if work.events.is_empty() {
+            // Nothing was begun, or all of it was waited for.
+            return self.end(work).result.and(Err(io::ErrorKind::InvalidInput.into()));
         }
-        match (pending.first, &mut pending.failure) {
-            (None, failure) => {
-                Err(failure.take().map_or_else(|| io::ErrorKind::InvalidInput.into(), io::Error::other))
-            }
-            (Some(_), _) => {
-                self.pending.push(pending);
-                Ok(())
-            }
-        }
+        self.pending.push(work);
+        Ok(())
     }
 
     fn reap(&mut self, done: &mut Vec<CopyDone>) {
         let mut at = 0;
         while at < self.pending.len() {
-            while let Some((device, event)) = self.pending[at].first {
-                let met = match self.is_met(device, event) {
-                    Ok(met) => met,
-                    Err(error) => {
-                        // The question failed, or the device did: whichever, the memory is not given back before it is done.
-                        self.settle(device, self.pending[at].direction);
-                        self.pending[at].failure.get_or_insert(error);
-                        true
-                    }
-                };
-                if !met {
-                    break;
-                }
-                self.keep(device, event);
-                let pending = &mut self.pending[at];
-                pending.first = pending.more.pop();
-            }
-            if self.pending[at].first.is_some() {
+            if self.is_over(at) {
+                let work = self.pending.remove(at);
+                done.push(self.end(work));
+            } else {
                 at += 1;
-                continue;
             }
-            let Pending { token, failure, .. } = self.pending.remove(at);
-            done.push(CopyDone {
-                token,
-                result: failure.map_or(Ok(()), |error| Err(io::Error::other(error))),
-                sums: Vec::new(),
-            });
+        }
+    }
+
+    fn recycle(&mut self, mut sums: Vec<u64>) {
+        if sums.capacity() > 0 {
+            sums.clear();
+            self.spare_sums.push(sums);
         }
     }
 }
 
 impl Drop for CudaCopier {
     fn drop(&mut self) {
-        for pending in std::mem::take(&mut self.pending) {
-            pending
-                .first
-                .into_iter()
-                .chain(pending.more)
-                .for_each(|(device, event)| self.keep(device, event));
-        }
-        for device in 0..self.streams.len() {
-            let ordinal = u16::try_from(device).unwrap_or(u16::MAX);
-            let Some(streams) = self.streams[device].take() else { continue };
+        for streams in self.streams.iter().flatten() {
             // Without its context nothing of the device can be used any more.
-            let _ = self.enter(ordinal);
-            for stream in [streams.into_staging, streams.out_of_staging] {
-                // SAFETY: the stream is alive, and used by nobody after this; what is under way on it is waited for.
-                unsafe {
-                    (self.library.stream_synchronize)(stream);
-                    (self.library.stream_destroy)(stream);
-                }
+            let _ = streams.device.context.enter(self.library);
+            streams.settle(CopyDirection::IntoStaging);
+            streams.settle(CopyDirection::OutOfStaging);
+        }
+        for work in std::mem::take(&mut self.pending) {
+            for &(device, event) in &work.events {
+                self.keep_event(device, event);
             }
-            for event in streams.events {
-                // SAFETY: the event is alive, and nothing waits for it.
-                unsafe { (self.library.event_destroy)(event) };
-            }
+            self.end(work);
+        }
+        for streams in std::mem::take(&mut self.streams).into_iter().flatten() {
+            let _ = streams.device.context.enter(self.library);
+            streams.destroy();
         }
     }
 }

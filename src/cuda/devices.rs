@@ -8,7 +8,7 @@ use super::copier::CudaCopier;
 use super::library::Library;
 use crate::error::Result;
 use crate::log::Logger;
-use crate::memory::{Copier, Copiers, HostSlice};
+use crate::memory::{Copier, Copiers, Stretch};
 use crate::sync::Arc;
 use crate::sys::event::Event;
 
@@ -17,17 +17,22 @@ use crate::sys::event::Event;
 pub struct Devices(Arc<Contexts>);
 
 impl Devices {
-    /// For a store with this staging buffer, which outlives all copiers.
-    pub fn new(staging: HostSlice, logger: &Logger) -> Devices {
+    /// For a store with this staging buffer, on the host or a device, which outlives all copiers.
+    pub fn new(staging: Stretch, logger: &Logger) -> Devices {
         Devices(Arc::new(Contexts::new(staging, logger)))
     }
 
-    /// Takes the context of a device and pins the staging buffer, so that no transfer has to.
+    /// Takes the context of a device, pins the staging buffer and loads the kernels, so that no transfer has to.
     ///
     /// # Errors
     /// `Unsupported`, naming what is missing; what the driver answers.
     pub fn prepare(&self, device: u16) -> Result<()> {
-        self.0.context(device).map(drop)
+        self.0.device(device).map(drop)
+    }
+
+    /// Why checksums cannot be computed on one of the devices that were asked about or used; `None`: nothing is known against it.
+    pub fn why_no_sums(&self) -> Option<String> {
+        self.0.why_no_sums()
     }
 
     /// Makes the primary context of a device ready for streams of the caller's.
@@ -35,8 +40,8 @@ impl Devices {
     /// # Errors
     /// As for [`Devices::prepare`].
     pub fn prepare_streams(&self, device: u16) -> Result<()> {
-        let (library, context) = self.0.context(device)?;
-        get_ready(library, context)
+        let context = self.0.device(device)?.context;
+        get_ready(Library::load()?, context)
     }
 }
 
@@ -44,5 +49,9 @@ impl Copiers for Devices {
     fn copier(&self, waker: Arc<Event>) -> io::Result<Box<dyn Copier>> {
         let library = Library::load().map_err(io::Error::other)?;
         Ok(Box::new(CudaCopier::new(library, Arc::clone(&self.0), waker)))
+    }
+
+    fn can_sum(&self, device: u16) -> bool {
+        self.0.can_sum(device)
     }
 }

@@ -14,7 +14,7 @@ use cudarc::driver::sys::{CUdevice, CUdeviceptr, CUevent, CUstream};
 
 use super::code::{ALREADY_REGISTERED, Code, SUCCESS};
 use super::contexts::Context;
-use super::library::{Library, StreamCalls};
+use super::library::{Library, NON_BLOCKING, StreamCalls};
 use crate::error::{Error, Result, Status};
 use crate::memory::Words;
 use crate::sys::fork::{self, Turn};
@@ -30,8 +30,6 @@ const EVENTS_KEPT: usize = 1024;
 
 /// The device reaches memory that was registered so (`CU_MEMHOSTREGISTER_DEVICEMAP`).
 const DEVICE_MAP: u32 = 2;
-/// `CU_STREAM_NON_BLOCKING`.
-const NON_BLOCKING: u32 = 1;
 /// `CU_EVENT_DISABLE_TIMING`.
 const DISABLE_TIMING: u32 = 2;
 /// `CU_DEVICE_ATTRIBUTE_CAN_FLUSH_REMOTE_WRITES`.
@@ -160,7 +158,9 @@ fn meet(library: &Library, calls: &StreamCalls, context: Context, id: u64) -> Re
     }
     let mut device = 0;
     // SAFETY: the driver writes the device's number.
-    check(library, "asking for the device of a context", unsafe { (calls.context_device)(&raw mut device) })?;
+    check(library, "asking for the device of a context", unsafe {
+        (library.context_device)(&raw mut device)
+    })?;
     let primary_of = is_primary(library, calls, context, device).then_some(device);
     // A context at the address of another, and one that is a device's primary context after another, tell that the other is gone.
     let is_free = |known: &Known| {

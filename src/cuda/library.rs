@@ -3,13 +3,16 @@
 use std::ffi::{CStr, c_char, c_int, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUstream};
+use cudarc::driver::sys::{CUcontext, CUdevice, CUdeviceptr, CUevent, CUfunction, CUmodule, CUstream};
 
 use super::code::{Code, NO_DEVICE, OUT_OF_MEMORY, SUCCESS};
 use crate::error::{Error, Result, Status};
 
 /// The library's name since CUDA 4; a toolkit's `libcuda.so` is a stub to link against, and no driver.
 const NAME: &CStr = c"libcuda.so.1";
+
+/// Of streams that do not wait for the legacy default stream, nor the other way round (`CU_STREAM_NON_BLOCKING`).
+pub(super) const NON_BLOCKING: u32 = 1;
 
 macro_rules! functions {
     ($(#[$doc:meta])* $table:ident, since $version:literal: $($field:ident = $symbol:literal: $kind:ty;)*) => {
@@ -39,6 +42,7 @@ functions! {
     device = c"cuDeviceGet": unsafe extern "C" fn(*mut CUdevice, c_int) -> Code;
     primary_retain = c"cuDevicePrimaryCtxRetain": unsafe extern "C" fn(*mut CUcontext, CUdevice) -> Code;
     primary_release = c"cuDevicePrimaryCtxRelease_v2": unsafe extern "C" fn(CUdevice) -> Code;
+    context_device = c"cuCtxGetDevice": unsafe extern "C" fn(*mut CUdevice) -> Code;
     context_set = c"cuCtxSetCurrent": unsafe extern "C" fn(CUcontext) -> Code;
     context_push = c"cuCtxPushCurrent_v2": unsafe extern "C" fn(CUcontext) -> Code;
     context_pop = c"cuCtxPopCurrent_v2": unsafe extern "C" fn(*mut CUcontext) -> Code;
@@ -54,9 +58,29 @@ functions! {
     event_record = c"cuEventRecord": unsafe extern "C" fn(CUevent, CUstream) -> Code;
     event_query = c"cuEventQuery": unsafe extern "C" fn(CUevent) -> Code;
     event_destroy = c"cuEventDestroy_v2": unsafe extern "C" fn(CUevent) -> Code;
+    allocate = c"cuMemAlloc_v2": unsafe extern "C" fn(*mut CUdeviceptr, usize) -> Code;
+    free = c"cuMemFree_v2": unsafe extern "C" fn(CUdeviceptr) -> Code;
     copy = c"cuMemcpyAsync": unsafe extern "C" fn(CUdeviceptr, CUdeviceptr, usize, CUstream) -> Code;
     launch_host = c"cuLaunchHostFunc":
         unsafe extern "C" fn(CUstream, unsafe extern "C" fn(*mut c_void), *mut c_void) -> Code;
+}
+
+functions! {
+    /// What the kernels need besides. A driver that lacks one of these copies, and computes no checksums.
+    KernelCalls, since "12.0":
+    module_load = c"cuModuleLoadData": unsafe extern "C" fn(*mut CUmodule, *const c_void) -> Code;
+    module_unload = c"cuModuleUnload": unsafe extern "C" fn(CUmodule) -> Code;
+    module_function = c"cuModuleGetFunction":
+        unsafe extern "C" fn(*mut CUfunction, CUmodule, *const c_char) -> Code;
+    launch = c"cuLaunchKernel":
+        unsafe extern "C" fn(
+            CUfunction, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, c_uint, CUstream, *mut *mut c_void,
+            *mut *mut c_void,
+        ) -> Code;
+    host_allocate = c"cuMemHostAlloc": unsafe extern "C" fn(*mut *mut c_void, usize, c_uint) -> Code;
+    host_free = c"cuMemFreeHost": unsafe extern "C" fn(*mut c_void) -> Code;
+    host_device_pointer = c"cuMemHostGetDevicePointer_v2":
+        unsafe extern "C" fn(*mut CUdeviceptr, *mut c_void, c_uint) -> Code;
 }
 
 functions! {
@@ -68,7 +92,6 @@ functions! {
     wait_event = c"cuStreamWaitEvent": unsafe extern "C" fn(CUstream, CUevent, c_uint) -> Code;
     stream_query = c"cuStreamQuery": unsafe extern "C" fn(CUstream) -> Code;
     context_id = c"cuCtxGetId": unsafe extern "C" fn(CUcontext, *mut u64) -> Code;
-    context_device = c"cuCtxGetDevice": unsafe extern "C" fn(*mut CUdevice) -> Code;
     device_attribute = c"cuDeviceGetAttribute": unsafe extern "C" fn(*mut c_int, c_uint, CUdevice) -> Code;
     primary_state = c"cuDevicePrimaryCtxGetState":
         unsafe extern "C" fn(CUdevice, *mut c_uint, *mut c_int) -> Code;
@@ -92,6 +115,7 @@ fn symbol(handle: *mut c_void, name: &CStr, version: &str) -> Result<*mut c_void
 
 /// The tables, once they were made; they stay.
 static LOADED: AtomicPtr<Library> = AtomicPtr::new(std::ptr::null_mut());
+static KERNEL_CALLS: AtomicPtr<KernelCalls> = AtomicPtr::new(std::ptr::null_mut());
 static STREAM_CALLS: AtomicPtr<StreamCalls> = AtomicPtr::new(std::ptr::null_mut());
 
 /// Keeps a table for as long as the process lives. Two threads may make one at a time; the second's is not needed.
@@ -120,17 +144,32 @@ fn open() -> Result<*mut c_void> {
     Ok(handle)
 }
 
+/// A table, its functions found by the first who asks.
+fn found<T>(place: &'static AtomicPtr<T>, find: impl FnOnce(*mut c_void) -> Result<T>) -> Result<&'static T> {
+    // SAFETY: null, or never freed.
+    match unsafe { place.load(Ordering::Acquire).as_ref() } {
+        Some(table) => Ok(table),
+        None => Ok(keep(place, find(open()?)?)),
+    }
+}
+
+impl KernelCalls {
+    /// The functions.
+    ///
+    /// # Errors
+    /// As for [`Library::load`].
+    pub fn load() -> Result<&'static KernelCalls> {
+        found(&KERNEL_CALLS, KernelCalls::of)
+    }
+}
+
 impl StreamCalls {
-    /// The functions, resolved by the first who asks.
+    /// The functions.
     ///
     /// # Errors
     /// As for [`Library::load`].
     pub fn load() -> Result<&'static StreamCalls> {
-        // SAFETY: null, or never freed.
-        match unsafe { STREAM_CALLS.load(Ordering::Acquire).as_ref() } {
-            Some(calls) => Ok(calls),
-            None => Ok(keep(&STREAM_CALLS, StreamCalls::of(open()?)?)),
-        }
+        found(&STREAM_CALLS, StreamCalls::of)
     }
 }
 
@@ -178,6 +217,19 @@ impl Library {
         // SAFETY: as above; the string lasts as long as the driver, which is never unloaded.
         let text = unsafe { CStr::from_ptr(text) };
         format!("{} ({code})", text.to_string_lossy())
+    }
+
+    /// The device of an ordinal.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub(super) fn device_at(&self, ordinal: u16) -> std::result::Result<CUdevice, Code> {
+        let mut device = 0;
+        // SAFETY: the driver writes the device's number.
+        match unsafe { (self.device)(&raw mut device, c_int::from(ordinal)) } {
+            SUCCESS => Ok(device),
+            code => Err(code),
+        }
     }
 
     /// Devices that the process sees.
@@ -240,4 +292,20 @@ fn coarse_ns() -> u64 {
     // SAFETY: the clock is one of Linux's, the time is written into a live structure.
     unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC_COARSE, &raw mut now) };
     (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A driver that lacks a function which the kernels alone need is told apart: what is missing is named, for whoever asks for
+    /// sums, and copies are not concerned.
+    #[test]
+    fn a_function_that_is_missing_is_named() {
+        // SAFETY: asks for a handle of this program, which is no driver.
+        let handle = unsafe { libc::dlopen(std::ptr::null(), libc::RTLD_NOW) };
+        let missing = KernelCalls::of(handle).unwrap_err();
+        assert_eq!(missing.status(), Status::Unsupported);
+        assert!(missing.message().contains("libcuda.so.1 has no cuModuleLoadData"), "{missing}");
+    }
 }

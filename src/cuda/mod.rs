@@ -1,4 +1,5 @@
-//! CUDA's driver: found and loaded when a store needs it and never before; what an address is; copies between host and device.
+//! CUDA's driver: found and loaded when a store needs it and never before; what an address is; copies between host and device,
+//! and checksums of device memory.
 //!
 //! Nothing here can panic into a caller: the driver is asked through a table of its functions (`library.rs`), whose answers
 //! are numbers. Contexts of the engine's threads are left as they were.
@@ -7,8 +8,10 @@
 //! | --- | --- |
 //! | `library.rs`, `code.rs` | the table of functions; loading; whether a process has the driver at all; its errors |
 //! | `pointer.rs` | what an address is: ordinary, pinned, managed, a device's, and whose |
-//! | `contexts.rs` | primary contexts, and pinning the staging buffer for them |
-//! | `devices.rs`, `copier.rs` | the copies of one lane, on streams of its own |
+//! | `contexts.rs` | the devices of a store: primary contexts, the staging buffer pinned for them, the kernels loaded into them |
+//! | `memory.rs` | a device's memory for a staging buffer; the context of a thread that serves cuFile |
+//! | `kernels.rs`, `kernels/`, `launch_set.rs` | the kernels, their launches, and the descriptors of those |
+//! | `devices.rs`, `copier.rs`, `streams.rs` | the copies and checksums of one lane, on streams of its own |
 //! | `caller.rs`, `point.rs`, `known.rs` | streams of the caller's: made to wait, or waited for; what their contexts need for that |
 
 mod caller;
@@ -16,13 +19,18 @@ mod code;
 mod contexts;
 mod copier;
 mod devices;
+mod kernels;
 mod known;
+mod launch_set;
 mod library;
+mod memory;
 mod point;
 mod pointer;
+mod streams;
 
 pub use caller::{CallersStream, StreamHandle, stand_aside};
 pub use devices::Devices;
 pub use library::{Library, is_in_process};
+pub use memory::{DeviceMemory, ThreadContext, current_device, in_any_context};
 pub use point::Point;
 pub use pointer::{Detector, Found};

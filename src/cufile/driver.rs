@@ -31,7 +31,11 @@ pub struct Driver {
     /// Somebody else in this process has it open and has to close it.
     is_others: bool,
     epoch: u64,
+    in_context: InContext,
 }
+
+/// Does something with a CUDA context current, if there is CUDA at all.
+pub type InContext = fn(&mut dyn FnMut());
 
 /// What the driver says of itself.
 #[derive(Clone, Debug)]
@@ -65,9 +69,13 @@ static STATE: OfProcess =
 impl Driver {
     /// The driver, opened if it is not.
     ///
+    /// cuFile pins buffers of its own for CUDA, and lets go of them when it is closed, if a context is current then. Else they are
+    /// freed as pinned memory, and who is given the same addresses cannot pin them: transfers fail after the next open. So it is
+    /// closed by `in_context`.
+    ///
     /// # Errors
     /// What is missing, in words.
-    pub fn open() -> Result<Arc<Driver>, String> {
+    pub fn open(in_context: InContext) -> Result<Arc<Driver>, String> {
         let _turn = fork::wait_for(Turn::CuFile).map_err(|error| error.to_string())?;
         // SAFETY: this thread has the turn.
         let state = unsafe { &mut *STATE.0.get() };
@@ -93,7 +101,8 @@ impl Driver {
             Err(_) => LogGoes::ToTheWorkingDirectory,
         };
         let (answer, answered) = mpsc::sync_channel(1);
-        let opener = thread::spawn("nixl-cufile", move || drop(answer.send(open_here(&directory))));
+        let opener =
+            thread::spawn("nixl-cufile", move || drop(answer.send(open_here(&directory, in_context))));
         let opener = opener.map_err(|error| format!("no thread to open cuFile's driver: {error}"))?;
         match answered.recv_timeout(OPEN_TIME_MAX) {
             Ok(opened) => {
@@ -123,8 +132,10 @@ impl Drop for Driver {
         }
         let _turn = fork::wait_for(Turn::CuFile);
         // A thread that opens it in between has it counted twice by cuFile, and this takes one away.
-        // SAFETY: opened, and all files and batches of it are gone, as each holds it.
-        let _ = unsafe { (self.library.driver_close)() };
+        (self.in_context)(&mut || {
+            // SAFETY: opened, and all files and batches of it are gone, as each holds it.
+            let _ = unsafe { (self.library.driver_close)() };
+        });
     }
 }
 
@@ -136,19 +147,19 @@ enum LogGoes {
 }
 
 /// Opens the driver on a thread that does nothing else.
-fn open_here(log: &LogGoes) -> Result<Driver, String> {
+fn open_here(log: &LogGoes, in_context: InContext) -> Result<Driver, String> {
     let is_sent = match log {
         LogGoes::WhereTheUserSays => true,
         LogGoes::Into(directory) => log_file::enter(directory).is_ok(),
         LogGoes::ToTheWorkingDirectory => false,
     };
     let is_to_be_removed = !is_sent && log_file::is_absent();
-    let driver = load_and_open();
+    let driver = load_and_open(in_context);
     log_file::remove(is_to_be_removed);
     driver
 }
 
-fn load_and_open() -> Result<Driver, String> {
+fn load_and_open(in_context: InContext) -> Result<Driver, String> {
     if !modules_can_be_listed() {
         return Err(String::from(
             "/proc/modules cannot be read, without which cuFileDriverOpen does not come back (a kernel without modules, or a \
@@ -198,7 +209,7 @@ fn load_and_open() -> Result<Driver, String> {
         batch_entries_max: or(properties.max_batch_io_size as usize, BATCH_ENTRIES_DEFAULT),
         compatible,
     };
-    Ok(Driver { library, properties, is_others, epoch: fork::epoch() })
+    Ok(Driver { library, properties, is_others, epoch: fork::epoch(), in_context })
 }
 
 /// Whether /proc/modules can be opened, in the way in which cuFile does it: it tries again for ever.

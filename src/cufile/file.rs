@@ -116,11 +116,7 @@ impl Registered {
 /// The address of the first byte. The offset that goes with it is always 0, which is right on any memory: in batches on host
 /// memory an offset is ignored, and every event says that it is complete all the same.
 pub(super) fn address_of(memory: &Stretch) -> *mut c_void {
-    match memory {
-        Stretch::Host(slice) => slice.pointer.as_ptr().cast(),
-        // No code of this process follows it.
-        Stretch::Device(slice) => std::ptr::without_provenance_mut(slice.pointer.addr() as usize),
-    }
+    memory.as_ptr().cast()
 }
 
 impl Drop for Registered {

@@ -14,13 +14,20 @@ const NAMES: &[&CStr] = &[
     c"/usr/local/cuda-12/lib64/libcufile.so.0",
 ];
 
+type SetSwitch = unsafe extern "C" fn(c_int, bool) -> Outcome;
+type RegisterMemory = unsafe extern "C" fn(*const c_void, usize, c_int) -> Outcome;
+type DeregisterMemory = unsafe extern "C" fn(*const c_void) -> Outcome;
+
 macro_rules! functions {
     ($($(#[$doc:meta])* $field:ident = $symbol:literal: $kind:ty;)*) => {
         /// The functions, each with its name in the library.
         pub(super) struct Library {
             $($(#[$doc])* pub(super) $field: $kind,)*
             /// Sets a switch of the driver that is not open yet. Libraries before CUDA 12.9 do not have it.
-            pub(super) set_switch: Option<unsafe extern "C" fn(c_int, bool) -> Outcome>,
+            pub(super) set_switch: Option<SetSwitch>,
+            /// Makes memory known, and the other way round. Transfers do without.
+            pub(super) register_memory: Option<RegisterMemory>,
+            pub(super) deregister_memory: Option<DeregisterMemory>,
         }
 
         impl Library {
@@ -28,14 +35,18 @@ macro_rules! functions {
                 $(let $field = symbol(handle, $symbol)
                     .ok_or_else(|| format!("it has no {}", $symbol.to_string_lossy()))?;)*
                 let set_switch = symbol(handle, c"cuFileSetParameterBool");
+                let register_memory = symbol(handle, c"cuFileBufRegister");
+                let deregister_memory = symbol(handle, c"cuFileBufDeregister");
                 // SAFETY: the addresses are those of functions with these signatures (see `types`), in a library that is
                 // never unloaded.
                 unsafe {
                     Ok(Library {
                         $($field: std::mem::transmute::<*mut c_void, $kind>($field),)*
-                        set_switch: set_switch.map(|address| {
-                            std::mem::transmute::<*mut c_void, unsafe extern "C" fn(c_int, bool) -> Outcome>(address)
-                        }),
+                        set_switch: set_switch.map(|address| std::mem::transmute::<*mut c_void, SetSwitch>(address)),
+                        register_memory: register_memory
+                            .map(|address| std::mem::transmute::<*mut c_void, RegisterMemory>(address)),
+                        deregister_memory: deregister_memory
+                            .map(|address| std::mem::transmute::<*mut c_void, DeregisterMemory>(address)),
                     })
                 }
             }

@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::Range;
 
+use super::front::Front;
 use crate::batch::{ItemGuard, ItemResult};
 use crate::error::{Error, Status};
 use crate::layout::record::RECORD_ALIGNMENT;
@@ -46,6 +47,16 @@ pub(super) enum Work<P: Placement> {
     Put(Put<P::PutClaim>),
 }
 
+impl<P: Placement> Work<P> {
+    /// The payload byte that the item's memory begins with.
+    pub fn origin(&self) -> u64 {
+        match self {
+            Work::Get(get) => get.want.start,
+            Work::Put(_) => 0,
+        }
+    }
+}
+
 /// A get: which part of the record is read and what the caller wants of it.
 pub(super) struct Get<C> {
     pub claim: Option<C>,
@@ -62,6 +73,15 @@ pub(super) struct Get<C> {
     pub generation: Option<u64>,
     pub foreign: Foreign,
     pub proof: Proof,
+    /// How far it is proven from the front, of a get that was asked for so.
+    pub front: Option<Front>,
+}
+
+impl<C> Get<C> {
+    /// Where the object ends, as far as that is known.
+    pub fn object_end(&self) -> u64 {
+        self.proof.object_bytes().or(self.known_bytes).unwrap_or(u64::MAX)
+    }
 }
 
 /// How far a get has come in proving its record right.
@@ -129,7 +149,9 @@ pub(super) enum Step {
 pub(super) struct Piece {
     /// Payload bytes in caller memory or staging; may be empty.
     pub body: Range<u64>,
-    /// Whether the tail block and the trailer come with it.
+    /// Of a get: whether the tail block comes with it, into the job's buffer.
+    pub with_tail: bool,
+    /// Whether the trailer comes with it.
     pub with_trailer: bool,
 }
 
@@ -222,6 +244,11 @@ impl<P: Placement> Job<P> {
         self.lend(start..end)
     }
 
+    /// The buffer and its part for the tail block.
+    pub fn lend_tail(&mut self) -> Option<(AlignedBuffer, HostSlice)> {
+        self.lend(0..TAIL_BYTES)
+    }
+
     /// The buffer and what of it goes behind the body of a put's piece, which ends at `end` of the padded payload: tail block
     /// and trailer, the tail block alone, or nothing.
     pub fn lend_behind(
@@ -233,7 +260,7 @@ impl<P: Placement> Job<P> {
         if with_trailer {
             self.lend_trailer(body_end)
         } else if end == self.extent.padded_bytes && body_end < end {
-            self.lend(0..TAIL_BYTES)
+            self.lend_tail()
         } else {
             None
         }

@@ -13,6 +13,7 @@ mod clock;
 pub mod deadlines;
 mod device;
 mod flight;
+mod front;
 mod get;
 pub mod inquiry;
 mod item;
@@ -24,6 +25,7 @@ mod plan;
 mod progress;
 mod proof;
 mod put;
+mod reading;
 mod registration;
 mod reply;
 pub mod shared;
@@ -216,7 +218,7 @@ impl<P: Placement> Lane<P> {
             gets_opening: 0,
             puts_opening: 0,
             puts_ahead: 0,
-            read_bytes_min: get::piece_bytes_min(medium),
+            read_bytes_min: reading::piece_bytes_min(medium),
             wants_slice: false,
             is_short: false,
             regions: Vec::new(),

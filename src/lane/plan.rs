@@ -87,6 +87,13 @@ pub(super) fn add_direct(
     fits
 }
 
+/// Whether each checksum block of a request lies in one stretch. The request begins with a block.
+pub(super) fn are_whole_blocks(slices: &[Stretch]) -> bool {
+    slices.split_last().is_none_or(|(_, others)| {
+        others.iter().all(|slice| slice.length().is_multiple_of(CHECKSUM_BLOCK_BYTES))
+    })
+}
+
 /// What a request to one file is judged by.
 pub(super) struct Rules<'a> {
     pub(super) reach: Reach,
@@ -104,7 +111,11 @@ impl Rules<'_> {
         };
         reached
             && self.alignment.is_none_or(|alignment| {
-                stretch.addr().is_multiple_of(alignment.memory as usize)
+                let memory = match stretch {
+                    Stretch::Host(_) => alignment.memory,
+                    Stretch::Device(_) => alignment.memory.max(self.reach.device_alignment),
+                };
+                stretch.addr().is_multiple_of(memory as usize)
                     && stretch.length().is_multiple_of(alignment.offset as usize)
             })
     }

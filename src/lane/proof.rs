@@ -9,7 +9,7 @@ use super::job::{Job, Piece, Proof, TAIL_BYTES, Work};
 use super::plan::blocks_in;
 use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, Invalid};
 use crate::memory::bytes::{self, NotHost};
-use crate::memory::{Holds, HostSlice, Stretch};
+use crate::memory::{Holds, Stretch};
 use crate::placement::Placement;
 
 impl<P: Placement> Lane<P> {
@@ -68,17 +68,17 @@ impl<P: Placement> Lane<P> {
         let job = &mut self.jobs[index];
         let Work::Get(get) = &job.work else { return Ok(()) };
         let Some((_, stretches)) = item_parts(&job.guard) else { return Ok(()) };
-        let Piece { body, with_trailer } = piece;
+        let Piece { body, with_tail, .. } = piece;
         let staged = &mut self.staged;
         if !holds.is_empty() {
             staged.clear();
-            staged.extend(holds.memory((body.end - body.start) as usize).map(Stretch::from));
+            staged.extend(holds.memory((body.end - body.start) as usize));
         }
-        let object_end = get.proof.object_bytes().unwrap_or(u64::MAX);
-        let end = if *with_trailer { job.extent.padded_bytes } else { body.end };
+        let object_end = get.object_end();
+        let end = if *with_tail { job.extent.padded_bytes } else { body.end };
         // Only the piece that brings the tail block may look at it: before that landed it is under way.
         let tail = match &job.buffer {
-            Some(buffer) if *with_trailer => &buffer.as_slice()[..TAIL_BYTES],
+            Some(buffer) if *with_tail => &buffer.as_slice()[..TAIL_BYTES],
             _ => &[],
         };
         let first_block = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
@@ -101,22 +101,19 @@ impl<P: Placement> Lane<P> {
                 }
             }
         }
-        if !holds.is_empty() {
-            job.bytes_staged += body.end - body.start;
-        }
         if !job.is_on_device {
             let Work::Get(get) = &job.work else { return Ok(()) };
             let mut start = body.start;
             for slice in holds.memory((body.end - body.start) as usize) {
-                let end = start + slice.length as u64;
+                let end = start + slice.length() as u64;
                 let wanted = start.max(get.want.start)..end.min(get.want.end);
                 if wanted.start < wanted.end {
-                    let part = part(slice, start, &wanted);
+                    let part = slice.part((wanted.start - start) as usize, (wanted.end - start) as usize);
                     bytes::scatter_slice(part, stretches, (wanted.start - get.want.start) as usize)?;
                 }
                 start = end;
             }
-            if *with_trailer {
+            if *with_tail {
                 let object_end = get.proof.object_bytes().unwrap_or(job.extent.padded_bytes);
                 let wanted = get.body_end.max(get.want.start)..object_end.min(get.want.end);
                 if wanted.start < wanted.end && get.span.end > get.body_end {
@@ -126,6 +123,67 @@ impl<P: Placement> Lane<P> {
             }
         }
         Ok(())
+    }
+
+    /// The trailer has proven right: its sums are what blocks are compared with from here on.
+    pub(super) fn expect_sums(&mut self, index: usize) {
+        let range = self.jobs[index].trailer_range();
+        let Job { work, buffer, .. } = &mut self.jobs[index];
+        let Work::Get(get) = work else { return };
+        let (Some(front), Some(buffer), Proof::Trailer { object_bytes }) =
+            (&mut get.front, buffer, get.proof)
+        else {
+            return;
+        };
+        let Ok(trailer) = record::decode_again(&buffer.as_slice()[range]) else { return };
+        front.expected.clear();
+        // There is room for as many.
+        front.expected.extend(
+            blocks_in(get.span.clone(), object_bytes).filter_map(|(block, _)| trailer.block_checksum(block)),
+        );
+        self.advance_front(index);
+    }
+
+    /// A piece is summed and where the caller wants it.
+    pub(super) fn in_place(&mut self, index: usize, piece: &Piece) {
+        let job = &mut self.jobs[index];
+        let end = if piece.with_tail { job.extent.padded_bytes } else { piece.body.end };
+        let Work::Get(get) = &mut job.work else { return };
+        let first = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
+        // A trailer by itself begins where the payload ends.
+        let Some(front) = get.front.as_mut().filter(|_| piece.body.start < end) else { return };
+        for (block, _) in blocks_in(piece.body.start..end, end) {
+            front.mark(block - first);
+        }
+        self.advance_front(index);
+    }
+
+    /// Tells how far the front is, if it has come further.
+    fn advance_front(&mut self, index: usize) {
+        let job = &mut self.jobs[index];
+        let Work::Get(get) = &mut job.work else { return };
+        let Some(object_bytes) = get.proof.object_bytes().filter(|_| job.failure.is_none()) else { return };
+        let is_waived = get.proof.is_waived();
+        let Some(front) = &mut get.front else { return };
+        let before = front.proven;
+        while front.is_in_place(front.proven)
+            && (is_waived
+                || front
+                    .expected
+                    .get(front.proven)
+                    .is_some_and(|sum| job.sums.get(front.proven) == Some(sum)))
+        {
+            front.proven += 1;
+        }
+        if front.proven > before {
+            let end = get.span.start + (front.proven * CHECKSUM_BLOCK_BYTES) as u64;
+            let end = end.min(get.want.end).min(object_bytes);
+            job.guard.advance(end.saturating_sub(get.want.start));
+        }
+        // What is in place and did not count is not what was stored.
+        if front.is_in_place(front.proven) && front.proven < front.expected.len() {
+            job.damaged("payload checksum does not match");
+        }
     }
 
     /// Compares the sums of all blocks that were read with the trailer's.
@@ -178,13 +236,5 @@ impl Landed<'_> {
         }
         back[..in_tail].copy_from_slice(&self.tail[..in_tail]);
         Ok(bytes::checksum_bytes(&scratch[..body_bytes + in_tail]))
-    }
-}
-
-/// The part of a staging slice that holds the payload bytes `wanted`; its first byte is the payload's `start`.
-pub(super) fn part(slice: HostSlice, start: u64, wanted: &Range<u64>) -> HostSlice {
-    HostSlice {
-        pointer: slice.pointer.offset((wanted.start - start) as usize),
-        length: (wanted.end - wanted.start) as usize,
     }
 }

@@ -18,11 +18,11 @@ use crate::layout::record::{self, RECORD_ALIGNMENT};
 use crate::memory::arena::zero_slice;
 use crate::memory::bytes::{self, NotHost};
 use crate::memory::staging::SLICE_BYTES_MAX;
-use crate::memory::{Holds, HostSlice, Stretch};
+use crate::memory::{Holds, Stretch};
 use crate::placement::{Placement, PutPlace, Sink, Tombstones};
 
 /// Least bytes of one write, and the largest record that goes down in one.
-const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
+pub(super) const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
 
 /// Sums the blocks of the payload bytes `range`, which begins with a block and ends with one or with the payload. `memory` begins
 /// with the payload byte `origin`.
@@ -191,13 +191,13 @@ impl<P: Placement> Lane<P> {
         match step {
             Step::Invalidate => {
                 let slices = self.spares.one_slice(zero_slice());
-                let piece = Piece { body: padded..padded, with_trailer: false };
+                let piece = Piece { body: padded..padded, with_tail: false, with_trailer: false };
                 let op = self.op(IoDirection::Write, offset, slices);
                 self.launch(index, piece, Holds::default(), None, op);
                 // The payload follows when this is down; the job comes back into the line then.
                 Pushed::Last
             }
-            Step::Payload if job.is_on_device => self.push_from_device(index),
+            Step::Payload if job.is_on_device => self.push_by_copier(index),
             Step::Payload => self.push_payload(index),
             Step::Trailer => {
                 if let Err(failure) = self.encode_trailer(index) {
@@ -212,7 +212,7 @@ impl<P: Placement> Lane<P> {
                     return Pushed::Last;
                 };
                 let slices = self.spares.one_slice(trailer);
-                let piece = Piece { body: padded..padded, with_trailer: true };
+                let piece = Piece { body: padded..padded, with_tail: false, with_trailer: true };
                 let op = self.op(IoDirection::Write, offset, slices);
                 self.launch(index, piece, Holds::default(), Some(buffer), op);
                 Pushed::Last
@@ -255,6 +255,10 @@ impl<P: Placement> Lane<P> {
             direct = goes_direct(&body, &mut slices);
         }
         let mut copied = Ok(());
+        if !direct && self.copies_for(index) {
+            self.spares.keep_slices(slices);
+            return self.push_by_copier(index);
+        }
         if !direct {
             let Some(taken) = self.shared.staging.take_for_put() else {
                 self.spares.keep_slices(slices);
@@ -262,9 +266,9 @@ impl<P: Placement> Lane<P> {
                 return Pushed::Blocked;
             };
             (end, body) = ending(start + PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64));
-            let memory = HostSlice { length: (body.end - body.start) as usize, ..taken.memory() };
+            let memory = taken.memory().part(0, (body.end - body.start) as usize);
             copied = bytes::gather_into(stretches, body.start as usize, memory);
-            slices.push(memory.into());
+            slices.push(memory);
             holds = taken.into();
         }
         let last = end == padded;
@@ -299,7 +303,7 @@ impl<P: Placement> Lane<P> {
             self.puts_ahead -= 1;
         }
         let op = self.op(IoDirection::Write, offset, slices);
-        self.launch(index, Piece { body, with_trailer }, holds, buffer, op);
+        self.launch(index, Piece { body, with_tail: false, with_trailer }, holds, buffer, op);
         if !checksum_first && let Err(failure) = self.checksum_piece(index, start..end, payload_bytes) {
             self.jobs[index].fail(failure, 0);
         }

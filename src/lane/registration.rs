@@ -25,7 +25,10 @@ pub(crate) struct Registered {
 impl<P: Placement> Lane<P> {
     /// Registers the staging buffer; without, transfers through it pin its pages each time.
     pub(super) fn register_staging(&mut self) -> Registered {
-        let region = self.shared.staging.region();
+        // A device's memory is nothing to the kernel.
+        let Some(region) = self.shared.staging.region().host() else {
+            return Registered { all: false, refused: None };
+        };
         let mut all = true;
         for (index, start) in (0..region.length).step_by(REGION_BYTES_MAX).enumerate() {
             let length = (region.length - start).min(REGION_BYTES_MAX);

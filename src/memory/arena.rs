@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
 use std::ptr::NonNull;
 
-use super::stretch::{HostPtr, HostSlice};
+use super::stretch::{DeviceSlice, HostPtr, HostSlice, Stretch};
 use crate::sys::room::out_of_memory;
 
 /// Alignment of everything allocated here, in bytes: a page, enough for any O_DIRECT device.
@@ -96,18 +96,17 @@ impl Drop for AlignedBuffer {
     }
 }
 
-/// Memory for the staging buffer: an anonymous private mapping.
-#[derive(Debug)]
+/// Memory for the staging buffer: an anonymous private mapping, or a device's.
 pub struct Arena {
-    pointer: NonNull<u8>,
-    bytes: usize,
-    huge: bool,
+    memory: Stretch,
+    backing: Backing,
 }
 
-// SAFETY: the mapping is plain memory that lives as long as this value.
-unsafe impl Send for Arena {}
-// SAFETY: it hands out addresses only; who may use which part is the staging buffer's business.
-unsafe impl Sync for Arena {}
+/// What keeps an arena's memory.
+enum Backing {
+    Mapping { huge: bool },
+    Device { _owner: Box<dyn Send + Sync> },
+}
 
 impl Arena {
     /// Maps `bytes` (a multiple of the page size), in huge pages if asked for and to be had.
@@ -119,43 +118,50 @@ impl Arena {
             && let Some(rounded) = bytes.checked_next_multiple_of(HUGE_PAGE_BYTES)
             && let Ok(pointer) = map(rounded, libc::MAP_HUGETLB)
         {
-            return Ok(Arena { pointer, bytes: rounded, huge: true });
+            return Ok(Arena::of_mapping(pointer, rounded, true));
         }
-        let arena = Arena { pointer: map(bytes, 0)?, bytes, huge: false };
+        let pointer = map(bytes, 0)?;
         // Without reserved huge pages the kernel may still find some: a device is faster the fewer pieces a transfer's
         // memory has (a virtual disk three times), and pinning it is cheaper. Only a wish, so a refusal changes nothing.
         // SAFETY: the mapping is ours and as long; the advice changes no content.
-        unsafe { libc::madvise(arena.pointer.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
-        Ok(arena)
+        unsafe { libc::madvise(pointer.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) };
+        Ok(Arena::of_mapping(pointer, bytes, false))
+    }
+
+    fn of_mapping(pointer: NonNull<u8>, length: usize, huge: bool) -> Arena {
+        // SAFETY: the mapping is ours and outlives the transfers through it: the store unmaps after its lanes have ended.
+        let pointer = unsafe { HostPtr::new(pointer.as_ptr()) };
+        Arena { memory: HostSlice { pointer, length }.into(), backing: Backing::Mapping { huge } }
+    }
+
+    /// A device's memory, which `owner` keeps, and frees when dropped.
+    pub fn of_device(memory: DeviceSlice, owner: Box<dyn Send + Sync>) -> Arena {
+        Arena { memory: Stretch::Device(memory), backing: Backing::Device { _owner: owner } }
     }
 
     /// Whether it lies in huge pages.
     pub fn is_huge(&self) -> bool {
-        self.huge
-    }
-
-    /// Bytes mapped.
-    pub fn len(&self) -> usize {
-        self.bytes
-    }
-
-    /// Never: mappings have at least a page.
-    pub fn is_empty(&self) -> bool {
-        false
+        matches!(self.backing, Backing::Mapping { huge: true })
     }
 
     /// All of it.
-    pub fn host_slice(&self) -> HostSlice {
-        // SAFETY: the mapping is ours and outlives the transfers through it: the store unmaps after
-        // its lanes have ended.
-        HostSlice { pointer: unsafe { HostPtr::new(self.pointer.as_ptr()) }, length: self.bytes }
+    pub fn memory(&self) -> Stretch {
+        self.memory
+    }
+}
+
+impl std::fmt::Debug for Arena {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Arena").field("memory", &self.memory).finish_non_exhaustive()
     }
 }
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        // SAFETY: mapped in `new` with this length, unmapped once.
-        unsafe { libc::munmap(self.pointer.as_ptr().cast(), self.bytes) };
+        if let Stretch::Host(slice) = self.memory {
+            // SAFETY: mapped in `new` with this length, unmapped once.
+            unsafe { libc::munmap(slice.pointer.as_ptr().cast(), slice.length) };
+        }
     }
 }
 

@@ -63,7 +63,8 @@ pub fn checksum_bytes(bytes: &[u8]) -> u64 {
 ///
 /// # Errors
 /// [`NotHost`].
-pub fn scatter_slice(source: HostSlice, stretches: &[Stretch], from: usize) -> Result<(), NotHost> {
+pub fn scatter_slice(source: Stretch, stretches: &[Stretch], from: usize) -> Result<(), NotHost> {
+    let source = source.host().ok_or(NotHost)?;
     let mut at = 0;
     for_each_host(stretches, from, from + source.length, |slice| {
         let part = source.pointer.offset(at);
@@ -77,7 +78,8 @@ pub fn scatter_slice(source: HostSlice, stretches: &[Stretch], from: usize) -> R
 ///
 /// # Errors
 /// [`NotHost`].
-pub fn gather_into(stretches: &[Stretch], from: usize, target: HostSlice) -> Result<(), NotHost> {
+pub fn gather_into(stretches: &[Stretch], from: usize, target: Stretch) -> Result<(), NotHost> {
+    let target = target.host().ok_or(NotHost)?;
     let mut at = 0;
     for_each_host(stretches, from, from + target.length, |slice| {
         let part = target.pointer.offset(at);

@@ -37,9 +37,14 @@ impl CopyPart {
         parts.push(self);
     }
 
-    /// The device whose stream makes it: that of the item's memory, or else that of the staging buffer.
-    pub fn device(&self) -> Option<u16> {
-        self.memory.device().or_else(|| self.staging.device())
+    /// The device whose stream makes it: the one that it writes to, or else the one that it reads from. So what is summed where
+    /// it was copied to comes behind its copy in one stream.
+    pub fn device(&self, direction: CopyDirection) -> Option<u16> {
+        let (target, source) = match direction {
+            CopyDirection::IntoStaging => (&self.staging, &self.memory),
+            CopyDirection::OutOfStaging => (&self.memory, &self.staging),
+        };
+        target.device().or_else(|| source.device())
     }
 }
 

@@ -7,7 +7,7 @@
 use std::io;
 
 use super::arena::Arena;
-use super::stretch::{HostPtr, HostSlice};
+use super::stretch::Stretch;
 use crate::sync::{Arc, Mutex, lock};
 use crate::sys::room;
 
@@ -53,9 +53,9 @@ pub struct Hold {
 
 impl Hold {
     /// The memory of the slice.
-    pub fn memory(&self) -> HostSlice {
+    pub fn memory(&self) -> Stretch {
         let start = self.index * self.staging.slice_bytes;
-        HostSlice { pointer: self.staging.region().pointer.offset(start), length: self.staging.slice_bytes }
+        self.staging.region().part(start, start + self.staging.slice_bytes)
     }
 }
 
@@ -86,14 +86,19 @@ impl Holds {
     }
 
     /// The memory of the first `bytes` of the slices, one after the other.
-    pub fn memory(&self, bytes: usize) -> impl Iterator<Item = HostSlice> {
+    pub fn memory(&self, bytes: usize) -> impl Iterator<Item = Stretch> {
         let mut left = bytes;
         self.first.iter().chain(&self.more).map_while(move |hold| {
             let slice = hold.memory();
-            let length = slice.length.min(left);
+            let length = slice.length().min(left);
             left -= length;
-            (length > 0).then_some(HostSlice { length, ..slice })
+            (length > 0).then(|| slice.part(0, length))
         })
+    }
+
+    /// Whether they are a device's memory.
+    pub fn is_on_device(&self) -> bool {
+        self.first.as_ref().is_some_and(|hold| hold.staging.device().is_some())
     }
 }
 
@@ -125,8 +130,18 @@ impl Staging {
     }
 
     /// The whole buffer, for registration.
-    pub fn region(&self) -> HostSlice {
-        self.arena.host_slice()
+    pub fn region(&self) -> Stretch {
+        self.arena.memory()
+    }
+
+    /// Bytes of the whole buffer.
+    pub fn bytes(&self) -> usize {
+        self.region().length()
+    }
+
+    /// The device whose memory it is.
+    pub fn device(&self) -> Option<u16> {
+        self.region().device()
     }
 
     /// Takes a slice for a get, if one is free.
@@ -204,7 +219,7 @@ impl Staging {
     }
 
     /// Lends `bytes` to the engine, page-aligned. `None`: no run of slices is free beside the lanes' reserve.
-    pub fn lend(&self, bytes: usize) -> Option<HostPtr> {
+    pub fn lend(&self, bytes: usize) -> Option<Stretch> {
         let count = bytes.div_ceil(self.slice_bytes);
         let mut state = lock(&self.state);
         let reserve = (self.slices / LENDING_RESERVE).max(2);
@@ -220,24 +235,25 @@ impl Staging {
         state.used[first..first + count].fill(true);
         state.free -= count;
         state.lent.push((first, count));
-        Some(self.region().pointer.offset(first * self.slice_bytes))
+        let start = first * self.slice_bytes;
+        Some(self.region().part(start, start + bytes))
     }
 
     /// Bytes of the run that was lent at this address; 0 if none was.
-    pub fn lent_bytes(&self, pointer: HostPtr) -> usize {
+    pub fn lent_bytes(&self, address: usize) -> usize {
         let state = lock(&self.state);
-        self.lent_at(&state, pointer).map_or(0, |position| state.lent[position].1 * self.slice_bytes)
+        self.lent_at(&state, address).map_or(0, |position| state.lent[position].1 * self.slice_bytes)
     }
 
-    fn lent_at(&self, state: &State, pointer: HostPtr) -> Option<usize> {
-        let base = self.region().pointer.addr();
-        state.lent.iter().position(|&(first, _)| base + first * self.slice_bytes == pointer.addr())
+    fn lent_at(&self, state: &State, address: usize) -> Option<usize> {
+        let base = self.region().addr();
+        state.lent.iter().position(|&(first, _)| base + first * self.slice_bytes == address)
     }
 
     /// Takes back what [`Staging::lend`] gave. False: that address was not lent.
-    pub fn take_back(&self, pointer: HostPtr) -> bool {
+    pub fn take_back(&self, address: usize) -> bool {
         let mut state = lock(&self.state);
-        let Some(position) = self.lent_at(&state, pointer) else {
+        let Some(position) = self.lent_at(&state, address) else {
             return false;
         };
         let (first, count) = state.lent.swap_remove(position);
@@ -268,8 +284,8 @@ mod tests {
         drop(staging.take().expect("a slice is left for the lanes"));
         for pointer in lent {
             assert_eq!(pointer.addr() % super::super::arena::PAGE_BYTES, 0);
-            assert!(staging.take_back(pointer));
-            assert!(!staging.take_back(pointer));
+            assert!(staging.take_back(pointer.addr()));
+            assert!(!staging.take_back(pointer.addr()));
         }
         let all: Vec<_> = std::iter::from_fn(|| staging.take()).collect();
         assert_eq!(all.len(), 16);
@@ -299,12 +315,12 @@ mod tests {
         let staging = mapped(16 * SLICE_BYTES_MAX).expect("maps");
         let apart = [staging.take(), staging.take()];
         let holds = staging.take_bytes(3 * SLICE_BYTES_MAX + 1).expect("four");
-        let memory: Vec<HostSlice> = holds.memory(3 * SLICE_BYTES_MAX + 1).collect();
-        let lengths: Vec<usize> = memory.iter().map(|slice| slice.length).collect();
+        let memory: Vec<Stretch> = holds.memory(3 * SLICE_BYTES_MAX + 1).collect();
+        let lengths: Vec<usize> = memory.iter().map(Stretch::length).collect();
         assert_eq!(lengths, [SLICE_BYTES_MAX, SLICE_BYTES_MAX, SLICE_BYTES_MAX, 1]);
         let apart_too = apart.iter().flatten().map(Hold::memory);
         let mut starts: Vec<usize> =
-            memory.iter().copied().chain(apart_too).map(|slice| slice.pointer.addr()).collect();
+            memory.iter().copied().chain(apart_too).map(|slice| slice.addr()).collect();
         starts.sort_unstable();
         starts.dedup();
         assert_eq!(starts.len(), 6);

@@ -122,6 +122,14 @@ impl Stretch {
         }
     }
 
+    /// The address as the interfaces of others take it. Of a device's memory no code of this process can follow it.
+    pub fn as_ptr(&self) -> *mut u8 {
+        match self {
+            Stretch::Host(slice) => slice.pointer.as_ptr(),
+            Stretch::Device(slice) => std::ptr::without_provenance_mut(slice.pointer.addr() as usize),
+        }
+    }
+
     /// The stretch, if the processor can reach it.
     pub fn host(&self) -> Option<HostSlice> {
         match self {

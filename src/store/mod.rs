@@ -19,7 +19,7 @@ use crate::batch::Batch;
 use crate::batch::completion::CompletionQueue;
 use crate::batch::ticket::TicketTable;
 use crate::error::{Error, Result, Status};
-use crate::memory::{HostPtr, Stretch};
+use crate::memory::Stretch;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 use self::gate::Gate;
@@ -196,7 +196,7 @@ impl Store {
     ///
     /// # Errors
     /// [`Status::OutOfMemory`] if that much is not free in one piece.
-    pub fn memory_allocate(&self, length: usize) -> Result<HostPtr> {
+    pub fn memory_allocate(&self, length: usize) -> Result<Stretch> {
         self.check_open()?;
         let staging = &self.shared.staging;
         staging.lend(length).ok_or_else(|| {
@@ -205,7 +205,7 @@ impl Store {
                 format!(
                     "{length} bytes are not free in one piece in the staging buffer of {} bytes; free some or \
                      raise nixl_buffer_size",
-                    staging.region().length
+                    staging.bytes()
                 ),
             )
         })
@@ -215,13 +215,13 @@ impl Store {
     ///
     /// # Errors
     /// [`Status::InvalidArgument`] for an address that was not lent.
-    pub fn memory_free(&self, address: HostPtr) -> Result<()> {
-        self.settle(address.addr(), self.shared.staging.lent_bytes(address));
+    pub fn memory_free(&self, address: usize) -> Result<()> {
+        self.settle(address, self.shared.staging.lent_bytes(address));
         if self.shared.staging.take_back(address) {
             self.shared.relieve();
             return Ok(());
         }
-        Err(invalid(format!("{:#x} was not allocated from this store", address.addr())))
+        Err(invalid(format!("{address:#x} was not allocated from this store")))
     }
 
     /// Whether the key is stored.

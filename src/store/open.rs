@@ -12,7 +12,7 @@ use super::regions::Regions;
 use super::settings;
 use super::streams::Streams;
 use super::{CARRIERS, Capabilities, NAMESPACE_BYTES_MAX, OpenOptions, SPARE_BATCHES_MAX, Store};
-use crate::backend::{self, Backend, REGION_BYTES_MAX, Stores};
+use crate::backend::{self, Backend, REGION_BYTES_MAX, Stores, Worker};
 use crate::batch::ticket::TicketTable;
 use crate::config::{Config, Layout};
 use crate::cuda::{self, Devices};
@@ -20,7 +20,7 @@ use crate::error::{Error, Result, Status};
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
 use crate::lane::{self, deadlines};
-use crate::memory::Staging;
+use crate::memory::{Arena, Copiers, Staging};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 use crate::sys::random_u128;
 
@@ -36,7 +36,8 @@ impl Store {
     /// [`Status::Config`], [`Status::Locked`], [`Status::Format`], or what the system answers.
     pub fn open(config: &Config, options: &OpenOptions) -> Result<Store> {
         let logger = &options.logger;
-        let backend: Arc<dyn Backend> = Arc::from(backend::open(config, options.worker_id, logger)?);
+        let worker = Worker { id: options.worker_id, device: options.cuda_device };
+        let backend: Arc<dyn Backend> = Arc::from(backend::open(config, worker, logger)?);
         for notice in &config.notices {
             logger.info(format_args!("{notice}"));
         }
@@ -45,7 +46,7 @@ impl Store {
         }
         let namespace = namespace(config, options)?;
         // Before anything on storage is touched: a pool made by an open that is then refused would have the wrong shape.
-        let staging = Arc::new(staging(config, &*backend)?);
+        let (staging, devices) = buffers(config, options, &*backend)?;
         let placed = place(config, options, namespace.len(), &backend)?;
         if config.use_hugepages && !staging.is_huge() {
             logger.warn(format_args!(
@@ -67,12 +68,11 @@ impl Store {
                 drop(carriers.push(carrier));
             }
         }
-        let devices = Arc::new(devices(options, &shared));
         let streams = Streams::new(&shared, &devices)?;
         let (threads, registered) = start_threads(&placed, &shared, &chores, &devices, &tickets, lanes)?;
 
         let chosen = settings::Chosen {
-            buffer_bytes: shared.staging.region().length as u64,
+            buffer_bytes: shared.staging.bytes() as u64,
             chunk_bytes: (config.pool_size > 0).then_some(placed.object_bytes_max),
             io_threads: lanes,
         };
@@ -83,7 +83,7 @@ impl Store {
             logger.warn(format_args!(
                 "the staging buffer of {} bytes cannot be registered with the kernel ({error}); transfers through it go \
                  on without. A locked-memory limit (ulimit -l) is the usual cause",
-                shared.staging.region().length
+                shared.staging.bytes()
             ));
         }
         let capabilities = Capabilities {
@@ -99,7 +99,7 @@ impl Store {
             object_bytes_max: placed.object_bytes_max,
             io_threads: lanes as u32,
         };
-        let parts = shared.staging.region().length.div_ceil(REGION_BYTES_MAX);
+        let parts = shared.staging.bytes().div_ceil(REGION_BYTES_MAX);
         Ok(Store {
             shared,
             keys: placed.keys,
@@ -109,7 +109,7 @@ impl Store {
             tickets,
             queues: Mutex::new(HashMap::new()),
             queue_next: AtomicU64::new(1),
-            regions: Regions::new(u16::try_from(parts).unwrap_or(u16::MAX)),
+            regions: Regions::new(u16::try_from(parts).unwrap_or(u16::MAX), Arc::clone(&backend)),
             namespace,
             timeout_default: config.store.timeout_ms.map(Duration::from_millis),
             capabilities,
@@ -122,18 +122,36 @@ impl Store {
     }
 }
 
-/// The devices for the lanes' copies. Where the caller names one and has CUDA at work, what that takes is had now, since it
-/// may wait for the device later.
-fn devices(options: &OpenOptions, shared: &Shared) -> Devices {
-    let devices = Devices::new(shared.staging.region(), &options.logger);
-    let device = options.cuda_device.filter(|_| cuda::is_in_process());
-    let Some(device) = device.and_then(|device| u16::try_from(device).ok()) else { return devices };
-    if let Err(error) = devices.prepare(device) {
-        options.logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
-    } else if let Err(error) = devices.prepare_streams(device) {
-        options.logger.info(format_args!("streams of device {device} cannot be used: {}", error.message()));
+/// The staging buffer, and the devices for the lanes' copies. Where the caller names a device and has CUDA at work, or the buffer
+/// lies on one, what that takes is had now, since it may wait for the device later.
+fn buffers(
+    config: &Config,
+    options: &OpenOptions,
+    backend: &dyn Backend,
+) -> Result<(Arc<Staging>, Arc<Devices>)> {
+    let logger = &options.logger;
+    let mut buffer = Arc::new(staging(config, |bytes| backend.staging(bytes, config.use_hugepages))?);
+    let mut devices = Devices::new(buffer.region(), logger);
+    if let Some(device) = buffer.device()
+        && !devices.can_sum(device)
+    {
+        logger.warn(format_args!(
+            "nixl_buffer_device: checksums cannot be computed on device {device}, so its bytes pass the processor; the staging \
+             buffer is host memory"
+        ));
+        buffer = Arc::new(staging(config, |bytes| Arena::new(bytes, config.use_hugepages))?);
+        devices = Devices::new(buffer.region(), logger);
     }
-    devices
+    let device = options.cuda_device.filter(|_| cuda::is_in_process());
+    let device = device.and_then(|device| u16::try_from(device).ok()).or(buffer.device());
+    if let Some(device) = device {
+        if let Err(error) = devices.prepare(device) {
+            logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
+        } else if let Err(error) = devices.prepare_streams(device) {
+            logger.info(format_args!("streams of device {device} cannot be used: {}", error.message()));
+        }
+    }
+    Ok((buffer, Arc::new(devices)))
 }
 
 /// Starts the lanes, and the thread that keeps deadlines.
@@ -213,12 +231,12 @@ fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
     Ok(namespace)
 }
 
-fn staging(config: &Config, backend: &dyn Backend) -> Result<Staging> {
+fn staging(config: &Config, arena: impl FnOnce(usize) -> std::io::Result<Arena>) -> Result<Staging> {
     let bytes = config.buffer_bytes.unwrap_or(BUFFER_BYTES_DEFAULT);
     let too_large =
         || Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is more than memory can have"));
     let length = usize::try_from(bytes).map_err(|_| too_large())?;
-    Staging::new(length, |bytes| backend.staging(bytes, config.use_hugepages)).map_err(|error| {
+    Staging::new(length, arena).map_err(|error| {
         if error.kind() == std::io::ErrorKind::InvalidInput {
             let least = crate::memory::staging::SLICES_MIN * crate::memory::staging::SLICE_BYTES_MIN;
             return Error::new(
@@ -226,7 +244,14 @@ fn staging(config: &Config, backend: &dyn Backend) -> Result<Staging> {
                 format!("nixl_buffer_size: {bytes} is too small; at least {least} bytes"),
             );
         }
-        Error::os(format_args!("nixl_buffer_size: mapping {bytes} bytes"), &error)
+        let told = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
+        told.map_or_else(
+            || Error::os(format_args!("nixl_buffer_size: mapping {bytes} bytes"), &error),
+            |told| {
+                let message = format!("nixl_buffer_device: {}; set nixl_buffer_device: cpu", told.message());
+                Error::new(told.status(), message)
+            },
+        )
     })
 }
 

@@ -2,50 +2,68 @@
 
 use std::sync::mpsc;
 
-use crate::backend::{REGION_BYTES_MAX, REGIONS_MAX};
+use crate::backend::{Backend, Known, REGION_BYTES_MAX, REGIONS_MAX};
 use crate::error::{Error, Result, Status};
 use crate::lane::shared::{Command, Shared};
 use crate::memory::{HostSlice, Stretch};
-use crate::sync::{AtomicBool, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
 
 /// How often a wait for the lanes' answers looks whether they are still there.
 const ANSWER_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Which memory is registered under which numbers.
-#[derive(Debug)]
 pub(super) struct Regions {
     table: Mutex<Table>,
+    backend: Arc<dyn Backend>,
     warned: AtomicBool,
 }
 
-#[derive(Debug)]
 struct Table {
-    /// First address, bytes, and the numbers under which lanes know its parts; a device's memory has none.
-    regions: Vec<(usize, usize, Vec<u16>)>,
+    regions: Vec<Registered>,
     free: Vec<u16>,
+}
+
+struct Registered {
+    /// First address, and bytes.
+    start: usize,
+    length: usize,
+    /// The numbers under which lanes know its parts; a device's memory has none.
+    indices: Vec<u16>,
+    /// A device's memory that the backend knows.
+    _known: Option<Known>,
 }
 
 impl Regions {
     /// A table whose first `taken` numbers belong to the staging buffer.
-    pub(super) fn new(taken: u16) -> Regions {
+    pub(super) fn new(taken: u16, backend: Arc<dyn Backend>) -> Regions {
         let last = u16::try_from(REGIONS_MAX).unwrap_or(u16::MAX);
         let table = Table { regions: Vec::new(), free: (taken..last).rev().collect() };
-        Regions { table: Mutex::new(table), warned: AtomicBool::new(false) }
+        Regions { table: Mutex::new(table), backend, warned: AtomicBool::new(false) }
     }
 
     pub(super) fn register(&self, shared: &Shared, memory: Stretch) -> Result<()> {
         let mut table = lock(&self.table);
         let (start, length) = (memory.addr(), memory.length());
         let end = start.saturating_add(length);
-        if table.regions.iter().any(|&(from, bytes, _)| start < from + bytes && from < end) {
+        if table.regions.iter().any(|other| start < other.start + other.length && other.start < end) {
             return Err(Error::new(
                 Status::InvalidArgument,
                 format!("{length} bytes at {start:#x} overlap memory that is registered already"),
             ));
         }
-        let Some(HostSlice { pointer: address, .. }) = memory.host() else {
-            table.regions.push((start, length, Vec::new()));
-            return Ok(());
+        let address = match memory {
+            Stretch::Host(slice) => slice.pointer,
+            Stretch::Device(slice) => {
+                let known = self.backend.know(slice).unwrap_or_else(|why| {
+                    self.warn_once(
+                        shared,
+                        format_args!("registering device memory failed ({why}); its transfers go on without"),
+                    );
+                    None
+                });
+                table.regions.push(Registered { start, length, indices: Vec::new(), _known: known });
+                return Ok(());
+            }
         };
         let parts = length.div_ceil(REGION_BYTES_MAX);
         if parts > table.free.len() {
@@ -70,43 +88,46 @@ impl Regions {
                     return Err(Error::os(format_args!("registering {length} bytes at {start:#x}"), &error)
                         .with_status(Status::InvalidArgument));
                 }
-                self.warn_once(shared, length, &error);
+                self.warn_once(
+                    shared,
+                    format_args!(
+                        "registering {length} bytes of the engine's memory with the kernel failed ({error}); its transfers go \
+                         on without. A locked-memory limit (ulimit -l) is the usual cause"
+                    ),
+                );
                 break;
             }
         }
-        table.regions.push((start, length, indices));
+        table.regions.push(Registered { start, length, indices, _known: None });
         Ok(())
     }
 
     /// Bytes of the region that begins at `address`; 0 if none does.
     pub(super) fn length(&self, address: usize) -> usize {
         let table = lock(&self.table);
-        let found = table.regions.iter().find(|(start, _, _)| *start == address);
-        found.map_or(0, |(_, length, _)| *length)
+        let found = table.regions.iter().find(|region| region.start == address);
+        found.map_or(0, |region| region.length)
     }
 
     pub(super) fn unregister(&self, shared: &Shared, address: usize) -> Result<()> {
         let mut table = lock(&self.table);
-        let position = table.regions.iter().position(|(start, _, _)| *start == address);
+        let position = table.regions.iter().position(|region| region.start == address);
         let Some(position) = position else {
             return Err(Error::new(
                 Status::InvalidArgument,
                 format!("no registered memory begins at {address:#x}"),
             ));
         };
-        let (_, _, indices) = table.regions.swap_remove(position);
+        let Registered { indices, .. } = table.regions.swap_remove(position);
         forget(shared, &indices);
         table.free.extend(indices);
         Ok(())
     }
 
     /// Transfers from and to memory that the kernel will not register still go direct, only slower.
-    fn warn_once(&self, shared: &Shared, length: usize, error: &std::io::Error) {
+    fn warn_once(&self, shared: &Shared, what: std::fmt::Arguments<'_>) {
         if !self.warned.swap(true, Ordering::Relaxed) {
-            shared.logger.warn(format_args!(
-                "registering {length} bytes of the engine's memory with the kernel failed ({error}); its transfers go \
-                 on without. A locked-memory limit (ulimit -l) is the usual cause"
-            ));
+            shared.logger.warn(what);
         }
     }
 }

@@ -7,10 +7,13 @@
 //! that asks the stand-in to fail, to hold or to count ends with `LEFT OUT` then (`scripts/test-gpu.sh`).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulong, c_void};
+use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 /// Where an item's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,8 +39,8 @@ const REAL: &str = "NIXL_STORE_TEST_LIBCUDA";
 pub struct Driver {
     handle: *mut c_void,
     is_real: bool,
-    /// Primary contexts, retained for as long as the process lives.
-    contexts: Vec<*mut c_void>,
+    /// Primary contexts, each retained once for as long as the process lives.
+    contexts: Vec<AtomicPtr<c_void>>,
 }
 
 // SAFETY: the driver may be called from any thread.
@@ -78,14 +81,40 @@ pub fn driver() -> &'static Driver {
     DRIVER.get_or_init(Driver::load)
 }
 
-fn built() -> std::path::PathBuf {
+/// The stand-in with the library's kernels in it. It is built anew where what it is made of has changed.
+fn built() -> PathBuf {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin_cuda");
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/standin_cuda/build.sh");
-    // Nothing under test launches a kernel: without them it is built in half the time.
-    let output =
-        Command::new("bash").arg(script).arg(&out).arg(out.join("no-kernels")).output().expect("bash");
+    let (library, stamp) = (out.join("libcuda.so.1"), out.join("made-of"));
+    let made_of = ["tests/standin_cuda", "tests/cuda_kernels", "src/cuda/kernels"]
+        .map(|folder| format!("{:016x}", hash_of(&root.join(folder))))
+        .join(" ");
+    if library.exists() && fs::read_to_string(&stamp).is_ok_and(|stamp| stamp == made_of) {
+        return library;
+    }
+    let script = root.join("tests/standin_cuda/build.sh");
+    let output = Command::new("bash").arg(script).arg(&out).output().expect("bash");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    out.join("libcuda.so.1")
+    // Another process may do the same: each file is there as a whole or not at all.
+    let new = out.join(format!("made-of.{}", std::process::id()));
+    fs::write(&new, made_of).unwrap();
+    fs::rename(&new, &stamp).unwrap();
+    library
+}
+
+/// A hash of the names and contents of the files in a folder.
+fn hash_of(folder: &Path) -> u64 {
+    let mut files: Vec<PathBuf> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_file())
+        .collect();
+    files.sort();
+    let mut hasher = DefaultHasher::new();
+    for file in files {
+        (file.file_name(), fs::read(&file).unwrap()).hash(&mut hasher);
+    }
+    hasher.finish()
 }
 
 /// Calls a function of the driver and asserts that it succeeds.
@@ -115,13 +144,35 @@ impl Driver {
         let mut count = 0;
         call!(driver, "cuDeviceGetCount": fn(*mut c_int), &raw mut count);
         for device in 0..count {
-            let mut context = std::ptr::null_mut();
-            call!(driver, "cuDevicePrimaryCtxRetain": fn(*mut *mut c_void, c_int), &raw mut context, device);
-            driver.contexts.push(context);
+            let context = driver.retain(device);
+            driver.contexts.push(AtomicPtr::new(context));
         }
         // Thousands of pieces follow each other in some tests; a pause before each is not what those are about.
         driver.set_delay_us(DELAY_US_MAX);
         driver
+    }
+
+    fn retain(&self, device: c_int) -> *mut c_void {
+        let mut context = std::ptr::null_mut();
+        call!(self, "cuDevicePrimaryCtxRetain": fn(*mut *mut c_void, c_int), &raw mut context, device);
+        context
+    }
+
+    /// Ends a device's context, which an error made useless and nobody else retains, with all that is in it, and makes another.
+    pub fn revive(&self, device: usize) {
+        let number = device as c_int;
+        assert_eq!(self.references(device), 1, "nobody else retains the context");
+        call!(self, "cuDevicePrimaryCtxRelease_v2": fn(c_int), number);
+        self.contexts[device].store(self.retain(number), Ordering::Relaxed);
+    }
+
+    /// How often a device's primary context is retained.
+    pub fn references(&self, device: usize) -> u32 {
+        let function = self.symbol("standin_primary_references");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn(c_int) -> c_uint = unsafe { std::mem::transmute(function) };
+        // SAFETY: takes a number.
+        unsafe { function(device as c_int) }
     }
 
     pub fn devices(&self) -> usize {
@@ -148,7 +199,8 @@ impl Driver {
     /// Does something with a device's context current on this thread, as an engine's thread would.
     fn on<T>(&self, device: usize, work: impl FnOnce() -> T) -> T {
         self.left_out(self.is_real && device >= self.contexts.len(), "second device here");
-        call!(self, "cuCtxPushCurrent_v2": fn(*mut c_void), self.contexts[device]);
+        let context = self.contexts[device].load(Ordering::Relaxed);
+        call!(self, "cuCtxPushCurrent_v2": fn(*mut c_void), context);
         let outcome = work();
         let mut popped = std::ptr::null_mut();
         call!(self, "cuCtxPopCurrent_v2": fn(*mut *mut c_void), &raw mut popped);
@@ -339,6 +391,11 @@ pub struct Block {
 impl Block {
     pub fn address(&self) -> u64 {
         self.address
+    }
+
+    /// Leaves it to go with its context.
+    pub fn forget(self) {
+        std::mem::forget(self);
     }
 
     pub fn read(&self, from: usize, into: &mut [u8]) {

@@ -61,7 +61,12 @@ impl Case {
 
     /// Whether this machine has what the store needs; if not, and it is told to do without, says so.
     fn is_served(&self) -> bool {
-        !self.setup.backend.starts_with("GDS") || cufile_common::is_real()
+        if !self.setup.backend.starts_with("GDS") {
+            return true;
+        }
+        // cuFile looks for CUDA's driver when it is loaded, and no later.
+        common::cuda::driver();
+        cufile_common::is_real()
     }
 
     fn has_faults(&self) -> bool {
@@ -139,6 +144,8 @@ macro_rules! store_of_memory {
             const CASE: Case = Case { name: stringify!($name), setup: $setup };
 
             promise!(sizes, objects_of_every_size_come_back);
+            promise!(segments, objects_in_many_segments_come_back);
+            promise!(segments, a_batch_of_scattered_objects_comes_back);
             promise!(ranges, a_range_is_that_part_and_no_more);
             promise!(capacities, too_small_a_buffer_is_told_the_length);
             promise!(capacities, room_beyond_the_object_is_left_alone);
@@ -230,6 +237,18 @@ store_of_memory!(
 );
 store_of_memory!(gds_pool_from_device, Setup { memory: Kind::Device, ..Setup::GDS });
 store_of_memory!(gds_mt_pool_from_device, Setup { memory: Kind::Device, ..Setup::GDS_MT });
+// The staging buffer on a device too: what does not go direct is gathered there, host memory among it.
+store_of_memory!(gds_pool_on_device, Setup { memory: Kind::Device, device: "cuda", ..Setup::GDS });
+store_of_memory!(
+    gds_mt_files_buffered_on_device,
+    Setup { memory: Kind::Vmm, device: "cuda:1", layout: Layout::Sharded, direct_io: false, ..Setup::GDS_MT }
+);
+store_of_memory!(gds_mt_pool_from_host_on_device, Setup { device: "cuda", ..Setup::GDS_MT });
+store_of_memory!(
+    #[cfg(feature = "fault-injection")]
+    faulty_gds_pool_on_device,
+    Setup { fault: FAULTS, memory: Kind::Pool, device: "cuda", ..Setup::GDS }
+);
 store_of_memory!(
     #[cfg(feature = "obj")]
     bucket_from_device,

@@ -68,15 +68,22 @@ fn stream_of(text: &[u8]) -> *mut libc::FILE {
     }
 }
 
+/// Set to 12, it is CUDA 12's library that is loaded, which works with a CUDA driver alone.
+pub const VERSION: &str = "NIXL_STORE_TEST_CUFILE_OF_CUDA";
+
 /// The library of the package that `scripts/setup.sh` installs, unless another one is named.
 fn installed() -> Option<PathBuf> {
     if let Some(other) = std::env::var_os(OTHER) {
         return Some(other.into());
     }
+    let package = match std::env::var(VERSION).as_deref() {
+        Ok("12") => "cufile",
+        _ => "cu13",
+    };
     let versions = Path::new(env!("CARGO_MANIFEST_DIR")).join(".venv/lib");
     let entries = std::fs::read_dir(versions).ok()?.flatten();
     entries
-        .map(|version| version.path().join("site-packages/nvidia/cu13/lib/libcufile.so.0"))
+        .map(|version| version.path().join("site-packages/nvidia").join(package).join("lib/libcufile.so.0"))
         .find(|path| path.exists())
 }
 

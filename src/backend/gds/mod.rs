@@ -11,14 +11,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use self::mover::{Batched, Calls};
-use super::queue::{Backend, IoPath, IoQueue, Medium, Stores};
+use super::queue::{Backend, IoPath, IoQueue, Known, Medium, Stores, Worker};
 use super::reach::Reach;
 use super::target::Target;
 use super::threads::{Pool, ThreadQueue};
 use crate::config::{BackendKind, BufferDevice, Config};
-use crate::cufile::{Driver, Registration};
+use crate::cuda::{DeviceMemory, Library, current_device, in_any_context};
+use crate::cufile::{ALIGNMENT, Driver, Region, Registration};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
+use crate::memory::{Arena, DeviceSlice, Stretch};
 use crate::sys::event::Event;
 
 /// Batches unless `batch_pool_size` says otherwise, as NIXL has it. Each has a thread.
@@ -42,6 +44,10 @@ struct Gds {
     kind: BackendKind,
     driver: Arc<Driver>,
     pool: Arc<Pool>,
+    /// The process has CUDA's driver, or could have.
+    reaches_devices: bool,
+    /// The device that the staging buffer is to lie on.
+    buffer: Option<u16>,
     /// It was said that some file goes without cuFile.
     has_warned: AtomicBool,
     logger: Logger,
@@ -50,8 +56,8 @@ struct Gds {
 /// Opens the backend: loads cuFile, opens its driver, starts the threads.
 ///
 /// # Errors
-/// [`Status::Unsupported`] for a buffer on a device, and for what is missing; what the system answers.
-pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
+/// [`Status::Unsupported`] for what is missing; what the system answers.
+pub fn open(config: &Config, worker: Worker, logger: &Logger) -> Result<Box<dyn Backend>> {
     let kind = config.backend;
     let unsupported = |why: &dyn std::fmt::Display| {
         Error::new(
@@ -61,12 +67,25 @@ pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
             ),
         )
     };
-    if let BufferDevice::Cuda(_) = config.buffer_device {
-        return Err(unsupported(
-            &"nixl_buffer_device is cuda, and the staging buffer of this build of nixl_store is host memory; set nixl_buffer_device: cpu, with which items may have CUDA memory too",
-        ));
-    }
-    let driver = Driver::open().map_err(|why| unsupported(&why))?;
+    // Before cuFile, which looks for the driver when it is opened.
+    let cuda = Library::load();
+    let buffer = match (config.buffer_device, &cuda) {
+        (BufferDevice::Cpu, _) => None,
+        (BufferDevice::Cuda(named), Ok(_)) => {
+            let named = named.or(worker.device).map(|device| u16::try_from(device).unwrap_or(u16::MAX));
+            Some(named.or_else(current_device).unwrap_or(0))
+        }
+        (BufferDevice::Cuda(_), Err(why)) => {
+            return Err(Error::new(
+                Status::Unsupported,
+                format!(
+                    "nixl_buffer_device is cuda, and there is no CUDA here: {}; set nixl_buffer_device: cpu",
+                    why.message()
+                ),
+            ));
+        }
+    };
+    let driver = Driver::open(in_any_context).map_err(|why| unsupported(&why))?;
     let pool = start(config, &driver).map_err(|why| unsupported(&why))?;
     if let Some(why) = &driver.properties().compatible {
         logger.warn(format_args!(
@@ -74,7 +93,8 @@ pub fn open(config: &Config, logger: &Logger) -> Result<Box<dyn Backend>> {
         ));
     }
     let (logger, has_warned) = (logger.clone(), AtomicBool::new(false));
-    Ok(Box::new(Gds { kind, driver, pool, has_warned, logger }))
+    let reaches_devices = cuda.is_ok();
+    Ok(Box::new(Gds { kind, driver, pool, reaches_devices, buffer, has_warned, logger }))
 }
 
 /// The threads, with what they need.
@@ -87,19 +107,18 @@ fn start(config: &Config, driver: &Arc<Driver>) -> std::result::Result<Arc<Pool>
     let request_bytes_max = usize::try_from(given("max_request_size", REQUEST_BYTES_DEFAULT))
         .unwrap_or(usize::MAX)
         .min(properties.request_bytes_max);
-    let calls = Calls::new(request_bytes_max);
     let started = if config.backend == BackendKind::Gds {
         let batches = given("batch_pool_size", BATCHES_DEFAULT).min(BATCHES_MAX);
         let entries = usize::try_from(given("batch_limit", BATCH_ENTRIES_DEFAULT)).unwrap_or(usize::MAX);
         let entries_max = entries.min(properties.batch_entries_max);
         let batches = (0..batches)
-            .map(|_| Batched::new(driver, entries_max, calls))
+            .map(|_| Batched::new(driver, entries_max, request_bytes_max))
             .collect::<std::result::Result<_, _>>()?;
         Pool::start::<Batched>(batches)
     } else {
         let half = std::thread::available_parallelism().map_or(1, std::num::NonZero::get) / 2;
         let threads = given("thread_count", half.max(THREADS_MIN) as u64).min(THREADS_MAX);
-        Pool::start((0..threads).map(|_| calls).collect())
+        Pool::start((0..threads).map(|_| Calls::new(request_bytes_max)).collect())
     };
     started.map_err(|error| format!("starting its threads: {error}"))
 }
@@ -128,8 +147,12 @@ impl Backend for Gds {
     }
 
     fn reach(&self) -> Reach {
-        // Device memory is cuFile's purpose. It goes direct when there is something that makes and copies it.
-        Reach { host: true, device: false, slices_max: SLICES_MAX, ..Reach::HOST }
+        Reach {
+            device: self.reaches_devices,
+            device_alignment: ALIGNMENT as u32,
+            slices_max: SLICES_MAX,
+            ..Reach::HOST
+        }
     }
 
     fn stores(&self) -> Stores {
@@ -154,6 +177,29 @@ impl Backend for Gds {
                 ),
             )),
         }
+    }
+
+    fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
+        let Some(device) = self.buffer else { return Arena::new(bytes, huge_pages) };
+        let memory = DeviceMemory::allocate(device, bytes).map_err(io::Error::other)?;
+        let slice = memory.slice();
+        let known = self.know(slice).unwrap_or_else(|why| {
+            let kind = self.kind;
+            self.logger.warn(format_args!(
+                "{kind}: the staging buffer on device {device} goes by copies of cuFile's ({why})"
+            ));
+            None
+        });
+        // It is forgotten before it is freed.
+        Ok(Arena::of_device(slice, Box::new((known, memory))))
+    }
+
+    fn know(&self, memory: DeviceSlice) -> std::result::Result<Option<Known>, String> {
+        // Where bytes pass the processor there is no copy to be spared.
+        if self.driver.properties().compatible.is_some() {
+            return Ok(None);
+        }
+        Ok(Some(Box::new(Region::of(&self.driver, Stretch::Device(memory))?)))
     }
 
     fn may_refuse_files(&self) -> bool {

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::backend::positioned::transfer;
 use crate::backend::queue::IoDirection;
 use crate::backend::threads::{Mover, Request};
+use crate::cuda::ThreadContext;
 use crate::cufile::{ALIGNMENT, Batch, Driver, Entry, Registered};
 use crate::memory::Stretch;
 
@@ -44,19 +45,32 @@ impl Drop for Share {
 }
 
 /// GDS_MT: reads and writes, a request at a time.
-#[derive(Clone, Copy)]
 pub(super) struct Calls {
     /// Bytes of the largest.
     bytes_max: usize,
+    /// cuFile looks for the context of a device's memory on the thread that names it.
+    context: ThreadContext,
 }
 
 impl Calls {
     /// Calls of at most so many bytes, or somewhat fewer: transfers that are cut have to stay aligned.
     pub(super) fn new(bytes_max: usize) -> Calls {
-        Calls { bytes_max: (bytes_max / ALIGNMENT * ALIGNMENT).max(ALIGNMENT) }
+        Calls {
+            bytes_max: (bytes_max / ALIGNMENT * ALIGNMENT).max(ALIGNMENT),
+            context: ThreadContext::default(),
+        }
     }
 
-    fn run_one(&self, request: &Request) -> io::Result<usize> {
+    /// Sees to the context that a request's memory is of.
+    fn enter(&mut self, request: &Request) -> io::Result<()> {
+        match request.slices.iter().find_map(Stretch::device) {
+            Some(device) => self.context.enter(device).map_err(io::Error::other),
+            None => Ok(()),
+        }
+    }
+
+    fn run_one(&mut self, request: &Request) -> io::Result<usize> {
+        self.enter(request)?;
         let Request { direction, target, offset, slices, .. } = request;
         let Some(file) = target.open_file()?.registered().filter(|file| takes_all(file, request)) else {
             return transfer(*direction, target, *offset, slices);
@@ -123,11 +137,11 @@ pub(super) struct Batched {
 }
 
 impl Batched {
-    pub(super) fn new(driver: &Arc<Driver>, entries_max: usize, calls: Calls) -> Result<Batched, String> {
+    pub(super) fn new(driver: &Arc<Driver>, entries_max: usize, bytes_max: usize) -> Result<Batched, String> {
         let entries_max = entries_max.max(1);
         let batch = Batch::new(driver, entries_max)?;
         let batched = Vec::with_capacity(entries_max);
-        Ok(Batched { batch, entries_max, batched, share: Share(0), calls })
+        Ok(Batched { batch, entries_max, batched, share: Share(0), calls: Calls::new(bytes_max) })
     }
 
     /// Entries that a request needs, and the buffers of cuFile's that these may take, in bytes.
@@ -145,6 +159,9 @@ impl Batched {
         let Request { direction, target, offset, slices, .. } = request;
         let file = target.open_file().ok().and_then(|file| file.registered());
         let Some(file) = file.filter(|file| takes_all(file, request)) else { return false };
+        if self.calls.enter(request).is_err() {
+            return false;
+        }
         let before = self.batch.len();
         let mut at = *offset;
         for memory in slices.iter().flat_map(|stretch| self.calls.parts(stretch)) {

@@ -1,5 +1,6 @@
 //! A lane with a device that answers when it is told to: what it has under way, and what it still takes.
 
+mod front;
 mod parked;
 mod server;
 
@@ -200,9 +201,24 @@ impl<P: Placement> Bench<P> {
         self.submit_until(None, direction, key, memory)
     }
 
+    fn submit_wish(&self, wish: Wish, direction: Direction, key: &str, memory: &mut [u8]) -> Arc<Batch> {
+        self.submit_with(None, wish, direction, key, memory)
+    }
+
     fn submit_until(
         &self,
         deadline: Option<Instant>,
+        direction: Direction,
+        key: &str,
+        memory: &mut [u8],
+    ) -> Arc<Batch> {
+        self.submit_with(deadline, Wish::default(), direction, key, memory)
+    }
+
+    fn submit_with(
+        &self,
+        deadline: Option<Instant>,
+        wish: Wish,
         direction: Direction,
         key: &str,
         memory: &mut [u8],
@@ -211,7 +227,7 @@ impl<P: Placement> Bench<P> {
         let mut batch = Batch::default();
         batch.reset(direction);
         batch.deadline = deadline;
-        batch.push_item(key.digest(), key.bytes(), Wish::default());
+        batch.push_item(key.digest(), key.bytes(), wish);
         let (pointer, length) = (host_pointer(memory), memory.len());
         assert!(batch.push_stretch(Stretch::Host(HostSlice { pointer, length })));
         let batch = Arc::new(batch);

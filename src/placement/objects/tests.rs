@@ -47,7 +47,7 @@ fn config(path: &Path, extra: &str) -> Config {
 
 fn open_as(path: &Path, config: &Config) -> Result<Objects> {
     let logger = Logger::to_stderr();
-    let backend = Arc::from(backend::open(config, 0, &logger)?);
+    let backend = Arc::from(backend::open(config, backend::Worker::default(), &logger)?);
     Objects::open(&path.join("data"), config, 0, &backend, &logger)
 }
 
