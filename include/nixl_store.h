@@ -324,7 +324,7 @@ typedef struct {
     uint32_t memory_kind;
     /**
      * NIXL_STORE_MEMORY_CUDA only: 0: find out whose memory it is; else the ordinal of its device plus 1. Then the driver
-     * is not asked what the address is, and wrong words end as NIXL_STORE_ERROR_IO of the item.
+     * is not asked what the address is, and wrong words end as an error of the item.
      */
     uint32_t cuda_device;
     /** Must be 0. */

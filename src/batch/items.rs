@@ -14,9 +14,9 @@ use std::time::{Duration, Instant};
 
 use super::completion::CompletionQueue;
 use super::question::Question;
-use super::watch::Watch;
-use crate::error::Status;
-use crate::memory::Stretch;
+use super::watch::{Far, Watch};
+use crate::error::{Result, Status};
+use crate::memory::{Mark, Stretch, Words};
 use crate::sync::{
     Arc, AtomicBool, AtomicI32, AtomicU32, AtomicU64, Condvar, Mutex, MutexGuard, Ordering, lock,
 };
@@ -96,7 +96,7 @@ pub struct Item {
     bytes: AtomicU64,
     object_length: AtomicU64,
     /// Bytes from the item's first on that are proven and in place.
-    pub(super) front_bytes: AtomicU64,
+    front_bytes: AtomicU64,
 }
 
 /// Nobody has touched the item's memory or storage for it.
@@ -136,8 +136,8 @@ pub struct Batch {
     /// Room for whoever compares the segments before the batch is submitted; kept like the rest.
     pub ranges: Vec<(usize, usize)>,
     cancelled: AtomicBool,
-    pub(super) remaining: AtomicU32,
-    pub(super) watch: Watch,
+    remaining: AtomicU32,
+    watch: Watch,
     messages: Mutex<Vec<(u32, String)>>,
     done: Mutex<bool>,
     done_changed: Condvar,
@@ -305,6 +305,47 @@ impl Batch {
         }
     }
 
+    /// What a device has to wait for, on a word of `words`, until so many bytes of an item are proven and in place or it has
+    /// ended; without an item, until all have. `None`: that is so already.
+    ///
+    /// # Errors
+    /// [`Status::Busy`] if all words are taken.
+    pub fn mark(&self, index: Option<u32>, bytes: u64, words: &'static Words) -> Result<Option<Mark>> {
+        let item = index.map(|index| self.item(index));
+        // What is told from the front comes byte by byte, anything else at once.
+        let steps = item.filter(|item| item.wish.front).map_or(1, |item| item.length as u64);
+        // Of all items together no part is told.
+        let bytes = if item.is_some() { bytes } else { 1 };
+        self.watch.mark(index, steps, bytes, words, || self.how_far(item))
+    }
+
+    /// Waits until so many bytes of an item are proven and in place, or it has ended, or the time is up. How it ended, and how
+    /// many are.
+    pub fn wait_bytes(&self, index: u32, bytes: u64, timeout: Option<Duration>) -> (ItemResult, u64) {
+        let item = self.item(index);
+        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let left = || deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        self.watch.wait(bytes, left, || self.how_far(Some(item)));
+        let result = self.result(item);
+        let is_whole = result.status == Status::Ok;
+        (result, if is_whole { result.bytes } else { item.front_bytes.load(Ordering::SeqCst) })
+    }
+
+    /// How far an item is, or the whole. Whoever ends an item writes that down, touches the number of unfinished ones, and then
+    /// looks whether somebody watches. So is that number touched here, by one who said before that he does: the later of the
+    /// two sees what the other has written. How far an item has come, and that somebody watches, is written and read in one
+    /// order for all.
+    fn how_far(&self, item: Option<&Item>) -> Far {
+        let remaining = self.remaining.fetch_add(0, Ordering::AcqRel);
+        match item {
+            None => Far { is_over: remaining == 0, bytes: 0 },
+            Some(item) => Far {
+                is_over: item.status.load(Ordering::Acquire) != Status::InProgress.code(),
+                bytes: item.front_bytes.load(Ordering::SeqCst),
+            },
+        }
+    }
+
     /// What there is to say about items that failed: number and text, at most [`MESSAGES_MAX`] of them.
     pub fn messages(&self) -> MutexGuard<'_, Vec<(u32, String)>> {
         lock(&self.messages)
@@ -346,7 +387,7 @@ impl Batch {
         item.object_length.store(result.object_length, Ordering::Relaxed);
         item.status.store(result.status.code(), Ordering::Release);
         let is_last = self.remaining.fetch_sub(1, Ordering::AcqRel) == 1;
-        self.tell_end(index, is_last);
+        self.watch.end(index, is_last);
         if is_last {
             if let Some(notice) = lock(&self.notice).take() {
                 notice.queue.push(self.ticket, notice.user_data, self.summary());
@@ -400,7 +441,7 @@ impl ItemGuard {
     pub fn advance(&self, bytes: u64) {
         if let Some((batch, item, index)) = self.parts() {
             item.front_bytes.store(bytes, Ordering::SeqCst);
-            batch.tell_advance(index, bytes);
+            batch.watch.advance(index, bytes);
         }
     }
 

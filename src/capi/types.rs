@@ -75,7 +75,7 @@ pub struct nixl_store_segment_t {
     /// One of NIXL_STORE_MEMORY_*.
     pub memory_kind: u32,
     /// NIXL_STORE_MEMORY_CUDA only: 0: find out whose memory it is; else the ordinal of its device plus 1. Then the driver
-    /// is not asked what the address is, and wrong words end as NIXL_STORE_ERROR_IO of the item.
+    /// is not asked what the address is, and wrong words end as an error of the item.
     pub cuda_device: u32,
     /// Must be 0.
     pub reserved: [u32; 2],

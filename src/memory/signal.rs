@@ -135,14 +135,22 @@ pub struct Mark {
     pub value: u64,
 }
 
+/// The device's side, for tests.
+#[cfg(test)]
+pub mod testing {
+    use super::*;
+
+    /// Whether whoever waits for this goes on.
+    pub fn is_reached(words: &Words, mark: Mark) -> bool {
+        words.word(mark.offset / WORD_BYTES).load(Ordering::Acquire) >= mark.value
+    }
+}
+
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))]
 mod tests {
+    use super::testing::is_reached;
     use super::*;
-
-    fn value(words: &Words, mark: Mark) -> u64 {
-        words.word(mark.offset / WORD_BYTES).load(Ordering::Acquire)
-    }
 
     /// Whoever waits is let go by as many steps as he asked for, or by the end; and a later user's steps are none of his.
     #[test]
@@ -152,16 +160,16 @@ mod tests {
         for round in 0..1000u64 {
             let signal = words.take(100).expect("a word");
             let marks = [signal.mark(1), signal.mark(50), signal.mark(100), signal.mark(u64::MAX)];
-            assert!(before.iter().all(|mark: &Mark| value(words, *mark) >= mark.value), "round {round}");
-            assert!(marks.iter().all(|mark| value(words, *mark) < mark.value));
+            assert!(before.iter().all(|mark| is_reached(words, *mark)), "round {round}");
+            assert!(!marks.iter().any(|mark| is_reached(words, *mark)));
             signal.advance(50);
             signal.advance(20);
-            let reached = marks.map(|mark| value(words, mark) >= mark.value);
+            let reached = marks.map(|mark| is_reached(words, mark));
             assert_eq!(reached, [true, true, false, false]);
             drop(signal);
             before.extend(marks);
         }
-        assert!(before.iter().all(|mark| value(words, *mark) >= mark.value));
+        assert!(before.iter().all(|mark| is_reached(words, *mark)));
     }
 
     /// The table is as large as it says: each word is given once, and comes back.

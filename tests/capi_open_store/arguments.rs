@@ -151,7 +151,7 @@ fn one_wrong_field_refuses_the_batch() {
         refused(nixl_store_item_t { segment_count: 0, ..good }, put);
         refused(nixl_store_item_t { segment_count: 65537, ..good }, put);
         refused(nixl_store_item_t { segment_count: u64::MAX, ..good }, put);
-        refused(nixl_store_item_t { flags: 8, ..good }, put);
+        refused(nixl_store_item_t { flags: 16, ..good }, put);
         refused(nixl_store_item_t { reserved: [0, 0, 1, 0, 0], ..good }, put);
         refused(nixl_store_item_t { object_offset: 1, ..good }, put);
         let base = good_segments[0];
@@ -167,6 +167,7 @@ fn one_wrong_field_refuses_the_batch() {
         }
     }
     refused(nixl_store_item_t { flags: NIXL_STORE_ITEM_RANGE, ..good }, true);
+    refused(nixl_store_item_t { flags: NIXL_STORE_ITEM_FRONT, ..good }, true);
     let past = nixl_store_item_t { flags: NIXL_STORE_ITEM_RANGE, object_offset: u64::MAX, ..good };
     refused(past, false);
     assert_eq!(fixture.submit(true, &[], ptr::null()), Err(NIXL_STORE_ERROR_INVALID_ARGUMENT));
@@ -191,6 +192,34 @@ fn device_memory_needs_a_driver() {
             assert!(message().contains("libcuda.so.1"), "{}", message());
         }
     }
+}
+
+/// Nor is there a stream to be ordered with, nor a device to be named. Nothing is submitted.
+#[test]
+fn streams_and_named_devices_need_a_driver() {
+    let fixture = Fixture::new();
+    let mut memory = [0u8; 64];
+    let named = [nixl_store_segment_t {
+        memory_kind: NIXL_STORE_MEMORY_CUDA,
+        cuda_device: 1,
+        ..segment(&mut memory)
+    }];
+    let host = [segment(&mut memory)];
+    let refused = |outcome: Result<nixl_store_ticket_t, nixl_store_status_t>| {
+        // On a machine with a GPU the driver is there, and this thread has no context.
+        if outcome != Err(NIXL_STORE_ERROR_INVALID_ARGUMENT) {
+            assert_eq!(outcome, Err(NIXL_STORE_ERROR_UNSUPPORTED));
+            assert!(message().contains("libcuda.so.1"), "{}", message());
+        }
+    };
+    for flags in [NIXL_STORE_SUBMIT_AFTER_STREAM, NIXL_STORE_SUBMIT_BEFORE_STREAM] {
+        let options = nixl_store_submit_options_t { flags, ..submit_options() };
+        for is_put in [true, false] {
+            refused(fixture.submit(is_put, &[item(b"key", &host)], &raw const options));
+            refused(fixture.submit(is_put, &[item(b"key", &named)], &raw const options));
+        }
+    }
+    assert_eq!(fixture.get(b"key", &mut memory).0, NIXL_STORE_NOT_FOUND);
 }
 
 /// Two segments of a get that share a byte would leave its content to chance; of a put they are fine.

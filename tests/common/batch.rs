@@ -31,6 +31,10 @@ pub struct Submit<'q> {
     pub timeout_ms: u64,
     pub queue: Option<&'q Queue<'q>>,
     pub user_data: u64,
+    /// `NIXL_STORE_SUBMIT_*`.
+    pub flags: u32,
+    /// The address that stands for a stream.
+    pub stream: usize,
 }
 
 impl Submit<'_> {
@@ -40,9 +44,9 @@ impl Submit<'_> {
             deadline_ms: self.timeout_ms,
             queue: self.queue.map_or(ptr::null_mut(), |queue| queue.queue),
             user_data: self.user_data,
-            flags: 0,
+            flags: self.flags,
             reserved: 0,
-            cuda_stream: std::ptr::null_mut(),
+            cuda_stream: ptr::without_provenance_mut(self.stream),
         }
     }
 }
@@ -182,6 +186,23 @@ impl<'s> Pending<'s, '_> {
     pub fn cancel(&self) -> Status {
         // SAFETY: tickets are looked up.
         Status(unsafe { nixl_store_ticket_cancel(self.store.handle(), self.ticket) })
+    }
+
+    /// How an item is, and how many of its bytes are in place, after at most that time.
+    pub fn progress(&self, item: usize, wanted: u64, timeout_ms: u64) -> (Status, u64) {
+        let mut bytes = u64::MAX;
+        let (store, ticket) = (self.store.handle(), self.ticket);
+        // SAFETY: tickets are looked up, the place is writable.
+        let status =
+            unsafe { nixl_store_ticket_progress(store, ticket, item, wanted, timeout_ms, &raw mut bytes) };
+        (Status(status), bytes)
+    }
+
+    /// Makes a stream wait for bytes of an item, or for all items.
+    pub fn make_wait(&self, item: usize, bytes: u64, stream: usize) -> Status {
+        let stream = ptr::without_provenance_mut(stream);
+        // SAFETY: tickets are looked up; the stream is the driver's to judge.
+        Status(unsafe { nixl_store_stream_wait(self.store.handle(), self.ticket, item, bytes, stream) })
     }
 
     fn wait_for(&self, timeout_ms: u64) -> (Status, Vec<nixl_store_result_t>) {

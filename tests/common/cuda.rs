@@ -48,7 +48,7 @@ unsafe impl Send for Driver {}
 // SAFETY: as above.
 unsafe impl Sync for Driver {}
 
-const SUCCESS: c_uint = 0;
+pub(super) const SUCCESS: c_uint = 0;
 pub const DELAY_US_MAX: libc::c_long = 2;
 const VMM_GRANULE: usize = 2 << 20;
 
@@ -128,6 +128,7 @@ macro_rules! call {
         assert_eq!(code, SUCCESS, $name);
     }};
 }
+pub(super) use call;
 
 impl Driver {
     fn load() -> Driver {
@@ -179,7 +180,7 @@ impl Driver {
         self.contexts.len()
     }
 
-    fn symbol(&self, name: &str) -> *mut c_void {
+    pub(super) fn symbol(&self, name: &str) -> *mut c_void {
         self.left_out(self.is_real && name.starts_with("standin_"), name);
         let text = CString::new(name).unwrap();
         // SAFETY: a live handle and a string.
@@ -197,9 +198,18 @@ impl Driver {
     }
 
     /// Does something with a device's context current on this thread, as an engine's thread would.
-    fn on<T>(&self, device: usize, work: impl FnOnce() -> T) -> T {
+    pub fn on<T>(&self, device: usize, work: impl FnOnce() -> T) -> T {
+        self.within(self.primary(device), work)
+    }
+
+    /// A device's primary context.
+    pub fn primary(&self, device: usize) -> *mut c_void {
         self.left_out(self.is_real && device >= self.contexts.len(), "second device here");
-        let context = self.contexts[device].load(Ordering::Relaxed);
+        self.contexts[device].load(Ordering::Relaxed)
+    }
+
+    /// Does something with a context current on this thread.
+    pub fn within<T>(&self, context: *mut c_void, work: impl FnOnce() -> T) -> T {
         call!(self, "cuCtxPushCurrent_v2": fn(*mut c_void), context);
         let outcome = work();
         let mut popped = std::ptr::null_mut();

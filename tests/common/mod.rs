@@ -16,6 +16,7 @@ pub mod questions;
 pub mod setup;
 pub mod status;
 pub mod store;
+pub mod streams;
 
 pub use batch::{Batch, Submit};
 pub use cuda::Kind;
