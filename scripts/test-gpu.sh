@@ -35,7 +35,8 @@ fail() { echo "test-gpu: $*" >&2; exit 1; }
 # The one program that tells whether there is any use in the rest.
 build_found() {
     mkdir -p "$out/bin"
-    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -O1 tests/gpu/found.c tests/gpu/driver.c -o "$out/bin/found" -ldl || fail "a C compiler is needed"
+    "${CC:-cc}" -std=c11 -D_GNU_SOURCE -O1 tests/gpu/{found,driver}.c -o "$out/bin/found" -ldl ||
+        fail "a C compiler is needed"
 }
 
 build() {
@@ -62,7 +63,8 @@ build() {
     set -e
     "$cc" -std=c11 -O1 tests/standin_cuda/self_test/*.c -o "$out/bin/self_test" -pthread -ldl
     local link=(-L"$out/bin" -lnixl_store -ldl -pthread '-Wl,-rpath,$ORIGIN')
-    "$cc" -std=c11 -D_GNU_SOURCE -O2 -Iinclude tests/gpu/{bench,driver,kernels,launch,main,storage}.c -o "$out/bin/gpu" "${link[@]}"
+    "$cc" -std=c11 -D_GNU_SOURCE -O2 -Iinclude tests/gpu/{bench,driver,kernels,launch,main,storage,streams}.c \
+        -o "$out/bin/gpu" "${link[@]}"
     "$cc" -std=c99 -O2 -Iinclude examples-c/cuda_offload.c examples-c/common/{cuda_driver,temp_store}.c \
         -o "$out/bin/cuda_offload" "${link[@]}"
     for name in cuda_driver temp_store; do
@@ -99,14 +101,14 @@ rest() {
     if [ -r /proc/driver/nvidia-fs/version ]; then
         echo "nvidia-fs: $(head -n 1 /proc/driver/nvidia-fs/version)"
     elif [ -r /proc/modules ]; then
-        echo "nvidia-fs: $(grep '^nvidia_fs ' /proc/modules || echo "not loaded: cuFile can only run in compatibility mode")"
+        echo "nvidia-fs: $(grep '^nvidia_fs ' /proc/modules || echo 'not loaded: compatibility mode at most')"
     else
         echo "nvidia-fs: unknown, /proc/modules cannot be read"
     fi
     sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1)
     echo "compute-sanitizer: ${sanitizer:-none}"
-    command -v nvidia-smi >/dev/null && nvidia-smi --query-gpu=name,driver_version,pcie.link.gen.current,pcie.link.width.current \
-        --format=csv,noheader
+    command -v nvidia-smi >/dev/null &&
+        nvidia-smi --format=csv --query-gpu=name,driver_version,pcie.link.gen.current,pcie.link.width.current
     echo "storage: $data, $(stat -f -c %T "$data")"
 }
 
@@ -244,9 +246,10 @@ memcheck() {
         return
     fi
     local check=("$sanitizer" --tool memcheck --leak-check full --error-exitcode 9)
-    part memcheck-kernels "ERROR SUMMARY: 0 errors" "${check[@]}" "$out/bin/gpu" kernels "$out/bin/kernels.ptx" "$out/bin/sums.tsv"
-    part memcheck-cuda_offload "ERROR SUMMARY: 0 errors" "${check[@]}" "$out/bin/cuda_offload"
-    part memcheck-kv_connector "ERROR SUMMARY: 0 errors" "${check[@]}" "$out/bin/kv_connector"
+    local clean="ERROR SUMMARY: 0 errors"
+    part memcheck-kernels "$clean" "${check[@]}" "$out/bin/gpu" kernels "$out/bin/kernels.ptx" "$out/bin/sums.tsv"
+    part memcheck-cuda_offload "$clean" "${check[@]}" "$out/bin/cuda_offload"
+    part memcheck-kv_connector "$clean" "${check[@]}" "$out/bin/kv_connector"
 }
 
 run() {
@@ -265,6 +268,7 @@ run() {
     SECONDS=0
     self_test
     part kernels ", 0 wrong" "$out/bin/gpu" kernels "$out/bin/kernels.ptx" "$out/bin/sums.tsv"
+    part streams "streams that wait" "$out/bin/gpu" streams
     part cuda_offload "stretches compared, 0 wrong" "$out/bin/cuda_offload"
     part kv_connector "43 blocks, 26 of them loaded, 0 planes wrong" "$out/bin/kv_connector"
     memcheck

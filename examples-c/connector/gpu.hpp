@@ -33,7 +33,10 @@ private:
 
 class DeviceMemory {
 public:
-    DeviceMemory(const Gpu &gpu, std::size_t bytes) : gpu_(gpu) { gpu.check("cuMemAlloc", gpu->cuMemAlloc(&address_, bytes)); }
+    DeviceMemory(const Gpu &gpu, std::size_t bytes) : gpu_(gpu)
+    {
+        gpu.check("cuMemAlloc", gpu->cuMemAlloc(&address_, bytes));
+    }
     ~DeviceMemory() { gpu_->cuMemFree(address_); }
 
     DeviceMemory(const DeviceMemory &) = delete;

@@ -57,7 +57,8 @@ std::vector<nixl_store_segment_t> Worker::segments(BlockId block_id, std::size_t
     for (std::size_t layer = first_layer; layer < end_layer; ++layer) {
         for (const cuda_address_t plane : {caches_.layers[layer].k, caches_.layers[layer].v}) {
             nixl_store_segment_t segment{};
-            segment.address = reinterpret_cast<void *>(static_cast<std::uintptr_t>(plane + block_id * caches_.plane_bytes));
+            const cuda_address_t address = plane + block_id * caches_.plane_bytes;
+            segment.address = reinterpret_cast<void *>(static_cast<std::uintptr_t>(address));
             segment.length = caches_.plane_bytes;
             segment.memory_kind = NIXL_STORE_MEMORY_CUDA;
             segment.cuda_device = static_cast<std::uint32_t>(caches_.device) + 1; // saves asking the driver for it

@@ -21,12 +21,14 @@
     X(cuMemFree, cuMemFree_v2, (CUdeviceptr))                                                                         \
     X(cuMemHostAlloc, cuMemHostAlloc, (void **, size_t, unsigned))                                                    \
     X(cuMemFreeHost, cuMemFreeHost, (void *))                                                                         \
+    X(cuMemHostGetDevicePointer, cuMemHostGetDevicePointer_v2, (CUdeviceptr *, void *, unsigned))                     \
     X(cuMemcpyHtoDAsync, cuMemcpyHtoDAsync_v2, (CUdeviceptr, const void *, size_t, CUstream))                         \
     X(cuMemcpyDtoHAsync, cuMemcpyDtoHAsync_v2, (void *, CUdeviceptr, size_t, CUstream))                               \
     X(cuMemsetD8Async, cuMemsetD8Async, (CUdeviceptr, unsigned char, size_t, CUstream))                               \
     X(cuStreamCreate, cuStreamCreate, (CUstream *, unsigned))                                                         \
     X(cuStreamDestroy, cuStreamDestroy_v2, (CUstream))                                                                \
     X(cuStreamSynchronize, cuStreamSynchronize, (CUstream))                                                           \
+    X(cuStreamWaitValue64, cuStreamWaitValue64_v2, (CUstream, CUdeviceptr, uint64_t, unsigned))                       \
     X(cuModuleLoadData, cuModuleLoadData, (CUmodule *, const void *))                                                 \
     X(cuModuleGetFunction, cuModuleGetFunction, (CUfunction *, CUmodule, const char *))                               \
     X(cuModuleUnload, cuModuleUnload, (CUmodule))                                                                     \
