@@ -500,6 +500,21 @@ typedef struct {
     char layout[32];
     /** Why a better path is not in effect; empty if nothing was degraded. */
     char reason[512];
+    /** Where the staging buffer is: "cpu", or "cuda:N" on the device of that ordinal. */
+    char buffer_device[16];
+    /**
+     * What becomes of CUDA device memory: "staged": it is copied through the staging buffer; "direct": cuFile moves it, where
+     * its alignment allows; "direct_compat": the same in cuFile's compatibility mode, in which bytes pass the processor; "none"
+     * while no CUDA driver is loaded in the process.
+     */
+    char device_path[16];
+    /**
+     * What computes the checksums of device memory that the processor does not see: "cuda"; "cpu" where all of it passes the
+     * processor; "none" as above.
+     */
+    char device_checksums[16];
+    /** Why device memory is not served better; empty if nothing was degraded. */
+    char device_reason[256];
 } nixl_store_capabilities_t;
 
 #ifdef __cplusplus

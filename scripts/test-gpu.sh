@@ -26,7 +26,8 @@ SUITE_SECONDS_MAX=240
 PART_SECONDS_MAX=120
 # Of each test binary: what of it moves bytes of a device. `each` runs every test in a process of its own, so that an error
 # that stays with a CUDA context ends with it.
-SUITES=("promise_device_memory each" "promise_streams each" "promise_gds all" "conformance all _from_")
+SUITES=("promise_device_memory each" "promise_device_kernels each" "promise_streams each" "promise_gds all"
+    "promise_gds_device each" "conformance all _from_")
 
 fail() { echo "test-gpu: $*" >&2; exit 1; }
 
@@ -228,11 +229,11 @@ suites() {
         read -r name mode filter <<<"$suite"
         if [ ! -x "$out/bin/$name" ]; then continue; fi
         echo "== $name"
-        if [ "$mode" = each ]; then
-            suite_each "$name" "$out/bin/$name"
-        elif [ "$name" = promise_gds ] && [ -z "${NIXL_STORE_TEST_LIBCUFILE:-}" ]; then
+        if [[ $name == promise_gds* ]] && [ -z "${NIXL_STORE_TEST_LIBCUFILE:-}" ]; then
             left_out_names+=("$name: there is no libcufile")
             note "$name" 0 0 1 0
+        elif [ "$mode" = each ]; then
+            suite_each "$name" "$out/bin/$name"
         else
             suite_all "$name" "$out/bin/$name" "$filter"
         fi

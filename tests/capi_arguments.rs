@@ -103,7 +103,7 @@ fn calls() -> Vec<Call> {
         call!(nixl_store_flush;),
         call!(nixl_store_stats_read, stats.as_mut_ptr().cast(); stats: [usize; 25] = [200; 25]),
         call!(nixl_store_capabilities_read, capabilities.as_mut_ptr().cast();
-            capabilities: [usize; 79] = [632; 79]),
+            capabilities: [usize; 117] = [936; 117]),
     ]
 }
 

@@ -9,7 +9,7 @@ use super::types::{nixl_store_capabilities_t, nixl_store_stats_t, nixl_store_sta
 use super::{error, extensible};
 use crate::error::Status;
 use crate::metrics::Snapshot;
-use crate::store::{Capabilities, Stats};
+use crate::store::{Capabilities, DeviceService, Stats};
 
 /// ======== Full layer: operations ========
 ///
@@ -160,6 +160,8 @@ fn capabilities_to_c(capabilities: &Capabilities) -> nixl_store_capabilities_t {
         direct_alignment,
         object_bytes_max,
         io_threads,
+        buffer_device,
+        devices: DeviceService { path, checksums, reason: device_reason },
     } = capabilities;
     nixl_store_capabilities_t {
         struct_size: size_of::<nixl_store_capabilities_t>(),
@@ -173,6 +175,10 @@ fn capabilities_to_c(capabilities: &Capabilities) -> nixl_store_capabilities_t {
         io_path: text_to_c(io_path),
         layout: text_to_c(layout),
         reason: text_to_c(reason),
+        buffer_device: text_to_c(buffer_device),
+        device_path: text_to_c(path),
+        device_checksums: text_to_c(checksums),
+        device_reason: text_to_c(device_reason),
     }
 }
 

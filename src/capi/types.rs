@@ -251,6 +251,17 @@ pub struct nixl_store_capabilities_t {
     pub layout: [c_char; 32],
     /// Why a better path is not in effect; empty if nothing was degraded.
     pub reason: [c_char; 512],
+    /// Where the staging buffer is: "cpu", or "cuda:N" on the device of that ordinal.
+    pub buffer_device: [c_char; 16],
+    /// What becomes of CUDA device memory: "staged": it is copied through the staging buffer; "direct": cuFile moves it, where
+    /// its alignment allows; "direct_compat": the same in cuFile's compatibility mode, in which bytes pass the processor; "none"
+    /// while no CUDA driver is loaded in the process.
+    pub device_path: [c_char; 16],
+    /// What computes the checksums of device memory that the processor does not see: "cuda"; "cpu" where all of it passes the
+    /// processor; "none" as above.
+    pub device_checksums: [c_char; 16],
+    /// Why device memory is not served better; empty if nothing was degraded.
+    pub device_reason: [c_char; 256],
 }
 
 /// Asserts size, alignment and every field's offset, in bytes.
@@ -294,7 +305,8 @@ layout!(nixl_store_stats_t: size 200, align 8, {
     corruptions @ 144, quarantined_slots @ 152, gets_unverified @ 160, short_transfers @ 168, retries @ 176,
     timed_out @ 184, cancelled @ 192,
 });
-layout!(nixl_store_capabilities_t: size 632, align 8, {
+layout!(nixl_store_capabilities_t: size 936, align 8, {
     struct_size @ 0, object_bytes_max @ 8, direct_alignment @ 16, io_threads @ 24, direct_io @ 28,
     registered_buffers @ 32, reserved @ 36, backend @ 40, io_path @ 56, layout @ 88, reason @ 120,
+    buffer_device @ 632, device_path @ 648, device_checksums @ 664, device_reason @ 680,
 });

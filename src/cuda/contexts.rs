@@ -276,6 +276,13 @@ impl Contexts {
         can
     }
 
+    /// What is told of a device that computes no checksums.
+    pub(super) fn no_sums(&self, ordinal: u16) -> Error {
+        let state = lock(&self.state);
+        let why = state.no_sums.get(&ordinal).map_or("it was not asked", String::as_str);
+        Error::new(Status::Unsupported, format!("device {ordinal} computes no checksums: {why}"))
+    }
+
     /// Why a device that was asked for computes no checksums; `None`: none is known that does not.
     pub(super) fn why_no_sums(&self) -> Option<String> {
         let state = lock(&self.state);

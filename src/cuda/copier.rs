@@ -24,7 +24,7 @@ use crate::sys::event::Event;
 const KERNEL_PARTS_MIN: usize = 4;
 /// A part of so many bytes is a copy of its own: a copy costs the driver 2.3 us whatever its length, in which a link carries
 /// about as much.
-const KERNEL_PART_BYTES_MAX: usize = 64 << 10;
+const COPY_BYTES_MIN: usize = 64 << 10;
 
 /// What one push began.
 struct Work {
@@ -139,7 +139,7 @@ impl CudaCopier {
     /// The part as one of a kernel's pieces, if it is small and this device reaches both sides.
     fn piece(&mut self, device: u16, part: &CopyPart) -> Result<Option<Piece>> {
         let bytes = part.memory.length();
-        if bytes >= KERNEL_PART_BYTES_MAX || part.memory.device() != Some(device) {
+        if bytes >= COPY_BYTES_MIN || part.memory.device() != Some(device) {
             return Ok(None);
         }
         let on = &self.on(device)?.device;
@@ -201,11 +201,7 @@ impl CudaCopier {
             let of_device = |(_, block): &(usize, &DeviceSlice)| block.device == device;
             let mut left = blocks.iter().enumerate().skip(at).filter(of_device).peekable();
             let Some(kernels) = self.on(device)?.device.kernels else {
-                let why = self.devices.why_no_sums().unwrap_or_default();
-                return Err(Error::new(
-                    Status::Unsupported,
-                    format!("CUDA: no checksums on device {device}: {why}"),
-                ));
+                return Err(self.devices.no_sums(device));
             };
             let on = self.begin_on(device)?;
             while left.peek().is_some() {
@@ -300,6 +296,10 @@ impl CudaCopier {
 }
 
 impl Copier for CudaCopier {
+    fn prepare(&mut self, device: u16) -> io::Result<()> {
+        self.on(device).map(drop).map_err(io::Error::other)
+    }
+
     fn push(
         &mut self,
         token: u32,

@@ -58,6 +58,9 @@ impl<P: Placement> Lane<P> {
                     // A caller that no longer waits has given up on the answer, not on the effect.
                     drop(reply.send(self.register(index, region)));
                 }
+                Command::Prepare { device, reply } => {
+                    drop(reply.send(self.prepare_copies(device).map(|()| true)));
+                }
                 Command::Unregister { index, reply } => {
                     self.regions.retain(|region| region.index != index);
                     self.queue.unregister(index);

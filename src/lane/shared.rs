@@ -28,6 +28,13 @@ pub enum Command {
         /// Where the answer goes.
         reply: mpsc::Sender<std::io::Result<bool>>,
     },
+    /// Get what it takes to copy from and to a device.
+    Prepare {
+        /// Its ordinal.
+        device: u16,
+        /// Told when it is had.
+        reply: mpsc::Sender<std::io::Result<bool>>,
+    },
     /// Forget a region.
     Unregister {
         /// Number of the region.

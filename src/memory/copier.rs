@@ -61,6 +61,12 @@ pub struct CopyDone {
 
 /// Makes copies and computes checksums on devices for one thread. Dropping it waits for those under way.
 pub trait Copier: Send {
+    /// Gets all that work on a device takes of the driver, which may wait for the device.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    fn prepare(&mut self, device: u16) -> io::Result<()>;
+
     /// Begins to copy `parts`, and then to compute the XXH3 of each of `blocks`, which are device memory and may be what was
     /// copied to. All of it is the copier's until it was handed back.
     ///

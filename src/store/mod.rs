@@ -1,5 +1,6 @@
 //! The store: keys in, bytes out. What is where, who may see it, and who moves it.
 
+mod commands;
 mod gate;
 mod open;
 mod options;
@@ -18,8 +19,9 @@ use crossbeam_queue::ArrayQueue;
 use crate::batch::Batch;
 use crate::batch::completion::CompletionQueue;
 use crate::batch::ticket::TicketTable;
+use crate::cuda;
 use crate::error::{Error, Result, Status};
-use crate::memory::Stretch;
+use crate::memory::{Copiers, Stretch};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 use self::gate::Gate;
@@ -31,7 +33,7 @@ use crate::lane::shared::Shared;
 use crate::layout::record::{self, EffectiveKey};
 use crate::placement::{Key, Keys};
 
-pub use self::options::{Capabilities, OpenOptions, Stats, SubmitOptions};
+pub use self::options::{Capabilities, DeviceService, OpenOptions, Stats, SubmitOptions};
 pub use self::streams::StreamOrder;
 pub use self::submit::BatchBuilder;
 pub use crate::batch::BATCH_ITEMS_MAX;
@@ -76,6 +78,10 @@ pub struct Store {
     namespace: Vec<u8>,
     timeout_default: Option<Duration>,
     capabilities: Capabilities,
+    /// The device that items mostly lie on, as far as is known.
+    device: Option<u16>,
+    /// Whether the backend moves the memory of devices itself.
+    reaches_devices: bool,
     /// Lanes for blocking calls on one small object; whoever finds none uses the I/O threads.
     carriers: ArrayQueue<Box<dyn Carrier>>,
     carried_bytes_max: u64,
@@ -346,7 +352,28 @@ impl Store {
     /// [`Status::Closing`], [`Status::Poisoned`].
     pub fn capabilities(&self) -> Result<Capabilities> {
         self.check_open()?;
-        Ok(self.capabilities.clone())
+        Ok(Capabilities { devices: self.device_service(), ..self.capabilities.clone() })
+    }
+
+    /// How the memory of devices is served, as far as is known now.
+    fn device_service(&self) -> DeviceService {
+        if !cuda::is_in_process() {
+            return DeviceService { path: "none", checksums: "none", reason: String::new() };
+        }
+        let devices = self.streams.devices();
+        // A device that nobody has named or used is not made ready for a question.
+        let why_not = devices.why_no_sums();
+        let can_sum = self.device.map_or(why_not.is_none(), |device| devices.can_sum(device));
+        let path = match self.capabilities.io_path.ends_with("_compat") {
+            _ if !(self.reaches_devices && can_sum) => "staged",
+            true => "direct_compat",
+            false => "direct",
+        };
+        // What a backend does not move itself is summed where it passes.
+        let wanted = self.reaches_devices || self.shared.staging.device().is_some();
+        let reason = why_not.filter(|_| wanted && !can_sum);
+        let checksums = if wanted && can_sum { "cuda" } else { "cpu" };
+        DeviceService { path, checksums, reason: reason.unwrap_or_default() }
     }
 
     /// Waits for the transfers under way that use this memory.

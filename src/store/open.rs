@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
 
+use super::commands;
 use super::gate::Gate;
+use super::options::DeviceService;
 use super::place::{Placed, place};
 use super::regions::Regions;
 use super::settings;
@@ -20,6 +22,7 @@ use crate::error::{Error, Result, Status};
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
 use crate::lane::{self, deadlines};
+use crate::log::Logger;
 use crate::memory::{Arena, Copiers, Staging};
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 use crate::sys::random_u128;
@@ -70,6 +73,10 @@ impl Store {
         }
         let streams = Streams::new(&shared, &devices)?;
         let (threads, registered) = start_threads(&placed, &shared, &chores, &devices, &tickets, lanes)?;
+        let device = named_device(options, &shared.staging);
+        if let Some(device) = device {
+            get_ready(&shared, &devices, device, logger);
+        }
 
         let chosen = settings::Chosen {
             buffer_bytes: shared.staging.bytes() as u64,
@@ -98,6 +105,12 @@ impl Store {
                 .map_or(1, |alignment| u64::from(alignment.memory.max(alignment.offset))),
             object_bytes_max: placed.object_bytes_max,
             io_threads: lanes as u32,
+            buffer_device: shared
+                .staging
+                .device()
+                .map_or_else(|| "cpu".to_owned(), |device| format!("cuda:{device}")),
+            // Told when it is asked for: CUDA may come later.
+            devices: DeviceService::default(),
         };
         let parts = shared.staging.bytes().div_ceil(REGION_BYTES_MAX);
         Ok(Store {
@@ -113,6 +126,8 @@ impl Store {
             namespace,
             timeout_default: config.store.timeout_ms.map(Duration::from_millis),
             capabilities,
+            device,
+            reaches_devices: backend.reach().device,
             carriers,
             carried_bytes_max: lane::caller::bytes_max(placed.medium),
             spare_batches: ArrayQueue::new(SPARE_BATCHES_MAX),
@@ -122,8 +137,7 @@ impl Store {
     }
 }
 
-/// The staging buffer, and the devices for the lanes' copies. Where the caller names a device and has CUDA at work, or the buffer
-/// lies on one, what that takes is had now, since it may wait for the device later.
+/// The staging buffer, and the devices for the lanes' copies.
 fn buffers(
     config: &Config,
     options: &OpenOptions,
@@ -142,16 +156,24 @@ fn buffers(
         buffer = Arc::new(staging(config, |bytes| Arena::new(bytes, config.use_hugepages))?);
         devices = Devices::new(buffer.region(), logger);
     }
-    let device = options.cuda_device.filter(|_| cuda::is_in_process());
-    let device = device.and_then(|device| u16::try_from(device).ok()).or(buffer.device());
-    if let Some(device) = device {
-        if let Err(error) = devices.prepare(device) {
-            logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
-        } else if let Err(error) = devices.prepare_streams(device) {
-            logger.info(format_args!("streams of device {device} cannot be used: {}", error.message()));
-        }
-    }
     Ok((buffer, Arc::new(devices)))
+}
+
+/// The device that items will mostly lie on, as far as is known at open: the one that the caller names, if CUDA is at work in the
+/// process, or the staging buffer's.
+fn named_device(options: &OpenOptions, staging: &Staging) -> Option<u16> {
+    let named = options.cuda_device.filter(|_| cuda::is_in_process());
+    named.and_then(|device| u16::try_from(device).ok()).or(staging.device())
+}
+
+/// Has all that transfers from and to a device take of the driver now, since it may wait for the device later.
+fn get_ready(shared: &Shared, devices: &Devices, device: u16, logger: &Logger) {
+    let prepared = devices.prepare(device).and_then(|()| commands::prepare(shared, device));
+    if let Err(error) = prepared {
+        logger.warn(format_args!("device {device} cannot be used for items: {}", error.message()));
+    } else if let Err(error) = devices.prepare_streams(device) {
+        logger.info(format_args!("streams of device {device} cannot be used: {}", error.message()));
+    }
 }
 
 /// Starts the lanes, and the thread that keeps deadlines.

@@ -58,6 +58,21 @@ pub struct Capabilities {
     pub object_bytes_max: u64,
     /// I/O threads.
     pub io_threads: u32,
+    /// Where the staging buffer is: `cpu`, `cuda:N`.
+    pub buffer_device: String,
+    /// How the memory of devices is served.
+    pub devices: DeviceService,
+}
+
+/// How a store serves memory of devices.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DeviceService {
+    /// `none` while the process is without CUDA, else `staged`, `direct`, `direct_compat`.
+    pub path: &'static str,
+    /// What computes checksums: `none`, `cpu`, `cuda`.
+    pub checksums: &'static str,
+    /// Why it is not better; empty if nothing was degraded.
+    pub reason: String,
 }
 
 /// Counters and gauges of a store.

@@ -1,15 +1,11 @@
 //! The engine's memory, registered with every lane's queue.
 
-use std::sync::mpsc;
-
+use super::commands::ask_all;
 use crate::backend::{Backend, Known, REGION_BYTES_MAX, REGIONS_MAX};
 use crate::error::{Error, Result, Status};
 use crate::lane::shared::{Command, Shared};
 use crate::memory::{HostSlice, Stretch};
 use crate::sync::{Arc, AtomicBool, Mutex, Ordering, lock};
-
-/// How often a wait for the lanes' answers looks whether they are still there.
-const ANSWER_POLL: std::time::Duration = std::time::Duration::from_millis(50);
 
 /// Which memory is registered under which numbers.
 pub(super) struct Regions {
@@ -136,27 +132,5 @@ fn forget(shared: &Shared, indices: &[u16]) {
     for &index in indices {
         // Unregistering answers nothing but that it is done.
         drop(ask_all(shared, |reply| Command::Unregister { index, reply }));
-    }
-}
-
-/// Puts a command to every lane and waits for all answers; the first error wins.
-fn ask_all(
-    shared: &Shared,
-    command: impl Fn(mpsc::Sender<std::io::Result<bool>>) -> Command,
-) -> std::io::Result<()> {
-    let (reply, answers) = mpsc::channel();
-    for lane in &shared.lanes {
-        lane.commands.push(command(reply.clone()));
-        lane.waker.signal();
-    }
-    drop(reply);
-    let mut outcome = Ok(());
-    loop {
-        match answers.recv_timeout(ANSWER_POLL) {
-            Ok(answer) => outcome = outcome.and(answer.map(drop)),
-            // A lane that ended, in a panic or because the store closes, answers nothing any more.
-            Err(mpsc::RecvTimeoutError::Timeout) if !shared.is_poisoned() && !shared.is_stopping() => {}
-            Err(_) => return outcome,
-        }
     }
 }

@@ -5,6 +5,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::{Duration, Instant};
 
+use super::commands;
 use crate::batch::{Batch, DEVICE_MAX, ItemGuard, ItemResult};
 use crate::cuda::{self, CallersStream, Devices, Point, StreamHandle};
 use crate::error::{Error, Result, Status, panic_message};
@@ -55,6 +56,11 @@ impl Streams {
             thread: Mutex::new(None),
             is_running: AtomicBool::new(false),
         })
+    }
+
+    /// The devices that batches may have memory of.
+    pub(super) fn devices(&self) -> &Devices {
+        &self.devices
     }
 
     /// Gets all that `order` takes of the driver and the system, which may wait for a device: before the stream waits.
@@ -142,6 +148,7 @@ impl Streams {
         while left != 0 {
             let device = left.trailing_zeros() as u16;
             self.devices.prepare(device)?;
+            commands::prepare(&self.shared, device)?;
             left &= left - 1;
             if device < DEVICE_MAX {
                 self.prepared.fetch_or(1 << device, Ordering::Release);

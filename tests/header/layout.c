@@ -107,7 +107,7 @@ FIELD(nixl_store_stats_t, retries, 176);
 FIELD(nixl_store_stats_t, timed_out, 184);
 FIELD(nixl_store_stats_t, cancelled, 192);
 
-SIZE(nixl_store_capabilities_t, 632);
+SIZE(nixl_store_capabilities_t, 936);
 FIELD(nixl_store_capabilities_t, struct_size, 0);
 FIELD(nixl_store_capabilities_t, object_bytes_max, 8);
 FIELD(nixl_store_capabilities_t, direct_alignment, 16);
@@ -119,3 +119,7 @@ FIELD(nixl_store_capabilities_t, backend, 40);
 FIELD(nixl_store_capabilities_t, io_path, 56);
 FIELD(nixl_store_capabilities_t, layout, 88);
 FIELD(nixl_store_capabilities_t, reason, 120);
+FIELD(nixl_store_capabilities_t, buffer_device, 632);
+FIELD(nixl_store_capabilities_t, device_path, 648);
+FIELD(nixl_store_capabilities_t, device_checksums, 664);
+FIELD(nixl_store_capabilities_t, device_reason, 680);

@@ -265,6 +265,11 @@ impl<P: Placement> Lane<P> {
         (self.copies.parts, self.copies.blocks) = (parts, blocks);
     }
 
+    /// Gets what it takes to copy from and to a device.
+    pub(super) fn prepare_copies(&mut self, device: u16) -> io::Result<()> {
+        self.copier()?.prepare(device)
+    }
+
     fn copier(&mut self) -> io::Result<&mut Box<dyn Copier>> {
         let copies = &mut self.copies;
         if copies.copier.is_none() {
