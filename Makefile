@@ -94,6 +94,10 @@ test-cuda: ## The stand-in for CUDA's driver by itself, and the CUDA kernels on 
 	sh tests/standin_cuda/self_test.sh build/standin-cuda
 	bash scripts/check-cuda-kernels.sh
 
+.PHONY: test-gpu
+test-gpu: ## On a machine with a GPU: driver, kernels, tests, examples and speed on the real thing; not part of test
+	@CARGO='$(CARGO)' bash scripts/test-gpu.sh
+
 .PHONY: test-shuttle
 test-shuttle: ## Model-checked tests of the shared state
 	@CARGO='$(CARGO)' bash scripts/test-shuttle.sh $(CARGO_FLAGS)

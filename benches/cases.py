@@ -44,6 +44,7 @@ class Throughput:
     peers: Peers
     dynamic: bool = False
     threads: int = 1
+    backend: str = "POSIX"
     # For the picture: fewer rounds, because its points are many.
     is_point: bool = False
 
@@ -177,6 +178,18 @@ def _object_stores() -> Tuple[Case, ...]:
     return tuple(_object_store(server, size) for server in S3_PEERS for size in S3_SIZES)
 
 
+def _through_cufile() -> Tuple[Case, ...]:
+    """Host memory through cuFile, in compatibility mode where there is no GPU, beside NIXL's plugin of the same name."""
+    return tuple(
+        Throughput(
+            f"{peer}-{size // MIB}m", f"{backend}, disk, static, {batch} x {size_name(size)}", DISK, size, batch,
+            {f"nixl-{peer}": None, "fio": None}, backend=backend,
+        )
+        for backend, peer in (("GDS_MT", "gds-mt"), ("GDS", "gds"))
+        for size, batch in ((32 * MIB, 16), (1 * MIB, 64))
+    )
+
+
 def _measured() -> Tuple[Case, ...]:
     return (
         Throughput(
@@ -206,6 +219,7 @@ def _measured() -> Tuple[Case, ...]:
         Throughput(
             "tmpfs-dynamic", "tmpfs, dynamic, 256 x 1 MiB", TMPFS, 1 * MIB, 256, {"lmcache": None}, dynamic=True,
         ),
+        *_through_cufile(),
         *_object_stores(),
         Lookups("lookups", "lookups, 1 M keys", 1_000_000, at_least(5.0), at_most(96)),
         Opening("open", "open a static pool", (1_000, 10_000, 100_000), at_most(1_000), at_most(10_000)),

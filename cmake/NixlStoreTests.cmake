@@ -10,6 +10,21 @@ add_custom_target(nixl_store_stage ALL
     VERBATIM)
 add_dependencies(nixl_store_stage nixl_store_cargo)
 
+# The driver that the CUDA examples are tested on: there is no GPU to count on, and one stand-in serves both linkages. It
+# is built while cargo builds the library, and again only when its sources have changed.
+set(NIXL_STORE_STANDIN_CUDA_DIR "${CMAKE_CURRENT_BINARY_DIR}/standin-cuda")
+file(GLOB standin_sources CONFIGURE_DEPENDS
+    "${CMAKE_CURRENT_SOURCE_DIR}/tests/standin_cuda/*.[ch]" "${CMAKE_CURRENT_SOURCE_DIR}/tests/standin_cuda/build.sh"
+    "${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda_kernels/*.cpp" "${CMAKE_CURRENT_SOURCE_DIR}/tests/cuda_kernels/*.h"
+    "${CMAKE_CURRENT_SOURCE_DIR}/src/cuda/kernels/*")
+add_custom_command(OUTPUT "${NIXL_STORE_STANDIN_CUDA_DIR}/libcuda.so.1"
+    COMMAND "${CMAKE_COMMAND}" -E env "CC=${CMAKE_C_COMPILER}"
+        sh "${CMAKE_CURRENT_SOURCE_DIR}/tests/standin_cuda/build.sh" "${NIXL_STORE_STANDIN_CUDA_DIR}"
+    DEPENDS ${standin_sources}
+    COMMENT "Building the stand-in for CUDA's driver"
+    VERBATIM)
+add_custom_target(nixl_store_standin_cuda ALL DEPENDS "${NIXL_STORE_STANDIN_CUDA_DIR}/libcuda.so.1")
+
 # Each example is built twice, against the shared and the static library, by its own CMake project. Its tests are
 # read into this tree's ctest; they exist once the target is built.
 set(test_lists "")
@@ -20,6 +35,7 @@ foreach(linkage IN ITEMS shared static)
             -G "${CMAKE_GENERATOR}" "-DCMAKE_PREFIX_PATH=${NIXL_STORE_STAGE_DIR}"
             "-DCMAKE_C_COMPILER=${CMAKE_C_COMPILER}" -DCMAKE_BUILD_TYPE=Release
             -DNIXL_STORE_LINKAGE=${linkage} -DNIXL_STORE_EXAMPLES_WERROR=ON
+            "-DNIXL_STORE_STANDIN_CUDA=${NIXL_STORE_STANDIN_CUDA_DIR}"
         COMMAND "${CMAKE_COMMAND}" --build "${examples_dir}"
         COMMENT "Building the examples against the installed ${linkage} library"
         VERBATIM)

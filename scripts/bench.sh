@@ -25,6 +25,7 @@ flags=(-std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Wpedantic)
 "$CC" "${flags[@]}" -Iinclude benches/worker/*.c -o "$bin/worker" -L"$bin" -lnixl_store -lpthread -ldl \
     '-Wl,-rpath,$ORIGIN'
 "$CC" "${flags[@]}" benches/s3_memory/*.c -o "$bin/s3_memory" -lpthread
+"$CC" "${flags[@]}" -shared -fPIC benches/cufile_env.c -o "$bin/cufile_env.so" -ldl
 "$CC" "${flags[@]}" benches/load_time.c -o "$bin/load_time" -ldl
 
 if [ "${1:-}" = --build ]; then

@@ -19,7 +19,7 @@ nixl_buffer_device: cpu
 cache_policy: FIFO
 extra_config:
   enable_nixl_storage: true
-  nixl_backend: POSIX
+  nixl_backend: {backend}
   nixl_pool_size: {slots}
   use_direct_io: true
   nixl_path:
@@ -76,18 +76,27 @@ class Engines:
         """Why an engine is not there."""
         if name == "fio":
             return self._peers.fio_missing
+        if name.startswith("nixl-gds"):
+            return self._peers.nixl_gds_missing
         if name.startswith("nixl"):
             return self._peers.nixl_missing
         if name == "lmcache":
             return self._peers.lmcache_missing
         return None
 
-    def open(self, name: str, directory: Path, shape: Shape, **more: Any) -> "Session":
+    def missing_for(self, backend: str) -> Optional[str]:
+        """Why ours cannot be opened with a backend."""
+        return self._peers.cufile_missing if backend.startswith("GDS") else None
+
+    def open(self, name: str, directory: Path, shape: Shape, backend: str = "POSIX", **more: Any) -> "Session":
         directory.mkdir(parents=True, exist_ok=True)
         if name == OURS:
-            worker = self._workers.get(name, [str(self._binary), "store"])
+            environment = self._cufile_environment() if backend.startswith("GDS") else {}
+            worker = self._workers.get(name, [str(self._binary), "store"], environment)
             config = directory / "lmcache.yaml"
-            config.write_text(STORE_CONFIG.format(slots=shape.slots, directory=directory / "store"))
+            config.write_text(
+                STORE_CONFIG.format(backend=backend, slots=shape.slots, directory=directory / "store"), encoding="utf-8",
+            )
             (directory / "store").mkdir(exist_ok=True)
             facts = worker.ask("open", config=config, **shape.fields())
         elif name in ("pread", "pwrite"):
@@ -99,6 +108,12 @@ class Engines:
             worker = self._workers.get(name, command, self._peers.environment)
             mode = "dynamic" if shape.dynamic else "static"
             facts = worker.ask("open", directory=directory, mode=mode, **shape.fields())
+        elif name.startswith("nixl-gds"):
+            worker = self._workers.get(name, [str(self._binary), "nixl"], self._cufile_environment())
+            facts = worker.ask(
+                "open", directory=directory, library=self._peers.nixl_library, plugin=backend, files="slot",
+                **shape.fields(),
+            )
         else:
             worker = self._workers.get(name, [str(self._binary), "nixl"], self._peers.environment)
             queue = {"nixl-uring": "use_uring", "nixl-aio": "use_aio"}[name]
@@ -133,6 +148,11 @@ class Engines:
                 **shape.fields(),
             )
         return Session(worker, facts)
+
+    def _cufile_environment(self) -> Dict[str, str]:
+        return self._peers.cufile_environment(
+            self._binary.parent / "cufile_env.so", self._binary.parent.parent / "cufile.log",
+        )
 
     def discard(self, name: str) -> None:
         """For a worker that failed: the next session gets a fresh one."""

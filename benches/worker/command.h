@@ -5,6 +5,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #define COMMAND_FIELDS_MAX 32
 
@@ -16,6 +17,9 @@ typedef struct {
         const char *value;
     } fields[COMMAND_FIELDS_MAX];
 } command_t;
+
+/* Where the members of the answer go, each with a comma before it. It is not stdout, to which libraries print. */
+extern FILE *json;
 
 /* Splits `line` in place; the command points into it. */
 int command_parse(command_t *command, char *line);

@@ -1,4 +1,4 @@
-/* NIXL's POSIX plugin, on files with a place for each object. */
+/* NIXL's plugins for files, on files with a place for each object: POSIX, GDS or GDS_MT. */
 #include "engine.h"
 
 #include <stdio.h>
@@ -27,13 +27,20 @@ static int nixl_close(void *engine)
 static int begin(nixl_t *self, const command_t *command, const shape_t *shape)
 {
     const bool merge = strcmp(command_text(command, "merge", "1"), "0") != 0;
+    const char *const plugin = command_text(command, "plugin", "POSIX");
 
-    if (nixl_agent_begin(&self->agent, command_text(command, "library", NULL), shape) != 0 ||
-        nixl_agent_param(&self->agent, command_text(command, "queue", "use_uring"), "true") != 0 ||
+    if (nixl_agent_begin(&self->agent, command_text(command, "library", NULL), shape) != 0)
+        return -1;
+    if (strcmp(plugin, "POSIX") != 0) {
+        /* cuFile has threads of its own. */
+        self->agent.pauses = true;
+        return nixl_agent_backend(&self->agent, plugin, NIXL_MEMORY_FILE, merge);
+    }
+    if (nixl_agent_param(&self->agent, command_text(command, "queue", "use_uring"), "true") != 0 ||
         nixl_agent_param(&self->agent, "ios_pool_size", command_text(command, "ios_pool_size", NULL)) != 0 ||
         nixl_agent_param(&self->agent, "kernel_queue_size", command_text(command, "kernel_queue_size", NULL)) != 0)
         return -1;
-    return nixl_agent_backend(&self->agent, "POSIX", NIXL_MEMORY_FILE, merge);
+    return nixl_agent_backend(&self->agent, plugin, NIXL_MEMORY_FILE, merge);
 }
 
 /* Registers the files, and prepares a descriptor for each slot. */
@@ -87,7 +94,7 @@ static void nixl_describe(void *engine)
 {
     const nixl_t *const self = engine;
 
-    printf(",\"files\":%zu", self->files.file_count);
+    fprintf(json, ",\"files\":%zu", self->files.file_count);
 }
 
 const engine_ops_t engine_nixl = {

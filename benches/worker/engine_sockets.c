@@ -242,7 +242,7 @@ static int sockets_get(void *engine, const batch_t *batch)
 
 static void sockets_describe(void *engine)
 {
-    printf(",\"threads\":%llu", (unsigned long long)((const sockets_t *)engine)->line_count);
+    fprintf(json, ",\"threads\":%llu", (unsigned long long)((const sockets_t *)engine)->line_count);
 }
 
 const engine_ops_t engine_sockets = {

@@ -172,12 +172,12 @@ static void store_describe(void *engine)
     capabilities.struct_size = sizeof capabilities;
     if (nixl_store_capabilities_read(self->store, &capabilities) != NIXL_STORE_OK)
         return;
-    printf(",\"version\":\"%s\",\"backend\":\"%s\",\"io_path\":\"%s\",\"layout\":\"%s\"", nixl_store_version(),
+    fprintf(json, ",\"version\":\"%s\",\"backend\":\"%s\",\"io_path\":\"%s\",\"layout\":\"%s\"", nixl_store_version(),
            capabilities.backend, capabilities.io_path, capabilities.layout);
-    printf(",\"direct_io\":%u,\"io_threads\":%u,\"registered_buffers\":%u,\"reason\":", capabilities.direct_io,
+    fprintf(json, ",\"direct_io\":%u,\"io_threads\":%u,\"registered_buffers\":%u,\"reason\":", capabilities.direct_io,
            capabilities.io_threads, capabilities.registered_buffers);
     json_text(capabilities.reason);
-    printf(",\"open_s\":%.6f,\"register_s\":%.6f", self->open_s, self->register_s);
+    fprintf(json, ",\"open_s\":%.6f,\"register_s\":%.6f", self->open_s, self->register_s);
 }
 
 void *engine_store_handle(void *engine)

@@ -64,10 +64,10 @@ static int get_one(session_t *session, size_t index, uint64_t *random, double *s
 
 static void report(const double *samples, size_t count)
 {
-    printf(",\"verified\":true,\"samples_us\":[");
+    fprintf(json, ",\"verified\":true,\"samples_us\":[");
     for (size_t i = 0; i < count; i++)
-        printf("%s%.3f", i == 0 ? "" : ",", samples[i] * 1e6);
-    printf("]");
+        fprintf(json, "%s%.3f", i == 0 ? "" : ",", samples[i] * 1e6);
+    fprintf(json, "]");
 }
 
 int session_latency(session_t *session, const command_t *command)

@@ -93,7 +93,7 @@ int lookups_contains(session_t *session, const command_t *command)
     free(keys);
     if (found != (hits ? count : 0))
         return fail("contains: %llu of %llu keys were found", (unsigned long long)found, (unsigned long long)count);
-    printf(",\"seconds\":%.9f,\"lookups\":%llu,\"verified\":true", total.wall_s, (unsigned long long)count);
+    fprintf(json, ",\"seconds\":%.9f,\"lookups\":%llu,\"verified\":true", total.wall_s, (unsigned long long)count);
     return 0;
 }
 
@@ -126,7 +126,7 @@ int lookups_prefix(session_t *session, const command_t *command)
     free(keys);
     if (matched_total != count)
         return fail("prefix: %llu of %llu keys matched", (unsigned long long)matched_total, (unsigned long long)count);
-    printf(",\"seconds\":%.9f,\"lookups\":%llu,\"verified\":true", total.wall_s, (unsigned long long)count);
+    fprintf(json, ",\"seconds\":%.9f,\"lookups\":%llu,\"verified\":true", total.wall_s, (unsigned long long)count);
     return 0;
 }
 
@@ -138,6 +138,6 @@ int lookups_memory(void)
     if (file == NULL || fscanf(file, "%llu %llu", &total, &resident) != 2)
         return fail("cannot read /proc/self/statm");
     fclose(file);
-    printf(",\"resident_bytes\":%llu", resident * (unsigned long long)sysconf(_SC_PAGESIZE));
+    fprintf(json, ",\"resident_bytes\":%llu", resident * (unsigned long long)sysconf(_SC_PAGESIZE));
     return 0;
 }

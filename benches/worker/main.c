@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "command.h"
 #include "engine.h"
@@ -48,35 +49,41 @@ static int dispatch(session_t *session, const engine_ops_t *ops, const command_t
     return fail("there is no command %s", name);
 }
 
-/* Members are printed as they come and an error is known only at the end, so the answer is put together in memory:
- * glibc lets stdout be set like any other variable. */
-static int answer(session_t *session, const engine_ops_t *ops, char *line)
+/* Members are printed as they come and an error is known only at the end, so the answer is put together in memory. */
+static int answer(session_t *session, const engine_ops_t *ops, char *line, FILE *out)
 {
     command_t command;
     char *members = NULL;
     size_t length = 0;
-    FILE *const out = stdout, *const buffer = open_memstream(&members, &length);
     int status;
 
-    if (buffer == NULL)
+    json = open_memstream(&members, &length);
+    if (json == NULL)
         return -1;
     fail_clear();
-    stdout = buffer;
     status = command_parse(&command, line);
     if (status == 0)
         status = dispatch(session, ops, &command);
-    fclose(buffer);
-    stdout = out;
+    fclose(json);
+    json = out;
     if (status == 0) {
-        printf("{\"ok\":true%s}\n", members);
+        fprintf(out, "{\"ok\":true%s}\n", members);
     } else {
-        printf("{\"ok\":false,\"error\":");
+        fprintf(out, "{\"ok\":false,\"error\":");
         json_text(fail_message());
-        printf("}\n");
+        fprintf(out, "}\n");
     }
-    fflush(stdout);
+    fflush(out);
     free(members);
     return 0;
+}
+
+/* The answers' own way out. What a library prints, as cuFile does, goes to the log. */
+static FILE *take_stdout(void)
+{
+    const int file = dup(STDOUT_FILENO);
+
+    return file < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0 ? NULL : fdopen(file, "w");
 }
 
 int main(int argc, char **argv)
@@ -84,6 +91,7 @@ int main(int argc, char **argv)
     const engine_ops_t *ops = NULL;
     session_t session = {0};
     char line[65536];
+    FILE *out;
 
     for (size_t i = 0; i < sizeof ENGINES / sizeof *ENGINES && argc == 2; i++)
         if (strcmp(argv[1], ENGINES[i]->name) == 0)
@@ -92,8 +100,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "usage: worker store|nixl|nixl-obj|pread|sockets, then commands on standard input\n");
         return 2;
     }
+    out = take_stdout();
+    if (out == NULL) {
+        perror("worker: standard output");
+        return 1;
+    }
     while (fgets(line, sizeof line, stdin) != NULL && strncmp(line, "quit", 4) != 0)
-        if (line[strspn(line, " \t\r\n")] != '\0' && answer(&session, ops, line) != 0)
+        if (line[strspn(line, " \t\r\n")] != '\0' && answer(&session, ops, line, out) != 0)
             return 1;
     return session.ops != NULL && session_close(&session) != 0;
 }

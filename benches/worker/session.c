@@ -50,7 +50,7 @@ int session_open(session_t *session, const engine_ops_t *ops, const command_t *c
     session->foreign = command_text(command, "paths", NULL) != NULL;
     if (session->foreign)
         session->next_id = shape->live_objects;
-    printf(",\"memory_huge_share\":%.3f", (double)memory_huge_bytes(&session->memory) / (double)shape->memory_bytes);
+    fprintf(json, ",\"memory_huge_share\":%.3f", (double)memory_huge_bytes(&session->memory) / (double)shape->memory_bytes);
     if (ops->describe != NULL)
         ops->describe(session->engine);
     return 0;

@@ -197,7 +197,7 @@ static int run_command(session_t *session, const command_t *command, transfer_fn
     if (status == 0)
         status = run_threads(&run, body);
     if (status == 0)
-        printf(",\"seconds\":%.9f,\"user_s\":%.6f,\"system_s\":%.6f,\"bytes\":%zu,\"verified\":%s", run.total.wall_s,
+        fprintf(json, ",\"seconds\":%.9f,\"user_s\":%.6f,\"system_s\":%.6f,\"bytes\":%zu,\"verified\":%s", run.total.wall_s,
                run.total.user_s, run.total.system_s,
                run.batch * run.threads * run.repetitions * session->shape.object_bytes, run.check ? "true" : "false");
     free(run.ids);

@@ -104,7 +104,7 @@ public:
     {
         Transfer transfer{blocks_[block].key, {}};
         for (std::size_t segment = 0; segment < segments_per_block; ++segment)
-            transfer.segments.push_back({address(block, segment), segment_bytes, NIXL_STORE_MEMORY_HOST, 0});
+            transfer.segments.push_back(host_segment(address(block, segment), segment_bytes));
         return transfer;
     }
 

@@ -20,6 +20,16 @@ inline void check(const char *what, nixl_store_status_t status)
                                  nixl_store_error_message());
 }
 
+// A stretch of host memory. Cleared first: what is not named here has its default, in later versions too.
+inline nixl_store_segment_t host_segment(void *address, std::size_t bytes)
+{
+    nixl_store_segment_t segment{};
+    segment.address = address;
+    segment.length = bytes;
+    segment.memory_kind = NIXL_STORE_MEMORY_HOST;
+    return segment;
+}
+
 // One object and where its bytes lie in memory.
 struct Transfer {
     std::string key;

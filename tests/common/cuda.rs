@@ -2,6 +2,9 @@
 //!
 //! Its soname is the driver's, so from here on the library under test finds it where it looks for a driver. The processor
 //! cannot touch its device memory; tests read and write that through the stand-in.
+//!
+//! With `NIXL_STORE_TEST_LIBCUDA` in the environment, the path or soname of a real driver, that is loaded instead. A test
+//! that asks the stand-in to fail, to hold or to count ends with `LEFT OUT` then (`scripts/test-gpu.sh`).
 
 use std::ffi::{CStr, CString, c_char, c_int, c_uint, c_ulong, c_void};
 use std::fs;
@@ -29,9 +32,13 @@ pub enum Kind {
     Pinned,
 }
 
+/// Names a real driver to load in the place of the stand-in.
+const REAL: &str = "NIXL_STORE_TEST_LIBCUDA";
+
 /// Functions of the driver and of the stand-in.
 pub struct Driver {
     handle: *mut c_void,
+    is_real: bool,
     /// Primary contexts, each retained once for as long as the process lives.
     contexts: Vec<AtomicPtr<c_void>>,
 }
@@ -125,12 +132,15 @@ pub(super) use call;
 
 impl Driver {
     fn load() -> Driver {
-        let path = CString::new(built().as_os_str().as_bytes()).unwrap();
-        // SAFETY: loads the library that was just built.
+        let real = std::env::var_os(REAL);
+        let is_real = real.is_some();
+        let path = real.unwrap_or_else(|| built().into_os_string());
+        let path = CString::new(path.as_bytes()).unwrap();
+        // SAFETY: loads the library that was just built, or the machine's driver.
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_GLOBAL) };
         // SAFETY: dlerror's string lasts until the next call.
         assert!(!handle.is_null(), "{:?}", unsafe { CStr::from_ptr(libc::dlerror()) });
-        let mut driver = Driver { handle, contexts: Vec::new() };
+        let mut driver = Driver { handle, is_real, contexts: Vec::new() };
         call!(driver, "cuInit": fn(c_uint), 0);
         let mut count = 0;
         call!(driver, "cuDeviceGetCount": fn(*mut c_int), &raw mut count);
@@ -171,11 +181,20 @@ impl Driver {
     }
 
     pub(super) fn symbol(&self, name: &str) -> *mut c_void {
+        self.left_out(self.is_real && name.starts_with("standin_"), name);
         let text = CString::new(name).unwrap();
         // SAFETY: a live handle and a string.
         let address = unsafe { libc::dlsym(self.handle, text.as_ptr()) };
         assert!(!address.is_null(), "the stand-in has no {name}");
         address
+    }
+
+    /// Ends the test if it needs what a real machine lacks.
+    ///
+    /// # Panics
+    /// With the words that `scripts/test-gpu.sh` looks for.
+    fn left_out(&self, is_lacking: bool, what: &str) {
+        assert!(!is_lacking, "LEFT OUT: a real driver has no {what}");
     }
 
     /// Does something with a device's context current on this thread, as an engine's thread would.
@@ -185,6 +204,7 @@ impl Driver {
 
     /// A device's primary context.
     pub fn primary(&self, device: usize) -> *mut c_void {
+        self.left_out(self.is_real && device >= self.contexts.len(), "second device here");
         self.contexts[device].load(Ordering::Relaxed)
     }
 
@@ -244,12 +264,34 @@ impl Driver {
 
     /// Reads device memory behind everybody's back.
     pub fn read(&self, address: u64, into: &mut [u8]) {
+        if self.is_real {
+            return self.copy(address, into.as_mut_ptr() as u64, address, into.len());
+        }
         call!(self, "standin_read": fn(u64, *mut c_void, usize), address, into.as_mut_ptr().cast(), into.len());
     }
 
     /// Writes device memory behind everybody's back.
     pub fn write(&self, address: u64, bytes: &[u8]) {
+        if self.is_real {
+            return self.copy(address, address, bytes.as_ptr() as u64, bytes.len());
+        }
         call!(self, "standin_write": fn(u64, *const c_void, usize), address, bytes.as_ptr().cast(), bytes.len());
+    }
+
+    /// A copy by the driver, from or to memory of the device that `of` is on, which is over when this returns.
+    fn copy(&self, of: u64, to: u64, from: u64, bytes: usize) {
+        /// `CU_POINTER_ATTRIBUTE_DEVICE_ORDINAL`.
+        const DEVICE_ORDINAL: c_int = 9;
+        let mut device: c_int = 0;
+        self.on(0, || {
+            let place: *mut c_int = &raw mut device;
+            call!(self, "cuPointerGetAttribute": fn(*mut c_void, c_int, u64), place.cast(), DEVICE_ORDINAL, of);
+        });
+        self.on(device as usize, || {
+            call!(self, "cuMemcpy": fn(u64, u64, usize), to, from, bytes);
+            // From pageable memory it may return before the bytes are on the device.
+            call!(self, "cuStreamSynchronize": fn(*mut c_void), std::ptr::null_mut());
+        });
     }
 
     /// What is alive of a kind (`enum standin_kind`).
@@ -263,6 +305,9 @@ impl Driver {
 
     /// The first rule that somebody broke.
     pub fn broken_rule(&self) -> Option<String> {
+        if self.is_real {
+            return None; // a real driver says nothing of the kind
+        }
         let function = self.symbol("standin_broken_rule");
         // SAFETY: the signature of standin.h.
         let function: unsafe extern "C" fn(c_uint, *mut c_char, usize) -> c_int =
@@ -282,6 +327,9 @@ impl Driver {
 
     /// How long a stream may pause before an operation.
     pub fn set_delay_us(&self, delay_us: libc::c_long) {
+        if self.is_real {
+            return; // its streams take the time that they take
+        }
         let function = self.symbol("standin_set_delay_us");
         // SAFETY: the signature of standin.h.
         let function: unsafe extern "C" fn(libc::c_long) = unsafe { std::mem::transmute(function) };

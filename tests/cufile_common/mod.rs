@@ -14,6 +14,9 @@ use std::sync::OnceLock;
 /// Set where the tests with the real library cannot run: they say so and pass.
 const WITHOUT: &str = "NIXL_STORE_TEST_WITHOUT_CUFILE";
 
+/// Names another libcufile to test than that of `.venv`, a machine's own for instance.
+const OTHER: &str = "NIXL_STORE_TEST_LIBCUFILE";
+
 /// What udev says of a block device with a file system that cuFile serves.
 const UDEV_ENTRY: &[u8] = b"E:ID_FS_USAGE=filesystem\nE:ID_FS_TYPE=ext4\n";
 
@@ -68,8 +71,11 @@ fn stream_of(text: &[u8]) -> *mut libc::FILE {
 /// Set to 12, it is CUDA 12's library that is loaded, which works with a CUDA driver alone.
 pub const VERSION: &str = "NIXL_STORE_TEST_CUFILE_OF_CUDA";
 
-/// The library of the package that `scripts/setup.sh` installs.
+/// The library of the package that `scripts/setup.sh` installs, unless another one is named.
 fn installed() -> Option<PathBuf> {
+    if let Some(other) = std::env::var_os(OTHER) {
+        return Some(other.into());
+    }
     let package = match std::env::var(VERSION).as_deref() {
         Ok("12") => "cufile",
         _ => "cu13",
