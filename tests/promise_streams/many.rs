@@ -43,7 +43,7 @@ fn work(driver: &'static Driver, bench: &Bench, thread: u64, rounds: u64) {
         writing.fill(middle.address(), 0, BYTES);
         assert_eq!(put.wait().0, OK);
         target.write(0, &vec![0; BYTES]);
-        let flags = [0, BEFORE, AFTER, AFTER | BEFORE][random.below(4) as usize];
+        let flags = [0, BEFORE, AFTER, AFTER | BEFORE][random.below(4)];
         let submit = if flags == 0 { Submit::default() } else { ordered(flags, &reading) };
         let get = bench.store.submit_gets(&batch(&key, &target), submit).unwrap();
         // From before the get is begun to after it has ended.
@@ -70,7 +70,7 @@ fn words_are_used_again() {
     let (_turn, driver) = turn();
     driver.set_delay_us(0);
     let bench = Bench::new(driver, &Setup::MEMORY);
-    let mut memory = vec![0u8; ITEMS];
+    let mut memory = [0u8; ITEMS];
     for _ in 0..ROUNDS {
         let mut batch = Batch::new();
         for (index, byte) in memory.iter_mut().enumerate() {
