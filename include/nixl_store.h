@@ -1030,8 +1030,8 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
  *
  * It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
- * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory needs none of it, and is taken all
- * the same.
+ * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory is made known to
+ * cuFile, where that moves it directly, and gains nothing elsewhere.
  *
  * address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
  * or the store is closed. It must not overlap another registered region.
@@ -1043,9 +1043,7 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * - NIXL_STORE_ERROR_BUSY: the table of regions is full.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_memory_register(nixl_store_t *store,
-                                               void *address,
-                                               size_t length);
+nixl_store_status_t nixl_store_memory_register(nixl_store_t *store, void *address, size_t length);
 
 /**
  * Takes back a registration, after waiting for the transfers that use it.
@@ -1061,8 +1059,8 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
 
 /**
  * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
- * so transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs
- * for that.
+ * so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. What is allocated is missing for
+ * staging; a store keeps back what it needs for that.
  *
  * length: bytes, at least 1.
  * address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with
@@ -1073,7 +1071,9 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: the buffer has no free stretch of that length.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_memory_allocate(nixl_store_t *store, size_t length, void **address_out);
+nixl_store_status_t nixl_store_memory_allocate(nixl_store_t *store,
+                                               size_t length,
+                                               void **address_out);
 
 /**
  * Frees what nixl_store_memory_allocate() gave, after waiting for the transfers that use it.

@@ -46,8 +46,9 @@ pub(super) struct Watch {
 impl Watch {
     /// Forgets what was, for another use of the batch.
     pub(super) fn reset(&mut self) {
-        *self.is_watched.get_mut() = false;
-        lock(&self.signals).clear();
+        if std::mem::take(self.is_watched.get_mut()) {
+            lock(&self.signals).clear();
+        }
     }
 
     /// What a device has to wait for, on a word of `words`, until an item of so many `steps` has done `bytes` of them or is

@@ -14,8 +14,8 @@ use crate::error::Status;
 /// Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
 ///
 /// It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
-/// against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory needs none of it, and is taken all
-/// the same.
+/// against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory is made known to
+/// cuFile, where that moves it directly, and gains nothing elsewhere.
 ///
 /// address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
 /// or the store is closed. It must not overlap another registered region.
@@ -59,8 +59,8 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
 }
 
 /// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
-/// so transfers from and to it need no copy. What is allocated is missing for staging; a store keeps back what it needs
-/// for that.
+/// so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. What is allocated is missing for
+/// staging; a store keeps back what it needs for that.
 ///
 /// length: bytes, at least 1.
 /// address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with

@@ -1,7 +1,7 @@
 //! The copies of one lane, and checksums of device memory.
 //!
-//! A part runs on a stream of the device that it writes to, or else of the one that it reads from. So what a block holds that
-//! was copied to comes before its sum in one stream, and no stream has to wait for another.
+//! A part runs on a stream of the device that the item's memory is of, or else of the staging buffer's. Where a block holds what
+//! another device's stream copies to it, the stream that sums it waits for that one.
 //!
 //! The end of the work is told by an event behind it. A host function behind that wakes the lane, and does nothing else: it must
 //! not block, nor call the driver. A device that broke may not run it; who waits looks now and then.
@@ -120,7 +120,7 @@ impl CudaCopier {
         let mut run_on = 0;
         for part in parts {
             let device = part
-                .device(direction)
+                .device()
                 .ok_or_else(|| Error::new(Status::Internal, "a copy without a device's side"))?;
             if let Some(piece) = self.piece(device, part)? {
                 if run_on != device {
@@ -193,6 +193,8 @@ impl CudaCopier {
 
     /// Begins the sums: launches for each device.
     fn sum(&mut self, direction: CopyDirection, blocks: &[DeviceSlice], work: &mut Work) -> Result<()> {
+        // The devices that copy.
+        let copied = self.touched.len();
         for (at, block) in blocks.iter().enumerate() {
             if blocks[..at].iter().any(|before| before.device == block.device) {
                 continue;
@@ -203,6 +205,7 @@ impl CudaCopier {
             let Some(kernels) = self.on(device)?.device.kernels else {
                 return Err(self.devices.no_sums(device));
             };
+            self.wait_for_others(device, copied, direction, work)?;
             let on = self.begin_on(device)?;
             while left.peek().is_some() {
                 let mut set = on.take_set(&kernels)?;
@@ -219,6 +222,25 @@ impl CudaCopier {
         if !blocks.is_empty() {
             work.sums = self.spare_sums.pop().unwrap_or_default();
             work.sums.resize(blocks.len(), 0);
+        }
+        Ok(())
+    }
+
+    /// Has a device's stream wait for what was begun on others: it may be copied to what is summed here.
+    fn wait_for_others(
+        &mut self,
+        device: u16,
+        copied: usize,
+        direction: CopyDirection,
+        work: &mut Work,
+    ) -> Result<()> {
+        for at in 0..copied {
+            let other = self.touched[at];
+            if other != device {
+                let event = self.on(other)?.record(direction)?;
+                work.events.push((other, event));
+                self.begin_on(device)?.wait(direction, event)?;
+            }
         }
         Ok(())
     }
@@ -335,6 +357,16 @@ impl Copier for CudaCopier {
         }
     }
 
+    fn settle_all(&mut self) {
+        for streams in self.streams.iter().flatten() {
+            // Without its context nothing of the device can be used any more.
+            let _ = streams.device.context.enter(self.library);
+            streams.settle(CopyDirection::IntoStaging);
+            streams.settle(CopyDirection::OutOfStaging);
+        }
+        self.current = None;
+    }
+
     fn recycle(&mut self, mut sums: Vec<u64>) {
         if sums.capacity() > 0 {
             sums.clear();
@@ -345,12 +377,7 @@ impl Copier for CudaCopier {
 
 impl Drop for CudaCopier {
     fn drop(&mut self) {
-        for streams in self.streams.iter().flatten() {
-            // Without its context nothing of the device can be used any more.
-            let _ = streams.device.context.enter(self.library);
-            streams.settle(CopyDirection::IntoStaging);
-            streams.settle(CopyDirection::OutOfStaging);
-        }
+        self.settle_all();
         for work in std::mem::take(&mut self.pending) {
             for &(device, event) in &work.events {
                 self.keep_event(device, event);

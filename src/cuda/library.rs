@@ -54,6 +54,7 @@ functions! {
     stream_create = c"cuStreamCreate": unsafe extern "C" fn(*mut CUstream, c_uint) -> Code;
     stream_destroy = c"cuStreamDestroy_v2": unsafe extern "C" fn(CUstream) -> Code;
     stream_synchronize = c"cuStreamSynchronize": unsafe extern "C" fn(CUstream) -> Code;
+    wait_event = c"cuStreamWaitEvent": unsafe extern "C" fn(CUstream, CUevent, c_uint) -> Code;
     event_create = c"cuEventCreate": unsafe extern "C" fn(*mut CUevent, c_uint) -> Code;
     event_record = c"cuEventRecord": unsafe extern "C" fn(CUevent, CUstream) -> Code;
     event_query = c"cuEventQuery": unsafe extern "C" fn(CUevent) -> Code;
@@ -89,7 +90,6 @@ functions! {
     stream_context = c"cuStreamGetCtx": unsafe extern "C" fn(CUstream, *mut CUcontext) -> Code;
     is_capturing = c"cuStreamIsCapturing": unsafe extern "C" fn(CUstream, *mut c_uint) -> Code;
     wait_value = c"cuStreamWaitValue64_v2": unsafe extern "C" fn(CUstream, CUdeviceptr, u64, c_uint) -> Code;
-    wait_event = c"cuStreamWaitEvent": unsafe extern "C" fn(CUstream, CUevent, c_uint) -> Code;
     stream_query = c"cuStreamQuery": unsafe extern "C" fn(CUstream) -> Code;
     context_id = c"cuCtxGetId": unsafe extern "C" fn(CUcontext, *mut u64) -> Code;
     device_attribute = c"cuDeviceGetAttribute": unsafe extern "C" fn(*mut c_int, c_uint, CUdevice) -> Code;

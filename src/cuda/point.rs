@@ -49,7 +49,7 @@ impl Point {
     pub fn ring_when_met(&mut self, waker: &Arc<Event>) {
         let Some(side) = self.known.side(self.calls) else { return };
         // SAFETY: both are alive, and of the context that is current.
-        let code = unsafe { (self.calls.wait_event)(side, self.event, 0) };
+        let code = unsafe { (self.library.wait_event)(side, self.event, 0) };
         if code != SUCCESS {
             return self.known.keep_side(side);
         }

@@ -127,6 +127,18 @@ impl Streams {
     /// # Errors
     /// What the driver answers.
     pub(super) fn mark(&mut self, direction: CopyDirection, waker: &Arc<Event>) -> Result<CUevent> {
+        let event = self.record(direction)?;
+        let waker = Arc::as_ptr(waker).cast_mut().cast::<c_void>();
+        // SAFETY: `ring` takes the address of an event that lives until the stream is empty. Without it the lane looks by itself.
+        unsafe { (self.library.launch_host)(self.of(direction), ring, waker) };
+        Ok(event)
+    }
+
+    /// An event behind what was begun.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub(super) fn record(&mut self, direction: CopyDirection) -> Result<CUevent> {
         let event = match self.events.pop() {
             Some(event) => event,
             None => {
@@ -143,10 +155,17 @@ impl Streams {
             self.events.push(event);
             return Err(error);
         }
-        let waker = Arc::as_ptr(waker).cast_mut().cast::<c_void>();
-        // SAFETY: `ring` takes the address of an event that lives until the stream is empty. Without it the lane looks by itself.
-        unsafe { (self.library.launch_host)(self.of(direction), ring, waker) };
         Ok(event)
+    }
+
+    /// Has what is begun from here on wait for an event, which may be another device's.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub(super) fn wait(&self, direction: CopyDirection, event: CUevent) -> Result<()> {
+        // SAFETY: event and stream are alive.
+        let code = unsafe { (self.library.wait_event)(self.of(direction), event, 0) };
+        self.check("waiting for another device", code)
     }
 
     /// Whether an event was met.

@@ -56,7 +56,7 @@ use crate::backend::{Backend, IoCompletion, IoQueue, Medium, Reach, Wait};
 use crate::batch::{Direction, ItemGuard, ItemResult};
 use crate::error::panic_message;
 use crate::layout::record::CHECKSUM_BLOCK_BYTES;
-use crate::memory::{Copiers, Stretch};
+use crate::memory::{Copier, Copiers, Stretch};
 use crate::placement::Placement;
 use crate::sync::Arc;
 use crate::sys::{room, thread};
@@ -79,11 +79,10 @@ const SHORTAGE_PAUSE: Duration = Duration::from_millis(10);
 /// The pause between two looks of a lane that does nothing any more but wait for what it has under way.
 const POISONED_PAUSE: Duration = Duration::from_millis(10);
 
-/// The state of one lane. `queue` is the first field so that it goes first: its drop waits for the kernel
-/// to let go of the memory that the other fields and the callers own.
+/// The state of one lane. What is under way goes first: copies are waited for by `drop`, requests by the drop of `queue`, which is
+/// the first field. Then the kernel and the devices have let go of the memory that the other fields and the callers own.
 pub(super) struct Lane<P: Placement> {
     queue: Box<dyn IoQueue>,
-    /// As the queue: what it has under way goes first.
     copies: Copies,
     medium: Medium,
     bounds: Bounds,
@@ -128,6 +127,17 @@ pub(super) struct Lane<P: Placement> {
     /// Where a piece lies in the staging buffer, while it is looked at.
     staged: Vec<Stretch>,
     spares: Spares,
+    /// Makes the copies; `None`: until the first item with memory on a device. It goes last: what it gives back to the driver waits
+    /// for all of a device's work, and there may be a stream among that which waits for an item of this lane.
+    copier: Option<Box<dyn Copier>>,
+}
+
+impl<P: Placement> Drop for Lane<P> {
+    fn drop(&mut self) {
+        if let Some(copier) = &mut self.copier {
+            copier.settle_all();
+        }
+    }
 }
 
 /// What lanes are made of, but for their queue.
@@ -226,6 +236,7 @@ impl<P: Placement> Lane<P> {
             staged: Vec::with_capacity(1),
             spares,
             placement,
+            copier: None,
         })
     }
 

@@ -37,14 +37,10 @@ impl CopyPart {
         parts.push(self);
     }
 
-    /// The device whose stream makes it: the one that it writes to, or else the one that it reads from. So what is summed where
-    /// it was copied to comes behind its copy in one stream.
-    pub fn device(&self, direction: CopyDirection) -> Option<u16> {
-        let (target, source) = match direction {
-            CopyDirection::IntoStaging => (&self.staging, &self.memory),
-            CopyDirection::OutOfStaging => (&self.memory, &self.staging),
-        };
-        target.device().or_else(|| source.device())
+    /// The device whose stream makes it: that of the item's memory, to which others may have no access, or else the staging
+    /// buffer's.
+    pub fn device(&self) -> Option<u16> {
+        self.memory.device().or_else(|| self.staging.device())
     }
 }
 
@@ -82,6 +78,9 @@ pub trait Copier: Send {
 
     /// Appends what has ended, without waiting. The waker is signalled when something has.
     fn reap(&mut self, done: &mut Vec<CopyDone>);
+
+    /// Waits until nothing is under way any more.
+    fn settle_all(&mut self);
 
     /// Takes back the memory of sums that were looked at.
     fn recycle(&mut self, _sums: Vec<u64>) {}

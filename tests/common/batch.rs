@@ -198,6 +198,13 @@ impl<'s> Pending<'s, '_> {
         (Status(status), bytes)
     }
 
+    /// Brings what is in the items' memory now to where the test looks.
+    pub fn look(&self) {
+        if let Some(mirror) = &self.mirror {
+            mirror.give_back();
+        }
+    }
+
     /// Makes a stream wait for bytes of an item, or for all items.
     pub fn make_wait(&self, item: usize, bytes: u64, stream: usize) -> Status {
         let stream = ptr::without_provenance_mut(stream);

@@ -178,6 +178,23 @@ impl Pieces {
         assert_same(self.memory.bytes(), &wanted, what);
     }
 
+    /// Asserts that the pieces begin with `front`, while what is behind it may be changing.
+    #[track_caller]
+    pub fn assert_begins(&self, front: &[u8]) {
+        let mut at = 0;
+        for span in &self.spans {
+            let length = span.len().min(front.len() - at);
+            let mut there = vec![0u8; length];
+            // SAFETY: within the memory, which lives as long as this; the bytes of the front are not written any more.
+            unsafe {
+                let source = self.memory.address().add(span.start);
+                std::ptr::copy_nonoverlapping(source, there.as_mut_ptr(), length);
+            }
+            assert!(there == front[at..at + length], "{} bytes are said to be in place", front.len());
+            at += length;
+        }
+    }
+
     /// Asserts that the bytes between and around the pieces are as they were.
     #[track_caller]
     pub fn assert_guards(&self, what: &dyn Display) {

@@ -19,6 +19,7 @@ mod s3_common;
 mod batches;
 mod callers;
 mod capacities;
+mod fronts;
 mod keys;
 mod model;
 mod questions;
@@ -147,6 +148,8 @@ macro_rules! store_of_memory {
             promise!(segments, objects_in_many_segments_come_back);
             promise!(segments, a_batch_of_scattered_objects_comes_back);
             promise!(ranges, a_range_is_that_part_and_no_more);
+            promise!(fronts, what_is_told_from_the_front_is_right);
+            promise!(fronts, a_front_of_nothing_is_nothing);
             promise!(capacities, too_small_a_buffer_is_told_the_length);
             promise!(capacities, room_beyond_the_object_is_left_alone);
             promise!(batches, hits_and_misses_of_a_batch_are_told_apart);
@@ -173,6 +176,8 @@ macro_rules! store_of_any_memory {
             promise!(segments, objects_in_many_segments_come_back);
             promise!(segments, a_batch_of_scattered_objects_comes_back);
             promise!(ranges, a_range_is_that_part_and_no_more);
+            promise!(fronts, what_is_told_from_the_front_is_right);
+            promise!(fronts, a_front_of_nothing_is_nothing);
             promise!(ranges, a_range_past_the_end_is_refused);
             promise!(capacities, too_small_a_buffer_is_told_the_length);
             promise!(capacities, room_beyond_the_object_is_left_alone);

@@ -21,6 +21,8 @@ mod allocator;
 mod operations;
 mod request;
 
+use common::cuda::driver;
+use common::streams::Stream;
 use common::{Layout, Scratch, Setup, Store};
 use operations::{OPERATIONS, Work};
 
@@ -42,12 +44,21 @@ struct Case {
     items: usize,
     /// Bytes that memory begins behind a page boundary; more than 0 means that O_DIRECT needs a copy.
     offset: usize,
+    /// Whether batches are ordered with a stream too. From then on the process has a driver, so these come last.
+    has_stream: bool,
     /// Calls of the allocator for each item that an operation moves or asks for, on average over all operations.
     calls_per_item_max: u64,
 }
 
-const SMALL: Case =
-    Case { name: "", setup: Setup::POOL, bytes: 64 * KIB, items: 64, offset: 0, calls_per_item_max: 0 };
+const SMALL: Case = Case {
+    name: "",
+    setup: Setup::POOL,
+    bytes: 64 * KIB,
+    items: 64,
+    offset: 0,
+    has_stream: false,
+    calls_per_item_max: 0,
+};
 /// Objects of several pieces.
 const LARGE: Case = Case { bytes: 2048 * KIB + 5000, items: 16, ..SMALL };
 
@@ -71,6 +82,8 @@ const CASES: &[Case] = &[
     Case { name: "memory, 2 MiB", setup: Setup::MEMORY, ..LARGE },
     Case { name: "a file per key", setup: Setup::FILES, calls_per_item_max: 10, ..SMALL },
     Case { name: "a file per key, LMCache's names", setup: LMCACHE, calls_per_item_max: 12, ..SMALL },
+    Case { name: "io_uring, O_DIRECT, 64 KiB, with a stream", has_stream: true, ..SMALL },
+    Case { name: "memory, 2 MiB, with a stream", setup: Setup::MEMORY, has_stream: true, ..LARGE },
 ];
 
 /// Runs all operations on one store; what each called the allocator for while it was counted.
@@ -81,7 +94,8 @@ fn measure(case: &Case) -> Vec<(&'static str, u64, String)> {
     let file_bytes = (case.bytes as u64).next_multiple_of(4096) + 4096;
     let capacity_bytes = u64::from(slots) * file_bytes;
     let setup = Setup { slots, chunk_bytes: case.bytes as u64, capacity_bytes, ..case.setup.clone() };
-    let mut work = Work::new(Store::open(&setup, &scratch), case.items, case.bytes, case.offset);
+    let stream = case.has_stream.then(|| Stream::new(driver(), 0));
+    let mut work = Work::new(Store::open(&setup, &scratch), case.items, case.bytes, case.offset, stream);
     work.warm_batches();
     for _ in 0..WARM_ROUNDS {
         OPERATIONS.iter().for_each(|(_, operation)| operation(&mut work));

@@ -5,7 +5,9 @@ use std::ptr;
 use nixl_store::capi::*;
 
 use crate::common::Store;
+use crate::common::cuda::{Block, Kind, driver};
 use crate::common::status::{NOT_FOUND, OK, Status, message};
+use crate::common::streams::Stream;
 use crate::request::{Request, Shape};
 
 /// Segments of an item that is scattered.
@@ -28,6 +30,10 @@ pub struct Work {
     chain: Box<[nixl_store_key_t]>,
     queue: *mut nixl_store_queue_t,
     queue_fd: i32,
+    /// A stream to be ordered with, for those that are.
+    stream: Option<Stream>,
+    /// Memory for the stream to work on.
+    device: Option<Block>,
     /// Number of the next key that was never put.
     fresh: u64,
 }
@@ -56,11 +62,12 @@ pub const OPERATIONS: &[Operation] = &[
     ("contains, key_length, prefix_match of absent keys", Work::ask_absent),
     ("pin, unpin, remove, put", Work::hold_and_remove),
     ("stats", Work::stats),
+    ("batches in order with a stream", Work::in_order),
 ];
 
 impl Work {
     /// Objects of `bytes` bytes in batches of `items`, from memory that begins `offset` behind a page boundary.
-    pub fn new(store: Store, items: usize, bytes: usize, offset: usize) -> Work {
+    pub fn new(store: Store, items: usize, bytes: usize, offset: usize, stream: Option<Stream>) -> Work {
         let shape = Shape { items, bytes, segments: 1, offset };
         let (mut queue, mut queue_fd) = (ptr::null_mut(), -1);
         // SAFETY: the places are writable.
@@ -83,6 +90,8 @@ impl Work {
             many: (0..BATCHES).map(|_| Request::new(Shape { items: items / BATCHES, ..shape })).collect(),
             queue,
             queue_fd,
+            device: stream.as_ref().map(|_| driver().allocate(Kind::Device, 0, 1)),
+            stream,
             fresh: 0,
         }
     }
@@ -93,6 +102,28 @@ impl Work {
         // Nothing is found, so the memory that they share is left alone.
         let tickets =
             [(); BATCHES_WARM].map(|()| self.scattered.submit(&self.store, false, ptr::null_mut(), 0));
+        tickets.into_iter().for_each(|ticket| self.scattered.wait(&self.store, ticket, NOT_FOUND));
+        self.warm_watches();
+    }
+
+    /// Makes those batches have room for as many streams that wait for their items as there will ever be.
+    fn warm_watches(&mut self) {
+        let Some(stream) = &self.stream else { return };
+        // Until all are watched, none may end.
+        stream.hold();
+        let flags = NIXL_STORE_SUBMIT_AFTER_STREAM | NIXL_STORE_SUBMIT_BEFORE_STREAM;
+        stream.fill(self.device.as_ref().map_or(0, Block::address), 0, 1);
+        let tickets = [(); BATCHES_WARM]
+            .map(|()| self.scattered.submit_in_order(&self.store, false, flags, stream.handle));
+        for ticket in tickets {
+            let raw = ptr::without_provenance_mut(stream.handle);
+            for item in 0..self.scattered.len() {
+                // SAFETY: tickets are looked up, the stream is alive.
+                let status = unsafe { nixl_store_stream_wait(self.store.handle(), ticket, item, 1, raw) };
+                assert_eq!(Status(status), OK, "{}", message());
+            }
+        }
+        stream.release();
         tickets.into_iter().for_each(|ticket| self.scattered.wait(&self.store, ticket, NOT_FOUND));
     }
 
@@ -150,6 +181,29 @@ impl Work {
         self.whole.set_flags(NIXL_STORE_ITEM_EXACT);
         self.whole.get(&self.store, OK);
         self.whole.set_flags(0);
+    }
+
+    /// Puts and gets that lie in a stream, and a stream that waits for each of their items and for all.
+    fn in_order(&mut self) {
+        let Some(stream) = self.stream.as_ref().map(|stream| stream.handle) else { return };
+        let first = self.first();
+        self.whole.name(first);
+        for is_put in [true, false] {
+            let flags = NIXL_STORE_SUBMIT_AFTER_STREAM | NIXL_STORE_SUBMIT_BEFORE_STREAM;
+            let ticket = self.whole.submit_in_order(&self.store, is_put, flags, stream);
+            let mut bytes = 0;
+            let raw = ptr::without_provenance_mut(stream);
+            for item in (0..self.whole.len()).chain([NIXL_STORE_ITEMS_ALL]) {
+                let wanted = u64::from(item != NIXL_STORE_ITEMS_ALL);
+                // SAFETY: tickets are looked up, the stream is alive, the place is writable.
+                unsafe {
+                    assert_eq!(nixl_store_stream_wait(self.store.handle(), ticket, item, wanted, raw), OK.0);
+                    let (store, item) = (self.store.handle(), item.min(self.whole.len() - 1));
+                    assert!(nixl_store_ticket_progress(store, ticket, item, 1, 1, &raw mut bytes) >= OK.0);
+                }
+            }
+            self.whole.wait(&self.store, ticket, OK);
+        }
     }
 
     fn batch_get_absent(&mut self) {

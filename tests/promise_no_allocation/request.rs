@@ -44,6 +44,18 @@ fn key(mut number: u64) -> Key {
     key
 }
 
+fn options() -> nixl_store_submit_options_t {
+    nixl_store_submit_options_t {
+        struct_size: size_of::<nixl_store_submit_options_t>(),
+        deadline_ms: 0,
+        queue: ptr::null_mut(),
+        user_data: 0,
+        flags: 0,
+        reserved: 0,
+        cuda_stream: ptr::null_mut(),
+    }
+}
+
 impl Request {
     /// The segments of an item come in descending order of address: the least convenient one.
     pub fn new(shape: Shape) -> Request {
@@ -109,20 +121,38 @@ impl Request {
         queue: *mut nixl_store_queue_t,
         user_data: u64,
     ) -> nixl_store_ticket_t {
-        let options = nixl_store_submit_options_t {
-            struct_size: size_of::<nixl_store_submit_options_t>(),
-            deadline_ms: 0,
-            queue,
-            user_data,
-            flags: 0,
-            reserved: 0,
-            cuda_stream: std::ptr::null_mut(),
-        };
+        self.submit_with(store, is_put, &nixl_store_submit_options_t { queue, user_data, ..options() })
+    }
+
+    /// Submits all items in order with a stream.
+    pub fn submit_in_order(
+        &self,
+        store: &Store,
+        is_put: bool,
+        flags: u32,
+        stream: usize,
+    ) -> nixl_store_ticket_t {
+        let cuda_stream = ptr::without_provenance_mut(stream);
+        self.submit_with(store, is_put, &nixl_store_submit_options_t { flags, cuda_stream, ..options() })
+    }
+
+    fn submit_with(
+        &self,
+        store: &Store,
+        is_put: bool,
+        options: &nixl_store_submit_options_t,
+    ) -> nixl_store_ticket_t {
         let submit = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
         let mut ticket = 0;
         // SAFETY: the arrays are as long as stated, and the memory is this request's, which is waited for.
         let status = unsafe {
-            submit(store.handle(), self.items.as_ptr(), self.items.len(), &raw const options, &raw mut ticket)
+            submit(
+                store.handle(),
+                self.items.as_ptr(),
+                self.items.len(),
+                &raw const *options,
+                &raw mut ticket,
+            )
         };
         assert_eq!(Status(status), OK, "{}", message());
         ticket

@@ -1,7 +1,8 @@
 //! Many threads, streams and batches at a time, with delays that nobody chose.
 
+use super::common::Random;
 use super::common::status::{BUSY, NOT_FOUND, OK};
-use super::common::{Random, streams::until};
+use super::common::streams::{Context, until};
 use super::*;
 
 /// Threads put and get on streams of their own, and some wait from yet another stream; every stream sees what it should, at
@@ -115,6 +116,36 @@ fn a_context_has_so_many_words() {
         assert_eq!(pending.wait().0, common::status::CANCELLED);
         bench.stream.finish();
         until("the gate is done", || bench.gate.pending() == 0);
+    }
+    assert_eq!(bench.store.close(), OK);
+    assert_rules_were_kept(driver);
+}
+
+/// Of the threads that bring the first streams of a context one gets what it takes, and the others find it.
+#[test]
+fn a_context_is_got_to_know_once() {
+    const THREADS: usize = 8;
+    let (_turn, driver) = turn();
+    let bench = Bench::new(driver, &Setup::POOL);
+    for round in 0..10 {
+        let context = Context::new(driver, round % 2);
+        let streams: Vec<Stream> = (0..THREADS).map(|_| Stream::within(driver, context.handle)).collect();
+        let registered = driver.calls("cuMemHostRegister");
+        std::thread::scope(|scope| {
+            for stream in &streams {
+                let bench = &bench;
+                scope.spawn(move || {
+                    let mut byte = [0];
+                    let mut batch = Batch::new();
+                    batch.get(b"nil", &mut byte);
+                    let pending = bench.store.submit_gets(&batch, ordered(AFTER | BEFORE, stream)).unwrap();
+                    assert_eq!(pending.wait().0, NOT_FOUND);
+                    stream.finish();
+                });
+            }
+        });
+        assert_eq!(driver.calls("cuMemHostRegister"), registered + 1, "round {round}");
+        drop(streams);
     }
     assert_eq!(bench.store.close(), OK);
     assert_rules_were_kept(driver);

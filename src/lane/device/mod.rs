@@ -40,8 +40,6 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// What a lane has for its copies.
 pub(super) struct Copies {
-    /// `None`: until the first item with memory on a device.
-    copier: Option<Box<dyn Copier>>,
     copiers: Option<Arc<dyn Copiers>>,
     under_way: Slab<Copy>,
     /// What has ended, and what ended before it began.
@@ -70,7 +68,6 @@ struct Order {
 impl Copies {
     pub(super) fn new(copiers: Option<Arc<dyn Copiers>>) -> Copies {
         Copies {
-            copier: None,
             copiers,
             under_way: Slab::new(),
             done: Vec::new(),
@@ -271,12 +268,13 @@ impl<P: Placement> Lane<P> {
     }
 
     fn copier(&mut self) -> io::Result<&mut Box<dyn Copier>> {
-        let copies = &mut self.copies;
-        if copies.copier.is_none() {
-            let copiers = copies.copiers.as_ref().ok_or(io::ErrorKind::Unsupported)?;
-            copies.copier = Some(copiers.copier(Arc::clone(&self.shared.lanes[self.index].waker))?);
+        match &mut self.copier {
+            Some(copier) => Ok(copier),
+            none => {
+                let copiers = self.copies.copiers.as_ref().ok_or(io::ErrorKind::Unsupported)?;
+                Ok(none.insert(copiers.copier(Arc::clone(&self.shared.lanes[self.index].waker))?))
+            }
         }
-        copies.copier.as_mut().ok_or_else(|| io::ErrorKind::Unsupported.into())
     }
 
     /// Takes in the copies that have ended.
@@ -285,7 +283,7 @@ impl<P: Placement> Lane<P> {
             return;
         }
         let mut done = std::mem::take(&mut self.copies.done);
-        if let Some(copier) = &mut self.copies.copier {
+        if let Some(copier) = &mut self.copier {
             copier.reap(&mut done);
         }
         for CopyDone { token, result, sums } in done.drain(..) {
@@ -295,7 +293,7 @@ impl<P: Placement> Lane<P> {
                 Err(error) => self.jobs[staged.job].fail_io(error),
                 Ok(()) => self.take_sums(staged.job, &staged.piece, &sums),
             }
-            if let Some(copier) = &mut self.copies.copier {
+            if let Some(copier) = &mut self.copier {
                 copier.recycle(sums);
             }
             match direction {
