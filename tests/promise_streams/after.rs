@@ -139,7 +139,9 @@ fn places_in_the_line_come_back() {
             |timeout_ms| Submit { flags: AFTER, stream: bench.gate.handle, timeout_ms, ..Submit::default() };
         let batch = bench.get(b"key", 0);
         let pending: Vec<_> = (0..ITEMS)
-            .map(|_| bench.store.submit_gets(&batch, submit(if cancels { 0 } else { 2000 })).expect("room"))
+            .map(|_| {
+                bench.store.submit_gets(&batch, submit(if cancels { 30_000 } else { 2000 })).expect("room")
+            })
             .collect();
         assert_eq!(bench.store.submit_gets(&batch, submit(20)).err(), Some(BUSY));
         for pending in pending {

@@ -146,9 +146,9 @@ fn object(seed: u64) -> Vec<u8> {
     payload(seed, BYTES)
 }
 
-/// How a stream is ordered with a batch.
+/// How a stream is ordered with a batch, which ends in time also where the two wait for each other.
 fn ordered(flags: u32, stream: &Stream) -> Submit<'static> {
-    Submit { flags, stream: stream.handle, ..Submit::default() }
+    Submit { flags, stream: stream.handle, timeout_ms: 30_000, ..Submit::default() }
 }
 
 /// Puts an object from host memory.
