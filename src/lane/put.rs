@@ -255,7 +255,9 @@ impl<P: Placement> Lane<P> {
             direct = goes_direct(&body, &mut slices);
         }
         let mut copied = Ok(());
-        if !direct && self.copies_for(index) {
+        // A trailer has the sums of all pieces: one that comes with the last piece waits for those that a device computes.
+        let waits = end == padded && trailer_with_payload && self.jobs[index].copying > 0;
+        if waits || (!direct && self.copies_for(index)) {
             self.spares.keep_slices(slices);
             return self.push_by_copier(index);
         }

@@ -14,7 +14,20 @@ use super::store::Store;
 #[derive(Default)]
 pub struct Batch<'m> {
     items: Vec<Item>,
+    place: Where,
     memory: PhantomData<&'m mut [u8]>,
+}
+
+/// Where the memory of a batch's segments is.
+#[derive(Clone, Copy, Debug, Default)]
+pub enum Where {
+    /// All of it of the kind that the store is tested with.
+    #[default]
+    AsTheStore,
+    /// On the host, whatever that kind is.
+    OnTheHost,
+    /// Every other segment on the host.
+    InTurns,
 }
 
 struct Item {
@@ -54,6 +67,11 @@ impl Submit<'_> {
 impl<'m> Batch<'m> {
     pub fn new() -> Batch<'m> {
         Batch::default()
+    }
+
+    /// A batch whose memory is there.
+    pub fn of(place: Where) -> Batch<'m> {
+        Batch { place, ..Batch::default() }
     }
 
     pub fn len(&self) -> usize {
@@ -102,7 +120,16 @@ impl<'m> Batch<'m> {
         options: Submit<'_>,
     ) -> Result<Pending<'s, 'm>, Status> {
         let mut segments: Vec<_> = self.items.iter().flat_map(|item| item.segments.clone()).collect();
-        let mirror = Mirror::of(store.kind(), &mut segments, is_put);
+        let mirror = match self.place {
+            Where::AsTheStore => Mirror::of(store.kind(), &mut segments, is_put),
+            Where::OnTheHost => None,
+            Where::InTurns => {
+                let mut some: Vec<_> = segments.iter().step_by(2).copied().collect();
+                let mirror = Mirror::of(store.kind(), &mut some, is_put);
+                segments.iter_mut().step_by(2).zip(some).for_each(|(segment, moved)| *segment = moved);
+                mirror
+            }
+        };
         let mut rest = &segments[..];
         let items: Vec<_> = self
             .items

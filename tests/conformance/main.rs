@@ -21,6 +21,7 @@ mod callers;
 mod capacities;
 mod fronts;
 mod keys;
+mod kinds;
 mod model;
 mod questions;
 mod ranges;
@@ -148,6 +149,7 @@ macro_rules! store_of_memory {
             promise!(segments, objects_in_many_segments_come_back);
             promise!(segments, a_batch_of_scattered_objects_comes_back);
             promise!(ranges, a_range_is_that_part_and_no_more);
+            promise!(kinds, what_is_written_from_one_kind_is_read_into_another);
             promise!(fronts, what_is_told_from_the_front_is_right);
             promise!(fronts, a_front_of_nothing_is_nothing);
             promise!(capacities, too_small_a_buffer_is_told_the_length);
