@@ -16,6 +16,9 @@ pub struct Reach {
     pub slices_max: usize,
     /// Only memory that was registered with the queue, each request within one region.
     pub registered_only: bool,
+    /// Fewest bytes of a read that is cut, where a request costs much whatever its length; 0: nothing speaks for more than the
+    /// lanes' own measure.
+    pub read_bytes_min: u64,
     /// Bytes of the largest request.
     pub request_bytes_max: u64,
     /// Whether reads bring the checksums of their blocks along, if they are asked to.
@@ -31,6 +34,7 @@ impl Reach {
         device_alignment: 1,
         slices_max: IO_SLICES_MAX,
         registered_only: false,
+        read_bytes_min: 0,
         request_bytes_max: 1 << 30,
         sums: false,
     };

@@ -228,7 +228,7 @@ impl<P: Placement> Lane<P> {
             gets_opening: 0,
             puts_opening: 0,
             puts_ahead: 0,
-            read_bytes_min: reading::piece_bytes_min(medium),
+            read_bytes_min: reading::piece_bytes_min(medium).max(reach.read_bytes_min),
             wants_slice: false,
             is_short: false,
             regions: Vec::new(),

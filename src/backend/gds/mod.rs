@@ -37,6 +37,9 @@ const THREADS_MAX: u64 = 256;
 const THREADS_MIN: usize = 4;
 /// Stretches of memory that one request may have: each is a call or an entry of its own, and a copy costs less than many.
 const SLICES_MAX: usize = 16;
+/// Fewest bytes of a read: a call of cuFile's costs the processor some 0.1 ms whatever its length, as much as to move and to sum
+/// half a megabyte.
+const READ_BYTES_MIN: u64 = 1 << 20;
 /// Lanes: two keep a device busy while one of them computes checksums.
 const LANES_DEFAULT: u32 = 2;
 
@@ -151,6 +154,7 @@ impl Backend for Gds {
             device: self.reaches_devices,
             device_alignment: ALIGNMENT as u32,
             slices_max: SLICES_MAX,
+            read_bytes_min: READ_BYTES_MIN,
             ..Reach::HOST
         }
     }
