@@ -113,7 +113,8 @@ fn batches_go_direct_in_every_kind_of_store() {
     const BYTES: usize = 300 * KIB;
     let Some(_turn) = Turn::take() else { return };
     for (name, of) in STORES {
-        for (layout, direct_io) in [(Layout::Static, true), (Layout::Sharded, true), (Layout::Lmcache, false)] {
+        for (layout, direct_io) in [(Layout::Static, true), (Layout::Sharded, true), (Layout::Lmcache, false)]
+        {
             let scratch = Scratch::new(name);
             let slots = ITEMS as u32;
             let store = Store::open(&Setup { layout, direct_io, slots, ..of.clone() }, &scratch);

@@ -69,8 +69,9 @@ fn a_close_waits_for_the_device() {
                 while store.contains(b"warm") != CLOSING {
                     std::thread::yield_now();
                 }
-                assert!(!closing.is_finished());
+                let has_waited = !closing.is_finished();
                 turn.driver.hold_all(false);
+                assert!(has_waited, "{name}: closed under a transfer");
                 assert_eq!((pending.wait().0, pending_get.wait().0), (OK, OK), "{name}");
                 assert_eq!(closing.join().unwrap(), OK);
             });

@@ -6,9 +6,7 @@ use nixl_store::capi::*;
 use crate::common::status::{IO, NOT_FOUND, OK, OUT_OF_MEMORY, Status, message};
 use crate::common::{Kind, Scratch, Setup, Store, payload};
 use crate::on_device::{OnDevice, even};
-use crate::{
-    ALLOCATIONS, EVENTS, KIB, MIB, MODULES, REGISTRATIONS, STORES, STREAMS, Turn, end, get, put,
-};
+use crate::{ALLOCATIONS, EVENTS, KIB, MIB, MODULES, REGISTRATIONS, STORES, STREAMS, Turn, end, get, put};
 
 /// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
 const FAILED: i32 = 719;
@@ -59,8 +57,10 @@ fn a_launch_that_fails_fails_its_item_alone() {
             target.assert_holds(&object, &name);
         }
         let pages = even(MIB, 4 * KIB, 4 * KIB, 0);
-        let (from, to) =
-            (OnDevice::holding(Kind::Device, 0, pages.clone(), &object), OnDevice::new(Kind::Device, 0, pages));
+        let (from, to) = (
+            OnDevice::holding(Kind::Device, 0, pages.clone(), &object),
+            OnDevice::new(Kind::Device, 0, pages),
+        );
         // In host memory the processor computes the sums.
         let launches = if of.device == "cpu" { 1 } else { 2 };
         for nth in 1..=launches {
@@ -157,10 +157,7 @@ fn kernels_that_cannot_be_loaded_leave_a_buffer_in_host_memory() {
 #[test]
 fn a_closed_store_leaves_nothing_with_the_driver() {
     let Some(turn) = Turn::take() else { return };
-    let count = || {
-        let live = [ALLOCATIONS, REGISTRATIONS, STREAMS, EVENTS, MODULES].map(|kind| turn.driver.live(kind));
-        (live, turn.driver.references(0), turn.driver.references(1))
-    };
+    let count = || [ALLOCATIONS, REGISTRATIONS, STREAMS, EVENTS, MODULES].map(|kind| turn.driver.live(kind));
     for (name, of) in STORES {
         let mut after_first = None;
         for round in 0..4 {
@@ -169,8 +166,7 @@ fn a_closed_store_leaves_nothing_with_the_driver() {
             let object = payload(round, MIB);
             for device in [0, 1] {
                 for offset in [0, 1] {
-                    let memory =
-                        OnDevice::holding(Kind::Device, device, even(MIB, MIB, 0, offset), &object);
+                    let memory = OnDevice::holding(Kind::Device, device, even(MIB, MIB, 0, offset), &object);
                     assert_eq!(put(&store, b"key", memory.segments()), OK);
                     let fails = round % 2 == 1;
                     if fails {

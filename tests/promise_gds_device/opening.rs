@@ -10,7 +10,7 @@ use crate::common::status::{OK, OUT_OF_MEMORY, Status};
 use crate::common::{Kind, Scratch, Setup, Store, payload};
 use crate::cufile_common;
 use crate::on_device::{OnDevice, even};
-use crate::{KIB, MIB, Moved, STORES, Turn, end, get, put};
+use crate::{GDS, KIB, MIB, Moved, STORES, Turn, end, get, put};
 
 /// What a child process does, which has a driver of its own or none.
 const ROLE: &str = "NIXL_STORE_TEST_GDS_DEVICE_CHILD";
@@ -20,7 +20,7 @@ const CHILD_SECONDS_MAX: u32 = 100;
 const UNSUPPORTED: Status = Status(NIXL_STORE_ERROR_UNSUPPORTED);
 
 fn with_buffers_on(device: &'static str) -> [Setup; 2] {
-    [Setup { device, ..Setup::GDS }, Setup { device, ..Setup::GDS_MT }]
+    [Setup { device, ..GDS }, Setup { device, ..Setup::GDS_MT }]
 }
 
 /// Opens a store of each backend, which is refused with all of these words, and without having made anything.
@@ -29,7 +29,9 @@ fn is_refused(device: &'static str, status: Status, words: &[&str]) {
     for of in with_buffers_on(device) {
         let scratch = Scratch::new("gds-refused");
         let setup = Setup { buffer_bytes: 256 << 20, ..of };
-        let Err((refused, why)) = Store::try_open(&setup, &scratch) else { panic!("{} opens", setup.backend) };
+        let Err((refused, why)) = Store::try_open(&setup, &scratch) else {
+            panic!("{} opens", setup.backend)
+        };
         assert_eq!(refused, status, "{why}");
         for word in words.iter().chain(&["nixl_buffer_device: cpu"]) {
             assert!(why.contains(word), "'{word}' is not in: {why}");
@@ -117,7 +119,10 @@ fn is_served_without_kernels(name: &str, of: Setup) {
         assert_eq!(get(&store, b"key", target.segments()), OK, "{name}");
         // The end of a get that is no whole page counts as direct.
         let (direct, staged) = moved.next(&store);
-        assert!(direct < 4096 && direct + staged == 2 * bytes as u64, "{name}: {direct} direct, {staged} staged");
+        assert!(
+            direct < 4096 && direct + staged == 2 * bytes as u64,
+            "{name}: {direct} direct, {staged} staged"
+        );
         target.assert_holds(&object, &name);
     }
     assert_eq!(driver().calls("cuLaunchKernel"), 0);
