@@ -12,7 +12,7 @@ use crate::standin::Standin;
 
 const MIB: usize = 1 << 20;
 const KIB: usize = 1 << 10;
-const ITEMS: usize = 16;
+const ITEMS: usize = 8;
 /// `enum standin_kind`.
 const ALLOCATIONS: i32 = 0;
 
@@ -46,12 +46,15 @@ impl Drop for Turn {
     }
 }
 
-/// Both backends with the staging buffer in host memory and on devices, in stores with slots and with files.
-fn stores() -> Vec<Setup> {
-    let buffers = ["cpu", "cuda", "cuda:1"];
-    let with = |device| BOTH.into_iter().map(move |of| Setup { device, memory: Kind::Device, ..of });
-    let files = Setup { layout: Layout::Sharded, device: "cuda", memory: Kind::Device, ..BOTH[1].clone() };
-    buffers.into_iter().flat_map(with).chain([files]).collect()
+/// Both backends with the staging buffer in host memory and on a device, in stores with slots and with files.
+fn stores() -> [Setup; 4] {
+    let [gds, gds_mt] = BOTH.map(|of| Setup { memory: Kind::Device, ..of });
+    [
+        gds.clone(),
+        Setup { device: "cuda", ..gds },
+        Setup { device: "cuda:1", ..gds_mt.clone() },
+        Setup { layout: Layout::Sharded, device: "cuda", ..gds_mt },
+    ]
 }
 
 fn key(index: usize) -> Vec<u8> {
@@ -76,10 +79,10 @@ fn put_and_get(store: &Store, bytes: usize) -> (Vec<Status>, Vec<Status>) {
     };
     let mut memory_of_puts: Vec<_> = (0..ITEMS).map(|_| Memory::new(bytes + 1)).collect();
     let (mut puts, mut gets) = (Batch::new(), Batch::new());
-    for index in 0..ITEMS {
+    for (index, source) in memory_of_puts.iter_mut().enumerate() {
         let from = index % 2;
-        memory_of_puts[index].bytes_mut()[from..from + bytes].copy_from_slice(&payload(index as u64, bytes));
-        puts.raw(&key(index), vec![memory_of_puts[index].segment(from..from + bytes)], None);
+        source.bytes_mut()[from..from + bytes].copy_from_slice(&payload(index as u64, bytes));
+        puts.raw(&key(index), vec![source.segment(from..from + bytes)], None);
         gets.raw(&key(index), segment(index), None);
     }
     let statuses = |results: Vec<nixl_store_result_t>| -> Vec<_> {

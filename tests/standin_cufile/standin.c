@@ -299,6 +299,8 @@ outcome_t cuFileDriverClose_v2(void)
     /* Its buffers stay pinned for CUDA otherwise, and are freed. */
     rule(!last || !has_met_devices || !has_cuda() || current_context() != NULL,
          "the driver was closed without a context, after it has met a device's memory");
+    if (last)
+        has_met_devices = false;
     return answer(SUCCESS);
 }
 
