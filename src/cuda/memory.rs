@@ -13,12 +13,10 @@ const ALIGNMENT: u64 = 64 << 10;
 /// A stretch of a device's memory, freed when dropped.
 #[derive(Debug)]
 pub struct DeviceMemory {
-    library: &'static Library,
     /// What was allocated; the slice begins at the first aligned address in it.
     address: u64,
     slice: DeviceSlice,
-    /// `None` once it was released.
-    primary: Option<Primary>,
+    context: KeptContext,
 }
 
 impl DeviceMemory {
@@ -35,23 +33,19 @@ impl DeviceMemory {
                 format!("CUDA: there is no device {ordinal}; this process sees {count}"),
             ));
         }
-        let primary = Primary::retain(library, ordinal)?;
+        let context = KeptContext::of(ordinal)?;
         let mut address = 0;
         let whole = bytes.saturating_add(ALIGNMENT as usize);
         // SAFETY: the driver writes the address.
-        let allocated =
-            primary.context().with(library, || unsafe { (library.allocate)(&raw mut address, whole) });
-        let allocated = allocated.and_then(|code| match code {
-            SUCCESS => Ok(()),
-            code => Err(library.error(format_args!("allocating {whole} bytes on device {ordinal}"), code)),
-        });
-        if let Err(error) = allocated {
-            primary.release(library);
-            return Err(error);
+        match context.with(|| unsafe { (library.allocate)(&raw mut address, whole) })? {
+            SUCCESS => {}
+            code => {
+                return Err(library.error(format_args!("allocating {whole} bytes on device {ordinal}"), code));
+            }
         }
         let pointer = DevicePtr::new(address.next_multiple_of(ALIGNMENT));
         let slice = DeviceSlice { pointer, length: bytes, device: ordinal };
-        Ok(DeviceMemory { library, address, slice, primary: Some(primary) })
+        Ok(DeviceMemory { address, slice, context })
     }
 
     /// The memory.
@@ -62,10 +56,47 @@ impl DeviceMemory {
 
 impl Drop for DeviceMemory {
     fn drop(&mut self) {
-        let Some(primary) = self.primary.take() else { return };
+        let (library, address) = (self.context.library, self.address);
         // SAFETY: allocated in this context, freed once, and used by nobody any more: its lanes have ended.
-        let _ = primary.context().with(self.library, || unsafe { (self.library.free)(self.address) });
-        primary.release(self.library);
+        let _ = self.context.with(|| unsafe { (library.free)(address) });
+    }
+}
+
+/// The primary context of a device, kept for what is known to others by it.
+#[derive(Debug)]
+pub struct KeptContext {
+    library: &'static Library,
+    /// `None` once it was released.
+    primary: Option<Primary>,
+}
+
+impl KeptContext {
+    /// Retains it.
+    ///
+    /// # Errors
+    /// What the driver answers.
+    pub fn of(ordinal: u16) -> Result<KeptContext> {
+        let library = Library::load()?;
+        Ok(KeptContext { library, primary: Some(Primary::retain(library, ordinal)?) })
+    }
+
+    /// Does something with it current, and leaves the thread's stack of contexts as it was.
+    ///
+    /// # Errors
+    /// It cannot be made current.
+    pub fn with<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
+        match &self.primary {
+            Some(primary) => primary.context().with(self.library, work),
+            None => Ok(work()),
+        }
+    }
+}
+
+impl Drop for KeptContext {
+    fn drop(&mut self) {
+        if let Some(primary) = self.primary.take() {
+            primary.release(self.library);
+        }
     }
 }
 

@@ -154,7 +154,7 @@ fn buffers(
              buffer is host memory"
         ));
         buffer = Arc::new(staging(config, |bytes| Arena::new(bytes, config.use_hugepages))?);
-        devices = Devices::new(buffer.region(), logger);
+        devices = devices.with_staging(buffer.region());
     }
     Ok((buffer, Arc::new(devices)))
 }
