@@ -105,7 +105,7 @@ impl Rig {
             done: Vec::new(),
             log: Arc::default(),
             driver,
-            before: KINDS.map(|kind| driver.live(kind)),
+            before: driver.alive(KINDS),
             references: (0..driver.devices()).map(|device| driver.references(device)).collect(),
             _turn: turn,
         };
@@ -198,7 +198,7 @@ impl Rig {
     pub fn end(mut self) {
         self.copier = None;
         self.devices = None;
-        assert_eq!(KINDS.map(|kind| self.driver.live(kind)), self.before, "of kinds {KINDS:?}");
+        assert_eq!(self.driver.alive(KINDS), self.before, "of kinds {KINDS:?}");
         self.assert_contexts_are_released();
         assert_eq!(self.driver.broken_rule(), None);
     }
@@ -209,7 +209,7 @@ impl Rig {
         self.devices = None;
         self.assert_contexts_are_released();
         self.driver.revive(device);
-        assert_eq!(KINDS.map(|kind| self.driver.live(kind)), self.before, "of kinds {KINDS:?}");
+        assert_eq!(self.driver.alive(KINDS), self.before, "of kinds {KINDS:?}");
         assert_eq!(self.driver.broken_rule(), None);
     }
 
