@@ -250,17 +250,4 @@ impl Driver {
         // SAFETY: takes nothing.
         unsafe { function() }
     }
-
-    /// Begins to count anew; nothing is held any more, and nothing fails.
-    pub fn reset(&self) {
-        if self.is_real() {
-            return;
-        }
-        let function = self.symbol("standin_reset");
-        // SAFETY: the signature of standin.h.
-        let function: unsafe extern "C" fn() = unsafe { std::mem::transmute(function) };
-        // SAFETY: takes nothing.
-        unsafe { function() };
-        self.set_delay_us(super::cuda::DELAY_US_MAX);
-    }
 }
