@@ -85,7 +85,8 @@ impl OnDevice {
             address: self.address().wrapping_add(range.start).cast(),
             length: range.len() as u64,
             memory_kind: NIXL_STORE_MEMORY_AUTO,
-            reserved: [0; 3],
+            cuda_device: 0,
+            reserved: [0; 2],
         }
     }
 
