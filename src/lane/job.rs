@@ -222,6 +222,15 @@ impl<P: Placement> Job<P> {
         self.fail(Status::NotFound, 0);
     }
 
+    /// Where the object ends, as far as that is known, and no later than the padded payload.
+    pub fn object_end(&self) -> u64 {
+        let end = match &self.work {
+            Work::Get(get) => get.object_end(),
+            Work::Put(put) => put.payload_bytes,
+        };
+        end.min(self.extent.padded_bytes)
+    }
+
     /// Offset of the trailer in the file.
     pub fn trailer_offset(&self) -> u64 {
         self.extent.payload_offset + self.extent.padded_bytes

@@ -254,7 +254,9 @@ impl<P: Placement> Lane<P> {
             return holds;
         }
         if !holds.is_empty() {
-            self.jobs[index].bytes_staged += piece.body.end - piece.body.start;
+            // A tail block that came beside the slices is on the way that they are on.
+            let tail_end = if piece.with_tail { self.jobs[index].object_end() } else { 0 };
+            self.jobs[index].bytes_staged += tail_end.max(piece.body.end) - piece.body.start;
         }
         let on_device = self.landed_on_device(index, piece, &holds);
         if !on_device && self.take_in_piece(index, piece, &holds, sums).is_err() {

@@ -61,7 +61,7 @@ fn blocks_count_from_the_front_in_whatever_order_they_land() {
         bench.answer_one(held - 1);
         let now = front(&batch);
         assert!(now >= last && into[..now] == stored[..now], "{now} bytes are said to be there");
-        if !batch.is_done() && lock(&bench.device).held.len() > 0 {
+        if !batch.is_done() && !lock(&bench.device).held.is_empty() {
             assert_eq!(now, 0, "the first piece has not landed");
         }
         last = now;
