@@ -1,6 +1,7 @@
 //! What cannot go direct passes the staging buffer, in host memory or on a device, and comes back as it was.
 
 use crate::common::batch::Batch;
+use crate::common::format;
 use crate::common::status::OK;
 use crate::common::{Cut, Kind, Memory, Random, Scratch, Setup, Store, payload};
 use crate::on_device::{BLOCK, OnDevice, even};
@@ -40,6 +41,30 @@ fn what_is_not_aligned_is_staged() {
             let what = format!("{name}: {about}");
             let bytes: u64 = spans.iter().map(|span| span.len() as u64).sum();
             assert_eq!(round_trip(&store, 0, &spans, &what), [(0, bytes); 2], "{what}");
+        }
+        end(&store);
+    }
+}
+
+/// What lies on storage behind an object and before its trailer are zeros, and not what the staging buffer had of another.
+#[test]
+fn nothing_of_other_objects_is_written_behind_one() {
+    let Some(_turn) = Turn::take() else { return };
+    for (name, of) in STORES {
+        let scratch = Scratch::new(name);
+        let store = Store::open(&Setup { chunk_bytes: 4 * MIB as u64, ..of.clone() }, &scratch);
+        let spans = even(3 * MIB, 3 * MIB, 0, 1);
+        for round in 0..8 {
+            // Misaligned, so that all of the buffer has had it.
+            let secret = OnDevice::holding(Kind::Device, 0, spans.clone(), &vec![0xee; 3 * MIB]);
+            assert_eq!(put(&store, b"another", secret.segments()), OK);
+            let bytes = 5000 + round;
+            let source = OnDevice::holding(Kind::Device, 0, even(bytes, bytes, 0, 1), &payload(1, bytes));
+            assert_eq!(put(&store, b"key", source.segments()), OK);
+            let record = format::record_of(&scratch, of.layout, b"key");
+            let from = record.payload_offset + record.payload_bytes;
+            let padding = format::read(&record.path, from, (record.trailer_offset - from) as usize);
+            assert!(!padding.is_empty() && padding.iter().all(|&byte| byte == 0), "{name}, round {round}");
         }
         end(&store);
     }
