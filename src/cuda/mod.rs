@@ -9,7 +9,7 @@
 //! | `library.rs`, `code.rs` | the table of functions; loading; whether a process has the driver at all; its errors |
 //! | `pointer.rs` | what an address is: ordinary, pinned, managed, a device's, and whose |
 //! | `contexts.rs` | the devices of a store: primary contexts, the staging buffer pinned for them, the kernels loaded into them |
-//! | `memory.rs` | a device's memory for a staging buffer; the context of a thread that serves cuFile |
+//! | `memory.rs` | a device's memory for a staging buffer; contexts for calls of cuFile |
 //! | `kernels.rs`, `kernels/`, `launch_set.rs` | the kernels, their launches, and the descriptors of those |
 //! | `devices.rs`, `copier.rs`, `streams.rs` | the copies and checksums of one lane, on streams of its own |
 
@@ -26,5 +26,5 @@ mod streams;
 
 pub use devices::Devices;
 pub use library::{Library, is_in_process};
-pub use memory::{DeviceMemory, ThreadContext, current_device, in_any_context};
+pub use memory::{DeviceMemory, KeptContext, ThreadContext, current_device, in_any_context};
 pub use pointer::{Detector, Found};

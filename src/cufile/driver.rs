@@ -169,14 +169,19 @@ fn load_and_open(in_context: InContext) -> Result<Driver, String> {
     let library = library::load()?;
     // SAFETY: takes no arguments.
     let open = || check(unsafe { (library.driver_open)() });
+    let close = || {
+        let mut closed = Ok(());
+        // SAFETY: opened just now, and nobody uses it yet.
+        in_context(&mut || closed = check(unsafe { (library.driver_close)() }));
+        closed
+    };
     // Without leave to do otherwise the driver opens on the direct path or not at all. What is set counts for one attempt;
     // the next is as cufile.json has it.
     let direct = library.set_switch.map(|set| {
         // SAFETY: takes numbers.
         check(unsafe { set(PARAMETER_ALLOW_COMPAT_MODE, false) })?;
         open()?;
-        // SAFETY: opened just now, and nobody uses it yet.
-        check(unsafe { (library.driver_close)() })
+        close()
     });
     let is_others = match open() {
         Ok(()) => false,
@@ -190,8 +195,8 @@ fn load_and_open(in_context: InContext) -> Result<Driver, String> {
         read.map(|()| properties.assume_init())
     };
     let Ok(properties) = properties else {
-        // SAFETY: opened above.
-        let _ = unsafe { (library.driver_close)() };
+        // There is something to say already.
+        let _ = close();
         return Err(String::from("cuFileDriverGetProperties: it does not say what the driver can"));
     };
     let no_module = || Some(String::from("the kernel module nvidia-fs is not loaded"));

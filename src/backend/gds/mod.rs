@@ -16,7 +16,7 @@ use super::reach::Reach;
 use super::target::Target;
 use super::threads::{Pool, ThreadQueue};
 use crate::config::{BackendKind, BufferDevice, Config};
-use crate::cuda::{DeviceMemory, Library, current_device, in_any_context};
+use crate::cuda::{DeviceMemory, KeptContext, Library, current_device, in_any_context};
 use crate::cufile::{ALIGNMENT, Driver, Region, Registration};
 use crate::error::{Error, Result, Status};
 use crate::log::Logger;
@@ -51,6 +51,22 @@ struct Gds {
     /// It was said that some file goes without cuFile.
     has_warned: AtomicBool,
     logger: Logger,
+}
+
+/// Memory that cuFile knows. It asks for the context of a device on the thread that names its memory, and the caller's has any or
+/// none.
+struct KnownRegion {
+    /// `None` once it was forgotten.
+    region: Option<Region>,
+    context: KeptContext,
+}
+
+impl Drop for KnownRegion {
+    fn drop(&mut self) {
+        let mut region = self.region.take();
+        // Where the context cannot be had it is forgotten without, at the end of this.
+        let _ = self.context.with(|| drop(region.take()));
+    }
 }
 
 /// Opens the backend: loads cuFile, opens its driver, starts the threads.
@@ -199,7 +215,10 @@ impl Backend for Gds {
         if self.driver.properties().compatible.is_some() {
             return Ok(None);
         }
-        Ok(Some(Box::new(Region::of(&self.driver, Stretch::Device(memory))?)))
+        let told = |error: Error| error.message().to_owned();
+        let context = KeptContext::of(memory.device).map_err(told)?;
+        let region = context.with(|| Region::of(&self.driver, Stretch::Device(memory))).map_err(told)??;
+        Ok(Some(Box::new(KnownRegion { region: Some(region), context })))
     }
 
     fn may_refuse_files(&self) -> bool {
