@@ -169,6 +169,13 @@ impl Contexts {
         Contexts { staging, logger: logger.clone(), state: Mutex::default(), can_sum, cannot_sum }
     }
 
+    /// For the same store with another staging buffer. What was said of a device is not said again.
+    pub(super) fn with_staging(&self, staging: Stretch) -> Contexts {
+        let contexts = Contexts::new(staging, &self.logger);
+        lock(&contexts.state).no_sums.clone_from(&lock(&self.state).no_sums);
+        contexts
+    }
+
     /// A device, made ready by the first who asks.
     ///
     /// # Errors
@@ -218,10 +225,12 @@ impl Contexts {
         match &kernels {
             Ok(_) => _ = no_sums.remove(&ordinal),
             Err(error) => {
-                self.logger.warn(format_args!(
-                    "device {ordinal} computes no checksums, and copies small segments one by one: {error}"
-                ));
-                no_sums.insert(ordinal, error.message().to_owned());
+                let told = no_sums.insert(ordinal, error.message().to_owned());
+                if told.as_deref() != Some(error.message()) {
+                    self.logger.warn(format_args!(
+                        "device {ordinal} computes no checksums, and copies small segments one by one: {error}"
+                    ));
+                }
             }
         }
         let device = Device { ordinal, context: primary.context, kernels: kernels.ok(), staging };

@@ -21,6 +21,11 @@ impl Devices {
         Devices(Arc::new(Contexts::new(staging, logger)))
     }
 
+    /// For the same store with another staging buffer. What was said of a device is not said again.
+    pub fn with_staging(&self, staging: Stretch) -> Devices {
+        Devices(Arc::new(self.0.with_staging(staging)))
+    }
+
     /// Takes the context of a device, pins the staging buffer and loads the kernels, so that no transfer has to.
     ///
     /// # Errors

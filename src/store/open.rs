@@ -137,7 +137,7 @@ fn buffers(
              buffer is host memory"
         ));
         buffer = Arc::new(staging(config, |bytes| Arena::new(bytes, config.use_hugepages))?);
-        devices = Devices::new(buffer.region(), logger);
+        devices = devices.with_staging(buffer.region());
     }
     if let Some(device) = options.cuda_device
         && cuda::is_in_process()
