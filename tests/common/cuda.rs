@@ -75,7 +75,7 @@ pub fn driver() -> &'static Driver {
 }
 
 /// The stand-in with the library's kernels in it. It is built anew where what it is made of has changed.
-fn built() -> PathBuf {
+pub fn built() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("standin_cuda");
     let (library, stamp) = (out.join("libcuda.so.1"), out.join("made-of"));
@@ -242,6 +242,15 @@ impl Driver {
         call!(self, "standin_write": fn(u64, *const c_void, usize), address, bytes.as_ptr().cast(), bytes.len());
     }
 
+    /// The device that memory lies on.
+    pub fn device_of(&self, address: u64) -> c_int {
+        const DEVICE_ORDINAL: c_int = 9;
+        let mut device = -1;
+        call!(self, "cuPointerGetAttribute": fn(*mut c_void, c_int, u64),
+            (&raw mut device).cast(), DEVICE_ORDINAL, address);
+        device
+    }
+
     /// What is alive of a kind (`enum standin_kind`).
     pub fn live(&self, kind: c_int) -> u64 {
         let function = self.symbol("standin_live");
@@ -262,6 +271,16 @@ impl Driver {
         let there = unsafe { function(0, text.as_mut_ptr(), text.len()) } != 0;
         // SAFETY: the stand-in ends the text with a NUL.
         there.then(|| unsafe { CStr::from_ptr(text.as_ptr()) }.to_string_lossy().into_owned())
+    }
+
+    /// Forgets broken rules, counts, failures to come and what is held.
+    pub fn reset(&self) {
+        let function = self.symbol("standin_reset");
+        // SAFETY: the signature of standin.h.
+        let function: unsafe extern "C" fn() = unsafe { std::mem::transmute(function) };
+        // SAFETY: takes nothing.
+        unsafe { function() };
+        self.set_delay_us(DELAY_US_MAX);
     }
 
     /// Lets the nth call of a function fail once.

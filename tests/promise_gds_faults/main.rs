@@ -11,6 +11,7 @@ mod common;
 #[path = "../cufile_common/mod.rs"]
 mod cufile_common;
 
+mod device;
 mod endings;
 mod errors;
 mod opening;

@@ -136,22 +136,6 @@ fn a_forked_child_is_refused_and_harms_nothing() {
     in_a_child("forks", Path::new(""));
 }
 
-/// A buffer on a device is refused, whatever cuFile could do with it.
-#[test]
-fn a_buffer_on_a_device_is_refused_by_name() {
-    let _standin = Standin::alone();
-    for setup in &BOTH {
-        let scratch = Scratch::new("gds-cuda");
-        let cuda = Setup { device: "cuda", ..setup.clone() };
-        let Err((status, why)) = Store::try_open(&cuda, &scratch) else { panic!("{} opens", setup.backend) };
-        assert_eq!(status, UNSUPPORTED);
-        for word in [setup.backend, "nixl_buffer_device", "cuda", "cpu"] {
-            assert!(why.contains(word), "'{word}' is not in: {why}");
-        }
-        assert!(!scratch.data().exists());
-    }
-}
-
 /// The driver says no.
 #[test]
 fn a_driver_that_does_not_open_is_refused_with_its_reason() {

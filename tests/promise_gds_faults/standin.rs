@@ -103,8 +103,8 @@ impl Drop for Standin {
             return;
         }
         assert_eq!(self.count("broken"), 0, "a rule of cuFile's was broken: {}", self.broken_rule());
-        let left = ["files", "batches", "users"].map(|what| (what, self.count(what)));
-        assert_eq!(left, [("files", 0), ("batches", 0), ("users", 0)], "left behind");
+        let left = ["files", "batches", "regions", "users"].map(|what| (what, self.count(what)));
+        assert_eq!(left, [("files", 0), ("batches", 0), ("regions", 0), ("users", 0)], "left behind");
     }
 }
 

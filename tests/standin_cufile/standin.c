@@ -3,6 +3,7 @@
  * whoever breaks one of cuFile's rules. What real versions answer with a crash or a hang is such a rule here.
  */
 #define _GNU_SOURCE
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
@@ -17,10 +18,11 @@
 #include <unistd.h>
 
 enum {
-    SUCCESS = 0, NOT_INITIALIZED = 5001, INVALID_FLAG = 5019, INVALID_VALUE = 5022, ALREADY_OPEN = 5026, NOT_REGISTERED = 5027,
-    ALREADY_REGISTERED = 5028, SUBMIT_FAILED = 5035, INTERNAL_SUBMIT = 5040, IO_ERROR = 5044
+    SUCCESS = 0, NOT_INITIALIZED = 5001, CUDA_DRIVER_ERROR = 5011, POINTER_INVALID = 5012, CONTEXT_MISMATCH = 5015,
+    INVALID_FLAG = 5019, INVALID_VALUE = 5022, MEMORY_REGISTERED = 5023, MEMORY_NOT_REGISTERED = 5024, ALREADY_OPEN = 5026,
+    NOT_REGISTERED = 5027, ALREADY_REGISTERED = 5028, SUBMIT_FAILED = 5035, INTERNAL_SUBMIT = 5040, IO_ERROR = 5044
 };
-enum { FILES_MAX = 4096, BATCH_ENTRIES_MAX = 128, BUFFERS_MAX = 64, COMPLETE = 0x10, FAILED = 0x40 };
+enum { FILES_MAX = 4096, REGIONS_MAX = 256, BATCH_ENTRIES_MAX = 128, BUFFERS_MAX = 64, COMPLETE = 0x10, FAILED = 0x40 };
 
 typedef struct { int code, cuda; } outcome_t;
 typedef struct {
@@ -49,6 +51,7 @@ static struct {
     {"open_code", 0},       /* cuFileDriverOpen fails with this */
     {"is_direct", 0},       /* there is an nvidia-fs */
     {"register_code", 0},   /* cuFileHandleRegister fails with this */
+    {"memory_code", 0},     /* cuFileBufRegister fails with this */
     {"short_every", 0},     /* each n-th transfer moves half of its blocks and says that it is complete */
     {"error_every", 0},     /* each n-th transfer fails with EIO */
     {"error_at_block", 0},  /* transfers fail with EIO that begin at this block of 4 KiB of a file, counted from 1 */
@@ -61,13 +64,16 @@ static struct {
     {"max_direct_kib", 0},  /* properties.max_direct_io_size; 16 MiB */
 };
 enum {
-    OPEN_HANGS, OPEN_CODE, IS_DIRECT, REGISTER_CODE, SHORT_EVERY, ERROR_EVERY, ERROR_AT_BLOCK, SILENT_FAILURE,
+    OPEN_HANGS, OPEN_CODE, IS_DIRECT, REGISTER_CODE, MEMORY_CODE, SHORT_EVERY, ERROR_EVERY, ERROR_AT_BLOCK, SILENT_FAILURE,
     TOLD_TWICE_EVERY, TOLD_LESS_EVERY, SUBMIT_CODE_EVERY, DELAY_US, GATE_CLOSED, MAX_DIRECT_KIB, KNOBS
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
 static struct { bool used; int fd; dev_t device; ino_t inode; } files[FILES_MAX];
+static struct { char *start; size_t bytes; int transfers; } regions[REGIONS_MAX]; /* start NULL: free */
+static int regions_known, device_transfers;
+static bool has_met_devices;
 static int users, files_open, batches_open, buffers_taken, buffers_peak, transfers, batches_run, submissions, broken;
 static bool compat_forbidden;
 static char first_broken[256];
@@ -111,6 +117,8 @@ int standin_count(const char *what)
     int count = strcmp(what, "users") == 0       ? users
                 : strcmp(what, "files") == 0     ? files_open
                 : strcmp(what, "batches") == 0   ? batches_open
+                : strcmp(what, "regions") == 0   ? regions_known
+                : strcmp(what, "device_transfers") == 0 ? device_transfers
                 : strcmp(what, "transfers") == 0 ? transfers
                 : strcmp(what, "batches_run") == 0 ? batches_run
                 : strcmp(what, "buffers_peak") == 0 ? buffers_peak
@@ -127,9 +135,128 @@ void standin_reset(void)
     for (int i = 0; i < KNOBS; i++)
         standin_set(knobs[i].name, 0);
     pthread_mutex_lock(&lock);
-    transfers = batches_run = submissions = buffers_peak = broken = 0;
+    transfers = device_transfers = batches_run = submissions = buffers_peak = broken = 0;
     first_broken[0] = 0;
     pthread_mutex_unlock(&lock);
+}
+
+/* ---- CUDA, where somebody has loaded it ---- */
+
+enum { MEMORY_TYPE = 2, DEVICE_ORDINAL = 9, ON_DEVICE = 2 };
+
+static struct {
+    bool there;
+    int (*attribute)(void *, int, uint64_t), (*current)(void **), (*make_current)(void *), (*device)(int *);
+    int (*to_host)(void *, uint64_t, size_t), (*to_device)(uint64_t, const void *, size_t);
+} cuda;
+
+static bool has_cuda(void)
+{
+    pthread_mutex_lock(&lock);
+    void *library = cuda.there ? NULL : dlopen("libcuda.so.1", RTLD_NOW | RTLD_NOLOAD);
+    if (library) {
+        *(void **)&cuda.attribute = dlsym(library, "cuPointerGetAttribute");
+        *(void **)&cuda.current = dlsym(library, "cuCtxGetCurrent");
+        *(void **)&cuda.make_current = dlsym(library, "cuCtxSetCurrent");
+        *(void **)&cuda.device = dlsym(library, "cuCtxGetDevice");
+        *(void **)&cuda.to_host = dlsym(library, "cuMemcpyDtoH_v2");
+        *(void **)&cuda.to_device = dlsym(library, "cuMemcpyHtoD_v2");
+        cuda.there = true;
+    }
+    bool there = cuda.there;
+    pthread_mutex_unlock(&lock);
+    return there;
+}
+
+static void *current_context(void)
+{
+    void *context = NULL;
+    return has_cuda() && cuda.current(&context) == 0 ? context : NULL;
+}
+
+/* Whether memory is a device's that is there. */
+static bool is_on_device(const void *address)
+{
+    unsigned type = 0;
+    return has_cuda() && cuda.attribute(&type, MEMORY_TYPE, (uintptr_t)address) == 0 && type == ON_DEVICE;
+}
+
+/* The same, asked by a thread that names the memory. */
+static bool names_device(const void *address)
+{
+    if (!is_on_device(address))
+        return false;
+    rule(current_context() != NULL, "a device's memory was named by a thread without a context");
+    pthread_mutex_lock(&lock);
+    has_met_devices = true;
+    pthread_mutex_unlock(&lock);
+    return true;
+}
+
+/* ---- memory that is known ---- */
+
+/* Counts a transfer of the region that this memory lies in, if it lies in one. */
+static void use_region(const char *memory, size_t size, int transfers_more)
+{
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < REGIONS_MAX; i++)
+        if (regions[i].start && regions[i].start < memory + size && memory < regions[i].start + regions[i].bytes)
+            regions[i].transfers += transfers_more;
+    pthread_mutex_unlock(&lock);
+}
+
+outcome_t cuFileBufRegister(const void *address, size_t size, int flags)
+{
+    char *start = (char *)address;
+    int free = -1, ordinal = -1, current = -2;
+    rule(users > 0, "memory was registered without a driver");
+    rule(flags == 0 && size > 0, "memory was registered with flags or without a length");
+    if (!names_device(address))
+        return answer(POINTER_INVALID);
+    cuda.attribute(&ordinal, DEVICE_ORDINAL, (uintptr_t)address);
+    if (cuda.device(&current) != 0)
+        return answer(CUDA_DRIVER_ERROR);
+    rule(ordinal == current, "memory was registered in the context of another device");
+    if (ordinal != current)
+        return answer(CONTEXT_MISMATCH);
+    if (knob(MEMORY_CODE))
+        return answer(knob(MEMORY_CODE));
+    pthread_mutex_lock(&lock);
+    bool overlaps = false;
+    for (int i = 0; i < REGIONS_MAX; i++) {
+        if (!regions[i].start)
+            free = i;
+        else
+            overlaps |= regions[i].start < start + size && start < regions[i].start + regions[i].bytes;
+    }
+    if (!overlaps) {
+        regions[free].start = start;
+        regions[free].bytes = size;
+        regions[free].transfers = 0;
+        regions_known++;
+    }
+    pthread_mutex_unlock(&lock);
+    rule(!overlaps, "memory was registered that is registered");
+    return answer(overlaps ? MEMORY_REGISTERED : SUCCESS);
+}
+
+outcome_t cuFileBufDeregister(const void *address)
+{
+    bool known = false, idle = true;
+    rule(is_on_device(address), "memory was freed before it was deregistered");
+    rule(current_context() != NULL, "a device's memory was named by a thread without a context");
+    pthread_mutex_lock(&lock);
+    for (int i = 0; i < REGIONS_MAX && !known; i++)
+        if (address && regions[i].start == address) {
+            known = true;
+            idle = regions[i].transfers == 0;
+            regions[i].start = NULL;
+            regions_known--;
+        }
+    pthread_mutex_unlock(&lock);
+    rule(known, "memory was deregistered that is not registered");
+    rule(idle, "memory was deregistered while a transfer uses it");
+    return answer(known ? SUCCESS : MEMORY_NOT_REGISTERED);
 }
 
 /* ---- the driver ---- */
@@ -168,6 +295,12 @@ outcome_t cuFileDriverClose_v2(void)
     pthread_mutex_unlock(&lock);
     rule(!last || standin_count("files") == 0, "the driver was closed with files registered");
     rule(!last || standin_count("batches") == 0, "the driver was closed with batches set up");
+    rule(!last || standin_count("regions") == 0, "the driver was closed with memory registered");
+    /* Its buffers stay pinned for CUDA otherwise, and are freed. */
+    rule(!last || !has_met_devices || !has_cuda() || current_context() != NULL,
+         "the driver was closed without a context, after it has met a device's memory");
+    if (last)
+        has_met_devices = false;
     return answer(SUCCESS);
 }
 
@@ -266,13 +399,30 @@ static ssize_t move(void *handle, char *buffer, size_t size, off_t offset, bool 
         return -EIO;
     if (is_due(SHORT_EVERY, &shorts) && size >= 8192)
         size = size / 2 / 4096 * 4096;
-    ssize_t moved = is_write ? pwrite(fd, buffer, size, offset) : pread(fd, buffer, size, offset);
-    return moved < 0 ? -errno : moved;
+    if (!is_on_device(buffer)) {
+        ssize_t moved = is_write ? pwrite(fd, buffer, size, offset) : pread(fd, buffer, size, offset);
+        return moved < 0 ? -errno : moved;
+    }
+    __atomic_add_fetch(&device_transfers, 1, __ATOMIC_SEQ_CST);
+    uintptr_t device = (uintptr_t)buffer;
+    char *bounce = aligned_alloc(4096, (size + 4095) / 4096 * 4096);
+    ssize_t moved = -EIO;
+    if (!is_write || cuda.to_host(bounce, device, size) == 0)
+        moved = is_write ? pwrite(fd, bounce, size, offset) : pread(fd, bounce, size, offset);
+    if (moved < 0)
+        moved = -errno;
+    if (!is_write && moved > 0 && cuda.to_device(device, bounce, (size_t)moved) != 0)
+        moved = -EIO;
+    free(bounce);
+    return moved;
 }
 
 static ssize_t call(void *handle, char *buffer, size_t size, off_t offset, off_t buffer_offset, bool is_write)
 {
+    names_device(buffer);
+    use_region(buffer + buffer_offset, size, 1);
     ssize_t moved = move(handle, buffer + buffer_offset, size, offset, is_write);
+    use_region(buffer + buffer_offset, size, -1);
     if (moved >= 0 || moved <= -NOT_INITIALIZED)
         return moved;
     errno = (int)-moved;
@@ -297,6 +447,7 @@ typedef struct {
     params_t params[BATCH_ENTRIES_MAX];
     event_t events[BATCH_ENTRIES_MAX];
     int buffers;
+    void *context; /* of the thread that submitted */
     pthread_t worker;
 } batch_t;
 
@@ -317,6 +468,8 @@ static void *run(void *argument)
 {
     batch_t *batch = argument;
     unsigned order[BATCH_ENTRIES_MAX];
+    if (batch->context)
+        cuda.make_current(batch->context);
     for (unsigned i = 0; i < batch->count; i++)
         order[i] = i;
     for (unsigned i = batch->count; i > 1; i--) { /* any order */
@@ -338,6 +491,8 @@ static void end(batch_t *batch)
         return;
     pthread_join(batch->worker, NULL);
     batch->is_pending = false;
+    for (unsigned i = 0; i < batch->count; i++)
+        use_region(batch->params[i].buffer, batch->params[i].size, -1);
     pthread_mutex_lock(&lock);
     buffers_taken -= batch->buffers;
     batches_run++;
@@ -358,6 +513,7 @@ outcome_t cuFileBatchIOSubmit(void *argument, unsigned count, params_t *params, 
     for (unsigned i = 0; i < count; i++) {
         rule(params[i].mode == 1 && params[i].size > 0, "an ill-formed entry");
         rule(params[i].buffer_offset == 0, "an offset into host memory, which is ignored");
+        names_device(params[i].buffer);
         buffers += (int)((params[i].size + (1 << 20) - 1) >> 20);
     }
     if (is_due(SUBMIT_CODE_EVERY, &submissions)) {
@@ -376,6 +532,9 @@ outcome_t cuFileBatchIOSubmit(void *argument, unsigned count, params_t *params, 
     batch->buffers = buffers;
     batch->count = count;
     memcpy(batch->params, params, count * sizeof *params);
+    for (unsigned i = 0; i < count; i++)
+        use_region(params[i].buffer, params[i].size, 1);
+    batch->context = current_context();
     batch->is_pending = true;
     return answer(pthread_create(&batch->worker, NULL, run, batch) == 0 ? SUCCESS : SUBMIT_FAILED);
 }
