@@ -217,6 +217,16 @@ store!(files_sharded_direct, Setup::FILES);
 store!(files_sharded_buffered, Setup { direct_io: false, ..Setup::FILES });
 store!(files_lmcache_direct, Setup { layout: Layout::Lmcache, ..Setup::FILES });
 store!(memory, Setup::MEMORY);
+
+/// Rows whose bytes lie on a device, once more with the libcufile of CUDA 12: one cuFile serves a process.
+#[test]
+fn device_rows_hold_with_cufile_of_cuda_12() {
+    // The longest one of a row does what the others do, at random.
+    let rows = ["gds_pool_on_device::", "gds_mt_pool_from_device::"];
+    let left_out = ["--skip", "random_operations", "--skip", "faulty"];
+    cufile_common::once_more_of_cuda_12(&[&rows[..], &left_out[..]].concat(), 22);
+}
+
 // Memory of a device, in which the processor cannot touch a byte: all of it on one store.
 store_of_any_memory!(pool_from_device, Setup { memory: Kind::Device, ..Setup::POOL });
 // Every kind of such memory, and every kind of store: what depends on where bytes are.

@@ -9,6 +9,7 @@
 
 use std::ffi::{CStr, c_char, c_void};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::OnceLock;
 
 /// Set where the tests with the real library cannot run: they say so and pass.
@@ -109,4 +110,20 @@ pub fn load(path: &Path) {
     // SAFETY: a NUL-terminated path.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
     assert!(!handle.is_null(), "{} cannot be loaded", path.display());
+}
+
+/// Runs tests of this binary, those that the arguments name, in a process that loads CUDA 12's library, and asserts that so many
+/// ran at least and all of them passed. In such a process it does nothing.
+#[track_caller]
+pub fn once_more_of_cuda_12(arguments: &[&str], tests_min: usize) {
+    if std::env::var_os(VERSION).is_some() || std::env::var_os(WITHOUT).is_some() {
+        eprintln!("SKIPPED: the tests with the libcufile of CUDA 12 ({VERSION} or {WITHOUT} is set)");
+        return;
+    }
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    let ended = child.args(arguments).env(VERSION, "12").output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{told}\n{}", String::from_utf8_lossy(&ended.stderr));
+    let passed = told.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
+    assert!(passed >= tests_min, "{passed} tests ran:\n{told}");
 }
