@@ -222,13 +222,12 @@ impl<P: Placement> Job<P> {
         self.fail(Status::NotFound, 0);
     }
 
-    /// Where the object ends, as far as that is known, and no later than the padded payload.
-    pub fn object_end(&self) -> u64 {
-        let end = match &self.work {
-            Work::Get(get) => get.object_end(),
-            Work::Put(put) => put.payload_bytes,
-        };
-        end.min(self.extent.padded_bytes)
+    /// The payload bytes that the item's memory is for, as far as the object's end is known.
+    pub fn wanted(&self) -> Range<u64> {
+        match &self.work {
+            Work::Get(get) => get.want.start..get.want.end.min(get.object_end()),
+            Work::Put(put) => 0..put.payload_bytes,
+        }
     }
 
     /// Offset of the trailer in the file.

@@ -255,8 +255,10 @@ impl<P: Placement> Lane<P> {
         }
         if !holds.is_empty() {
             // A tail block that came beside the slices is on the way that they are on.
-            let tail_end = if piece.with_tail { self.jobs[index].object_end() } else { 0 };
-            self.jobs[index].bytes_staged += tail_end.max(piece.body.end) - piece.body.start;
+            let end = if piece.with_tail { self.jobs[index].extent.padded_bytes } else { piece.body.end };
+            let wanted = self.jobs[index].wanted();
+            let staged = end.min(wanted.end).saturating_sub(piece.body.start.max(wanted.start));
+            self.jobs[index].bytes_staged += staged;
         }
         let on_device = self.landed_on_device(index, piece, &holds);
         if !on_device && self.take_in_piece(index, piece, &holds, sums).is_err() {
