@@ -100,44 +100,6 @@ impl Drop for KeptContext {
     }
 }
 
-/// The primary context of a device, kept for what is known to others by it.
-#[derive(Debug)]
-pub struct KeptContext {
-    library: &'static Library,
-    /// `None` once it was released.
-    primary: Option<Primary>,
-}
-
-impl KeptContext {
-    /// Retains it.
-    ///
-    /// # Errors
-    /// What the driver answers.
-    pub fn of(ordinal: u16) -> Result<KeptContext> {
-        let library = Library::load()?;
-        Ok(KeptContext { library, primary: Some(Primary::retain(library, ordinal)?) })
-    }
-
-    /// Does something with it current, and leaves the thread's stack of contexts as it was.
-    ///
-    /// # Errors
-    /// It cannot be made current.
-    pub fn with<T>(&self, work: impl FnOnce() -> T) -> Result<T> {
-        match &self.primary {
-            Some(primary) => primary.context().with(self.library, work),
-            None => Ok(work()),
-        }
-    }
-}
-
-impl Drop for KeptContext {
-    fn drop(&mut self) {
-        if let Some(primary) = self.primary.take() {
-            primary.release(self.library);
-        }
-    }
-}
-
 /// Ordinal of the device whose context is current on this thread, if the driver is loaded and one is.
 pub fn current_device() -> Option<u16> {
     let library = Library::loaded()?;
