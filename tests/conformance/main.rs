@@ -212,6 +212,9 @@ macro_rules! store_of_any_memory {
 #[cfg(feature = "fault-injection")]
 const FAULTS: &str = "short:3,eintr:5,eagain:7";
 
+/// With few batches: cuFile takes 100 ms to end each, and one row has as many as there are by default.
+const GDS: Setup = Setup { params: &[("batch_pool_size", 2)], ..Setup::GDS };
+
 store!(pool_uring_direct, Setup::POOL);
 store!(pool_uring_buffered, Setup { direct_io: false, ..Setup::POOL });
 store!(pool_threads_direct, Setup { uring: false, ..Setup::POOL });
@@ -252,10 +255,10 @@ store_of_memory!(
         ..Setup::POOL
     }
 );
-store_of_memory!(gds_pool_from_device, Setup { memory: Kind::Device, ..Setup::GDS });
+store_of_memory!(gds_pool_from_device, Setup { memory: Kind::Device, ..GDS });
 store_of_memory!(gds_mt_pool_from_device, Setup { memory: Kind::Device, ..Setup::GDS_MT });
 // The staging buffer on a device too: what does not go direct is gathered there, host memory among it.
-store_of_memory!(gds_pool_on_device, Setup { memory: Kind::Device, device: "cuda", ..Setup::GDS });
+store_of_memory!(gds_pool_on_device, Setup { memory: Kind::Device, device: "cuda", ..GDS });
 store_of_memory!(
     gds_mt_files_buffered_on_device,
     Setup { memory: Kind::Vmm, device: "cuda:1", layout: Layout::Sharded, direct_io: false, ..Setup::GDS_MT }
@@ -264,7 +267,7 @@ store_of_memory!(gds_mt_pool_from_host_on_device, Setup { device: "cuda", ..Setu
 store_of_memory!(
     #[cfg(feature = "fault-injection")]
     faulty_gds_pool_on_device,
-    Setup { fault: FAULTS, memory: Kind::Pool, device: "cuda", ..Setup::GDS }
+    Setup { fault: FAULTS, memory: Kind::Pool, device: "cuda", ..GDS }
 );
 store_of_memory!(
     #[cfg(feature = "obj")]
@@ -277,8 +280,8 @@ store_of_memory!(
     Setup { fault: FAULTS, memory: Kind::Device, ..Setup::POOL }
 );
 store!(gds_pool_direct, Setup::GDS);
-store!(gds_pool_buffered, Setup { direct_io: false, ..Setup::GDS });
-store!(gds_files_sharded_direct, Setup { layout: Layout::Sharded, ..Setup::GDS });
+store!(gds_pool_buffered, Setup { direct_io: false, ..GDS });
+store!(gds_files_sharded_direct, Setup { layout: Layout::Sharded, ..GDS });
 store!(gds_mt_pool_direct, Setup::GDS_MT);
 store!(gds_mt_files_lmcache_buffered, Setup { layout: Layout::Lmcache, direct_io: false, ..Setup::GDS_MT });
 store!(
@@ -330,7 +333,7 @@ store!(
 store!(
     #[cfg(feature = "fault-injection")]
     faulty_gds_pool_direct,
-    Setup { fault: FAULTS, ..Setup::GDS }
+    Setup { fault: FAULTS, ..GDS }
 );
 store!(
     #[cfg(feature = "fault-injection")]
