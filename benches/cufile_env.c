@@ -22,14 +22,25 @@ static FILE *stream_of(const char *text)
     return fdopen(file, "r");
 }
 
-static FILE *open_as(const char *name, const char *path, const char *mode)
+static open_fn_t *next_fopen, *next_fopen64;
+
+/* Once and at the start: cuFile writes to its log between a dlopen that failed and the dlerror that says why, the log may be
+ * opened for that, and a dlsym in there would have dlerror answer NULL. cuFile then throws with its locks held. */
+__attribute__((constructor)) static void find_next(void)
 {
-    void *const symbol = dlsym(RTLD_NEXT, name);
-    open_fn_t *next;
+    void *symbol = dlsym(RTLD_NEXT, "fopen");
+    memcpy(&next_fopen, &symbol, sizeof symbol);
+    symbol = dlsym(RTLD_NEXT, "fopen64");
+    memcpy(&next_fopen64, &symbol, sizeof symbol);
+}
+
+static FILE *open_as(open_fn_t *const *next, const char *path, const char *mode)
+{
     FILE *stream;
 
-    memcpy(&next, &symbol, sizeof next);
-    stream = next(path, mode);
+    if (*next == NULL)
+        find_next(); /* a constructor that came before */
+    stream = (*next)(path, mode);
     if (stream == NULL && strcmp(path, "/proc/modules") == 0)
         return stream_of("");
     if (stream == NULL && strncmp(path, UDEV_DATA, strlen(UDEV_DATA)) == 0)
@@ -39,11 +50,11 @@ static FILE *open_as(const char *name, const char *path, const char *mode)
 
 FILE *fopen(const char *path, const char *mode)
 {
-    return open_as("fopen", path, mode);
+    return open_as(&next_fopen, path, mode);
 }
 
 /* C++'s streams call it so. */
 FILE *fopen64(const char *path, const char *mode)
 {
-    return open_as("fopen64", path, mode);
+    return open_as(&next_fopen64, path, mode);
 }

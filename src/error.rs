@@ -146,6 +146,11 @@ impl Error {
         Error { status, os_error, message: format!("{context}: {source}") }
     }
 
+    /// This crate's own error, if `source` wraps one: it knows more than the number.
+    pub fn told(source: &io::Error) -> Option<&Error> {
+        source.get_ref().and_then(|inner| inner.downcast_ref::<Error>())
+    }
+
     /// A thread that could not be started; `context` says what for. The system answers EAGAIN alike for want of memory,
     /// of address space, and of a place among the user's threads.
     pub fn no_thread(context: impl fmt::Display, source: &io::Error) -> Error {

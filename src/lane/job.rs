@@ -182,7 +182,7 @@ impl Failure {
 
     /// What a request's error means. One that wraps this crate's own keeps its status and its words.
     fn of_io(error: &io::Error) -> Failure {
-        if let Some(told) = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>()) {
+        if let Some(told) = Error::told(error) {
             let message = Some(told.message().to_owned());
             return Failure { status: told.status(), os_error: told.os_error(), message };
         }

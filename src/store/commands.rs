@@ -16,11 +16,9 @@ const ANSWER_POLL: Duration = Duration::from_millis(50);
 /// What the driver answers one of them.
 pub(super) fn prepare(shared: &Shared, device: u16) -> Result<()> {
     ask_all(shared, |reply| Command::Prepare { device, reply }).map_err(|error| {
-        let told = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        told.map_or_else(
-            || Error::os(format_args!("getting ready for device {device}"), &error),
-            |told| Error::new(told.status(), told.message().to_owned()),
-        )
+        Error::told(&error)
+            .cloned()
+            .unwrap_or_else(|| Error::os(format_args!("getting ready for device {device}"), &error))
     })
 }
 

@@ -266,8 +266,7 @@ fn staging(config: &Config, arena: impl FnOnce(usize) -> std::io::Result<Arena>)
                 format!("nixl_buffer_size: {bytes} is too small; at least {least} bytes"),
             );
         }
-        let told = error.get_ref().and_then(|inner| inner.downcast_ref::<Error>());
-        told.map_or_else(
+        Error::told(&error).map_or_else(
             || Error::os(format_args!("nixl_buffer_size: mapping {bytes} bytes"), &error),
             |told| {
                 let message = format!("nixl_buffer_device: {}; set nixl_buffer_device: cpu", told.message());

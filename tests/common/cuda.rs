@@ -15,6 +15,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use nixl_store::capi::nixl_store_segment_t;
+
 /// Where an item's bytes lie.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
@@ -70,6 +72,15 @@ struct AccessDescription {
     location_id: c_int,
     flags: c_int,
 }
+
+/// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
+pub const FAILED: c_int = 719;
+/// What the stand-in counts (`enum standin_kind`).
+pub const ALLOCATIONS: c_int = 0;
+pub const REGISTRATIONS: c_int = 1;
+pub const STREAMS: c_int = 2;
+pub const EVENTS: c_int = 3;
+pub const MODULES: c_int = 5;
 
 const PINNED_ALLOCATION: c_int = 1;
 const ON_DEVICE: c_int = 1;
@@ -438,6 +449,11 @@ impl Block {
     /// Leaves it to go with its context.
     pub fn forget(self) {
         std::mem::forget(self);
+    }
+
+    /// A part of it, as an item names it.
+    pub fn segment(&self, from: usize, bytes: usize) -> nixl_store_segment_t {
+        super::memory::segment(std::ptr::without_provenance_mut(self.address as usize + from), bytes)
     }
 
     pub fn read(&self, from: usize, into: &mut [u8]) {

@@ -30,7 +30,7 @@ type Fopen = unsafe extern "C" fn(*const c_char, *const c_char) -> *mut libc::FI
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
     // SAFETY: as the caller says.
-    unsafe { open(c"fopen", path, mode) }
+    unsafe { open(&NEXT_FOPEN, c"fopen", path, mode) }
 }
 
 /// The same under the name that C++'s streams call it by.
@@ -40,14 +40,30 @@ pub unsafe extern "C" fn fopen(path: *const c_char, mode: *const c_char) -> *mut
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fopen64(path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
     // SAFETY: as the caller says.
-    unsafe { open(c"fopen64", path, mode) }
+    unsafe { open(&NEXT_FOPEN64, c"fopen64", path, mode) }
 }
 
-unsafe fn open(name: &CStr, path: *const c_char, mode: *const c_char) -> *mut libc::FILE {
-    // SAFETY: the next function of this name is the C library's; the arguments are handed on.
+/// The C library's own. Found once, before cuFile is loaded: that writes to its log between a dlopen that failed and the dlerror
+/// that says why, may open the log for that, and throws with its locks held if a dlsym in here has dlerror answer NULL.
+static NEXT_FOPEN: OnceLock<Fopen> = OnceLock::new();
+static NEXT_FOPEN64: OnceLock<Fopen> = OnceLock::new();
+
+fn next(place: &OnceLock<Fopen>, name: &CStr) -> Fopen {
+    // SAFETY: the next function of this name is the C library's, with that signature.
+    *place.get_or_init(|| unsafe {
+        std::mem::transmute::<*mut c_void, Fopen>(libc::dlsym(libc::RTLD_NEXT, name.as_ptr()))
+    })
+}
+
+unsafe fn open(
+    place: &OnceLock<Fopen>,
+    name: &CStr,
+    path: *const c_char,
+    mode: *const c_char,
+) -> *mut libc::FILE {
+    // SAFETY: the arguments are handed on.
     unsafe {
-        let next = libc::dlsym(libc::RTLD_NEXT, name.as_ptr());
-        let stream = std::mem::transmute::<*mut c_void, Fopen>(next)(path, mode);
+        let stream = next(place, name)(path, mode);
         if !stream.is_null() {
             return stream;
         }
@@ -112,6 +128,8 @@ pub fn is_real() -> bool {
 
 /// Loads a library under its soname.
 pub fn load(path: &Path) {
+    next(&NEXT_FOPEN, c"fopen");
+    next(&NEXT_FOPEN64, c"fopen64");
     let name = std::ffi::CString::new(path.as_os_str().as_encoded_bytes()).unwrap();
     // SAFETY: a NUL-terminated path.
     let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };

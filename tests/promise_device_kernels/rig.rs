@@ -12,13 +12,12 @@ use nixl_store::memory::{
 use nixl_store::sys::event::Event;
 
 use crate::common::Memory;
+pub use crate::common::cuda::FAILED;
 use crate::common::cuda::{Block, Driver, Kind, driver};
 
 pub const KIB: usize = 1 << 10;
 pub const MIB: usize = 1 << 20;
 pub const STAGING_BYTES: usize = 4 * MIB;
-/// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
-pub const FAILED: i32 = 719;
 /// `enum standin_kind`, all of it that the library may leave.
 pub const KINDS: [i32; 6] = [0, 1, 2, 3, 5, 7];
 /// How long a wait for the waker may be: a device that broke may not signal it.

@@ -12,26 +12,21 @@ mod common;
 #[path = "../s3_common/mod.rs"]
 mod s3_common;
 
+mod endings;
 mod small_segments;
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use common::batch::{Batch, Submit};
-use common::cuda::{Block, DELAY_US_MAX, Driver, Kind, driver};
+use common::cuda::{Block, DELAY_US_MAX, Driver, EVENTS, FAILED, Kind, REGISTRATIONS, STREAMS, driver};
 use common::status::{IN_PROGRESS, NOT_FOUND, OK, Status};
 use common::{Scratch, Setup, Store, payload};
 use nixl_store::capi::*;
 
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
-/// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
-const FAILED: i32 = 719;
 /// How long it is watched that something does not end.
 const HELD_MS: u64 = 200;
-/// `enum standin_kind`.
-const REGISTRATIONS: i32 = 1;
-const STREAMS: i32 = 2;
-const EVENTS: i32 = 3;
 /// `enum standin_copy`.
 const HOST_TO_DEVICE: i32 = 0;
 const DEVICE_TO_HOST: i32 = 1;
@@ -52,16 +47,6 @@ fn assert_rules_were_kept(driver: &Driver) {
 /// Memory on a device, and what an item says of it.
 fn on_device(device: usize, bytes: usize) -> Block {
     driver().allocate(Kind::Device, device, bytes)
-}
-
-fn segment(block: &Block, from: usize, bytes: usize) -> nixl_store_segment_t {
-    nixl_store_segment_t {
-        address: std::ptr::without_provenance_mut(block.address() as usize + from),
-        length: bytes as u64,
-        memory_kind: NIXL_STORE_MEMORY_AUTO,
-        cuda_device: 0,
-        reserved: [0; 2],
-    }
 }
 
 /// A batch of one item over segments that the test keeps.
@@ -100,7 +85,7 @@ fn a_copy_that_fails_fails_its_item_alone() {
         let object = payload(1, MIB);
         let block = on_device(0, 2 * MIB);
         block.write(0, &object);
-        let whole = || vec![segment(&block, 0, MIB)];
+        let whole = || vec![block.segment(0, MIB)];
         assert_eq!(put(&store, b"key", whole()), OK);
         for call in ["cuMemcpyAsync", "cuEventRecord"] {
             driver.fail(call, 1, FAILED);
@@ -113,12 +98,12 @@ fn a_copy_that_fails_fails_its_item_alone() {
             assert_eq!(store.contains(b"other"), NOT_FOUND, "{name} {call}");
             driver.fail(call, 1, FAILED);
             assert_eq!(
-                get(&store, b"key", vec![segment(&block, MIB, MIB)]),
+                get(&store, b"key", vec![block.segment(MIB, MIB)]),
                 Status(NIXL_STORE_ERROR_IO),
                 "{call}"
             );
             // What went wrong was the copy: the record is where it was, and right.
-            assert_eq!(get(&store, b"key", vec![segment(&block, MIB, MIB)]), OK, "{name} {call}");
+            assert_eq!(get(&store, b"key", vec![block.segment(MIB, MIB)]), OK, "{name} {call}");
             let mut back = vec![0; MIB];
             block.read(MIB, &mut back);
             assert!(back == object, "{name} {call}");
@@ -169,11 +154,11 @@ fn a_device_that_hangs_holds_up_no_other_item() {
     let block = on_device(0, 4 * MIB);
     let object = payload(2, MIB);
     block.write(0, &object);
-    assert_eq!(put(&store, b"before", vec![segment(&block, 0, MIB)]), OK);
+    assert_eq!(put(&store, b"before", vec![block.segment(0, MIB)]), OK);
     driver.hold_all(true);
-    let puts = one(b"held", vec![segment(&block, 0, MIB)]);
+    let puts = one(b"held", vec![block.segment(0, MIB)]);
     let held = store.submit_puts(&puts, Submit::default()).unwrap();
-    let gets = one(b"before", vec![segment(&block, MIB, MIB)]);
+    let gets = one(b"before", vec![block.segment(MIB, MIB)]);
     let held_get = store.submit_gets(&gets, Submit::default()).unwrap();
     for round in 0..20u8 {
         let host = payload(u64::from(round), 200 * KIB);
@@ -191,36 +176,6 @@ fn a_device_that_hangs_holds_up_no_other_item() {
     assert_rules_were_kept(driver);
 }
 
-/// Closing waits for the copies under way: memory is not let go of before the device has.
-#[test]
-fn a_close_waits_for_the_device() {
-    let (_turn, driver) = turn();
-    let scratch = Scratch::new("device-close");
-    let store = Store::open(&Setup::POOL, &scratch);
-    let block = on_device(0, MIB);
-    let object = payload(3, MIB);
-    block.write(0, &object);
-    assert_eq!(put(&store, b"warm", vec![segment(&block, 0, MIB)]), OK);
-    driver.hold_all(true);
-    let puts = one(b"key", vec![segment(&block, 0, MIB)]);
-    let pending = store.submit_puts(&puts, Submit::default()).unwrap();
-    std::thread::scope(|scope| {
-        let closing = scope.spawn(|| store.close());
-        // Until the close has begun: from then on nothing new is taken.
-        while store.put(b"late", b"x") != Status(NIXL_STORE_ERROR_CLOSING) {
-            std::thread::yield_now();
-        }
-        assert!(!closing.is_finished());
-        driver.hold_all(false);
-        assert_eq!(pending.wait().0, OK);
-        assert_eq!(closing.join().unwrap(), OK);
-    });
-    assert_rules_were_kept(driver);
-    let store = Store::open(&Setup::POOL, &scratch);
-    assert_eq!(store.fetch(b"key", MIB).as_ref(), Some(&object));
-    assert_eq!(store.close(), OK);
-}
-
 /// The caller's thread waits for no device while it submits, and has the contexts that it had, also none.
 #[test]
 fn the_callers_thread_is_left_as_it_was() {
@@ -229,8 +184,8 @@ fn the_callers_thread_is_left_as_it_was() {
     let store = Store::open(&Setup::POOL, &scratch);
     let block = on_device(1, MIB);
     let (depth, waits) = (driver.context_depth(), driver.sync_calls_here());
-    assert_eq!(put(&store, b"key", vec![segment(&block, 0, MIB)]), OK);
-    assert_eq!(get(&store, b"key", vec![segment(&block, 0, MIB)]), OK);
+    assert_eq!(put(&store, b"key", vec![block.segment(0, MIB)]), OK);
+    assert_eq!(get(&store, b"key", vec![block.segment(0, MIB)]), OK);
     assert_eq!((driver.context_depth(), driver.sync_calls_here()), (depth, waits));
     assert_eq!(store.close(), OK);
     assert_rules_were_kept(driver);
@@ -251,7 +206,7 @@ fn a_closed_store_leaves_nothing_with_the_driver() {
                 driver.fail("cuMemcpyAsync", 1, FAILED);
             }
             let wanted = if round == 1 { Status(NIXL_STORE_ERROR_IO) } else { OK };
-            assert_eq!(put(&store, &[index as u8], vec![segment(block, 0, MIB)]), wanted);
+            assert_eq!(put(&store, &[index as u8], vec![block.segment(0, MIB)]), wanted);
         }
         assert!(count() > before, "the store has streams and a pinned buffer while it is open");
         assert_eq!(store.close(), OK);
@@ -281,13 +236,13 @@ fn an_item_may_lie_on_several_devices() {
         reserved: [0; 2],
     };
     let parts =
-        vec![segment(&blocks[0], 5, 300_000), of_host(&mut host, 300_000), segment(&blocks[1], 0, 300_001)];
+        vec![blocks[0].segment(5, 300_000), of_host(&mut host, 300_000), blocks[1].segment(0, 300_001)];
     assert_eq!(put(&store, b"key", parts), OK);
     assert_eq!(store.fetch(b"key", MIB).as_ref(), Some(&object));
     // Back with host and devices changed over, cut elsewhere.
     let mut back = vec![0u8; MIB];
     let parts =
-        vec![of_host(&mut back, 65_537), segment(&blocks[1], 100, 700_000), segment(&blocks[0], 0, 134_464)];
+        vec![of_host(&mut back, 65_537), blocks[1].segment(100, 700_000), blocks[0].segment(0, 134_464)];
     assert_eq!(get(&store, b"key", parts), OK);
     assert!(back[..65_537] == object[..65_537]);
     let (mut middle, mut end) = (vec![0; 700_000], vec![0; 134_464]);
@@ -312,7 +267,7 @@ fn a_record_waits_for_all_its_copies() {
     blocks[1].write(0, &object[2 * MIB..]);
     driver.set_delay_us(500);
     for round in 0..30u8 {
-        let parts = vec![segment(&blocks[0], 0, 2 * MIB), segment(&blocks[1], 0, MIB)];
+        let parts = vec![blocks[0].segment(0, 2 * MIB), blocks[1].segment(0, MIB)];
         assert_eq!(put(&store, &[round], parts), OK);
     }
     driver.set_delay_us(DELAY_US_MAX);
@@ -332,7 +287,7 @@ fn memory_is_not_given_back_before_the_device_is_done() {
     let store = Store::open(&Setup::POOL, &scratch);
     let block = on_device(0, MIB);
     driver.hold_all(true);
-    let puts = one(b"key", vec![segment(&block, 0, MIB)]);
+    let puts = one(b"key", vec![block.segment(0, MIB)]);
     let held = store.submit_puts(&puts, Submit::default()).unwrap();
     // The lane looks now and then.
     let asked = driver.calls("cuEventQuery");
@@ -361,7 +316,7 @@ fn a_stream_that_cannot_be_had_leaves_none_behind() {
         let store = Store::open(&setup, &scratch);
         let ready = driver.live(STREAMS) + 1;
         let block = on_device(0, 64 * KIB);
-        let whole = || vec![segment(&block, 0, 64 * KIB)];
+        let whole = || vec![block.segment(0, 64 * KIB)];
         driver.fail("cuStreamCreate", nth, FAILED);
         assert_eq!(put(&store, b"key", whole()), Status(NIXL_STORE_ERROR_IO), "{nth}");
         assert_eq!(driver.live(STREAMS), ready, "{nth}");
@@ -390,7 +345,7 @@ fn a_store_that_is_told_its_device_is_ready_when_it_is_open() {
     let store = Store::open(&Setup { cuda_device: Some(77), ..Setup::POOL }, &scratch);
     assert_eq!(store.logged("device 77 cannot be used for items"), 1);
     let block = on_device(0, 64 * KIB);
-    assert_eq!(put(&store, b"key", vec![segment(&block, 0, 64 * KIB)]), OK);
+    assert_eq!(put(&store, b"key", vec![block.segment(0, 64 * KIB)]), OK);
     assert_eq!(store.close(), OK);
     assert_rules_were_kept(driver);
 }
@@ -413,8 +368,8 @@ fn a_put_that_the_staging_buffer_cannot_hold_is_told_so() {
     let message = common::status::message();
     assert!(message.contains("use a larger nixl_buffer_size"), "{message}");
     assert_eq!(store.contains(key), NOT_FOUND);
-    assert_eq!(put(&store, key, vec![segment(&block, 0, 512 * KIB)]), OK);
-    assert_eq!(get(&store, key, vec![segment(&block, 0, 512 * KIB)]), OK);
+    assert_eq!(put(&store, key, vec![block.segment(0, 512 * KIB)]), OK);
+    assert_eq!(get(&store, key, vec![block.segment(0, 512 * KIB)]), OK);
     assert_eq!(store.close(), OK);
     assert_rules_were_kept(driver);
 }
@@ -428,7 +383,7 @@ fn neighbours_are_copied_together() {
     let block = on_device(0, MIB);
     let object = payload(5, MIB);
     block.write(0, &object);
-    let pages = || (0..MIB / 4096).map(|page| segment(&block, page * 4096, 4096)).collect::<Vec<_>>();
+    let pages = || (0..MIB / 4096).map(|page| block.segment(page * 4096, 4096)).collect::<Vec<_>>();
     let before = [driver.copies(DEVICE_TO_HOST), driver.copies(HOST_TO_DEVICE)];
     assert_eq!(put(&store, b"key", pages()), OK);
     assert_eq!(get(&store, b"key", pages()), OK);
@@ -459,8 +414,8 @@ fn wrong_device_memory_is_refused_at_once() {
         reserved: [0; 2],
     };
     for (segments, told) in [
-        (vec![segment(&block, 0, 64 * KIB + 1)], "where 65536 are allocated"),
-        (vec![segment(&block, 0, KIB), segment(&block, 60 * KIB, 8 * KIB)], "where 4096 are allocated"),
+        (vec![block.segment(0, 64 * KIB + 1)], "where 65536 are allocated"),
+        (vec![block.segment(0, KIB), block.segment(60 * KIB, 8 * KIB)], "where 4096 are allocated"),
         (vec![said], "is said to be CUDA device memory"),
     ] {
         let refused = store.submit_puts(&one(b"key", segments), Submit::default()).err();
@@ -486,9 +441,9 @@ fn device_memory_may_be_registered_and_needs_not_be() {
         Status(NIXL_STORE_ERROR_INVALID_ARGUMENT),
         "it is registered already"
     );
-    assert_eq!(put(&store, b"key", vec![segment(&block, 0, MIB)]), OK);
+    assert_eq!(put(&store, b"key", vec![block.segment(0, MIB)]), OK);
     assert_eq!(store.unregister(address), OK);
-    assert_eq!(get(&store, b"key", vec![segment(&block, 0, MIB)]), OK);
+    assert_eq!(get(&store, b"key", vec![block.segment(0, MIB)]), OK);
     assert_eq!(store.close(), OK);
     assert_rules_were_kept(driver);
 }

@@ -1,18 +1,15 @@
 //! Items of many small segments: one launch copies what would be hundreds of copies, and copies do it where there is none.
 
 use crate::common::batch::Submit;
-use crate::common::cuda::{Block, Driver, Kind};
+use crate::common::cuda::{
+    ALLOCATIONS, Block, Driver, EVENTS, FAILED, Kind, MODULES, REGISTRATIONS, STREAMS,
+};
 use crate::common::status::{NOT_FOUND, OK, Status};
 use crate::common::{Random, Scratch, Setup, Store, payload};
-use crate::{
-    EVENTS, FAILED, KIB, MIB, REGISTRATIONS, STREAMS, assert_rules_were_kept, get, on_device, one, put,
-    segment, stores, turn,
-};
+use crate::endings::close_waits;
+use crate::{KIB, MIB, assert_rules_were_kept, get, on_device, one, put, stores, turn};
 use nixl_store::capi::*;
 
-/// `enum standin_kind`.
-const ALLOCATIONS: i32 = 0;
-const MODULES: i32 = 5;
 const OBJECT_BYTES: usize = 900_001;
 /// Launches that an object of this size may take: pieces are as large as slices of the staging buffer, 1 MiB here.
 const LAUNCHES_MAX: u64 = 2;
@@ -31,7 +28,7 @@ fn spans(seed: u64, bytes: usize, length_max: usize) -> Vec<(usize, usize)> {
 }
 
 fn segments(block: &Block, spans: &[(usize, usize)]) -> Vec<nixl_store_segment_t> {
-    spans.iter().map(|&(at, length)| segment(block, at, length)).collect()
+    spans.iter().map(|&(at, length)| block.segment(at, length)).collect()
 }
 
 fn write(block: &Block, spans: &[(usize, usize)], object: &[u8]) {
@@ -200,17 +197,7 @@ fn a_close_waits_for_launches() {
     while driver.calls("cuLaunchKernel") == launched {
         std::thread::yield_now();
     }
-    std::thread::scope(|scope| {
-        let closing = scope.spawn(|| store.close());
-        // Until the close has begun: from then on nothing new is taken.
-        while store.put(b"late", b"x") != Status(NIXL_STORE_ERROR_CLOSING) {
-            std::thread::yield_now();
-        }
-        assert!(!closing.is_finished());
-        driver.hold_all(false);
-        assert_eq!(pending.wait().0, OK);
-        assert_eq!(closing.join().unwrap(), OK);
-    });
+    close_waits(driver, &store, pending);
     assert_rules_were_kept(driver);
     let store = Store::open(&Setup::POOL, &scratch);
     assert_eq!(store.fetch(b"key", MIB).as_ref(), Some(&object));

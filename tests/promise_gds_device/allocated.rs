@@ -2,11 +2,11 @@
 
 use nixl_store::capi::*;
 
-use crate::common::cuda::Driver;
+use crate::common::cuda::{ALLOCATIONS, Driver};
 use crate::common::status::{INVALID_ARGUMENT, OK, OUT_OF_MEMORY};
 use crate::common::{Scratch, Setup, Store, payload};
 use crate::on_device::OnDevice;
-use crate::{ALLOCATIONS, MIB, Moved, STORES, Turn, end, get, put};
+use crate::{MIB, Moved, STORES, Turn, end, get, put};
 
 /// Those whose staging buffer lies on a device.
 fn on_device() -> impl Iterator<Item = (&'static str, Setup)> {

@@ -3,13 +3,12 @@
 
 use nixl_store::capi::*;
 
+use crate::common::cuda::{ALLOCATIONS, EVENTS, FAILED, MODULES, REGISTRATIONS, STREAMS};
 use crate::common::status::{IO, NOT_FOUND, OK, OUT_OF_MEMORY, Status, message};
 use crate::common::{Kind, Scratch, Setup, Store, payload};
 use crate::on_device::{OnDevice, even};
-use crate::{ALLOCATIONS, EVENTS, KIB, MIB, MODULES, REGISTRATIONS, STORES, STREAMS, Turn, end, get, put};
+use crate::{KIB, MIB, STORES, Turn, end, get, put};
 
-/// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
-const FAILED: i32 = 719;
 /// `CUDA_ERROR_OUT_OF_MEMORY`.
 const NO_MEMORY: i32 = 2;
 /// `CUDA_ERROR_INVALID_PTX`.

@@ -33,13 +33,6 @@ use nixl_store::capi::*;
 const KIB: usize = 1 << 10;
 const MIB: usize = 1 << 20;
 
-/// `enum standin_kind`.
-const ALLOCATIONS: i32 = 0;
-const REGISTRATIONS: i32 = 1;
-const STREAMS: i32 = 2;
-const EVENTS: i32 = 3;
-const MODULES: i32 = 5;
-
 /// cuFile takes 100 ms to end a batch.
 const GDS: Setup = Setup { params: &[("batch_pool_size", 2)], ..Setup::GDS };
 

@@ -5,7 +5,7 @@
 use nixl_store::capi::*;
 
 use crate::BOTH;
-use crate::common::cuda::{self, Driver};
+use crate::common::cuda::{self, ALLOCATIONS, Driver};
 use crate::common::status::{IO, OK, Status};
 use crate::common::{Batch, Kind, Layout, Memory, Random, Scratch, Setup, Store, Submit, payload};
 use crate::standin::Standin;
@@ -13,8 +13,6 @@ use crate::standin::Standin;
 const MIB: usize = 1 << 20;
 const KIB: usize = 1 << 10;
 const ITEMS: usize = 8;
-/// `enum standin_kind`.
-const ALLOCATIONS: i32 = 0;
 
 /// Both stand-ins, for one test at a time. No rule of CUDA's is broken at its end, if it did not fail, and no context is retained
 /// that was not before.

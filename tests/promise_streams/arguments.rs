@@ -5,7 +5,7 @@ use super::*;
 
 /// A submit with these options, of which the first `struct_size` bytes count.
 fn submit(bench: &Bench, is_put: bool, options: &nixl_store_submit_options_t) -> (Status, u64) {
-    let segments = [segment(&bench.block, 0, BYTES)];
+    let segments = [bench.block.segment(0, BYTES)];
     let item = nixl_store_item_t {
         key: b"key".as_ptr().cast(),
         key_length: 3,
@@ -139,7 +139,7 @@ fn a_device_that_is_named_is_not_looked_up() {
     let named = |cuda_device| {
         let kind = NIXL_STORE_MEMORY_CUDA;
         let mut batch = Batch::new();
-        let segment = segment(&bench.block, 0, BYTES);
+        let segment = bench.block.segment(0, BYTES);
         batch.raw(b"key", vec![nixl_store_segment_t { memory_kind: kind, cuda_device, ..segment }], None);
         batch
     };

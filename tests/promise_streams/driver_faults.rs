@@ -1,13 +1,10 @@
 //! Calls of the driver that fail: the submit says so, no stream is left waiting, and nothing is lost.
 
+use super::common::cuda::{EVENTS, REGISTRATIONS, STREAMS};
 use super::common::status::{IN_PROGRESS, OK};
 use super::common::streams::{Context, until};
 use super::*;
 
-/// `enum standin_kind`.
-const REGISTRATIONS: i32 = 1;
-const STREAMS: i32 = 2;
-const EVENTS: i32 = 3;
 /// What an order takes of the driver each time.
 const EACH_TIME: [&str; 7] = [
     "cuStreamGetCtx",
@@ -207,6 +204,6 @@ fn a_warm_store_asks_the_driver_for_nothing_more() {
 /// A get into the memory that the stream copies to.
 fn other(bench: &Bench) -> Batch<'static> {
     let mut batch = Batch::new();
-    batch.raw(b"key", vec![segment(&bench.seen, 0, BYTES)], None);
+    batch.raw(b"key", vec![bench.seen.segment(0, BYTES)], None);
     batch
 }

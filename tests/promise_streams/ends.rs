@@ -194,7 +194,7 @@ fn one_item_is_waited_for_by_itself() {
     put(&bench.store, b"key", &object(1));
     let mut batch = Batch::new();
     batch.get(b"key", &mut host);
-    batch.raw(b"key", vec![segment(&other, 0, BYTES)], None);
+    batch.raw(b"key", vec![other.segment(0, BYTES)], None);
     assert_eq!(bench.store.put_batch(&to_device(&other)).0, OK);
     driver.hold_all(true);
     let pending = bench.store.submit_gets(&batch, Submit::default()).unwrap();
@@ -215,7 +215,7 @@ fn one_item_is_waited_for_by_itself() {
 /// A put from a block, by which its device's streams are made.
 fn to_device(block: &Block) -> Batch<'static> {
     let mut batch = Batch::new();
-    batch.raw(b"warm", vec![segment(block, 0, BYTES)], None);
+    batch.raw(b"warm", vec![block.segment(0, BYTES)], None);
     batch
 }
 
@@ -229,7 +229,7 @@ fn a_stream_may_wait_for_host_memory() {
         let bytes = object(round);
         put(&bench.store, b"key", &bytes);
         let mut batch = Batch::new();
-        batch.raw(b"key", vec![segment(&pinned, 0, BYTES)], None);
+        batch.raw(b"key", vec![pinned.segment(0, BYTES)], None);
         let pending = bench.store.submit_gets(&batch, ordered(BEFORE, &bench.stream)).unwrap();
         bench.stream.copy(bench.seen.address(), pinned.address(), BYTES);
         assert!(bench.seen() == bytes, "round {round}");

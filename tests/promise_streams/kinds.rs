@@ -13,7 +13,7 @@ fn works(bench: &Bench, stream: &Stream, blocks: &[Block; 2], name: &str) {
         put(&bench.store, b"key", &bytes);
         let batch = |key: &[u8], block: &Block| {
             let mut batch = Batch::new();
-            batch.raw(key, vec![segment(block, 0, BYTES)], None);
+            batch.raw(key, vec![block.segment(0, BYTES)], None);
             batch
         };
         let get = bench.store.submit_gets(&batch(b"key", &blocks[0]), ordered(AFTER | BEFORE, stream));

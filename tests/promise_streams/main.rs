@@ -25,15 +25,13 @@ use std::panic;
 use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 
 use common::batch::{Batch, Pending, Submit};
-use common::cuda::{Block, Driver, Kind, driver};
+use common::cuda::{Block, Driver, FAILED, Kind, driver};
 use common::status::{OK, Status};
 use common::streams::Stream;
 use common::{Scratch, Setup, Store, payload};
 use nixl_store::capi::*;
 
 const MIB: usize = 1 << 20;
-/// `CUDA_ERROR_LAUNCH_FAILED`, which no argument brings about.
-const FAILED: i32 = 719;
 /// Bytes of the tests' objects.
 const BYTES: usize = 300_000;
 /// How long it is watched that something does not happen.
@@ -97,7 +95,7 @@ impl Bench {
     /// A get of a key into the block.
     fn get(&self, key: &[u8], flags: u32) -> Batch<'static> {
         let mut batch = Batch::new();
-        batch.raw(key, vec![segment(&self.block, 0, BYTES)], None);
+        batch.raw(key, vec![self.block.segment(0, BYTES)], None);
         batch.flag(flags);
         batch
     }
@@ -128,16 +126,6 @@ impl Bench {
         let mut bytes = vec![0; BYTES];
         self.seen.read(0, &mut bytes);
         bytes
-    }
-}
-
-fn segment(block: &Block, from: usize, bytes: usize) -> nixl_store_segment_t {
-    nixl_store_segment_t {
-        address: std::ptr::without_provenance_mut(block.address() as usize + from),
-        length: bytes as u64,
-        memory_kind: NIXL_STORE_MEMORY_AUTO,
-        cuda_device: 0,
-        reserved: [0; 2],
     }
 }
 

@@ -31,7 +31,7 @@ fn work(driver: &'static Driver, bench: &Bench, thread: u64, rounds: u64) {
     let (writing, reading) = (Stream::new(driver, device), Stream::new(driver, device));
     let batch = |key: &[u8], block: &Block| {
         let mut batch = Batch::new();
-        batch.raw(key, vec![segment(block, 0, BYTES)], None);
+        batch.raw(key, vec![block.segment(0, BYTES)], None);
         batch
     };
     for round in 0..rounds {

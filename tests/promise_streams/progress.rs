@@ -16,7 +16,7 @@ fn what_is_told_to_be_in_place_is_right() {
         for round in 0..10 {
             let block = driver.allocate(Kind::Device, 0, LARGE);
             let mut batch = Batch::new();
-            batch.raw(b"key", vec![segment(&block, 0, LARGE)], None);
+            batch.raw(b"key", vec![block.segment(0, LARGE)], None);
             batch.flag(flags);
             let pending = bench.store.submit_gets(&batch, Submit::default()).unwrap();
             let (mut there, mut last) = (vec![0; LARGE], 0);
@@ -55,7 +55,7 @@ fn a_stream_sees_the_part_that_it_waited_for() {
     for round in 0..10 {
         block.write(0, &vec![0; length]);
         let mut batch = Batch::new();
-        batch.raw(b"key", vec![segment(&block, 0, length)], None);
+        batch.raw(b"key", vec![block.segment(0, length)], None);
         batch.flag(NIXL_STORE_ITEM_FRONT);
         bench.shut();
         let pending = bench.gated(&batch, 0);

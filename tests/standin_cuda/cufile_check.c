@@ -129,25 +129,40 @@ static struct {
 
 typedef FILE *(*opener)(const char *, const char *);
 
-/* cuFile looks for its kernel module in /proc/modules, and looks for ever where there is no such file. */
-static FILE *open_or_nothing(const char *symbol, const char *path, const char *mode)
+static opener next_fopen, next_fopen64;
+
+static opener next_of(const char *symbol)
 {
-    opener real;
+    opener next;
     void *address = dlsym(RTLD_NEXT, symbol);
-    memcpy(&real, &address, sizeof real);
+    memcpy(&next, &address, sizeof next);
+    return next;
+}
+
+/* Found before main, once: dlsym forgets the thread's dlerror, and cuFile opens files between a failed
+   dlopen and its question why. It ends with an exception where there is no answer. */
+__attribute__((constructor)) static void find_next(void)
+{
+    next_fopen = next_of("fopen");
+    next_fopen64 = next_of("fopen64");
+}
+
+/* cuFile looks for its kernel module in /proc/modules, and looks for ever where there is no such file. */
+static FILE *open_or_nothing(opener next, const char *path, const char *mode)
+{
     bool missing = strcmp(path, "/proc/modules") == 0 && access(path, R_OK) != 0;
-    return real(missing ? "/dev/null" : path, mode);
+    return next(missing ? "/dev/null" : path, mode);
 }
 
 /* These come before the C library's for all that is loaded later. */
 FILE *fopen(const char *path, const char *mode)
 {
-    return open_or_nothing("fopen", path, mode);
+    return open_or_nothing(next_fopen, path, mode);
 }
 
 FILE *fopen64(const char *path, const char *mode)
 {
-    return open_or_nothing("fopen64", path, mode);
+    return open_or_nothing(next_fopen64, path, mode);
 }
 
 static void *load(const char *path)

@@ -38,7 +38,7 @@ const THREADS_MIN: usize = 4;
 /// Stretches of memory that one request may have: each is a call or an entry of its own, and a copy costs less than many.
 const SLICES_MAX: usize = 16;
 /// Fewest bytes of a read: a call of cuFile's costs the processor some 0.1 ms whatever its length, as much as to move and to sum
-/// half a megabyte.
+/// half a megabyte. (Measured without a driver, which cuFile then tries to load anew for each call: a part of it is that.)
 const READ_BYTES_MIN: u64 = 1 << 20;
 /// Lanes: two keep a device busy while one of them computes checksums.
 const LANES_DEFAULT: u32 = 2;

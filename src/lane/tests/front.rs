@@ -20,6 +20,22 @@ fn front(batch: &Arc<Batch>) -> usize {
     batch.wait_bytes(0, 0, Some(Duration::ZERO)).1 as usize
 }
 
+/// A store with one object, that object, and room for as much.
+fn stored(bytes: usize) -> (Bench, Vec<u8>, Vec<u8>) {
+    with_object(Bench::new(2), bytes)
+}
+
+/// The same behind a server, which brings sums along.
+fn served(bytes: usize) -> (Bench, Vec<u8>, Vec<u8>) {
+    with_object(Bench::on(2, Medium::Server, Reach { sums: true, ..Reach::HOST }), bytes)
+}
+
+fn with_object(mut bench: Bench, bytes: usize) -> (Bench, Vec<u8>, Vec<u8>) {
+    let mut stored = object(bytes);
+    bench.put("key", &mut stored);
+    (bench, stored, vec![0; bytes])
+}
+
 impl Bench {
     /// A get from the front that has all of its requests with the device.
     fn get_from_the_front(&mut self, wish: Wish, into: &mut [u8]) -> Arc<Batch> {
@@ -45,10 +61,7 @@ impl Bench {
 #[test]
 fn blocks_count_from_the_front_in_whatever_order_they_land() {
     const BYTES: usize = 5 * MIB + 4096 + 100;
-    let mut bench = Bench::new(2);
-    let mut stored = object(BYTES);
-    bench.put("key", &mut stored);
-    let mut into = vec![0; BYTES];
+    let (mut bench, stored, mut into) = stored(BYTES);
     let batch = bench.get_from_the_front(FRONT, &mut into);
     let first = lock(&bench.device).held[0].bytes();
     assert!(first <= 8192, "the trailer is asked for first, and not {first} bytes");
@@ -74,10 +87,7 @@ fn blocks_count_from_the_front_in_whatever_order_they_land() {
 #[test]
 fn the_front_moves_with_each_piece() {
     const BYTES: usize = 3 * MIB;
-    let mut bench = Bench::new(2);
-    let mut stored = object(BYTES);
-    bench.put("key", &mut stored);
-    let mut into = vec![0; BYTES];
+    let (mut bench, stored, mut into) = stored(BYTES);
     let batch = bench.get_from_the_front(FRONT, &mut into);
     let mut seen = vec![front(&batch)];
     while !batch.is_done() {
@@ -95,9 +105,7 @@ fn the_front_moves_with_each_piece() {
 fn a_range_is_told_from_its_own_first_byte() {
     const BYTES: usize = 2 * MIB + 10;
     let (from, length) = (100_001, MIB + 77);
-    let mut bench = Bench::new(2);
-    let mut stored = object(BYTES);
-    bench.put("key", &mut stored);
+    let (mut bench, stored, _) = stored(BYTES);
     let mut into = vec![0; length];
     let batch = bench.get_from_the_front(Wish { range_offset: Some(from as u64), ..FRONT }, &mut into);
     let mut seen = Vec::new();
@@ -115,10 +123,7 @@ fn a_range_is_told_from_its_own_first_byte() {
 #[test]
 fn a_damaged_block_is_never_told_of() {
     const BYTES: usize = 4 * MIB;
-    let mut bench = Bench::new(2);
-    let mut stored = object(BYTES);
-    bench.put("key", &mut stored);
-    let mut into = vec![0; BYTES];
+    let (mut bench, stored, mut into) = stored(BYTES);
     let batch = bench.get_from_the_front(FRONT, &mut into);
     bench.answer_one(0);
     bench.answer_one(0);
@@ -140,10 +145,7 @@ fn a_damaged_block_is_never_told_of() {
 fn what_was_told_of_is_not_read_over() {
     const BYTES: usize = 4 * MIB;
     for (error, status) in [(libc::EIO, Status::Io), (libc::ESTALE, Status::NotFound)] {
-        let mut bench = Bench::on(2, Medium::Server, Reach { sums: true, ..Reach::HOST });
-        let mut stored = object(BYTES);
-        bench.put("key", &mut stored);
-        let mut into = vec![0; BYTES];
+        let (mut bench, stored, mut into) = served(BYTES);
         let batch = bench.get_from_the_front(FRONT, &mut into);
         bench.answer_one(0);
         bench.answer_one(0);
@@ -161,10 +163,7 @@ fn what_was_told_of_is_not_read_over() {
 #[test]
 fn a_record_is_opened_anew_before_anything_was_told() {
     const BYTES: usize = 2 * MIB;
-    let mut bench = Bench::on(2, Medium::Server, Reach { sums: true, ..Reach::HOST });
-    let mut stored = object(BYTES);
-    bench.put("key", &mut stored);
-    let mut into = vec![0; BYTES];
+    let (mut bench, stored, mut into) = served(BYTES);
     lock(&bench.device).refusals.push_back(io::Error::from_raw_os_error(libc::ESTALE));
     let batch = bench.get_from_the_front(FRONT, &mut into);
     assert_eq!(bench.finish(&batch), Status::Ok);
@@ -176,10 +175,7 @@ fn a_record_is_opened_anew_before_anything_was_told() {
 #[test]
 fn other_gets_pay_nothing() {
     const BYTES: usize = 2 * MIB;
-    let mut bench = Bench::new(2);
-    let mut stored = object(BYTES);
-    bench.put("key", &mut stored);
-    let mut into = vec![0; BYTES];
+    let (mut bench, _, mut into) = stored(BYTES);
     let plain = bench.submit(Direction::Get, "key", &mut into);
     bench.turn();
     let requests = lock(&bench.device).held.len();
