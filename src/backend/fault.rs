@@ -153,6 +153,9 @@ mod injecting {
         fn may_refuse_files(&self) -> bool {
             self.inner.may_refuse_files()
         }
+        fn habits(&self) -> crate::sys::habits::Habits {
+            self.inner.habits()
+        }
         fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
             self.inner.staging(bytes, huge_pages)
         }

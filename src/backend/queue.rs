@@ -11,6 +11,7 @@ use super::reach::Reach;
 use super::target::Target;
 use crate::memory::{Arena, DeviceSlice, HostSlice, Stretch};
 use crate::sys::event::Event;
+use crate::sys::habits::Habits;
 
 /// Which way the bytes of a request go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -181,6 +182,11 @@ pub trait Backend: Send + Sync {
     /// before it is open.
     fn may_refuse_files(&self) -> bool {
         false
+    }
+
+    /// What its files do otherwise than those of a local file system.
+    fn habits(&self) -> Habits {
+        Habits::default()
     }
 
     /// Memory of `bytes`, from which a staging buffer is cut; in huge pages if asked for and to be had.

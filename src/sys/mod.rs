@@ -6,6 +6,7 @@ pub mod dir;
 pub mod event;
 pub mod file;
 pub mod fork;
+pub mod habits;
 pub mod lock;
 pub mod map;
 pub mod memory_file;
