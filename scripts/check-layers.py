@@ -17,7 +17,7 @@ ROWS = [
     ["lane"],
     ["placement"],
     ["catalog", "layout", "backend", "batch"],
-    ["s3", "cuda", "cufile"],
+    ["s3", "cuda", "cufile", "hf3fs"],
     ["memory", "config"],
     ["sys"],
     ["log", "metrics"],

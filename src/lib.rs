@@ -25,6 +25,8 @@ pub mod cufile;
 #[forbid(unsafe_code)]
 pub mod error;
 /// cbindgen:ignore
+pub mod hf3fs;
+/// cbindgen:ignore
 #[forbid(unsafe_code)]
 pub mod lane;
 /// cbindgen:ignore

@@ -162,6 +162,9 @@ mod injecting {
         fn know(&self, memory: DeviceSlice) -> std::result::Result<Option<Known>, String> {
             self.inner.know(memory)
         }
+        fn medium(&self, found: Medium) -> Medium {
+            self.inner.medium(found)
+        }
         fn lanes_default(&self, medium: Medium) -> u32 {
             self.inner.lanes_default(medium)
         }

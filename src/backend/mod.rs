@@ -6,6 +6,7 @@
 
 pub mod fault;
 pub mod gds;
+pub mod hf3fs;
 pub mod inline;
 pub mod memory;
 #[cfg(feature = "obj")]
@@ -36,6 +37,7 @@ const BACKENDS: &[(BackendKind, Constructor)] = &[
     (BackendKind::Posix, |config, _, logger| posix::open(config, logger)),
     (BackendKind::Gds, gds::open),
     (BackendKind::GdsMt, gds::open),
+    (BackendKind::Hf3fs, hf3fs::open),
     #[cfg(feature = "obj")]
     (BackendKind::Obj, |config, worker, logger| obj::open(config, worker.id, logger)),
     (BackendKind::Memory, |config, _, logger| memory::open(config, logger)),

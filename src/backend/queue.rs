@@ -212,6 +212,11 @@ pub trait Backend: Send + Sync {
         None
     }
 
+    /// What files are to it that the system says lie on `found`.
+    fn medium(&self, found: Medium) -> Medium {
+        found
+    }
+
     /// Lanes to run unless the configuration says otherwise.
     fn lanes_default(&self, medium: Medium) -> u32;
 

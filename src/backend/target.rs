@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 #[cfg(feature = "obj")]
 use super::obj::Object;
-use crate::cufile::Registered;
 use crate::memory::Mapping;
+use crate::{cufile, hf3fs};
 
 /// The thing at the far end of a request. Whoever pushes a request keeps a clone of its target until the completion.
 ///
@@ -25,27 +25,44 @@ pub enum Target {
 /// An open file, with what a backend needs to have at hand for it.
 #[derive(Debug)]
 pub struct OpenFile {
-    /// Known to cuFile. First, because it has to go before the descriptor does.
-    registered: Option<Registered>,
+    /// What a backend knows it by. First, because it has to go before the descriptor does.
+    known: KnownFile,
     file: Arc<File>,
     /// Its bytes, where the file lies in memory and stays open between transfers. Queues that copy read from it.
     mapping: Option<Mapping>,
 }
 
+/// What a backend knows a file by, if it has to know it.
+#[derive(Debug)]
+enum KnownFile {
+    No,
+    CuFile(cufile::Registered),
+    Hf3fs(hf3fs::Registered),
+}
+
 impl Target {
     /// A file without more.
     pub fn file(file: Arc<File>) -> Target {
-        Target::File(Arc::new(OpenFile { registered: None, file, mapping: None }))
+        Target::known(KnownFile::No, file)
     }
 
     /// A file and its mapping.
     pub fn mapped(file: Arc<File>, mapping: Mapping) -> Target {
-        Target::File(Arc::new(OpenFile { registered: None, file, mapping: Some(mapping) }))
+        Target::File(Arc::new(OpenFile { known: KnownFile::No, file, mapping: Some(mapping) }))
     }
 
     /// A file that cuFile knows.
-    pub fn registered(file: Arc<File>, registered: Registered) -> Target {
-        Target::File(Arc::new(OpenFile { registered: Some(registered), file, mapping: None }))
+    pub fn of_cufile(file: Arc<File>, registered: cufile::Registered) -> Target {
+        Target::known(KnownFile::CuFile(registered), file)
+    }
+
+    /// A file that 3FS's client knows.
+    pub fn of_hf3fs(file: Arc<File>, registered: hf3fs::Registered) -> Target {
+        Target::known(KnownFile::Hf3fs(registered), file)
+    }
+
+    fn known(known: KnownFile, file: Arc<File>) -> Target {
+        Target::File(Arc::new(OpenFile { known, file, mapping: None }))
     }
 
     /// The file, for a queue that moves the bytes of files.
@@ -64,7 +81,7 @@ impl Target {
 impl Target {
     /// Whether its bytes move from and to a device's memory, by a backend that reaches that.
     pub fn takes_devices(&self) -> bool {
-        self.open_file().is_ok_and(|file| file.registered.is_some())
+        self.open_file().is_ok_and(|file| file.cufile().is_some())
     }
 }
 
@@ -75,8 +92,19 @@ impl OpenFile {
     }
 
     /// What cuFile knows it by, if it does.
-    pub fn registered(&self) -> Option<&Registered> {
-        self.registered.as_ref()
+    pub fn cufile(&self) -> Option<&cufile::Registered> {
+        match &self.known {
+            KnownFile::CuFile(registered) => Some(registered),
+            _ => None,
+        }
+    }
+
+    /// What 3FS's client knows it by, if it does.
+    pub fn hf3fs(&self) -> Option<&hf3fs::Registered> {
+        match &self.known {
+            KnownFile::Hf3fs(registered) => Some(registered),
+            _ => None,
+        }
     }
 
     /// The mapping, if the file has one.

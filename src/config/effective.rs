@@ -46,6 +46,10 @@ pub(super) fn list(document: &Document, config: &Config) -> Result<Vec<Effective
         ("nixl_store_map_files", store.map_files.to_string()),
         ("nixl_store_timeout_ms", or_none(number(store.timeout_ms))),
         ("nixl_store_queue_items", store.queue_items.to_string()),
+        (
+            "nixl_store_hf3fs_library",
+            or_none(store.hf3fs_library.as_ref().map(|path| quote(&path.to_string_lossy()))),
+        ),
         ("nixl_store_allow_unknown", store.allow_unknown.to_string()),
     ];
     let level = document.extra();

@@ -9,7 +9,7 @@
 //!
 //! The file is untrusted: it cannot crash the process, make it read without end, or put a credential into a message.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::Result;
 
@@ -59,6 +59,16 @@ impl Config {
     /// [`Status::OutOfMemory`](crate::error::Status::OutOfMemory) if no thread could be had to parse it.
     pub fn load(source: Source<'_>, environment: Environment<'_>) -> Result<Config> {
         load::config(&document::Document::read(source, environment)?, environment)
+    }
+
+    /// The path of a worker among `nixl_path`: `by_gpu` picks by device, and by rank where there is no device.
+    pub fn path_of(&self, device: Option<u32>, worker: u32) -> Option<&Path> {
+        let configured = match self.buffer_device {
+            BufferDevice::Cuda(device) => device,
+            BufferDevice::Cpu => None,
+        };
+        let index = device.or(configured).unwrap_or(worker);
+        self.paths.get(index as usize % self.paths.len().max(1)).map(PathBuf::as_path)
     }
 
     /// What messages call the configuration, in one line: its path, the text, or the environment.

@@ -1,5 +1,7 @@
 //! The settings `nixl_store_*`: this library's own, each with a default and a range. LMCache ignores them.
 
+use std::path::Path;
+
 use super::names;
 use super::setting::{Level, Setting};
 use super::{BackendKind, Layout, StoreSettings};
@@ -101,6 +103,17 @@ pub(super) fn read(
     }
     if let Some(setting) = extra.find("nixl_store_queue_items")? {
         store.queue_items = setting.whole_u32(QUEUE_ITEMS_MIN..=QUEUE_ITEMS_MAX, "items")?;
+    }
+    if let Some(setting) = extra.find("nixl_store_hf3fs_library")? {
+        let allowed = "the absolute path of libhf3fs_api_shared.so";
+        let path = Path::new(setting.text(allowed)?);
+        if !path.is_absolute() {
+            return Err(setting.refuse(allowed));
+        }
+        store.hf3fs_library = Some(path.to_owned());
+        if backend != BackendKind::Hf3fs {
+            note(&setting.key, &setting.place, "only HF3FS loads that library");
+        }
     }
     store.allow_unknown = names::allows_unknown(extra)?;
     Ok(store)

@@ -144,6 +144,8 @@ pub struct StoreSettings {
     pub timeout_ms: Option<u64>,
     /// `nixl_store_queue_items`: items that may wait or be under way, per direction.
     pub queue_items: u32,
+    /// `nixl_store_hf3fs_library`: 3FS's client library; `None`: the loader looks for it.
+    pub hf3fs_library: Option<PathBuf>,
     /// `nixl_store_allow_unknown`: a `nixl_*` name that nobody knows is warned of, not refused.
     pub allow_unknown: bool,
 }
@@ -161,6 +163,7 @@ impl Default for StoreSettings {
             map_files: true,
             timeout_ms: Some(TIMEOUT_MS_DEFAULT),
             queue_items: QUEUE_ITEMS_DEFAULT,
+            hf3fs_library: None,
             allow_unknown: false,
         }
     }

@@ -1,9 +1,10 @@
 //! The functions of libcufile, found at run time.
 
-use std::ffi::{CStr, c_char, c_int, c_long, c_uint, c_void};
+use std::ffi::{CStr, c_int, c_long, c_uint, c_void};
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use super::types::{BatchHandle, Description, DriverProperties, FileHandle, IoEvent, IoParams, Outcome};
+use crate::sys::loader::{self, Loaded};
 
 /// Where it is looked for: first as the loader does (`LD_LIBRARY_PATH`, `ld.so.cache`), then where CUDA's installers for
 /// 12 and 13 put it. The soname has been `libcufile.so.0` since CUDA 11.4.
@@ -31,12 +32,12 @@ macro_rules! functions {
         }
 
         impl Library {
-            fn of(handle: *mut c_void) -> Result<Library, String> {
-                $(let $field = symbol(handle, $symbol)
+            fn of(loaded: Loaded) -> Result<Library, String> {
+                $(let $field = loaded.symbol($symbol)
                     .ok_or_else(|| format!("it has no {}", $symbol.to_string_lossy()))?;)*
-                let set_switch = symbol(handle, c"cuFileSetParameterBool");
-                let register_memory = symbol(handle, c"cuFileBufRegister");
-                let deregister_memory = symbol(handle, c"cuFileBufDeregister");
+                let set_switch = loaded.symbol(c"cuFileSetParameterBool");
+                let register_memory = loaded.symbol(c"cuFileBufRegister");
+                let deregister_memory = loaded.symbol(c"cuFileBufDeregister");
                 // SAFETY: the addresses are those of functions with these signatures (see `types`), in a library that is
                 // never unloaded.
                 unsafe {
@@ -94,29 +95,12 @@ pub(super) fn load() -> Result<&'static Library, String> {
 fn find() -> Result<Library, String> {
     let mut first = None;
     for name in NAMES {
-        // SAFETY: a NUL-terminated name. The constructors of the library run, which is what is asked for.
-        let handle = unsafe { libc::dlopen(name.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
-        if !handle.is_null() {
-            return Library::of(handle)
+        if let Some(loaded) = Loaded::open(name) {
+            return Library::of(loaded)
                 .map_err(|why| format!("libcufile.so.0 is not one that this can use: {why}"));
         }
-        first.get_or_insert_with(loader_message);
+        let why = loader::message().unwrap_or_else(|| String::from("libcufile.so.0 cannot be loaded"));
+        first.get_or_insert(why);
     }
     Err(first.unwrap_or_default())
-}
-
-/// What the loader says of the call before.
-fn loader_message() -> String {
-    // SAFETY: NULL, or text that is good until the next call of this thread to the loader.
-    let text = unsafe {
-        let text: *mut c_char = libc::dlerror();
-        (!text.is_null()).then(|| CStr::from_ptr(text).to_string_lossy().into_owned())
-    };
-    text.unwrap_or_else(|| String::from("libcufile.so.0 cannot be loaded"))
-}
-
-fn symbol(handle: *mut c_void, name: &CStr) -> Option<*mut c_void> {
-    // SAFETY: a handle of `dlopen`, and a NUL-terminated name.
-    let address = unsafe { libc::dlsym(handle, name.as_ptr()) };
-    (!address.is_null()).then_some(address)
 }

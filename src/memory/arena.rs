@@ -4,7 +4,7 @@ use std::alloc::{Layout, alloc_zeroed, dealloc};
 use std::io;
 use std::ptr::NonNull;
 
-use super::stretch::{DeviceSlice, HostPtr, HostSlice, Stretch};
+use super::stretch::{HostPtr, HostSlice, Stretch};
 use crate::sys::room::out_of_memory;
 
 /// Alignment of everything allocated here, in bytes: a page, enough for any O_DIRECT device.
@@ -96,7 +96,7 @@ impl Drop for AlignedBuffer {
     }
 }
 
-/// Memory for the staging buffer: an anonymous private mapping, or a device's.
+/// Memory for the staging buffer: an anonymous private mapping, or what somebody else keeps: a device's, or shared with a daemon.
 pub struct Arena {
     memory: Stretch,
     backing: Backing,
@@ -104,8 +104,10 @@ pub struct Arena {
 
 /// What keeps an arena's memory.
 enum Backing {
+    /// A mapping of its own.
     Mapping { huge: bool },
-    Device { _owner: Box<dyn Send + Sync> },
+    /// Whoever is kept here.
+    Owner { _keeps: Box<dyn Send + Sync> },
 }
 
 impl Arena {
@@ -134,9 +136,9 @@ impl Arena {
         Arena { memory: HostSlice { pointer, length }.into(), backing: Backing::Mapping { huge } }
     }
 
-    /// A device's memory, which `owner` keeps, and frees when dropped.
-    pub fn of_device(memory: DeviceSlice, owner: Box<dyn Send + Sync>) -> Arena {
-        Arena { memory: Stretch::Device(memory), backing: Backing::Device { _owner: owner } }
+    /// Memory that `owner` keeps, and frees when dropped.
+    pub fn of_others(memory: Stretch, owner: Box<dyn Send + Sync>) -> Arena {
+        Arena { memory, backing: Backing::Owner { _keeps: owner } }
     }
 
     /// Whether it lies in huge pages.
@@ -158,7 +160,7 @@ impl std::fmt::Debug for Arena {
 
 impl Drop for Arena {
     fn drop(&mut self) {
-        if let Stretch::Host(slice) = self.memory {
+        if let (Stretch::Host(slice), Backing::Mapping { .. }) = (self.memory, &self.backing) {
             // SAFETY: mapped in `new` with this length, unmapped once.
             unsafe { libc::munmap(slice.pointer.as_ptr().cast(), slice.length) };
         }

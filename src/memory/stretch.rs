@@ -181,6 +181,12 @@ impl Stretch {
     }
 }
 
+impl From<DeviceSlice> for Stretch {
+    fn from(slice: DeviceSlice) -> Stretch {
+        Stretch::Device(slice)
+    }
+}
+
 impl From<HostSlice> for Stretch {
     fn from(slice: HostSlice) -> Stretch {
         Stretch::Host(slice)

@@ -203,7 +203,10 @@ fn start_threads(
                 registered.all &= one.all;
                 registered.refused = registered.refused.or(one.refused);
             }
-            Err(error) => failure = Some(Error::os("starting the I/O threads", &error)),
+            Err(error) => {
+                let told = Error::told(&error).cloned();
+                failure = Some(told.unwrap_or_else(|| Error::os("starting the I/O threads", &error)));
+            }
         }
     }
     match deadlines::spawn(Arc::clone(shared), Arc::clone(tickets)) {
@@ -268,10 +271,7 @@ fn staging(config: &Config, arena: impl FnOnce(usize) -> std::io::Result<Arena>)
         }
         Error::told(&error).map_or_else(
             || Error::os(format_args!("nixl_buffer_size: mapping {bytes} bytes"), &error),
-            |told| {
-                let message = format!("nixl_buffer_device: {}; set nixl_buffer_device: cpu", told.message());
-                Error::new(told.status(), message)
-            },
+            Error::clone,
         )
     })
 }

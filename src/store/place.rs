@@ -1,13 +1,13 @@
 //! What a store's bytes lie in, as its configuration says: which placement, on which medium, and the lanes for it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc;
 
 use super::OpenOptions;
 #[cfg(feature = "obj")]
 use crate::backend::obj::Bucket;
 use crate::backend::{Backend, Medium, Stores};
-use crate::config::{BufferDevice, Config, Layout};
+use crate::config::{Config, Layout};
 use crate::cuda::Devices;
 use crate::error::{Error, Result, Status};
 use crate::lane::caller::Carrier;
@@ -69,7 +69,10 @@ pub(super) fn place(
     if let Some(bucket) = backend.bucket() {
         return in_bucket(config, options, namespace_bytes, backend, bucket);
     }
-    let path = path(config, options)?;
+    let path = config.path_of(options.cuda_device, options.worker_id).map(Path::to_owned);
+    let path = path.ok_or_else(|| {
+        Error::new(Status::Config, format!("nixl_path: nixl_backend {} needs a directory", config.backend))
+    })?;
     if config.pool_size == 0 {
         let objects = Objects::open(&path, config, namespace_bytes, backend, logger)?;
         let alignment = objects.alignment();
@@ -78,7 +81,14 @@ pub(super) fn place(
             Layout::Lmcache => "dynamic/lmcache",
         };
         let object_bytes_max = dynamic_object_bytes_max(config);
-        return Ok(placed(objects, backend, layout, medium(&path), alignment, object_bytes_max));
+        return Ok(placed(
+            objects,
+            backend,
+            layout,
+            backend.medium(medium(&path)),
+            alignment,
+            object_bytes_max,
+        ));
     }
     let name = pool_name(options);
     let parameters = PoolParameters {
@@ -89,7 +99,7 @@ pub(super) fn place(
     };
     let mut slots = Slots::on_storage(&path, &name, &parameters, policy, backend, logger)?;
     // Not before: opening the pool may have made the directory.
-    let medium = medium(&path);
+    let medium = backend.medium(medium(&path));
     if maps_files(medium) {
         slots.map_files(&path.join(&name).display());
     }
@@ -255,18 +265,4 @@ fn largest_object(capacity_bytes: u64) -> u64 {
     let fits = record::split_file(whole)
         .or_else(|| record::split_file(whole.checked_sub(record::RECORD_ALIGNMENT)?));
     fits.map_or(0, |(padded, _)| padded)
-}
-
-/// The path of this worker: `by_gpu` picks by device, and by rank where there is no device.
-fn path(config: &Config, options: &OpenOptions) -> Result<PathBuf> {
-    let configured = match config.buffer_device {
-        BufferDevice::Cuda(device) => device,
-        BufferDevice::Cpu => None,
-    };
-    let device = options.cuda_device.or(configured).unwrap_or(options.worker_id);
-    let count = config.paths.len().max(1);
-    let path = config.paths.get(device as usize % count).map(PathBuf::as_path);
-    path.map(Path::to_owned).ok_or_else(|| {
-        Error::new(Status::Config, format!("nixl_path: nixl_backend {} needs a directory", config.backend))
-    })
 }

@@ -78,11 +78,18 @@ impl Regions {
                 HostSlice { pointer: address.offset(from), length: (length - from).min(REGION_BYTES_MAX) };
             let command = |reply| Command::Register { index, region, reply };
             if let Err(error) = ask_all(shared, command) {
-                if error.raw_os_error() == Some(libc::EFAULT) {
+                let refused = match Error::told(&error) {
+                    Some(told) => Some(told.clone()),
+                    None if error.raw_os_error() == Some(libc::EFAULT) => Some(
+                        Error::os(format_args!("registering {length} bytes at {start:#x}"), &error)
+                            .with_status(Status::InvalidArgument),
+                    ),
+                    None => None,
+                };
+                if let Some(refused) = refused {
                     forget(shared, &indices);
                     table.free.extend(indices);
-                    return Err(Error::os(format_args!("registering {length} bytes at {start:#x}"), &error)
-                        .with_status(Status::InvalidArgument));
+                    return Err(refused);
                 }
                 self.warn_once(
                     shared,

@@ -80,6 +80,17 @@ pub fn set_length(file: &File, length: u64) -> io::Result<()> {
     undisturbed(|| file.set_len(length))
 }
 
+/// Asks the file system that a file is on for something that it cannot know without its server.
+///
+/// # Errors
+/// What `fstatvfs(3)` answers, `ENOTCONN` where a server in user space is gone.
+pub fn file_system_answers(file: &File) -> io::Result<()> {
+    // SAFETY: statvfs is plain old data, for which all zeros is valid.
+    let mut stat: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the descriptor is open and `stat` is writable.
+    retry_on_interrupt(|| check(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut stat) })).map(drop)
+}
+
 /// Bytes that an ordinary user can still write to the file's file system. `None`: it does not say.
 pub fn available_bytes(file: &File) -> Option<u64> {
     // SAFETY: statvfs is plain old data, for which all zeros is valid.

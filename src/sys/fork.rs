@@ -16,7 +16,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 static EPOCH: AtomicU64 = AtomicU64::new(0);
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-static TURNS: [OfProcess; 4] = [const { OfProcess(UnsafeCell::new(Mutex::new(()))) }; 4];
+static TURNS: [OfProcess; 5] = [const { OfProcess(UnsafeCell::new(Mutex::new(()))) }; 5];
 
 /// What one thread of the process does at a time.
 #[derive(Clone, Copy, Debug)]
@@ -29,6 +29,8 @@ pub enum Turn {
     CuFile,
     /// Gets to know a CUDA context.
     CudaContext,
+    /// Loads 3FS's library.
+    Hf3fs,
 }
 
 /// A lock that a forked child has anew.

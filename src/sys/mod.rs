@@ -7,6 +7,7 @@ pub mod event;
 pub mod file;
 pub mod fork;
 pub mod habits;
+pub mod loader;
 pub mod lock;
 pub mod map;
 pub mod memory_file;
@@ -64,6 +65,14 @@ pub fn descriptor_limit() -> u64 {
     // SAFETY: `limit` is a valid rlimit that outlives the call; it stays zero if the call fails.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
     limit.rlim_cur
+}
+
+/// How many it may have at most, whatever it sets (the hard limit).
+pub fn descriptor_limit_hard() -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: as above.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) };
+    limit.rlim_max
 }
 
 /// Bytes that a file of this process may have (the soft limit of `RLIMIT_FSIZE`). At a write past it the kernel sends

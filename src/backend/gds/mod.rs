@@ -181,7 +181,7 @@ impl Backend for Gds {
 
     fn attach(&self, file: Arc<File>) -> io::Result<Target> {
         match Registration::of(&self.driver, &file)? {
-            Registration::Done(registered) => Ok(Target::registered(file, registered)),
+            Registration::Done(registered) => Ok(Target::of_cufile(file, registered)),
             // Its bytes are as good without cuFile, and whoever holds the file has a right to them.
             Registration::Nameless => {
                 self.warn(format_args!(
@@ -201,7 +201,10 @@ impl Backend for Gds {
 
     fn staging(&self, bytes: usize, huge_pages: bool) -> io::Result<Arena> {
         let Some(device) = self.buffer else { return Arena::new(bytes, huge_pages) };
-        let memory = DeviceMemory::allocate(device, bytes).map_err(io::Error::other)?;
+        let memory = DeviceMemory::allocate(device, bytes).map_err(|why| {
+            let message = format!("nixl_buffer_device: {}; set nixl_buffer_device: cpu", why.message());
+            io::Error::other(Error::new(why.status(), message))
+        })?;
         let slice = memory.slice();
         let known = self.know(slice).unwrap_or_else(|why| {
             let kind = self.kind;
@@ -211,7 +214,7 @@ impl Backend for Gds {
             None
         });
         // It is forgotten before it is freed.
-        Ok(Arena::of_device(slice, Box::new((known, memory))))
+        Ok(Arena::of_others(slice.into(), Box::new((known, memory))))
     }
 
     fn know(&self, memory: DeviceSlice) -> std::result::Result<Option<Known>, String> {

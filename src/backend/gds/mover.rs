@@ -72,7 +72,7 @@ impl Calls {
     fn run_one(&mut self, request: &Request) -> io::Result<usize> {
         self.enter(request)?;
         let Request { direction, target, offset, slices, .. } = request;
-        let Some(file) = target.open_file()?.registered().filter(|file| takes_all(file, request)) else {
+        let Some(file) = target.open_file()?.cufile().filter(|file| takes_all(file, request)) else {
             return transfer(*direction, target, *offset, slices);
         };
         let mut moved = 0;
@@ -157,7 +157,7 @@ impl Batched {
     /// Puts a request into the batch. False: it does not go there.
     fn add(&mut self, index: usize, request: &Request) -> bool {
         let Request { direction, target, offset, slices, .. } = request;
-        let file = target.open_file().ok().and_then(|file| file.registered());
+        let file = target.open_file().ok().and_then(|file| file.cufile());
         let Some(file) = file.filter(|file| takes_all(file, request)) else { return false };
         if self.calls.enter(request).is_err() {
             return false;
