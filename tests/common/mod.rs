@@ -9,6 +9,7 @@
 pub mod batch;
 pub mod cuda;
 pub mod format;
+pub mod hf3fs;
 pub mod memory;
 pub mod mirror;
 pub mod payload;

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::cuda::Kind;
+use super::hf3fs;
 
 /// A directory that is gone, with all it holds, at the end of the test.
 #[derive(Debug)]
@@ -123,6 +124,9 @@ impl Setup {
     /// The same through cuFile's reads and writes on threads.
     pub const GDS_MT: Setup = Setup { backend: "GDS_MT", ..Setup::POOL };
 
+    /// A static pool on 3FS, through its rings.
+    pub const HF3FS: Setup = Setup { backend: "HF3FS", ..Setup::POOL };
+
     /// An object per key, in a bucket.
     pub const fn objects(bucket: Bucket) -> Setup {
         Setup { backend: "OBJ", direct_io: false, bucket: Some(bucket), ..Setup::FILES }
@@ -169,6 +173,11 @@ impl Setup {
         if self.backend == "POSIX" {
             writeln!(parameters, "    use_uring: {}", self.uring).unwrap();
             writeln!(parameters, "    kernel_queue_size: {}", self.kernel_queue_size).unwrap();
+        }
+        if self.backend == "HF3FS" {
+            let mount = path.parent().unwrap_or(path);
+            writeln!(yaml, "  nixl_store_hf3fs_library: {}", hf3fs::library().display()).unwrap();
+            writeln!(parameters, "    mount_point: {}", mount.display()).unwrap();
         }
         for (name, value) in self.params {
             writeln!(parameters, "    {name}: {value}").unwrap();

@@ -8,6 +8,7 @@ use nixl_store::capi::*;
 
 use super::batch::{Batch, Pending, Queue, Submit};
 use super::cuda::{self, Kind};
+use super::hf3fs;
 use super::memory::segment;
 use super::mirror::Mirror;
 use super::setup::{Scratch, Setup};
@@ -40,6 +41,10 @@ impl Store {
     pub fn try_open(setup: &Setup, scratch: &Scratch) -> Result<Store, (Status, String)> {
         if setup.memory != Kind::Host {
             cuda::driver();
+        }
+        if setup.backend == "HF3FS" {
+            hf3fs::standin();
+            hf3fs::make_mount(scratch.path());
         }
         let path = scratch.path().join("lmcache.yaml");
         std::fs::write(&path, setup.yaml(&scratch.data())).unwrap();

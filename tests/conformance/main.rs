@@ -283,6 +283,9 @@ store!(gds_pool_direct, Setup::GDS);
 store!(gds_pool_buffered, Setup { direct_io: false, ..GDS });
 store!(gds_files_sharded_direct, Setup { layout: Layout::Sharded, ..GDS });
 store!(gds_mt_pool_direct, Setup::GDS_MT);
+store!(hf3fs_pool, Setup::HF3FS);
+store!(hf3fs_files_sharded, Setup { layout: Layout::Sharded, ..Setup::HF3FS });
+store!(hf3fs_files_lmcache, Setup { layout: Layout::Lmcache, ..Setup::HF3FS });
 store!(gds_mt_files_lmcache_buffered, Setup { layout: Layout::Lmcache, direct_io: false, ..Setup::GDS_MT });
 store!(
     #[cfg(feature = "obj")]
