@@ -2,10 +2,13 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::client::Client;
+
+/// Descriptors that are tried for one file. As many numbers may be unusable, after the death of a daemon with that many files.
+const ATTEMPTS_MAX: usize = 256;
 
 /// A registered descriptor; deregistered when dropped, which has to be before the descriptor is closed: its number would stay
 /// unusable, or its next file's transfers would go to this one.
@@ -14,22 +17,35 @@ use super::client::Client;
 pub struct Registered {
     descriptor: RawFd,
     client: Arc<Client>,
+    /// Where the file's own number is unusable.
+    _copy: Option<OwnedFd>,
 }
 
 impl Registered {
     /// Registers an open file. Whoever keeps the answer keeps the file open.
     ///
+    /// A number that was registered and cannot be deregistered any more, because its daemon died, stays unusable for the life of the
+    /// process, for the second descriptor too. So numbers are taken up until one is found that will do.
+    ///
     /// # Errors
-    /// `EBADF` for a file that is not 3FS's, or whose number is beyond the hard limit at which the library was loaded; `EINVAL`
-    /// for a descriptor that somebody registered and closed.
+    /// `EBADF` for a file that is not 3FS's, or whose number is beyond the hard limit at which the library was loaded; `EINVAL` where
+    /// no number will do; what copying the descriptor answers.
     pub fn of(client: &Arc<Client>, file: &File) -> io::Result<Registered> {
-        let descriptor = file.as_raw_fd();
-        // SAFETY: takes numbers; the descriptor is open.
-        let answer = unsafe { (client.library().register_fd)(descriptor, 0) };
-        if answer > 0 {
-            return Err(io::Error::from_raw_os_error(answer));
+        let mut taken = Vec::new();
+        let mut copy: Option<OwnedFd> = None;
+        loop {
+            let descriptor = copy.as_ref().map_or(file.as_raw_fd(), AsRawFd::as_raw_fd);
+            // SAFETY: takes numbers; the descriptor is open.
+            let answer = unsafe { (client.library().register_fd)(descriptor, 0) };
+            match answer {
+                libc::EINVAL if taken.len() < ATTEMPTS_MAX => {
+                    taken.extend(copy.take());
+                    copy = Some(file.as_fd().try_clone_to_owned()?);
+                }
+                error if error > 0 => return Err(io::Error::from_raw_os_error(error)),
+                _ => return Ok(Registered { descriptor, client: Arc::clone(client), _copy: copy }),
+            }
         }
-        Ok(Registered { descriptor, client: Arc::clone(client) })
     }
 
     pub(super) fn descriptor(&self) -> RawFd {

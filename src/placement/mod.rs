@@ -252,6 +252,10 @@ pub trait Keys: Send + Sync {
     /// What the file system answers; the next open scans instead.
     fn close(&self) -> Result<()>;
 
+    /// Lets go of locks after a panic, when what this knows is not to be believed: without it, descriptors that somebody copied keep
+    /// them. No transfer is under way any more.
+    fn give_up(&self) {}
+
     /// In a forked child: lets go of what else would outlive the parent. Nothing else may be called afterwards.
     fn abandon_after_fork(&self);
 

@@ -111,8 +111,11 @@ impl Store {
             drop(thread.join());
         }
         self.chores.stop();
-        // Index and storage may disagree after a panic; the next open reads what storage says.
-        self.shared.check_poison()?;
+        if let Err(poisoned) = self.shared.check_poison() {
+            // Index and storage may disagree after a panic; the next open reads what storage says.
+            self.keys.give_up();
+            return Err(poisoned);
+        }
         self.keys.close()
     }
 

@@ -130,9 +130,7 @@ pub fn standin() -> &'static Standin {
         let handle = unsafe { libc::dlopen(path.as_ptr(), libc::RTLD_NOW | libc::RTLD_LOCAL) };
         assert!(!handle.is_null(), "{} cannot be loaded", library().display());
         let standin = Standin::of(handle);
-        let root = CString::new(env!("CARGO_TARGET_TMPDIR")).unwrap();
-        // SAFETY: a path with a NUL.
-        assert_eq!(unsafe { (standin.mount)(root.as_ptr()) }, 0);
+        standin.mount_all();
         standin
     })
 }
@@ -161,6 +159,19 @@ impl Standin {
     pub fn count(&self, what: What) -> u64 {
         // SAFETY: takes a number.
         unsafe { (self.count)(what as c_int) }
+    }
+
+    /// Takes every directory of the tests for 3FS's.
+    pub fn mount_all(&self) {
+        let root = CString::new(env!("CARGO_TARGET_TMPDIR")).unwrap();
+        // SAFETY: a path with a NUL.
+        assert_eq!(unsafe { (self.mount)(root.as_ptr()) }, 0);
+    }
+
+    /// Takes none.
+    pub fn mount_none(&self) {
+        // SAFETY: a path with a NUL.
+        assert_eq!(unsafe { (self.mount)(c"/nowhere".as_ptr()) }, 0);
     }
 
     /// As it was at first, but for what lives.

@@ -8,6 +8,7 @@
 
 pub mod batch;
 pub mod cuda;
+pub mod exchange;
 pub mod format;
 pub mod hf3fs;
 pub mod memory;

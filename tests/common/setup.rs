@@ -78,6 +78,8 @@ pub struct Setup {
     pub serve_unverified: bool,
     /// Parameters of the backend, beside those that have a field.
     pub params: &'static [(&'static str, u64)],
+    /// The same, with values that are no numbers.
+    pub words: &'static [(&'static str, &'static str)],
     /// Where objects are that are in no directory.
     pub bucket: Option<Bucket>,
     /// Where the bytes of items lie.
@@ -107,6 +109,7 @@ impl Setup {
         kernel_queue_size: 128,
         serve_unverified: false,
         params: &[],
+        words: &[],
         bucket: None,
         memory: Kind::Host,
         cuda_device: None,
@@ -180,6 +183,9 @@ impl Setup {
             writeln!(parameters, "    mount_point: {}", mount.display()).unwrap();
         }
         for (name, value) in self.params {
+            writeln!(parameters, "    {name}: {value}").unwrap();
+        }
+        for (name, value) in self.words {
             writeln!(parameters, "    {name}: {value}").unwrap();
         }
         if self.bucket.is_some() {

@@ -1,7 +1,6 @@
 //! What fails, comes short or is told wrongly: every byte is right all the same, or the item that it belongs to says so.
 
-use nixl_store::capi::nixl_store_result_t;
-
+use crate::common::exchange::{key, put_and_get};
 use crate::common::status::{IO, OK, Status};
 use crate::common::{Batch, Layout, Memory, Random, Scratch, Setup, Store, payload};
 use crate::standin::Standin;
@@ -13,32 +12,6 @@ const BYTES: usize = (3 << 20) + 1234;
 
 fn setup(of: &Setup) -> Setup {
     Setup { slots: 2 * ITEMS as u32, chunk_bytes: BYTES as u64, buffer_bytes: 16 << 20, ..of.clone() }
-}
-
-fn key(index: usize) -> Vec<u8> {
-    format!("key {index}").into_bytes()
-}
-
-fn statuses(results: &[nixl_store_result_t]) -> Vec<Status> {
-    results.iter().map(|result| Status(result.status)).collect()
-}
-
-/// Puts and gets a batch; both answers of each item, with every byte of those found compared.
-#[track_caller]
-fn put_and_get(store: &Store, items: usize, bytes: usize) -> (Vec<Status>, Vec<Status>) {
-    let objects: Vec<_> = (0..items).map(|index| payload(index as u64, bytes)).collect();
-    let mut puts = Batch::new();
-    objects.iter().enumerate().for_each(|(index, object)| puts.put(&key(index), object));
-    let put = statuses(&store.put_batch(&puts).1);
-    let mut buffers = vec![vec![0; bytes]; items];
-    let mut gets = Batch::new();
-    buffers.iter_mut().enumerate().for_each(|(index, buffer)| gets.get(&key(index), buffer));
-    let got = statuses(&store.get_batch(&gets).1);
-    drop(gets);
-    for (index, (buffer, object)) in buffers.iter().zip(&objects).enumerate() {
-        assert!(got[index] != OK || buffer == object, "item {index} has wrong bytes");
-    }
-    (put, got)
 }
 
 /// Puts and gets of a batch under this setting all succeed; returns what the store counted as short.

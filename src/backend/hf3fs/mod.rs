@@ -122,6 +122,8 @@ impl Backend for Hf3fs {
     fn attach(&self, file: Arc<File>) -> io::Result<Target> {
         match Registered::of(&self.client, &file) {
             Ok(registered) => Ok(Target::of_hf3fs(file, registered)),
+            // The library says the same of a file whose daemon is gone.
+            Err(_) if self.client.is_dead() => Err(io::Error::from_raw_os_error(libc::ENOTCONN)),
             Err(error) if error.raw_os_error() == Some(libc::EBADF) => Err(io::Error::new(
                 io::ErrorKind::Unsupported,
                 format!(

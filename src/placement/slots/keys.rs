@@ -88,6 +88,12 @@ impl Keys for Slots {
         self.end()
     }
 
+    fn give_up(&self) {
+        let storage = self.storage.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        // Without an index there is nothing that can fail.
+        storage.map(|storage| drop(storage.close(None)));
+    }
+
     fn abandon_after_fork(&self) {
         // A parent that was closing the pool at the fork is about to give it up anyway.
         if let Ok(storage) = self.storage.try_read()
