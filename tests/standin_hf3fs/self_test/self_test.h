@@ -40,7 +40,7 @@
 
 #define OK(call) EXPECT(0, call)
 
-/* A path below the mount. Of the same memory for each name's first use. */
+/* A path below the mount, in memory that the sixteenth call from now uses again. */
 const char *path_in_mount(const char *name);
 extern const char *mount_point;
 
