@@ -111,8 +111,8 @@ enum standin_hf3fs_call {
 void standin_hf3fs_fail(int call, uint64_t nth, int code);
 
 /* The daemon dies: prep_io and submit_ios succeed, no completion comes any more, is_hf3fs answers false, and making
- * anything answers ENOTCONN (reg_fd: EBADF). Once this returns, nothing touches memory or files again, and rings, iovs
- * with entries under way may be destroyed. */
+ * anything answers ENOTCONN (reg_fd: EBADF). Once this returns, nothing touches memory or files again, and rings and iovs
+ * with entries under way may be destroyed. Whether it holds stays as it was. */
 void standin_hf3fs_kill(void);
 
 /* A new daemon in place of the dead one. It serves no ring made before, and knows neither iovs (-EACCES) nor files

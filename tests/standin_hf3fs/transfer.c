@@ -16,6 +16,10 @@ static uint64_t readable(struct registration *file, uint64_t offset, uint64_t by
     off_t at = (off_t)offset, end = (off_t)(offset + bytes), known = at;
     if (fd < 0)
         return bytes;
+    /* Mostly the last byte is data, which one look tells; a look for the next hole may go through the whole file. */
+    off_t last = lseek(fd, end - 1, SEEK_DATA);
+    if (last == end - 1 || (last < 0 && errno != ENXIO))
+        return bytes;
     for (;;) {
         off_t hole = lseek(fd, at, SEEK_HOLE);
         if (hole < 0)
