@@ -8,17 +8,32 @@
 //! nothing else and therefore ends at once when the process is killed; with the server go all requests that hang, which
 //! would keep the process from its end otherwise.
 //!
+//! **It has two personalities.** By itself it is like a local file system ([`image`]). As a **stand-in for 3FS** ([`hf3fs`]) it is
+//! what a client of 3FS sees of its FUSE daemon: `fallocate`, `O_TMPFILE`, user attributes and renames with flags are refused;
+//! buffered writes are kept behind and come late; holes read short; a length is known after an fsync or a close; locks bind one
+//! host, `hf3fs.lock` binds all; `3fs-virt/iovs` is there, and so is a second host with a mount of its own. What a test asks of
+//! it besides is in [`standin`].
+//!
+//! A stand-in may be attached to a directory, because clients of 3FS look for one in `/proc/self/mountinfo`. A process that is
+//! killed would leave that mount, so this is for processes with mounts of their own ([`private_mounts`]): the kernel takes them
+//! away with the process, whatever it died of. Nothing else would do: a thread or a child that was to clean up can be killed too.
+//! Its semaphores in `/dev/shm` are removed by the server, and by the thread that started it if the server was killed.
+//!
 //! FUSE takes root and `/dev/fuse`. Where they are not to be had, tests fail, unless [`WITHOUT_FUSE`] is set: a part of the
 //! suite that silently does not run is a part that nobody misses.
 
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
 mod file;
+mod file_system;
+mod hf3fs;
 mod image;
 mod mount;
 mod operations;
+mod options;
 mod rule;
 mod serve;
+mod standin;
 mod wire;
 
 use std::fs::File;
@@ -27,11 +42,22 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::mpsc;
+use std::sync::{Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use hf3fs::{RING_THREAD, Traffic};
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use mount::private_mounts;
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use options::{Hf3fs, Options, Personality};
 pub use rule::{Fault, Op, Rule};
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use standin::{OTHER_HOST, Seen, THIS_HOST};
+
+use hf3fs::semaphores;
+use options::{Host, Startup};
 
 /// Set by who knows that this machine has no FUSE: what needs it is then skipped.
 pub const WITHOUT_FUSE: &str = "NIXL_STORE_TEST_WITHOUT_FUSE";
@@ -45,35 +71,10 @@ const COMMAND_BYTES_MAX: usize = 4096;
 /// How long the server may take for a command, and for a request to come that is waited for.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(20);
 
-/// What kind of file system it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Options {
-    pub capacity_bytes: u64,
-    /// How long the kernel may believe names and attributes without asking; 0: it asks every time.
-    pub cache_ms: u64,
-    /// What locks of any kind are refused with; 0: the kernel keeps them, as on a local file system.
-    pub lock_errno: i32,
-}
-
-impl Default for Options {
-    fn default() -> Options {
-        Options { capacity_bytes: 1 << 30, cache_ms: 0, lock_errno: 0 }
-    }
-}
-
-impl Options {
-    fn to_words(self) -> String {
-        let Options { capacity_bytes, cache_ms, lock_errno } = self;
-        format!("{capacity_bytes} {cache_ms} {lock_errno}")
-    }
-}
-
 /// The first line of the hidden test: where this process was started to be a server, serves, and says so at the end.
 pub fn serve_if_asked() -> bool {
     let Ok(words) = std::env::var(SERVER) else { return false };
-    let words: Vec<u64> = words.split(' ').map(|word| word.parse().unwrap()).collect();
-    let options = Options { capacity_bytes: words[2], cache_ms: words[3], lock_errno: words[4] as i32 };
-    serve::serve(words[0] as i32, words[1] as i32, options);
+    serve::serve(Startup::of_words(&words));
     true
 }
 
@@ -84,15 +85,18 @@ pub struct FaultyFs {
     // Its end ends the server.
     keeper: Option<JoinHandle<()>>,
     end: Option<mpsc::Sender<()>>,
-    // Last: nothing hangs any more when it is closed.
-    root: OwnedFd,
+    attached: Mutex<Vec<PathBuf>>,
+    // Last: nothing hangs any more when they are closed.
+    roots: Vec<OwnedFd>,
 }
 
 impl FaultyFs {
     /// One that does everything right for now. `None`: the machine is known to have no FUSE.
     pub fn start(name: &str, options: Options) -> Option<FaultyFs> {
-        let (device, root) = match mount::mount() {
-            Ok(mounted) => mounted,
+        let hosts = options.hosts();
+        let mounted: Result<Vec<_>, _> = hosts.iter().map(|_| mount::mount(options.personality)).collect();
+        let (devices, roots): (Vec<OwnedFd>, Vec<OwnedFd>) = match mounted {
+            Ok(mounted) => mounted.into_iter().unzip(),
             Err(why) if std::env::var_os(WITHOUT_FUSE).is_some() => {
                 // Past the test runner's capture: a test that did not run must be seen not to have run.
                 let line = format!("SKIPPED {name}: no FUSE: {why}\n");
@@ -104,43 +108,62 @@ impl FaultyFs {
             ),
         };
         let (control, far_end) = socket_pair();
-        let words = format!("{} {} {}", device.as_raw_fd(), far_end.as_raw_fd(), options.to_words());
+        let host = |(name, device): (String, &OwnedFd)| Host {
+            device: device.as_raw_fd(),
+            name,
+            semaphores: std::array::from_fn(|_| hf3fs::random_uuid()),
+        };
+        let hosts = hosts.into_iter().zip(&devices).map(host).collect();
+        let startup = Startup { control: far_end.as_raw_fd(), options, hosts };
         let (end, ended) = mpsc::channel::<()>();
         let (tell, told) = mpsc::channel();
         let keeper = std::thread::spawn(move || {
             let mut command = Command::new(std::env::current_exe().unwrap());
             command
                 .args(["--ignored", "--exact", HIDDEN_TEST, "--nocapture", "--test-threads=1"])
-                .env(SERVER, words)
+                .env(SERVER, startup.to_words())
                 .stdin(Stdio::null())
                 .stdout(Stdio::null());
-            let inherited = [device.as_raw_fd(), far_end.as_raw_fd()];
+            let inherited: Vec<i32> = devices.iter().chain([&far_end]).map(AsRawFd::as_raw_fd).collect();
+            // A stand-in for 3FS has files to remove.
+            let is_plain = matches!(options.personality, Personality::Plain);
+            let signal = if is_plain { libc::SIGKILL } else { libc::SIGTERM };
             // SAFETY: between fork and exec, only system calls that take no memory.
             unsafe {
                 command.pre_exec(move || {
-                    libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
-                    for descriptor in inherited {
-                        libc::fcntl(descriptor, libc::F_SETFD, 0);
+                    libc::prctl(libc::PR_SET_PDEATHSIG, signal);
+                    for descriptor in &inherited {
+                        libc::fcntl(*descriptor, libc::F_SETFD, 0);
                     }
                     Ok(())
                 });
             }
             let mut child = command.spawn().expect("the test binary runs again");
-            // While this process has the device open, the death of the server ends nothing.
-            drop((device, far_end));
+            // While this process has a device open, the death of the server ends nothing.
+            drop((devices, far_end));
             tell.send(child.id()).expect("the test waits");
             // Ends by an error, when the sender is dropped.
             let _ = ended.recv();
             let _ = child.kill();
             let _ = child.wait();
+            for end in startup.hosts.iter().flat_map(|host| &host.semaphores) {
+                // Only a stand-in has any, and mostly they are gone.
+                let _ = std::fs::remove_file(semaphores::path(end));
+            }
         });
         let server = told.recv().expect("the server was started");
-        Some(FaultyFs { control: File::from(control), server, keeper: Some(keeper), end: Some(end), root })
+        let attached = Mutex::default();
+        let control = File::from(control);
+        Some(FaultyFs { control, server, keeper: Some(keeper), end: Some(end), attached, roots })
     }
 
     /// Its root, for every process of this user.
     pub fn path(&self) -> PathBuf {
-        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.root.as_raw_fd()))
+        self.path_of(0)
+    }
+
+    fn path_of(&self, mount: usize) -> PathBuf {
+        PathBuf::from(format!("/proc/{}/fd/{}", std::process::id(), self.roots[mount].as_raw_fd()))
     }
 
     /// Lets a rule strike from now on.
@@ -228,6 +251,9 @@ impl FaultyFs {
 impl Drop for FaultyFs {
     fn drop(&mut self) {
         self.kill();
+        for path in self.attached.lock().unwrap().iter() {
+            mount::detach(path);
+        }
     }
 }
 

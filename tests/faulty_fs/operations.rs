@@ -1,20 +1,17 @@
 //! Each operation on the image: as it should be, or with a fault.
 
 use std::collections::HashMap;
-use std::ops::Range;
 
+use super::file_system::{FileSystem, flip_a_bit};
 use super::image::{Answer, Body, Directory, File, Image, Node, PAGE, Sync};
 use super::rule::{Fault, Op};
-use super::wire::{self, Fields, Out, Request};
-
-/// Where the bytes begin in the body of a write.
-const WRITE_DATA_AT: usize = 40;
+use super::wire::{self, Fields, Out, Request, WRITE_DATA_AT};
 
 /// What the image is served with.
 pub struct Service {
-    pub image: Image,
+    image: Image,
     /// How long the kernel may believe names and attributes.
-    pub cache_ms: u64,
+    cache_ms: u64,
     listings: HashMap<u64, Vec<(String, u64, bool)>>,
     next_listing: u64,
 }
@@ -23,52 +20,11 @@ impl Service {
     pub fn new(capacity_bytes: u64, cache_ms: u64) -> Service {
         Service { image: Image::new(capacity_bytes), cache_ms, listings: HashMap::new(), next_listing: 1 }
     }
+}
 
-    /// The path of a request, and the bytes that it touches.
-    pub fn scope(&self, op: Op, request: &Request) -> (String, Range<u64>) {
-        let mut fields = request.fields();
-        let path = self.image.path(request.node);
-        let child = |name: String| format!("{path}/{name}");
-        match op {
-            Op::Lookup | Op::Unlink | Op::RmDir => (child(fields.name()), 0..0),
-            Op::MkDir => {
-                fields.take(8);
-                (child(fields.name()), 0..0)
-            }
-            Op::Create => {
-                fields.take(16);
-                (child(fields.name()), 0..0)
-            }
-            Op::Rename | Op::Rename2 => {
-                let target = fields.u64();
-                fields.take(if op == Op::Rename2 { 8 } else { 0 });
-                let (from, to) = (fields.name(), fields.name());
-                (format!("{path}/{from} -> {}/{to}", self.image.path(target)), 0..0)
-            }
-            Op::Read | Op::Write => {
-                fields.u64();
-                let offset = fields.u64();
-                (path, offset..offset + u64::from(fields.u32()))
-            }
-            _ => (path, 0..0),
-        }
-    }
-
-    /// Answers a request; what does not move bytes, tell sizes or sync knows fewer faults.
-    pub fn answer(&mut self, op: Op, request: &Request, fault: Fault) -> Answer<Vec<u8>> {
-        match fault {
-            Fault::Errno(errno) => Err(errno),
-            Fault::DoneAndErrno(errno) => {
-                self.perform(op, request, Fault::None)?;
-                Err(errno)
-            }
-            Fault::Lost if op == Op::Write => {
-                let size = request.body.len() - WRITE_DATA_AT;
-                Ok(Out::default().u32(size as u32).u32(0).0)
-            }
-            Fault::Lost => Ok(Vec::new()),
-            _ => self.perform(op, request, fault),
-        }
+impl FileSystem for Service {
+    fn path(&self, node: u64) -> String {
+        self.image.path(node)
     }
 
     fn perform(&mut self, op: Op, request: &Request, fault: Fault) -> Answer<Vec<u8>> {
@@ -140,9 +96,28 @@ impl Service {
             // Asked only where a rule or an option refuses them.
             Op::GetLock | Op::SetLock | Op::SetLockWait => Err(libc::ENOSYS),
             Op::Link | Op::TmpFile => Err(libc::EOPNOTSUPP),
+            Op::ReadLink | Op::SymLink | Op::MkNod | Op::IoCtl | Op::ReadDirPlus => Err(libc::ENOSYS),
+            Op::SetXAttr | Op::GetXAttr | Op::ListXAttr | Op::RemoveXAttr => Err(libc::ENOSYS),
         }
     }
+    fn forget(&mut self, node: u64, lookups: u64) {
+        self.image.forget(node, lookups);
+    }
 
+    fn files(&self) -> Vec<u64> {
+        self.image.files()
+    }
+
+    fn lose_power(&mut self, seed: Option<u64>) {
+        self.image.lose_power(seed);
+    }
+
+    fn init_flags(&self) -> u32 {
+        wire::INIT_FLAGS
+    }
+}
+
+impl Service {
     fn create(&mut self, parent: u64, fields: &mut Fields, fault: Fault) -> Answer<Vec<u8>> {
         let (flags, mode) = (fields.u32(), fields.u32());
         fields.take(8);
@@ -295,11 +270,4 @@ fn attributes(id: u64, node: &Node, fault: Fault) -> Vec<u8> {
     let out = out.u64(seconds).u64(seconds).u64(seconds).u32(nanos).u32(nanos).u32(nanos);
     // Owner and group are root, as whoever mounts it.
     out.u32(node.mode).u32(1).zeros(12).u32(PAGE as u32).u32(0).0
-}
-
-fn flip_a_bit(bytes: &mut [u8]) {
-    let middle = bytes.len() / 2;
-    if let Some(byte) = bytes.get_mut(middle) {
-        *byte ^= 1;
-    }
 }

@@ -8,10 +8,14 @@ use std::io::{Read, Write};
 use std::os::fd::{AsRawFd, FromRawFd};
 use std::time::{Duration, Instant};
 
+use super::COMMAND_BYTES_MAX;
+use super::file_system::{self, FileSystem};
+use super::hf3fs::Standin;
+use super::hf3fs::semaphores;
 use super::operations::Service;
+use super::options::{Options, Personality, Startup};
 use super::rule::{Fault, Op, Rule, Rules};
 use super::wire::{self, Out, Request};
-use super::{COMMAND_BYTES_MAX, Options};
 
 /// A request that is not answered yet.
 struct Held {
@@ -21,12 +25,13 @@ struct Held {
 }
 
 struct Server {
-    device: File,
+    /// One for each mount, until it is gone.
+    devices: Vec<Option<File>>,
     control: File,
     /// Where requests are read into.
     buffer: Vec<u8>,
     options: Options,
-    service: Service,
+    service: Box<dyn FileSystem>,
     rules: Rules,
     held: Vec<Held>,
     /// The test waits until so many hang.
@@ -36,14 +41,19 @@ struct Server {
     is_powered: bool,
 }
 
-/// Serves until the mount or the test is gone.
-pub fn serve(device: i32, control: i32, options: Options) {
-    // SAFETY: the parent left both descriptors open for this process, and nobody else here knows of them.
-    let (device, control) = unsafe { (File::from_raw_fd(device), File::from_raw_fd(control)) };
-    let service = Service::new(options.capacity_bytes, options.cache_ms);
+/// Serves until the mounts or the test are gone.
+pub fn serve(startup: Startup) {
+    let Startup { control, options, hosts } = startup;
+    // SAFETY: the parent left the descriptors open for this process, and nobody else here knows of them.
+    let owned = |number: i32| unsafe { File::from_raw_fd(number) };
+    let devices = hosts.iter().map(|host| Some(owned(host.device))).collect();
+    let service: Box<dyn FileSystem> = match options.personality {
+        Personality::Plain => Box::new(Service::new(options.capacity_bytes, options.cache_ms)),
+        Personality::Hf3fs(kind) => Box::new(Standin::new(&options, kind, &hosts)),
+    };
     let mut server = Server {
-        device,
-        control,
+        devices,
+        control: owned(control),
         buffer: vec![0; wire::REQUEST_BYTES_MAX],
         options,
         service,
@@ -54,26 +64,38 @@ pub fn serve(device: i32, control: i32, options: Options) {
         is_powered: true,
     };
     while server.turn() {}
+    semaphores::remove();
 }
 
 impl Server {
     /// Waits for an event and deals with it; false at the end.
     fn turn(&mut self) -> bool {
         let watch = |file: &File| libc::pollfd { fd: file.as_raw_fd(), events: libc::POLLIN, revents: 0 };
-        let mut polled = [watch(&self.device), watch(&self.control)];
+        let gone = libc::pollfd { fd: -1, events: 0, revents: 0 };
+        let mut polled = vec![watch(&self.control)];
+        polled.extend(self.devices.iter().map(|device| device.as_ref().map_or(gone, watch)));
         let next = self.held.iter().filter_map(|held| held.until).min();
         let wait = next.map_or(-1, |at| at.saturating_duration_since(Instant::now()).as_millis() as i32 + 1);
-        // SAFETY: two valid pollfds.
-        unsafe { libc::poll(polled.as_mut_ptr(), 2, wait) };
+        // SAFETY: an array of valid pollfds.
+        unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as u64, wait) };
         let now = Instant::now();
         self.answer_held(|held| held.until.is_some_and(|until| until <= now));
-        (polled[1].revents == 0 || self.obey()) && (polled[0].revents == 0 || self.take_request())
+        if polled[0].revents != 0 && !self.obey() {
+            return false;
+        }
+        for (mount, polled) in polled[1..].iter().enumerate() {
+            if polled.revents != 0 && !self.take_request(mount) {
+                self.devices[mount] = None;
+            }
+        }
+        self.devices.iter().any(Option::is_some)
     }
 
-    fn take_request(&mut self) -> bool {
-        match self.device.read(&mut self.buffer) {
+    fn take_request(&mut self, mount: usize) -> bool {
+        let Some(mut device) = self.devices[mount].as_ref() else { return false };
+        match device.read(&mut self.buffer) {
             Ok(length) if length >= wire::IN_HEADER_BYTES => {
-                self.meet(Request::parse(&self.buffer[..length]));
+                self.meet(Request::parse(mount, &self.buffer[..length]));
                 true
             }
             Ok(_) => false,
@@ -89,32 +111,35 @@ impl Server {
         *self.counts.entry(request.opcode).or_default() += 1;
         let mut fields = request.fields();
         match request.opcode {
-            wire::INIT => self.reply(request.unique, Ok(self.greet(&request))),
-            wire::FORGET => self.service.image.forget(request.node, fields.u64()),
+            wire::INIT => self.reply(&request, Ok(self.greet(&request))),
+            wire::FORGET => self.service.forget(request.node, fields.u64()),
             wire::BATCH_FORGET => {
                 for _ in 0..fields.u64() as u32 {
                     let (node, lookups) = (fields.u64(), fields.u64());
-                    self.service.image.forget(node, lookups);
+                    self.service.forget(node, lookups);
                 }
             }
             // A file system that hangs does not mind signals.
             wire::INTERRUPT => {}
-            wire::DESTROY => self.reply(request.unique, Ok(Vec::new())),
+            wire::DESTROY => self.reply(&request, Ok(Vec::new())),
             opcode => match Op::of(opcode) {
                 Some(op) => self.decide(op, request),
-                None => self.reply(request.unique, Err(libc::ENOSYS)),
+                None => self.reply(&request, Err(libc::ENOSYS)),
             },
         }
     }
 
     fn decide(&mut self, op: Op, request: Request) {
         let is_lock = matches!(op, Op::GetLock | Op::SetLock | Op::SetLockWait);
-        let (path, bytes) = self.service.scope(op, &request);
+        let (path, bytes) = file_system::scope(&*self.service, op, &request);
         match self.rules.decide(op, &path, &bytes) {
             _ if is_lock && self.options.lock_errno != 0 => {
-                self.reply(request.unique, Err(self.options.lock_errno));
+                self.reply(&request, Err(self.options.lock_errno));
             }
-            Fault::Die => std::process::exit(0),
+            Fault::Die => {
+                semaphores::remove();
+                std::process::exit(0);
+            }
             Fault::Hang => {
                 self.held.push(Held { op, request, until: None });
                 self.tell_awaited();
@@ -129,9 +154,19 @@ impl Server {
 
     fn answer(&mut self, op: Op, request: &Request, fault: Fault) {
         let is_end = matches!(op, Op::Release | Op::ReleaseDir | Op::Flush);
-        let answer =
-            if self.is_powered || is_end { self.service.answer(op, request, fault) } else { Err(libc::EIO) };
-        self.reply(request.unique, answer);
+        let answer = if self.is_powered || is_end {
+            file_system::answer(&mut *self.service, op, request, fault)
+        } else {
+            Err(libc::EIO)
+        };
+        let notices = self.notices();
+        if op == Op::Release && !notices.0.is_empty() {
+            // Of a file that nobody has open any more: the kernel may be at its end, waiting for pages that are being read.
+            std::thread::spawn(move || notices.pass());
+        } else {
+            notices.pass();
+        }
+        self.reply(request, answer);
     }
 
     /// Answers those of the held requests, in the order of their coming.
@@ -143,15 +178,30 @@ impl Server {
         }
     }
 
-    fn reply(&self, unique: u64, answer: Result<Vec<u8>, i32>) {
+    /// What the file system wants the kernel to forget: attributes (a negative offset), and no bytes.
+    fn notices(&mut self) -> Notices {
+        let notices = self.service.take_notices().into_iter().filter_map(|(mount, node)| {
+            let device = self.devices[mount].as_ref()?.try_clone().ok()?;
+            Some((device, invalidation(node, -1)))
+        });
+        Notices(notices.collect())
+    }
+
+    fn reply(&self, request: &Request, answer: Result<Vec<u8>, i32>) {
         let (errno, body) = match answer {
             Ok(body) => (0, body),
             Err(errno) => (errno, Vec::new()),
         };
         let length = 16 + body.len();
-        let out = Out::default().u32(length as u32).u32((-errno) as u32).u64(unique).bytes(&body);
+        let out = Out::default().u32(length as u32).u32((-errno) as u32).u64(request.unique).bytes(&body);
         // Who asked may be gone.
-        let _ = (&self.device).write_all(&out.0);
+        self.send(request.mount, &out);
+    }
+
+    fn send(&self, mount: usize, out: &Out) {
+        if let Some(mut device) = self.devices[mount].as_ref() {
+            let _ = device.write_all(&out.0);
+        }
     }
 
     /// `struct fuse_init_out`.
@@ -159,7 +209,7 @@ impl Server {
         let mut fields = request.fields();
         let (_major, minor, read_ahead) = (fields.u32(), fields.u32(), fields.u32());
         let locks = if self.options.lock_errno == 0 { 0 } else { wire::INIT_LOCKS };
-        let flags = fields.u32() & (wire::INIT_FLAGS | locks);
+        let flags = fields.u32() & (self.service.init_flags() | locks);
         let out = Out::default().u32(wire::MAJOR).u32(minor.min(wire::MINOR)).u32(read_ahead).u32(flags);
         // Requests in the background: more than any test has under way, so that those that hang stop no others.
         let out = out.u16(1024).u16(1024).u32(wire::TRANSFER_BYTES_MAX as u32).u32(1);
@@ -215,7 +265,7 @@ impl Server {
             "count" => self.counts.get(&rest.parse().unwrap()).copied().unwrap_or(0).to_string(),
             "power-off" => {
                 self.is_powered = false;
-                self.service.image.lose_power(rest.parse().ok());
+                self.service.lose_power(rest.parse().ok());
                 self.answer_held(|_| true);
                 String::new()
             }
@@ -227,7 +277,16 @@ impl Server {
                 self.drop_caches();
                 return true;
             }
-            other => panic!("{other} is no command"),
+            other => {
+                let answer = self.service.obey(other, rest);
+                let notices = self.notices();
+                let mut control = self.control.try_clone().unwrap();
+                std::thread::spawn(move || {
+                    notices.pass();
+                    let _ = control.write_all(format!("ok {answer}").as_bytes());
+                });
+                return true;
+            }
         };
         self.say(&format!("ok {answer}"));
         true
@@ -235,16 +294,34 @@ impl Server {
 
     /// In a thread of its own: the kernel waits for pages that are being read, for which this one is needed.
     fn drop_caches(&self) {
-        let device = self.device.try_clone().unwrap();
+        let devices: Vec<File> =
+            self.devices.iter().flatten().map(|device| device.try_clone().unwrap()).collect();
         let control = self.control.try_clone().unwrap();
-        let files = self.service.image.files();
+        let files = self.service.files();
         std::thread::spawn(move || {
-            for id in files {
-                let out = Out::default().u32(40).u32(wire::NOTIFY_INVALIDATE as u32).u64(0);
+            for (device, id) in devices.iter().flat_map(|device| files.iter().map(move |id| (device, *id))) {
                 // ENOENT: the kernel does not know the file.
-                let _ = (&device).write_all(&out.u64(id).u64(0).u64(0).0);
+                let _ = (&*device).write_all(&invalidation(id, 0).0);
             }
             let _ = (&control).write_all(b"ok ");
         });
+    }
+}
+
+/// Tells the kernel to forget what it knows of a file, and its bytes from an offset on.
+fn invalidation(node: u64, offset: i64) -> Out {
+    let out = Out::default().u32(40).u32(wire::NOTIFY_INVALIDATE as u32).u64(0);
+    out.u64(node).u64(offset as u64).u64(0)
+}
+
+/// Messages to the kernel and where they go.
+struct Notices(Vec<(File, Out)>);
+
+impl Notices {
+    fn pass(self) {
+        for (mut device, notice) in self.0 {
+            // ENOENT: the kernel does not know the file.
+            let _ = device.write_all(&notice.0);
+        }
     }
 }

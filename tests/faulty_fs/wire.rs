@@ -17,6 +17,9 @@ pub const INTERRUPT: u32 = 36;
 pub const DESTROY: u32 = 38;
 pub const BATCH_FORGET: u32 = 42;
 
+/// Bytes before a write's data: `struct fuse_write_in`.
+pub const WRITE_DATA_AT: usize = 40;
+
 /// `FUSE_NOTIFY_INVAL_INODE`.
 pub const NOTIFY_INVALIDATE: i32 = 2;
 
@@ -29,9 +32,17 @@ pub const INIT_FLAGS: u32 = 1 | 1 << 3 | 1 << 5 | 1 << 15 | 1 << 18 | 1 << 22;
 /// `FOPEN_DIRECT_IO | FOPEN_PARALLEL_DIRECT_WRITES`: writes to one file do not wait for each other.
 pub const OPEN_DIRECT: u32 = 1 | 1 << 6;
 
-/// `FATTR_MODE` and `FATTR_SIZE`.
+/// What libfuse asks for by itself for a server that lists directories with attributes: the above and `FUSE_AUTO_INVAL_DATA |
+/// FUSE_DO_READDIRPLUS`.
+pub const INIT_FLAGS_LIBFUSE: u32 = INIT_FLAGS | 1 << 12 | 1 << 13;
+/// `FOPEN_DIRECT_IO` alone.
+pub const OPEN_DIRECT_ALONE: u32 = 1;
+
+/// `FATTR_MODE`, `FATTR_SIZE`, `FATTR_MTIME` and `FATTR_MTIME_NOW`.
 pub const SET_MODE: u32 = 1;
 pub const SET_SIZE: u32 = 1 << 3;
+pub const SET_MTIME: u32 = 1 << 5;
+pub const SET_MTIME_NOW: u32 = 1 << 8;
 
 /// Reads numbers and names from a request, in their order. What is missing reads as zero.
 #[derive(Clone)]
@@ -94,20 +105,25 @@ impl Out {
 
 /// A request of the kernel.
 pub struct Request {
+    /// Which of the server's mounts it came through, counted from 0.
+    pub mount: usize,
     pub opcode: u32,
     pub unique: u64,
     pub node: u64,
+    /// The thread that asks, by the number that `gettid(2)` gives it.
+    pub thread: u32,
     pub body: Vec<u8>,
 }
 
 impl Request {
     /// Takes apart what one read of `/dev/fuse` gave.
-    pub fn parse(bytes: &[u8]) -> Request {
+    pub fn parse(mount: usize, bytes: &[u8]) -> Request {
         let mut header = Fields(bytes);
         let _length = header.u32();
         let opcode = header.u32();
         let (unique, node) = (header.u64(), header.u64());
-        Request { opcode, unique, node, body: bytes[IN_HEADER_BYTES..].to_vec() }
+        let (_user, _group, thread) = (header.u32(), header.u32(), header.u32());
+        Request { mount, opcode, unique, node, thread, body: bytes[IN_HEADER_BYTES..].to_vec() }
     }
 
     pub fn fields(&self) -> Fields<'_> {
