@@ -160,15 +160,17 @@ fn a_file_that_cannot_be_registered_is_an_error() {
     assert_eq!(store.put(b"key", &[7; 9000]), OK);
     let descriptors = || std::fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
-    for errno in [libc::EMFILE, libc::EINVAL] {
-        standin.fail(Call::Register, 1, errno);
-        let (status, _) = store.get(b"key", &mut [0; 9000]);
-        assert!(status != OK && status != NOT_FOUND, "{status:?}");
-        standin.fail(Call::Register, 1, errno);
-        assert_ne!(store.put(b"other", &[7; 9000]), OK);
-        assert_eq!(store.fetch(b"other", 9000), None);
+    standin.fail(Call::Register, 1, libc::EMFILE);
+    let (status, _) = store.get(b"key", &mut [0; 9000]);
+    assert!(status != OK && status != NOT_FOUND, "{status:?}");
+    standin.fail(Call::Register, 1, libc::EMFILE);
+    assert_ne!(store.put(b"other", &[7; 9000]), OK);
+    assert_eq!(store.fetch(b"other", 9000), None);
+    // A number that somebody closed without a word: there are others.
+    for _ in 0..3 {
+        standin.fail(Call::Register, 1, libc::EINVAL);
+        assert_eq!(store.fetch(b"key", 9000), Some(vec![7; 9000]));
     }
-    assert_eq!(store.fetch(b"key", 9000), Some(vec![7; 9000]));
     assert_eq!(descriptors(), before);
     assert_eq!(store.close(), OK);
 }
