@@ -493,7 +493,7 @@ typedef struct {
     char backend[16];
     /**
      * How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs);
-     * "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor.
+     * "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor; "usrbio" (HF3FS).
      */
     char io_path[32];
     /** Where bytes are: "static", "dynamic/sharded", "dynamic/lmcache". */
@@ -1059,8 +1059,8 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
 
 /**
  * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
- * so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. What is allocated is missing for
- * staging; a store keeps back what it needs for that.
+ * so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. With HF3FS it is shared with 3FS's
+ * daemon, and no other memory goes without a copy. What is allocated is missing for staging; a store keeps back what it needs for that.
  *
  * length: bytes, at least 1.
  * address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with
@@ -1095,6 +1095,8 @@ nixl_store_status_t nixl_store_memory_free(nixl_store_t *store, void *address);
  * On a static pool this does no I/O, and looks at a keyed 64-bit hash of the key, not at the key: a key that is not
  * stored can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A
  * get compares keys.
+ *
+ * In a dynamic store the file system is asked, and 3FS answers up to 30 s late for what other hosts put or removed.
  *
  * Returns:
  * - NIXL_STORE_OK: stored.
@@ -1158,7 +1160,8 @@ nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, 
  * Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
  * is closed, or this process ends.
  *
- * In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s.
+ * In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s. On a file system whose locks
+ * bind one host (3FS) so does a pin: processes of other hosts may evict or remove the key all the same.
  *
  * Returns:
  * - NIXL_STORE_OK: pinned.
@@ -1166,7 +1169,9 @@ nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, 
  * - NIXL_STORE_ERROR_IO, _PERMISSION, _TIMED_OUT: storage refused.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_key_pin(nixl_store_t *store, const void *key, size_t key_length);
+nixl_store_status_t nixl_store_key_pin(nixl_store_t *store,
+                                       const void *key,
+                                       size_t key_length);
 
 /**
  * Takes back one pin.

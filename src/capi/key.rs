@@ -18,6 +18,8 @@ use crate::store::PREFIX_GROUP_KEYS;
 /// stored can pass for one that is with a chance of 2^-64 for each stored key that it is compared with, mostly a few. A
 /// get compares keys.
 ///
+/// In a dynamic store the file system is asked, and 3FS answers up to 30 s late for what other hosts put or removed.
+///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
 /// - NIXL_STORE_NOT_FOUND: not stored.
@@ -138,7 +140,8 @@ pub unsafe extern "C" fn nixl_store_key_remove(
 /// Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
 /// is closed, or this process ends.
 ///
-/// In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s.
+/// In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s. On a file system whose locks
+/// bind one host (3FS) so does a pin: processes of other hosts may evict or remove the key all the same.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: pinned.

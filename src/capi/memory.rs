@@ -59,8 +59,8 @@ pub unsafe extern "C" fn nixl_store_memory_unregister(
 }
 
 /// Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
-/// so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. What is allocated is missing for
-/// staging; a store keeps back what it needs for that.
+/// so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. With HF3FS it is shared with 3FS's
+/// daemon, and no other memory goes without a copy. What is allocated is missing for staging; a store keeps back what it needs for that.
 ///
 /// length: bytes, at least 1.
 /// address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with

@@ -245,7 +245,7 @@ pub struct nixl_store_capabilities_t {
     /// The backend: "POSIX", ….
     pub backend: [c_char; 16],
     /// How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs);
-    /// "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor.
+    /// "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor; "usrbio" (HF3FS).
     pub io_path: [c_char; 32],
     /// Where bytes are: "static", "dynamic/sharded", "dynamic/lmcache".
     pub layout: [c_char; 32],

@@ -50,14 +50,43 @@ impl Iov {
     /// How many of the `length` bytes from an address of it on are in the same block.
     pub fn in_one_block(&self, pointer: HostPtr, length: usize) -> usize {
         let from = pointer.addr().wrapping_sub(self.memory().pointer.addr());
-        length.min(self.block_bytes - from % self.block_bytes)
+        length.min(left_of_block(from, self.block_bytes))
     }
+}
+
+/// Bytes from that one on to the end of its block.
+fn left_of_block(from: usize, block_bytes: usize) -> usize {
+    block_bytes - from % block_bytes
 }
 
 impl Drop for Iov {
     fn drop(&mut self) {
         if let Some(made) = self.raw.take() {
             self.client.destroy_iov(made);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Cut at the ends of blocks, a transfer crosses none, wherever it begins.
+    #[test]
+    fn no_transfer_crosses_a_block() {
+        const BLOCK: usize = 1000;
+        for (first, length) in [(0, 1), (0, 1000), (0, 1001), (999, 2), (1000, 1000), (1, 5000), (2999, 2002)]
+        {
+            let (mut at, end) = (first, first + length);
+            let mut parts = Vec::new();
+            while at < end {
+                let part = (end - at).min(left_of_block(at, BLOCK));
+                assert!(part > 0 && at / BLOCK == (at + part - 1) / BLOCK);
+                parts.push(part);
+                at += part;
+            }
+            assert_eq!(parts.iter().sum::<usize>(), length);
+            assert_eq!(parts.len(), (end - 1) / BLOCK - first / BLOCK + 1);
         }
     }
 }

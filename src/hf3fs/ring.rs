@@ -113,8 +113,9 @@ impl Ring {
     /// What the library answers.
     pub fn take(&mut self, pause: Duration, mut completed: impl FnMut(Completed)) -> io::Result<()> {
         let Some(made) = &self.raw else { return Ok(()) };
-        let until = deadline(pause);
-        let (least, until) = if pause.is_zero() { (0, std::ptr::null()) } else { (1, &raw const until) };
+        let until = (!pause.is_zero()).then(|| deadline(pause));
+        let least = i32::from(until.is_some());
+        let until = until.as_ref().map_or(std::ptr::null(), std::ptr::from_ref);
         loop {
             // SAFETY: the ring is alive, and there is room for so many results. The time is on CLOCK_REALTIME.
             let answer = unsafe {

@@ -222,6 +222,20 @@ impl<P: Placement> Job<P> {
         self.fail(Status::NotFound, 0);
     }
 
+    /// A get of bytes that are not there: the file was cut, or they were never written and the file system does not keep
+    /// zeros for them. What may be another program's file, as no trailer of ours was found, is a miss and stays.
+    pub fn ends_early(&mut self) {
+        match &mut self.work {
+            Work::Get(get)
+                if get.foreign != Foreign::Damaged && !matches!(get.proof, Proof::Trailer { .. }) =>
+            {
+                (get.proof, get.foreign) = (Proof::Absent, Foreign::Ignored);
+                self.fail(Status::NotFound, 0);
+            }
+            _ => self.damaged("file ends inside the record"),
+        }
+    }
+
     /// The payload bytes that the item's memory is for, as far as the object's end is known.
     pub fn wanted(&self) -> Range<u64> {
         match &self.work {

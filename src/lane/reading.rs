@@ -241,7 +241,7 @@ impl<P: Placement> Lane<P> {
             Ok(missing) => {
                 let padding = get.known_bytes.map_or(0, |length| job.extent.padded_bytes - length);
                 if !get.proof.is_waived() || missing as u64 != padding {
-                    job.damaged("file ends inside the record");
+                    job.ends_early();
                     return holds;
                 }
             }

@@ -96,6 +96,7 @@ pub(super) fn place(
         chunk_bytes: chunk_bytes(config, options)?,
         chunk_size_tokens: config.chunk_size_tokens,
         direct_io: config.use_direct_io && backend.supports_direct_io(),
+        habits: backend.habits(),
     };
     let mut slots = Slots::on_storage(&path, &name, &parameters, policy, backend, logger)?;
     // Not before: opening the pool may have made the directory.

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::fs::FileExt;
 
 use super::signal::undisturbed;
 use super::{check, retry_on_interrupt};
@@ -21,6 +22,10 @@ pub const DIRECT_ALIGNMENT_DEFAULT: DirectAlignment = DirectAlignment { memory: 
 
 /// Asks `statx(2)` for `STATX_DIOALIGN` (Linux 6.1). `None`: the file system has no O_DIRECT.
 pub fn direct_alignment(file: &File) -> Option<DirectAlignment> {
+    #[cfg(test)]
+    if testing::is_without_direct() {
+        return None;
+    }
     // SAFETY: statx is plain old data, for which all zeros is valid.
     let mut stat: libc::statx = unsafe { std::mem::zeroed() };
     let (itself, mask) = (c"".as_ptr(), libc::STATX_DIOALIGN);
@@ -91,6 +96,26 @@ pub fn file_system_answers(file: &File) -> io::Result<()> {
     retry_on_interrupt(|| check(unsafe { libc::fstatvfs(file.as_raw_fd(), &mut stat) })).map(drop)
 }
 
+/// Fills `out` from the file. What lies behind its end is zeros, and so is what was never written where the file system does
+/// not keep such bytes (some answer a read of them as if the file ended there).
+///
+/// # Errors
+/// What `pread(2)` answers.
+pub fn read_or_zeros(file: &File, out: &mut [u8], offset: u64) -> io::Result<()> {
+    let mut rest = out;
+    let mut at = offset;
+    while !rest.is_empty() {
+        let read = retry_on_interrupt(|| file.read_at(rest, at))?;
+        if read == 0 {
+            break;
+        }
+        at = at.saturating_add(read as u64);
+        rest = rest.get_mut(read..).unwrap_or_default();
+    }
+    rest.fill(0);
+    Ok(())
+}
+
 /// Bytes that an ordinary user can still write to the file's file system. `None`: it does not say.
 pub fn available_bytes(file: &File) -> Option<u64> {
     // SAFETY: statvfs is plain old data, for which all zeros is valid.
@@ -113,9 +138,31 @@ pub fn to_off_t(bytes: u64) -> io::Result<libc::off_t> {
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidInput, "offset beyond the largest a file can have"))
 }
 
+/// File systems without O_DIRECT are rare by now; a test may see one.
+#[cfg(test)]
+pub mod testing {
+    use std::cell::Cell;
+
+    thread_local! {
+        static WITHOUT_DIRECT: Cell<bool> = const { Cell::new(false) };
+    }
+
+    /// Runs `run` as if on a file system without O_DIRECT.
+    pub fn without_direct<T>(run: impl FnOnce() -> T) -> T {
+        WITHOUT_DIRECT.set(true);
+        let answer = run();
+        WITHOUT_DIRECT.set(false);
+        answer
+    }
+
+    pub(super) fn is_without_direct() -> bool {
+        WITHOUT_DIRECT.get()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{FileExt, OpenOptionsExt};
+    use std::os::unix::fs::OpenOptionsExt;
 
     use super::*;
 
@@ -137,5 +184,19 @@ mod tests {
         assert_ne!(flags(&first).expect("flags") & libc::O_NOFOLLOW, 0);
         assert_eq!(flags(&again).expect("flags") & libc::O_NOFOLLOW, 0);
         assert_eq!(flags(&again).expect("flags") & libc::O_ACCMODE, libc::O_RDWR);
+    }
+
+    /// Bytes that are not there read as zeros, whatever the memory held: a file's first bytes are not taken for its last.
+    #[test]
+    fn what_was_never_written_reads_as_zeros() {
+        let path = std::env::temp_dir().join(format!("nixl_store-zeros-{}", std::process::id()));
+        std::fs::write(&path, b"abc").expect("written");
+        let file = File::open(&path).expect("opened");
+        std::fs::remove_file(&path).expect("removed");
+        for (offset, expected) in [(0, b"abc\0\0"), (2, b"c\0\0\0\0"), (3, &[0; 5]), (1 << 40, &[0; 5])] {
+            let mut out = [0xee; 5];
+            read_or_zeros(&file, &mut out, offset).expect("read");
+            assert_eq!(&out, expected, "at {offset}");
+        }
     }
 }

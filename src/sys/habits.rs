@@ -17,3 +17,12 @@ pub struct Habits {
     /// Locks of files bind the processes of one host. A directory is locked for all hosts by an extended attribute of this name.
     pub directory_lock: Option<&'static CStr>,
 }
+
+/// What a store that [needs O_DIRECT](Habits::needs_direct_io) says where that cannot be had, and `why` it cannot.
+pub fn lacks_direct_io(why: &str) -> String {
+    format!(
+        "files cannot be opened with O_DIRECT here ({why}), and this backend serves no others: what goes through the page \
+         cache is written later, over what the backend wrote. Set nixl_path to a directory of the file system that the \
+         backend is for, or nixl_backend to POSIX"
+    )
+}

@@ -15,6 +15,7 @@ pub mod prefetch;
 pub mod room;
 pub mod signal;
 pub mod thread;
+pub mod xattr;
 
 use std::io;
 

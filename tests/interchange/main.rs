@@ -19,6 +19,7 @@ use nixl_store::config::Layout;
 use nixl_store::error::Status;
 use nixl_store::layout::files::{FileStore, ObjectName, Proof};
 use nixl_store::log::Logger;
+use nixl_store::sys::habits::Habits;
 
 const GOLDEN: &str = include_str!("names.tsv");
 /// What the script ends with when there is no package to ask.
@@ -154,7 +155,7 @@ fn ask_lmcache<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Optio
 }
 
 fn open(path: &Path) -> FileStore {
-    FileStore::open(path, Layout::Lmcache, false, &Logger::to_stderr()).unwrap()
+    FileStore::open(path, Layout::Lmcache, false, Habits::default(), &Logger::to_stderr()).unwrap()
 }
 
 fn get(store: &FileStore, name: &ObjectName) -> Option<Vec<u8>> {

@@ -76,7 +76,7 @@ pub fn open(config: &Config, worker: Worker, logger: &Logger) -> Result<Box<dyn 
     let mount = Mount::find(Wanted { mount_point, path }).map_err(unsupported)?;
     let library = config.store.hf3fs_library.as_deref();
     let client = Client::open(library, mount).map_err(unsupported)?;
-    let entries = parameters.number("iopool_size").unwrap_or(ENTRIES_DEFAULT);
+    let entries = parameters.number("iopool_size").filter(|&entries| entries > 0).unwrap_or(ENTRIES_DEFAULT);
     let mode = match parameters.get("mem_config") {
         Some("dram") => Mode::Copies,
         Some("dram_zc") => Mode::SharedOnly,

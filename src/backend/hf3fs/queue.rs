@@ -26,6 +26,8 @@ pub(super) const SLICES_MAX: usize = 64;
 const TURN: Duration = Duration::from_micros(200);
 /// After so long without a result it is asked whether the daemon is still there.
 const QUIET_TIME_MAX: Duration = Duration::from_millis(500);
+/// A ring that stays full for so long while nothing of it is under way is broken.
+const FULL_TIME_MAX: Duration = Duration::from_secs(10);
 /// How long after the daemon's end its requests are ended: the network's card may have a transfer under way until the kernel has
 /// taken the daemon's connections down.
 const DEATH_TIME: Duration = Duration::from_secs(1);
@@ -47,7 +49,7 @@ pub(super) struct UsrbioQueue {
     bounce: Bounce,
     /// Memory that is not shared may not be registered.
     refuses_others: bool,
-    /// When something last came, or began while nothing was under way.
+    /// When something last came, or was pushed while there was nothing else.
     heard: Instant,
     /// When the daemon was found to be gone.
     died: Option<Instant>,
@@ -90,11 +92,8 @@ impl UsrbioQueue {
 
     /// Puts in what there is room for, and tells the daemon.
     fn start(&mut self) -> io::Result<()> {
-        let UsrbioQueue { lines, requests, over, shared, bounce, heard, .. } = self;
+        let UsrbioQueue { lines, requests, over, shared, bounce, .. } = self;
         for line in lines.iter_mut().filter(|line| line.has_waiting()) {
-            if line.under_way() == 0 {
-                *heard = Instant::now();
-            }
             line.fill(requests, &mut Memory { shared, bounce }, over);
         }
         for line in lines {
@@ -135,7 +134,11 @@ impl UsrbioQueue {
     /// # Errors
     /// It is gone: what is under way will not end.
     fn look_after(&mut self) -> io::Result<()> {
-        if self.under_way() == 0 || self.heard.elapsed() < QUIET_TIME_MAX {
+        let quiet = self.heard.elapsed();
+        if self.under_way() == 0 && self.lines.iter().any(Line::has_waiting) && quiet > FULL_TIME_MAX {
+            return Err(io::Error::other("3FS's library says that a ring is full in which nothing is"));
+        }
+        if self.under_way() == 0 || quiet < QUIET_TIME_MAX {
             return Ok(());
         }
         if !self.client.is_dead() {
@@ -172,6 +175,9 @@ impl IoQueue for UsrbioQueue {
         }
         if slices.len() > SLICES_MAX || slices.iter().any(|slice| slice.host().is_none()) {
             return Err(io::ErrorKind::InvalidInput.into());
+        }
+        if self.in_flight() == 0 {
+            self.heard = Instant::now();
         }
         let mut list = self.spare.pop().unwrap_or_default();
         list.extend_from_slice(slices);

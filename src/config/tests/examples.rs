@@ -169,3 +169,22 @@ fn every_documented_example_opens() {
         load(example).unwrap();
     }
 }
+
+/// The example for 3FS, as it is in `docs/3FS.md` too, but for its comments.
+#[test]
+fn the_hf3fs_example_loads_and_is_the_documents() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let path = folder.join("examples-c/hf3fs.yaml");
+    let config = Config::load(Source::File(&path), &super::no_variables).unwrap();
+    assert_eq!(config.backend, BackendKind::Hf3fs);
+    assert_eq!((config.pool_size, config.store.chunk_bytes), (256, Some(32 << 20)));
+    assert_eq!(config.backend_params.get("mount_point"), Some("/mnt/3fs"));
+    assert!(config.notices.is_empty(), "{:?}", config.notices);
+    let bare = |text: &str| {
+        let lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim_end().to_owned());
+        lines.filter(|line| !line.is_empty()).collect::<Vec<_>>()
+    };
+    let document = std::fs::read_to_string(folder.join("docs/3FS.md")).unwrap();
+    let block = document.split("```").find_map(|block| block.strip_prefix("yaml\n")).unwrap();
+    assert_eq!(bare(&std::fs::read_to_string(&path).unwrap()), bare(block));
+}

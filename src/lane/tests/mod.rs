@@ -52,6 +52,8 @@ struct Device {
     done: Vec<IoCompletion>,
     /// How it answers the next reads in place of reading.
     refusals: VecDeque<io::Error>,
+    /// Bytes that it answers the next reads with at most, though more were asked for.
+    shortened: VecDeque<usize>,
     /// Whether the checksums that it brings along are wrong.
     lies: bool,
 }
@@ -61,7 +63,14 @@ const DEPTH: usize = 127;
 
 impl Device {
     fn of_depth(depth: usize) -> Device {
-        Device { depth, held: VecDeque::new(), done: Vec::new(), refusals: VecDeque::new(), lies: false }
+        Device {
+            depth,
+            held: VecDeque::new(),
+            done: Vec::new(),
+            refusals: VecDeque::new(),
+            shortened: VecDeque::new(),
+            lies: false,
+        }
     }
 
     fn answer(&mut self, count: usize) {
@@ -72,6 +81,8 @@ impl Device {
                 Some(error) => Err(error),
                 None => crate::backend::transfer(held.direction, &held.target, held.offset, &held.slices),
             };
+            let most = (held.direction == IoDirection::Read).then(|| self.shortened.pop_front()).flatten();
+            let result = result.map(|moved| moved.min(most.unwrap_or(moved)));
             let mut completion = IoCompletion::new(held.token, result);
             if let Some(block_bytes) = held.sum_block_bytes {
                 let blocks = 0..held.bytes().div_ceil(block_bytes);
@@ -358,4 +369,38 @@ fn a_buffer_travels_with_its_request() {
     assert!(job.buffer.is_none() && job.in_flight == 1);
     assert_eq!(bench.finish(&batch), Status::Ok);
     assert!(target == object);
+}
+
+/// A read of bytes that were never written ends early, at once or after some, on file systems that keep no zeros for them.
+/// Whichever request of a get meets that, the get is a miss and no error of the device.
+#[test]
+fn a_get_of_what_was_never_written_is_a_miss() {
+    let mut object = vec![3; 3 * MIB + 100];
+    let requests = {
+        let mut bench = Bench::new(2);
+        bench.put("key", &mut object);
+        let mut target = vec![0; object.len()];
+        let _batch = bench.submit(Direction::Get, "key", &mut target);
+        bench.turn();
+        lock(&bench.device).held.len()
+    };
+    assert!(requests > 2);
+    for at in 0..requests {
+        for ends in [&[0][..], &[8192, 0], &[8192 + 100, 100]] {
+            let mut bench = Bench::new(2);
+            bench.put("key", &mut object);
+            let mut target = vec![0; object.len()];
+            let batch = bench.submit(Direction::Get, "key", &mut target);
+            bench.turn();
+            let whole = std::iter::repeat_n(usize::MAX, at);
+            // What follows an end that is not the last is asked for behind all others.
+            let others = std::iter::repeat_n(usize::MAX, requests - at - 1);
+            let (first, rest) = ends.split_first().unwrap();
+            let answers = whole.chain([*first]).chain(others).chain(rest.iter().copied());
+            lock(&bench.device).shortened.extend(answers);
+            assert_eq!(bench.finish(&batch), Status::NotFound, "request {at} ends {ends:?}");
+            assert_eq!(batch.result(batch.item(0)).os_error, 0);
+            assert!(bench.lane.is_idle() && !bench.shared.has_holders());
+        }
+    }
 }

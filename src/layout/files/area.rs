@@ -43,8 +43,9 @@ pub(super) struct Area {
 }
 
 impl Area {
-    /// Makes an area in `parent`, the directory [`TEMPORARIES`].
-    pub(super) fn create(parent: Dir) -> io::Result<Area> {
+    /// Makes an area in `parent`, the directory [`TEMPORARIES`]. `allocates`: whether to reserve space, until the file system
+    /// refuses.
+    pub(super) fn create(parent: Dir, allocates: bool) -> io::Result<Area> {
         let mut attempts = 1;
         loop {
             let name = format!("{}.{:032x}", boot_id(), random_u128()?);
@@ -58,7 +59,7 @@ impl Area {
                         lock,
                         created,
                         next: AtomicU64::new(0),
-                        allocates: AtomicBool::new(true),
+                        allocates: AtomicBool::new(allocates),
                         owner: std::process::id(),
                     });
                 }
@@ -153,6 +154,12 @@ impl Temporary {
     /// The file, for transfers that outlive a borrow.
     pub fn share(&self) -> Arc<File> {
         Arc::clone(&self.file)
+    }
+
+    /// Has another file in its place, for what it does when it is synced.
+    #[cfg(test)]
+    pub fn set_file(&mut self, file: File) {
+        self.file = Arc::new(file);
     }
 
     /// Reserves `bytes` of storage, where the file system can.

@@ -13,7 +13,6 @@ use super::name::{self, ObjectName};
 use super::{FileStore, Temporary, is_planted, present};
 use crate::config::Layout;
 use crate::sync::{AtomicU64, Ordering};
-use crate::sys::at::Purpose;
 use crate::sys::dir::Dir;
 use crate::sys::retry_on_interrupt;
 
@@ -79,28 +78,31 @@ impl FileStore {
         self.changed.mark_all();
     }
 
+    /// As with files that have other habits.
+    #[cfg(test)]
+    pub fn set_habits(&mut self, habits: crate::sys::habits::Habits) {
+        self.habits = habits;
+    }
+
     /// As on a file system of which it is not known.
     #[cfg(test)]
     pub fn sync_each_file(&mut self) {
         self.syncs_as_a_whole = false;
     }
 
-    /// Opens an object's file to sync it, and to read it through the page cache; `None` if there is none that is this
-    /// process's.
+    /// Opens an object's file to sync it, and to read it through the page cache, unless that is to be kept out of; `None` if
+    /// there is none that is this process's.
     ///
     /// # Errors
     /// What opening answers.
     pub fn open_to_sync(&self, name: &ObjectName) -> io::Result<Option<File>> {
-        let opened = self.walk.open(&self.root, name.path().whole(), Purpose::Read { direct: false });
-        let file = match present(opened) {
-            Ok(Some(fd)) => File::from(fd),
-            Ok(None) => return Ok(None),
-            Err(error) if is_planted(&error) => return Ok(None),
+        match self.open_object(name, self.habits.needs_direct_io) {
+            Ok(opened) => Ok(opened.map(|(file, _)| file)),
+            Err(error) if is_planted(&error) => Ok(None),
             // Another user's process has put its own there since.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        Ok(retry_on_interrupt(|| file.metadata())?.is_file().then_some(file))
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Publishes a copy of an object in place of `old`, unless that has been replaced or removed since: a newer object is

@@ -36,12 +36,13 @@ use std::path::Path;
 use twox_hash::XxHash3_128;
 
 use crate::config::Layout;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::sync::{Arc, RwLock};
 use crate::sys::at::{self, Purpose, Walk};
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
+use crate::sys::habits::{Habits, lacks_direct_io};
 use crate::sys::retry_on_interrupt;
 
 pub use alone::Alone;
@@ -65,6 +66,7 @@ pub struct FileStore {
     walk: Walk,
     // What O_DIRECT asks for; `None`: buffered.
     direct: Option<DirectAlignment>,
+    habits: Habits,
     area: RwLock<Arc<Area>>,
     pins: Pins,
     changed: ChangedDirectories,
@@ -75,13 +77,18 @@ pub struct FileStore {
 
 impl FileStore {
     /// Opens the store at `path`, makes its directories where absent, and removes what dead
-    /// processes left unfinished.
+    /// processes left unfinished. `habits`: what the backend's files do otherwise.
     ///
     /// # Errors
-    /// [`Status::Permission`] if this process may not write there, else what the system answers.
-    ///
-    /// [`Status::Permission`]: crate::error::Status::Permission
-    pub fn open(path: &Path, layout: Layout, direct_io: bool, logger: &Logger) -> Result<FileStore> {
+    /// [`Status::Permission`] if this process may not write there, [`Status::Unsupported`] if its files cannot be opened as the
+    /// backend needs it, else what the system answers.
+    pub fn open(
+        path: &Path,
+        layout: Layout,
+        direct_io: bool,
+        habits: Habits,
+        logger: &Logger,
+    ) -> Result<FileStore> {
         let context = |what: &str| format!("nixl_path {}: {what}", path.display());
         let root = Dir::open_or_create(path)
             .map_err(|error| Error::os(context("cannot open or create it"), &error))?;
@@ -90,7 +97,7 @@ impl FileStore {
                 Error::os(context("cannot make or open the directory of objects"), &error)
             })?;
         }
-        let area = new_area(&root)
+        let area = new_area(&root, habits)
             .map(Arc::new)
             .map_err(|error| Error::os(context("cannot create a directory for temporaries"), &error))?;
         match sweep::sweep(&area, logger) {
@@ -103,17 +110,22 @@ impl FileStore {
         }
         let pins = Pins::open(&root, logger)
             .map_err(|error| Error::os(context("cannot open the file of pins for writing"), &error))?;
-        let direct = if direct_io {
+        let direct = if direct_io || habits.needs_direct_io {
             let probed = direct::probe(&area)
                 .map_err(|error| Error::os(context("cannot create a temporary file"), &error))?;
-            probed
-                .inspect_err(|why| {
+            match probed {
+                Ok(alignment) => Some(alignment),
+                Err(why) if habits.needs_direct_io => {
+                    return Err(Error::new(Status::Unsupported, context(&lacks_direct_io(&why))));
+                }
+                Err(why) => {
                     logger.warn(format_args!(
                         "{}: the file system refuses O_DIRECT ({why}); transfers go through the page cache",
                         path.display()
                     ));
-                })
-                .ok()
+                    None
+                }
+            }
         } else {
             None
         };
@@ -124,6 +136,7 @@ impl FileStore {
             layout,
             walk,
             direct,
+            habits,
             area: RwLock::new(area),
             pins,
             changed: ChangedDirectories::default(),
@@ -168,7 +181,10 @@ impl FileStore {
     /// # Errors
     /// `InvalidData` if something else stands in its place: see [`is_planted`]. Else what the system answers.
     pub fn open_read(&self, name: &ObjectName) -> io::Result<Option<(File, u64)>> {
-        let direct = self.direct_io();
+        self.open_object(name, self.direct_io())
+    }
+
+    fn open_object(&self, name: &ObjectName, direct: bool) -> io::Result<Option<(File, u64)>> {
         let opened = match self.walk.open(&self.root, name.path().whole(), Purpose::Read { direct }) {
             // How O_DIRECT is refused for a FIFO, which is a planted thing like any other.
             Err(error) if direct && error.raw_os_error() == Some(libc::EINVAL) => {
@@ -219,10 +235,16 @@ impl FileStore {
     /// Makes a written object visible under its name, at once and as a whole, in place of the one
     /// that may be there. Whoever reads that one keeps reading it.
     ///
+    /// Where others learn the length of a file only when it is synced, that comes first, and takes as long as the device does.
+    ///
     /// # Errors
     /// What the system answers; the temporary is then gone. `InvalidData` as in [`FileStore::open_read`].
     pub fn publish(&self, mut temporary: Temporary) -> io::Result<()> {
         let Some(mut place) = temporary.take_place() else { return Err(io::ErrorKind::InvalidInput.into()) };
+        if self.habits.length_needs_sync {
+            // Not fdatasync(2), to which a length may be no matter.
+            temporary.file().sync_all()?;
+        }
         let path = place.name.path();
         let renamed = match temporary.rename(place.parent(&self.root), path.leaf()) {
             // Somebody removed the directory since it was opened. Closed before it is opened again: there may be no
@@ -354,7 +376,7 @@ impl FileStore {
     fn renew_area(&self, lost: &Arc<Area>) -> io::Result<Arc<Area>> {
         let mut area = self.area.write().unwrap_or_else(std::sync::PoisonError::into_inner);
         if Arc::ptr_eq(&area, lost) {
-            *area = Arc::new(new_area(&self.root)?);
+            *area = Arc::new(new_area(&self.root, self.habits)?);
             self.logger.warn(format_args!(
                 "{}: the directory of temporaries was removed; made a new one",
                 self.root.path().display()
@@ -440,6 +462,6 @@ fn present<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn new_area(root: &Dir) -> io::Result<Area> {
-    Area::create(root.subdir(area::TEMPORARIES)?)
+fn new_area(root: &Dir, habits: Habits) -> io::Result<Area> {
+    Area::create(root.subdir(area::TEMPORARIES)?, !habits.is_sparse)
 }

@@ -1,4 +1,5 @@
-//! Opens the slot files for transfers: with O_DIRECT where it is wanted and can be had, else buffered.
+//! Opens the slot files for transfers: with O_DIRECT where it is wanted and can be had, else buffered, unless nothing but
+//! O_DIRECT will do.
 //!
 //! Each is locked through the very descriptor that transfers use. The kernel goes on with a killed process's
 //! transfers after the process is gone and its other locks with it; as each transfer holds the open file, this
@@ -12,7 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::geometry::Geometry;
-use super::{foreign_or_os, names};
+use super::{PoolParameters, foreign_or_os, names};
 use crate::error::{Error, Result, Status};
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
@@ -20,6 +21,7 @@ use crate::memory::AlignedBuffer;
 use crate::sync::thread;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::{DirectAlignment, direct_alignment};
+use crate::sys::habits::lacks_direct_io;
 use crate::sys::lock;
 
 /// How long a dead owner's transfers may take to land; far longer than a device works on what a queue holds.
@@ -45,12 +47,19 @@ enum Unavailable {
 /// Opens all slot files; buffered, with one warning, where O_DIRECT is wanted and cannot be had.
 ///
 /// # Errors
-/// What the system answers.
-pub(super) fn open(directory: &Dir, geometry: &Geometry, direct_io: bool, logger: &Logger) -> Result<Opened> {
-    if direct_io {
+/// [`Status::Unsupported`] where O_DIRECT is needed and cannot be had; what the system answers.
+pub(super) fn open(
+    directory: &Dir,
+    geometry: &Geometry,
+    parameters: &PoolParameters,
+    logger: &Logger,
+) -> Result<Opened> {
+    let needs_direct_io = parameters.habits.needs_direct_io;
+    if parameters.direct_io || needs_direct_io {
         match open_direct(directory, geometry) {
             Ok(opened) => return lock_all(directory, opened),
             Err(Unavailable::Failed(error)) => return Err(error),
+            Err(Unavailable::Refused(why)) if needs_direct_io => return Err(refused(directory, &why)),
             Err(Unavailable::Refused(why)) => logger.warn(format_args!(
                 "use_direct_io has no effect in {}: {why}; transfers go through the page cache",
                 directory.path().display()
@@ -61,6 +70,23 @@ pub(super) fn open(directory: &Dir, geometry: &Geometry, direct_io: bool, logger
         .map(|index| open_one(directory, index, false).map_err(|error| open_failed(directory, index, &error)))
         .collect::<Result<_>>()?;
     lock_all(directory, Opened { files, direct_alignment: None })
+}
+
+/// Finds out whether a file can serve a store that needs O_DIRECT, with which it is open.
+///
+/// # Errors
+/// [`Status::Unsupported`] if not.
+pub(super) fn check_new(directory: &Dir, file: &File) -> Result<()> {
+    let checked = alignment_of(file).and_then(check_alignment).and_then(|()| probe(file));
+    checked.map_err(|unavailable| match unavailable {
+        Unavailable::Refused(why) => refused(directory, &why),
+        Unavailable::Failed(error) => error,
+    })
+}
+
+/// Why a store is not opened for want of O_DIRECT.
+pub(super) fn refused(directory: &Dir, why: &str) -> Error {
+    Error::new(Status::Unsupported, format!("{}: {}", directory.path().display(), lacks_direct_io(why)))
 }
 
 /// Waits until nobody's transfers are under way in the files.
@@ -103,8 +129,7 @@ fn open_direct(directory: &Dir, geometry: &Geometry) -> std::result::Result<Open
                 Unavailable::Failed(open_failed(directory, index, &error))
             }
         })?;
-        let asked = direct_alignment(&file)
-            .ok_or_else(|| Unavailable::Refused("the file system does not have it".to_owned()))?;
+        let asked = alignment_of(&file)?;
         alignment.memory = alignment.memory.max(asked.memory);
         alignment.offset = alignment.offset.max(asked.offset);
         check_alignment(alignment)?;
@@ -112,6 +137,10 @@ fn open_direct(directory: &Dir, geometry: &Geometry) -> std::result::Result<Open
         files.push(file);
     }
     Ok(Opened { files, direct_alignment: Some(alignment) })
+}
+
+fn alignment_of(file: &File) -> std::result::Result<DirectAlignment, Unavailable> {
+    direct_alignment(file).ok_or_else(|| Unavailable::Refused("the file system does not have it".to_owned()))
 }
 
 /// Records start at multiples of [`RECORD_ALIGNMENT`]; a file system that asks for more cannot be served.
@@ -137,7 +166,7 @@ fn probe(file: &File) -> std::result::Result<(), Unavailable> {
     }
 }
 
-fn is_refusal(error: &io::Error) -> bool {
+pub(super) fn is_refusal(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 

@@ -1,25 +1,26 @@
-//! The slot files: made with their space reserved, made whole again where they were cut.
+//! The slot files: made with their space reserved where it can be, made whole again where they were cut.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 
 use super::geometry::Geometry;
-use super::{foreign_or_os, names, steps};
+use super::{direct, foreign_or_os, names, steps};
 use crate::error::{Error, Result};
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::{allocate, available_bytes, set_length};
+use crate::sys::habits::Habits;
 use crate::sys::retry_on_interrupt;
 
 /// Makes all slot files of a new pool, replacing those that an unfinished creation left.
 ///
 /// # Errors
-/// `NoSpace` with the bytes needed; what else the system answers.
-pub(super) fn create(directory: &Dir, geometry: &Geometry, logger: &Logger) -> Result<()> {
+/// `NoSpace` with the bytes needed; `Unsupported` where O_DIRECT is needed and refused; what else the system answers.
+pub(super) fn create(directory: &Dir, geometry: &Geometry, habits: Habits, logger: &Logger) -> Result<()> {
     remove_slot_files(directory)?;
-    let mut reserving = Reserving::default();
+    let mut reserving = Reserving::new(habits);
     let mut needed = geometry.total_bytes();
     for index in 0..geometry.file_count() {
         make(directory, index, geometry, needed, &mut reserving, logger)?;
@@ -33,14 +34,14 @@ pub(super) fn create(directory: &Dir, geometry: &Geometry, logger: &Logger) -> R
 /// Their records are gone or cut and do not prove right any more; all others stay usable.
 ///
 /// # Errors
-/// `Format` for what is no regular file; what else the system answers.
-pub(super) fn repair(directory: &Dir, geometry: &Geometry, logger: &Logger) -> Result<bool> {
+/// `Format` for what is no regular file; `Unsupported` as for [`create`]; what else the system answers.
+pub(super) fn repair(directory: &Dir, geometry: &Geometry, habits: Habits, logger: &Logger) -> Result<bool> {
     let mut repaired = false;
-    let mut reserving = Reserving::default();
+    let mut reserving = Reserving::new(habits);
     for index in 0..geometry.file_count() {
         let name = names::slot_file(index);
         let expected = geometry.file_bytes(index);
-        let mode = OpenMode { write: true, ..OpenMode::default() };
+        let mode = OpenMode { write: true, direct: reserving.direct, ..OpenMode::default() };
         match directory.open_file(OsStr::new(&name), mode) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let path = directory.path().join(&name);
@@ -48,7 +49,10 @@ pub(super) fn repair(directory: &Dir, geometry: &Geometry, logger: &Logger) -> R
                     .warn(format_args!("{} is missing; it is made anew, without its chunks", path.display()));
                 make(directory, index, geometry, expected, &mut reserving, logger)?;
             }
-            Err(error) => return Err(foreign_or_os(directory, &name, &error)),
+            Err(error) => {
+                let failed = || foreign_or_os(directory, &name, &error);
+                return Err(reserving.refusal(directory, &error).unwrap_or_else(failed));
+            }
             Ok(file) => {
                 let path = directory.path().join(&name);
                 let length = retry_on_interrupt(|| file.metadata())
@@ -111,11 +115,15 @@ fn make(
 ) -> Result<()> {
     let name = names::slot_file(index);
     let path = directory.path().join(&name);
-    let mode = OpenMode { write: true, exclusive: true, ..OpenMode::default() };
-    let file = directory
-        .open_file(OsStr::new(&name), mode)
-        .map_err(|error| Error::os(format_args!("creating {}", path.display()), &error))?;
+    let mode = OpenMode { write: true, exclusive: true, direct: reserving.direct, ..OpenMode::default() };
+    let file = directory.open_file(OsStr::new(&name), mode).map_err(|error| {
+        let failed = || Error::os(format_args!("creating {}", path.display()), &error);
+        reserving.refusal(directory, &error).unwrap_or_else(failed)
+    })?;
     done_in(directory)?;
+    if reserving.direct {
+        direct::check_new(directory, &file)?;
+    }
     reserving.reserve((directory, &name), &file, geometry.file_bytes(index), needed, logger)?;
     done_in(directory)?;
     file.sync_all().map_err(|error| Error::os(format_args!("syncing {}", path.display()), &error))?;
@@ -124,15 +132,28 @@ fn make(
 
 /// Reserves space, looking before it leaps: filling the disk to find out that it is too small would
 /// hurt every other process meanwhile.
-#[derive(Default)]
 struct Reserving {
-    /// Whether the file system has been asked what it can do.
+    /// Whether the file system has been asked what it can do, or need not be.
     asked: bool,
     /// Whether it cannot reserve space.
     sparse: bool,
+    /// Whether no other descriptor may be open for the files.
+    direct: bool,
+    /// Whether it was said that space is not reserved.
+    told: bool,
 }
 
 impl Reserving {
+    fn new(habits: Habits) -> Reserving {
+        let Habits { is_sparse, needs_direct_io, .. } = habits;
+        Reserving { asked: is_sparse, sparse: is_sparse, direct: needs_direct_io, told: !is_sparse }
+    }
+
+    /// What an error of opening says, if it says that O_DIRECT is refused where nothing else will do.
+    fn refusal(&self, directory: &Dir, error: &io::Error) -> Option<Error> {
+        (self.direct && direct::is_refusal(error)).then(|| direct::refused(directory, &error.to_string()))
+    }
+
     /// Gives `file` its `length`; the pool as a whole still needs `needed` bytes.
     fn reserve(
         &mut self,
@@ -178,6 +199,13 @@ impl Reserving {
             if !self.sparse && available_bytes(file).is_some_and(|available| available < needed) {
                 return Err(io::Error::from_raw_os_error(libc::ENOSPC));
             }
+        }
+        if !self.told {
+            self.told = true;
+            logger.info(format_args!(
+                "space is not reserved in {}: the pool's files take what is put, and puts can meet a full disk",
+                directory.path().display()
+            ));
         }
         if self.sparse { set_length(file, length) } else { allocate(file, 0, length) }
     }

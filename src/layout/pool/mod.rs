@@ -5,6 +5,7 @@
 //! which are free is the catalog's business. `docs/FORMAT.md` has every byte that is written here.
 
 mod direct;
+mod directory_lock;
 mod files;
 mod geometry;
 mod manifest;
@@ -14,8 +15,10 @@ mod owner;
 mod recovery;
 mod renumber;
 mod replace;
+mod restart;
 mod snapshot;
 mod steps;
+mod survivors;
 #[cfg(test)]
 mod tests;
 pub mod tombstone;
@@ -25,7 +28,6 @@ use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
 
 use crate::error::{Error, Result, Status};
 use crate::layout::record;
@@ -33,6 +35,7 @@ use crate::log::Logger;
 use crate::sync::{AtomicBool, Ordering};
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::file::DirectAlignment;
+use crate::sys::habits::Habits;
 use crate::sys::{file_size_limit, lock, random_u128};
 use manifest::Manifest;
 use owner::Owned;
@@ -42,7 +45,7 @@ pub use out_of_use::{OldRecord, OutOfUse, Why};
 pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
 
-/// What a pool is made with. All but `direct_io` is fixed for its lifetime.
+/// What a pool is made with. All but `direct_io` and `habits` is fixed for its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PoolParameters {
     /// Slots.
@@ -53,6 +56,8 @@ pub struct PoolParameters {
     pub chunk_size_tokens: u64,
     /// Whether to open the slot files with O_DIRECT where the file system has it.
     pub direct_io: bool,
+    /// What the backend's files do otherwise.
+    pub habits: Habits,
 }
 
 /// An open pool, owned by this process alone until it is released or dropped.
@@ -63,6 +68,7 @@ pub struct Pool {
     direct_alignment: Option<DirectAlignment>,
     geometry: Geometry,
     pool_id: u128,
+    habits: Habits,
     /// Whether [`names::DOUBT`] may be there.
     is_doubted: AtomicBool,
 }
@@ -71,9 +77,10 @@ impl Pool {
     /// Opens the pool `name` in the directory `parent`, making it if there is none.
     ///
     /// # Errors
-    /// [`Status::Locked`] if another process has it, [`Status::Format`] if it was made with other
+    /// [`Status::Locked`] if another process or host has it, [`Status::Format`] if it was made with other
     /// parameters, is damaged or is no pool, [`Status::Config`] for parameters that no pool can
-    /// have, [`Status::NoSpace`] where the disk is too small, else what the system answers. A pool
+    /// have, [`Status::NoSpace`] where the disk is too small, [`Status::Unsupported`] where its files cannot be opened as the
+    /// backend needs it, else what the system answers. A pool
     /// that was to be made leaves nothing behind; one that was there is not changed by a refusal.
     pub fn open(
         parent: &Path,
@@ -87,27 +94,27 @@ impl Pool {
         }
         refuse_limited(&wanted)?;
         let parent = owner::open_parent(parent)?;
-        let owned = owner::enter(&parent, name)?;
-        let found = Manifest::read(&owned.directory)?;
-        let (manifest, is_new, was_repaired) = match found {
-            Some(manifest) => {
-                manifest.check(&owned.directory, parameters)?;
-                owned.sign();
-                let was_repaired = files::repair(&owned.directory, &manifest.geometry, logger)?;
-                (manifest, false, was_repaired)
+        let owned = owner::enter(&parent, name, parameters.habits.directory_lock, logger)?;
+        let entered = match Entered::new(&parent, name, &owned, wanted, parameters, logger) {
+            Ok(entered) => entered,
+            Err(error) => {
+                owned.unlock();
+                return Err(error);
             }
-            None => (make(&parent, name, &owned, wanted, parameters, logger)?, true, false),
         };
+        let Entered { manifest, opened, is_new, was_repaired } = entered;
         let Manifest { pool_id, geometry, .. } = manifest;
-        let direct::Opened { files, direct_alignment } =
-            direct::open(&owned.directory, &geometry, parameters.direct_io, logger)?;
+        let direct::Opened { files, direct_alignment } = opened;
         let is_doubted = AtomicBool::new(doubt_is_there(&owned.directory));
-        let pool = Pool { owned, files, direct_alignment, geometry, pool_id, is_doubted };
-        let mut recovered = if is_new { nothing_yet() } else { pool.recover(was_repaired, logger)? };
-        pool.remove_snapshot()?;
-        // After that, as it writes to slots.
-        pool.keep_head_room(&mut recovered, logger)?;
-        Ok((pool, recovered))
+        let habits = parameters.habits;
+        let pool = Pool { owned, files, direct_alignment, geometry, pool_id, habits, is_doubted };
+        match pool.bring_back(is_new, was_repaired, logger) {
+            Ok(recovered) => Ok((pool, recovered)),
+            Err(error) => {
+                pool.release();
+                Err(error)
+            }
+        }
     }
 
     /// The slot files, as [`Place::file_index`] counts them.
@@ -216,8 +223,9 @@ impl Pool {
         self.sync(&mut |_| {})?;
         let directory = &self.owned.directory;
         let contents = snapshot::Contents { generation_next, out_of_use, entries };
-        snapshot::write(directory, self.pool_id, &self.geometry, contents).map_err(|error| {
-            Error::os(format_args!("writing {}", directory.path().join(names::SNAPSHOT).display()), &error)
+        let names = (names::SNAPSHOT_TEMPORARY, names::SNAPSHOT);
+        snapshot::write(directory, names, self.pool_id, &self.geometry, contents).map_err(|error| {
+            Error::os(format_args!("writing {}", directory.path().join(names.1).display()), &error)
         })
     }
 
@@ -244,128 +252,38 @@ impl Pool {
             .map(|file| &**file)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no such slot file"))
     }
+}
 
-    /// Finds out what the pool holds. After a repair the snapshot would list what is gone.
-    fn recover(&self, was_repaired: bool, logger: &Logger) -> Result<Recovered> {
-        let directory = &self.owned.directory;
-        let started = Instant::now();
-        let found =
-            snapshot::read(directory, self.pool_id, &self.geometry).map_err(|error| match error.kind() {
-                io::ErrorKind::OutOfMemory => recovery::no_memory(),
-                _ => foreign_or_os(directory, names::SNAPSHOT, &error),
-            })?;
-        let recovered = match found {
-            snapshot::Found::Valid(recovered) if !was_repaired => recovered,
-            snapshot::Found::Valid(_) | snapshot::Found::Absent => self.scan(logger)?,
-            snapshot::Found::Invalid(why) => {
-                let path = directory.path().join(names::SNAPSHOT);
-                logger.warn(format_args!("{} is not used ({why}); scanning all slots", path.display()));
-                self.scan(logger)?
+/// A pool whose files are open, and of which nobody knows yet what they hold.
+struct Entered {
+    manifest: Manifest,
+    opened: direct::Opened,
+    is_new: bool,
+    was_repaired: bool,
+}
+
+impl Entered {
+    fn new(
+        parent: &Dir,
+        name: &str,
+        owned: &Owned,
+        wanted: Geometry,
+        parameters: &PoolParameters,
+        logger: &Logger,
+    ) -> Result<Entered> {
+        let directory = &owned.directory;
+        let found = Manifest::read(directory)?;
+        let (manifest, is_new, was_repaired) = match found {
+            Some(manifest) => {
+                manifest.check(directory, parameters)?;
+                owned.sign();
+                let was_repaired = files::repair(directory, &manifest.geometry, parameters.habits, logger)?;
+                (manifest, false, was_repaired)
             }
+            None => (make(parent, name, owned, wanted, parameters, logger)?, true, false),
         };
-        logger.info(format_args!(
-            "pool in {}: {} keys in {} slots, recovered from {} in {} ms",
-            directory.path().display(),
-            recovered.entries.len(),
-            self.geometry.slot_count(),
-            if recovered.source == Source::Snapshot { "the snapshot" } else { "a scan" },
-            started.elapsed().as_millis()
-        ));
-        Ok(recovered)
-    }
-
-    fn scan(&self, logger: &Logger) -> Result<Recovered> {
-        let path = self.path();
-        let seen = recovery::scan(&self.geometry, self.pool_id, &|slot, out| {
-            let place = self.place(slot);
-            steps::read(self.file(place)?, out, self.geometry.trailer_offset(place))
-        })?;
-        if let Some((slot, why)) = seen.first_damage {
-            logger.warn(format_args!(
-                "{} slots in {} hold no record of theirs and count as empty; the first is slot {slot}: {why}",
-                seen.damaged,
-                path.display()
-            ));
-        }
-        let out_of_use = self.erase_unwanted(&seen, logger);
-        // What could not be read may turn up at the next open: the counter leaps over it.
-        let is_incomplete = !seen.unreadable.is_empty() || seen.damaged > 0;
-        let leap = if is_incomplete { recovery::GENERATION_LEAP } else { 0 };
-        Ok(Recovered {
-            entries: seen.entries,
-            keys: seen.keys,
-            generation_next: seen.generation_max.saturating_add(1).saturating_add(leap),
-            source: Source::Scan,
-            out_of_use,
-        })
-    }
-
-    /// Erases, durably, what must not be found again: the outdated records, as an older one must not come back when the
-    /// newer is removed later, and what could not be read, as it may be an outdated record. Returns the slots where this
-    /// fails; the others hold nothing and can be used.
-    fn erase_unwanted(&self, seen: &recovery::Scan, logger: &Logger) -> Vec<OutOfUse> {
-        let outdated = seen.outdated.iter().map(|entry| {
-            let digest = record::digest(seen.keys.get(entry.key));
-            let record = OldRecord::of(digest, entry.generation);
-            OutOfUse { slot: entry.slot, why: Why::Unclean([Some(record), None]) }
-        });
-        let unread = seen.unreadable.iter().map(|&slot| OutOfUse { slot, why: Why::Unclean([None, None]) });
-        let (mut erased, mut stuck) = (Vec::new(), Vec::new());
-        let mut first_error = None;
-        for unwanted in unread.chain(outdated) {
-            match self.tombstone(unwanted.slot) {
-                Ok(()) => erased.push(unwanted),
-                Err(error) => {
-                    stuck.push(unwanted);
-                    first_error
-                        .get_or_insert(Error::os(format_args!("erasing slot {}", unwanted.slot), &error));
-                }
-            }
-        }
-        if !erased.is_empty() {
-            let mut failed = Vec::new();
-            if let Err(error) = self.sync(&mut |file| failed.push(file)) {
-                first_error.get_or_insert(error);
-                // It may have been about what a process that died had written.
-                self.doubt();
-                stuck.extend(erased.iter().filter(|out| failed.contains(&self.place(out.slot).file_index)));
-            }
-        }
-        if let Some(error) = &seen.first_error {
-            logger.error(format_args!(
-                "{} slots in {} could not be read, and what they held is not served; the first error: {error}",
-                seen.unreadable.len(),
-                self.path().display()
-            ));
-        }
-        if let Some(error) = first_error {
-            logger.error(format_args!(
-                "{} slots in {} cannot be erased and are out of use until they can be: {error}",
-                stuck.len(),
-                self.path().display()
-            ));
-        }
-        stuck.sort_by_key(OutOfUse::generation);
-        stuck
-    }
-
-    /// From here on the slots change, and no crash may leave a snapshot of what they were.
-    fn remove_snapshot(&self) -> Result<()> {
-        let directory = &self.owned.directory;
-        let remove = || -> io::Result<()> {
-            for name in [names::SNAPSHOT_TEMPORARY, names::MANIFEST_TEMPORARY] {
-                replace::remove_if_present(directory, name)?;
-            }
-            steps::done()?;
-            if replace::remove_if_present(directory, names::SNAPSHOT)? {
-                steps::done()?;
-                directory.sync()?;
-            }
-            steps::done()
-        };
-        remove().map_err(|error| {
-            Error::os(format_args!("removing {}", directory.path().join(names::SNAPSHOT).display()), &error)
-        })
+        let opened = direct::open(directory, &manifest.geometry, parameters, logger)?;
+        Ok(Entered { manifest, opened, is_new, was_repaired })
     }
 }
 
@@ -373,16 +291,6 @@ fn doubt_is_there(directory: &Dir) -> bool {
     match directory.open_file(OsStr::new(names::DOUBT), OpenMode::default()) {
         Err(error) => error.kind() != io::ErrorKind::NotFound,
         Ok(_) => true,
-    }
-}
-
-fn nothing_yet() -> Recovered {
-    Recovered {
-        entries: Vec::new(),
-        keys: RecoveredKeys::default(),
-        generation_next: 1,
-        source: Source::New,
-        out_of_use: Vec::new(),
     }
 }
 
@@ -428,7 +336,7 @@ fn make(
     let directory = &owned.directory;
     owned.refuse_orphaned_snapshot()?;
     owned.sign();
-    let made = files::create(directory, &geometry, logger).and_then(|()| {
+    let made = files::create(directory, &geometry, parameters.habits, logger).and_then(|()| {
         let failed = |error: io::Error| {
             Error::os(format_args!("making the pool in {}", directory.path().display()), &error)
         };

@@ -13,6 +13,11 @@ pub(super) const SNAPSHOT: &str = "snapshot";
 /// A snapshot being written.
 pub(super) const SNAPSHOT_TEMPORARY: &str = "snapshot.tmp";
 
+/// What lay where when the pool was opened last; see [`super::survivors`].
+pub(super) const SURVIVORS: &str = "survivors";
+/// Survivors being written.
+pub(super) const SURVIVORS_TEMPORARY: &str = "survivors.tmp";
+
 /// Present while what was written may be lost: a sync failed, and none has succeeded since.
 pub(super) const DOUBT: &str = "unsynced";
 
@@ -30,6 +35,6 @@ pub(super) fn is_slot_file(name: &str) -> bool {
 
 /// Whether a directory without a manifest may hold a file of this name and still be an unfinished pool.
 pub(super) fn may_be_unfinished(name: &OsStr) -> bool {
-    let fixed = [LOCK, MANIFEST_TEMPORARY, SNAPSHOT, SNAPSHOT_TEMPORARY];
+    let fixed = [LOCK, MANIFEST_TEMPORARY, SNAPSHOT, SNAPSHOT_TEMPORARY, SURVIVORS, SURVIVORS_TEMPORARY];
     fixed.iter().any(|ours| name == *ours) || name.to_str().is_some_and(is_slot_file)
 }

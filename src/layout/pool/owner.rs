@@ -1,16 +1,19 @@
 //! One owner at a time: the pool's directory, the lock in it, and who holds it.
 //!
 //! The lock is `flock(2)` on the file `lock`, which the kernel drops when its holder dies. The text in
-//! the file only serves the message to whoever comes second; nothing is decided by it.
+//! the file only serves the message to whoever comes second; nothing is decided by it. Where that binds one host alone, the
+//! directory is locked for all of them besides: see [`super::directory_lock`].
 
-use std::ffi::OsStr;
+use std::ffi::{CStr, OsStr};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
+use super::directory_lock::{self, Held, Taken, is_plain};
 use super::{foreign_or_os, names, steps};
 use crate::error::{Error, Result, Status};
+use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::{host_name, lock, retry_on_interrupt};
 
@@ -19,24 +22,32 @@ const HOLDER_BYTES_MAX: usize = 512;
 /// Times that the way in is retried when another process removes the directory it is making.
 const ENTER_ATTEMPTS_MAX: u32 = 16;
 
-/// The pool's directory with its lock held. Dropping it drops the lock.
+/// The pool's directory with its lock held. Dropping it drops the lock, but leaves the one for all hosts, as dying would.
 #[derive(Debug)]
 pub(super) struct Owned {
     pub(super) directory: Dir,
     lock: File,
+    /// The lock for all hosts, where one is asked for and can be had.
+    all_hosts: Option<Held>,
     /// Whether this call made the directory, so that a failed creation may remove it.
     pub(super) directory_created: bool,
 }
 
-/// Opens the directory `name` in `parent`, making both where absent, and locks it.
+/// Opens the directory `name` in `parent`, making both where absent, and locks it; for all hosts by the attribute
+/// `directory_lock`, if there is one.
 ///
 /// # Errors
 /// [`Status::Locked`] naming the holder; [`Status::Format`] for a directory that is not a pool's.
-pub(super) fn enter(parent: &Dir, name: &str) -> Result<Owned> {
+pub(super) fn enter(
+    parent: &Dir,
+    name: &str,
+    directory_lock: Option<&'static CStr>,
+    logger: &Logger,
+) -> Result<Owned> {
     // A creation that fails removes its lock file and directory. Whoever waited at that very moment
     // holds a lock on a file that nobody can find any more, and must start over.
     for _ in 0..ENTER_ATTEMPTS_MAX {
-        if let Some(owned) = try_enter(parent, name)? {
+        if let Some(owned) = try_enter(parent, name, directory_lock, logger)? {
             return Ok(owned);
         }
     }
@@ -47,20 +58,51 @@ pub(super) fn enter(parent: &Dir, name: &str) -> Result<Owned> {
 }
 
 /// `None` if another process removed the directory or the lock file on the way.
-fn try_enter(parent: &Dir, name: &str) -> Result<Option<Owned>> {
+fn try_enter(
+    parent: &Dir,
+    name: &str,
+    directory_lock: Option<&'static CStr>,
+    logger: &Logger,
+) -> Result<Option<Owned>> {
     let Some((directory, directory_created)) = open_directory(parent, name)? else {
         return Ok(None);
     };
     refuse_foreign(&directory)?;
     let mode = OpenMode { write: true, create: true, ..OpenMode::default() };
-    let lock = match directory.open_file(OsStr::new(names::LOCK), mode) {
+    let opened = steps::before_lock_file().and_then(|()| directory.open_file(OsStr::new(names::LOCK), mode));
+    let lock = match opened {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        // Another host has the directory, and nothing may be made in it.
+        Err(error) if error.raw_os_error() == Some(libc::ENOLCK) => {
+            let refusal = directory_lock.map(|name| directory_lock::refusal(&directory, name));
+            return Err(refusal.unwrap_or_else(|| foreign_or_os(&directory, names::LOCK, &error)));
+        }
         other => other.map_err(|error| foreign_or_os(&directory, names::LOCK, &error))?,
     };
     steps::before_lock();
     match lock::try_lock_exclusive(&lock) {
-        Ok(()) if is_still_there(&directory, &lock) => Ok(Some(Owned { directory, lock, directory_created })),
-        Ok(()) => Ok(None),
+        Ok(()) if !is_still_there(&directory, &lock) => Ok(None),
+        Ok(()) => {
+            let all_hosts = match directory_lock {
+                None => None,
+                Some(attribute) => match directory_lock::take(&directory, attribute, logger) {
+                    Ok(Taken::Held(held)) => Some(held),
+                    Ok(Taken::Impossible) => None,
+                    Ok(Taken::Gone) => return Ok(None),
+                    Err(error) => {
+                        if directory_created && error.status() != Status::Locked {
+                            let _ = directory.unlink(OsStr::new(names::LOCK));
+                            let _ = parent.remove_dir(OsStr::new(name));
+                        }
+                        return Err(error);
+                    }
+                },
+            };
+            // An owner on another host may have taken the directory back until a moment ago. Where it has, the lock is left: by
+            // now it may be that of a process here which was faster.
+            let is_there = all_hosts.is_none() || is_still_there(&directory, &lock);
+            Ok(is_there.then_some(Owned { directory, lock, all_hosts, directory_created }))
+        }
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(locked(&directory, &lock)),
         Err(error) => {
             let path = directory.path().join(names::LOCK);
@@ -78,12 +120,16 @@ impl Owned {
         let _ = self.lock.set_len(0).and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
     }
 
-    /// A snapshot without a manifest is no unfinished creation: this pool held chunks and lost its
+    /// A snapshot or survivors without a manifest are no unfinished creation: this pool held chunks and lost its
     /// manifest. It is not for this library to throw them away.
     pub(super) fn refuse_orphaned_snapshot(&self) -> Result<()> {
-        match self.directory.open_file(OsStr::new(names::SNAPSHOT), OpenMode::default()) {
+        [names::SNAPSHOT, names::SURVIVORS].iter().try_for_each(|name| self.refuse_orphaned(name))
+    }
+
+    fn refuse_orphaned(&self, name: &str) -> Result<()> {
+        match self.directory.open_file(OsStr::new(name), OpenMode::default()) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(foreign_or_os(&self.directory, names::SNAPSHOT, &error)),
+            Err(error) => Err(foreign_or_os(&self.directory, name, &error)),
             Ok(_) => Err(Error::new(
                 Status::Format,
                 format!(
@@ -100,8 +146,12 @@ impl Owned {
         lock::let_go_in_child(&self.lock);
     }
 
-    /// Gives the lock back at once. Merely dropping it leaves it held while a forked child lives.
+    /// Gives the locks back at once. Merely dropping it leaves them held: the one for all hosts for good, the other while a
+    /// forked child lives. The former goes first, as who has the latter may take it.
     pub(super) fn unlock(self) {
+        if let Some(held) = self.all_hosts {
+            held.release(&self.directory);
+        }
         // Closing the file, which follows, drops the lock as well.
         let _ = lock::unlock(&self.lock);
     }
@@ -194,8 +244,7 @@ fn locked(directory: &Dir, lock: &File) -> Error {
 fn holder(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     let process: u32 = words.next()?.parse().ok()?;
-    let is_plain = |name: &&str| name.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c));
-    match words.next().filter(is_plain) {
+    match words.next().filter(|name| is_plain(name)) {
         Some(host) => Some(format!("process {process} on host {host}")),
         None => Some(format!("process {process}")),
     }

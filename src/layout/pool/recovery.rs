@@ -110,6 +110,8 @@ pub(super) struct Scan {
     pub(super) keys: RecoveredKeys,
     /// Records that are valid but outdated.
     pub(super) outdated: Vec<RecoveredEntry>,
+    /// Records that cannot be told from writes of an owner that had died before the pool was opened last.
+    pub(super) late: Vec<RecoveredEntry>,
     /// Slots that could not be read, in either of two attempts.
     pub(super) unreadable: Vec<u32>,
     /// The first error behind [`Scan::unreadable`].
@@ -118,19 +120,22 @@ pub(super) struct Scan {
     pub(super) damaged: u64,
     /// The first of them, and what is wrong with it.
     pub(super) first_damage: Option<(u32, Invalid)>,
-    /// The highest generation seen, 0 if none was.
+    /// The highest generation that is believed, 0 if none is.
     pub(super) generation_max: u64,
 }
 
-/// Reads all trailers through `read` and sorts out which records count.
+/// Reads all trailers through `read` and sorts out which records count; of those that are whole and in their place, the ones of
+/// a slot and a generation that `is_believed`.
 ///
 /// # Errors
 /// [`Status::OutOfMemory`] if there is none for the buffers. Errors of `read` are not errors of the scan.
 pub(super) fn scan(
     geometry: &Geometry,
     pool_id: u128,
+    is_believed: &(dyn Fn(u32, u64) -> bool + Sync),
     read: &(dyn Fn(u32, &mut [u8]) -> io::Result<()> + Sync),
 ) -> Result<Scan> {
+    let place = Whose { geometry, pool_id, is_believed };
     let slot_count = u64::from(geometry.slot_count());
     let slot_next = AtomicU64::new(0);
     let work = || -> Result<Scan> {
@@ -144,7 +149,7 @@ pub(super) fn scan(
             for slot in first..slot_count.min(first + SCAN_BATCH_SLOTS) {
                 let Ok(slot) = u32::try_from(slot) else { continue };
                 match read(slot, buffer.as_mut_slice()) {
-                    Ok(()) => seen.add(slot, buffer.as_slice(), geometry, pool_id)?,
+                    Ok(()) => seen.add(slot, buffer.as_slice(), &place)?,
                     Err(_) => push(&mut seen.unreadable, slot)?,
                 }
             }
@@ -165,7 +170,8 @@ pub(super) fn scan(
         Ok::<_, Error>(all)
     })?;
     all.unreadable.sort_unstable();
-    read_again(&mut all, geometry, pool_id, read)?;
+    read_again(&mut all, &place, read)?;
+    all.late.sort_unstable_by_key(|entry| entry.slot);
     (all.entries, all.outdated) = newest_of_each_key(all.entries, &all.keys)?;
     Ok(all)
 }
@@ -173,15 +179,14 @@ pub(super) fn scan(
 /// Reads once more what could not be read: what hindered it may have passed, and a chunk is worth a second look.
 fn read_again(
     all: &mut Scan,
-    geometry: &Geometry,
-    pool_id: u128,
+    place: &Whose<'_>,
     read: &(dyn Fn(u32, &mut [u8]) -> io::Result<()> + Sync),
 ) -> Result<()> {
     let unread = std::mem::take(&mut all.unreadable);
-    let mut buffer = trailer_buffer(geometry)?;
+    let mut buffer = trailer_buffer(place.geometry)?;
     for slot in unread {
         match read(slot, buffer.as_mut_slice()) {
-            Ok(()) => all.add(slot, buffer.as_slice(), geometry, pool_id)?,
+            Ok(()) => all.add(slot, buffer.as_slice(), place)?,
             Err(error) => {
                 push(&mut all.unreadable, slot)?;
                 all.first_error.get_or_insert(error);
@@ -213,14 +218,24 @@ pub(super) fn trailer_buffer(geometry: &Geometry) -> Result<AlignedBuffer> {
         .ok_or_else(|| Error::new(Status::OutOfMemory, format!("no memory for a trailer of {bytes} bytes")))
 }
 
+/// The pool that a trailer has to be of.
+struct Whose<'a> {
+    geometry: &'a Geometry,
+    pool_id: u128,
+    is_believed: &'a (dyn Fn(u32, u64) -> bool + Sync),
+}
+
 impl Scan {
-    fn add(&mut self, slot: u32, trailer: &[u8], geometry: &Geometry, pool_id: u128) -> Result<()> {
+    fn add(&mut self, slot: u32, trailer: &[u8], place: &Whose<'_>) -> Result<()> {
         let judged = record::decode(trailer).and_then(|trailer| {
-            belongs(&trailer.identity(), slot, geometry, pool_id).map(|()| trailer.identity())
+            belongs(&trailer.identity(), slot, place.geometry, place.pool_id).map(|()| trailer.identity())
         });
         match judged {
             Ok(identity) => {
-                self.generation_max = self.generation_max.max(identity.generation);
+                let is_believed = (place.is_believed)(slot, identity.generation);
+                if is_believed {
+                    self.generation_max = self.generation_max.max(identity.generation);
+                }
                 let key = self.keys.add(identity.key)?;
                 let entry = RecoveredEntry {
                     slot,
@@ -229,7 +244,7 @@ impl Scan {
                     frequency: FREQUENCY_AFTER_SCAN,
                     key,
                 };
-                push(&mut self.entries, entry)?;
+                push(if is_believed { &mut self.entries } else { &mut self.late }, entry)?;
             }
             Err(Invalid::Absent) => {}
             Err(why) => {
@@ -244,12 +259,15 @@ impl Scan {
         let start = self.keys.0.len();
         self.keys.0.try_reserve(other.keys.0.len()).map_err(|_| no_memory())?;
         self.entries.try_reserve(other.entries.len()).map_err(|_| no_memory())?;
+        self.late.try_reserve(other.late.len()).map_err(|_| no_memory())?;
         self.unreadable.try_reserve(other.unreadable.len()).map_err(|_| no_memory())?;
         self.keys.0.extend_from_slice(&other.keys.0);
-        self.entries.extend(other.entries.into_iter().map(|mut entry| {
+        let moved = |mut entry: RecoveredEntry| {
             entry.key.start += start;
             entry
-        }));
+        };
+        self.entries.extend(other.entries.into_iter().map(moved));
+        self.late.extend(other.late.into_iter().map(moved));
         self.unreadable.extend(other.unreadable);
         self.damaged += other.damaged;
         self.first_damage = self.first_damage.or(other.first_damage);
@@ -321,7 +339,7 @@ mod tests {
     #[test]
     fn an_unreadable_slot_costs_only_itself() {
         let geometry = Geometry::new(1000, 4096, 8).unwrap();
-        let seen = scan(&geometry, 7, &|slot, out| {
+        let seen = scan(&geometry, 7, &|_, _| true, &|slot, out| {
             if slot % 100 == 3 {
                 return Err(io::Error::from_raw_os_error(libc::EIO));
             }
@@ -348,7 +366,7 @@ mod tests {
         let geometry = Geometry::new(6, 4096, 6).unwrap();
         let generations = [5, 9, 2, 7, 8, 1];
         let keys = ["a", "b", "b", "a", "c", "a"];
-        let seen = scan(&geometry, 7, &|slot, out| {
+        let seen = scan(&geometry, 7, &|_, _| true, &|slot, out| {
             let index = slot as usize;
             out.copy_from_slice(&trailer(&geometry, 7, slot.into(), generations[index], keys[index]));
             Ok(())
@@ -364,7 +382,7 @@ mod tests {
     #[test]
     fn records_of_another_place_do_not_count() {
         let geometry = Geometry::new(5, 4096, 5).unwrap();
-        let seen = scan(&geometry, 7, &|slot, out| {
+        let seen = scan(&geometry, 7, &|_, _| true, &|slot, out| {
             let bytes = match slot {
                 0 => trailer(&geometry, 8, 0, 1, "other pool"),
                 1 => trailer(&geometry, 7, 2, 1, "other slot"),

@@ -6,7 +6,8 @@
 //! So a pool whose next generation is above [`GENERATION_HIGH`] is renumbered from 1 before it is used.
 //!
 //! A crash in the middle leaves some records with new generations and some with old ones. That is as good: there is
-//! one record of each key then, so no two generations are compared.
+//! one record of each key then, so no two generations are compared. Where the pool keeps [survivors](super::survivors), those
+//! of the last open do not list the new generations: what was renumbered before such a crash is lost with it.
 
 use super::out_of_use::{OldRecord, OutOfUse, Why};
 use super::recovery::{
@@ -20,18 +21,18 @@ use crate::memory::AlignedBuffer;
 
 /// The next generation above which a pool is renumbered: half of those that a record may have. Leaps of
 /// [`GENERATION_LEAP`] would take four million scans to come there.
-const GENERATION_HIGH: u64 = 1 << 62;
+pub(super) const GENERATION_HIGH: u64 = 1 << 62;
 
 impl Pool {
-    /// Renumbers the pool if its generations leave no head-room. Where that cannot be done in full, the counter goes on from
-    /// where it is, if there is room for that.
+    /// Renumbers the pool if its generations leave no head-room, and tells whether any record has a new one. Where that cannot
+    /// be done in full, the counter goes on from where it is, if there is room for that.
     ///
     /// # Errors
     /// [`Status::OutOfMemory`]; what the system answers, where no room is left.
-    pub(super) fn keep_head_room(&self, recovered: &mut Recovered, logger: &Logger) -> Result<()> {
+    pub(super) fn keep_head_room(&self, recovered: &mut Recovered, logger: &Logger) -> Result<bool> {
         let highest = recovered.generation_next;
         if highest <= GENERATION_HIGH {
-            return Ok(());
+            return Ok(false);
         }
         let outcome = self.renumber(recovered)?;
         let path = self.path().display();
@@ -54,7 +55,7 @@ impl Pool {
                 logger.error(format_args!("{message}"));
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     /// The next generation, or why the counter must stay as high as it is. The outer error is for want of memory.

@@ -2,7 +2,7 @@
 //!
 //! It is believed as a whole or not at all, and is removed before the pool is used again, so that a
 //! snapshot never outlives the state it describes. Slots that are out of use are in it too, so that the next
-//! process keeps them so without looking at them.
+//! process keeps them so without looking at them. The same bytes under another name serve [`super::survivors`].
 
 use std::collections::HashSet;
 use std::ffi::OsStr;
@@ -14,7 +14,6 @@ use std::os::unix::fs::FileExt;
 use twox_hash::XxHash3_64;
 
 use super::geometry::Geometry;
-use super::names;
 use super::out_of_use::{OLD_RECORDS_MAX, OldRecord, OutOfUse, Why};
 use super::recovery::{GENERATION_MAX, Recovered, RecoveredEntry, RecoveredKeys, Source, push};
 use super::replace::replace;
@@ -74,18 +73,19 @@ pub(super) enum Found {
     Invalid(String),
 }
 
-/// Writes the snapshot. The slots it lists must be durable already.
+/// Writes a snapshot as `name`, first under the other. The slots it lists must be durable already.
 ///
 /// # Errors
 /// What the system answers; `InvalidInput` for an entry that could not be read back.
 pub(super) fn write(
     directory: &Dir,
+    (temporary_name, name): (&str, &str),
     pool_id: u128,
     geometry: &Geometry,
     contents: Contents<'_, '_>,
 ) -> io::Result<()> {
     let Contents { generation_next, out_of_use, entries } = contents;
-    replace(directory, names::SNAPSHOT_TEMPORARY, names::SNAPSHOT, |file| {
+    replace(directory, temporary_name, name, |file| {
         let file = Limited { inner: file, left: file_size_limit() };
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, Hashing::new(file));
         out.write_all(&header(pool_id, generation_next, out_of_use.len()).ok_or_else(invalid)?)?;
@@ -108,12 +108,12 @@ pub(super) fn write(
     })
 }
 
-/// Reads the snapshot, if there is one and it is whole.
+/// Reads the snapshot `name`, if there is one and it is whole.
 ///
 /// # Errors
 /// What opening it answers, and `OutOfMemory`; other errors while reading make it merely invalid.
-pub(super) fn read(directory: &Dir, pool_id: u128, geometry: &Geometry) -> io::Result<Found> {
-    let file = match directory.open_file(OsStr::new(names::SNAPSHOT), OpenMode::default()) {
+pub(super) fn read(directory: &Dir, name: &str, pool_id: u128, geometry: &Geometry) -> io::Result<Found> {
+    let file = match directory.open_file(OsStr::new(name), OpenMode::default()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Absent),
         other => other?,
     };

@@ -18,19 +18,36 @@ pub(super) fn sync(file: &std::fs::File) -> std::io::Result<()> {
     file.sync_data()
 }
 
-/// Reads a trailer.
+/// Reads a trailer. The slot files are as long as they are to be, so where they seem to end nothing was ever written.
 #[cfg(not(test))]
 pub(super) fn read(file: &std::fs::File, out: &mut [u8], offset: u64) -> std::io::Result<()> {
-    std::os::unix::fs::FileExt::read_exact_at(file, out, offset)
+    crate::sys::file::read_or_zeros(file, out, offset)
 }
 
+/// The lock file is about to be opened, and made if it is not there.
+#[cfg(not(test))]
+pub(super) fn before_lock_file() -> std::io::Result<()> {
+    Ok(())
+}
+
+#[cfg(not(test))]
+pub(super) use crate::sys::xattr::{get as attribute, set as set_attribute};
+
 #[cfg(test)]
-pub(super) use under_test::{before_lock, done, read, sync};
+pub(super) use under_test::{attribute, before_lock, before_lock_file, done, read, set_attribute, sync};
 
 #[cfg(test)]
 pub(super) mod under_test {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
+    use std::ffi::CStr;
     use std::io;
+
+    use crate::sys::dir::Dir;
+    use crate::sys::file::read_or_zeros;
+    use crate::sys::xattr;
+
+    /// Stands in for the attribute of a directory: is told a value, or asked for it (`None`).
+    pub type Attribute = Box<dyn FnMut(Option<&[u8]>) -> io::Result<Vec<u8>>>;
 
     /// What happens at the chosen step.
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,6 +64,8 @@ pub(super) mod under_test {
         static READS_TO_FAIL: Cell<u32> = const { Cell::new(0) };
         static SYNC_ERROR: Cell<Option<i32>> = const { Cell::new(None) };
         static MEANWHILE: Cell<Option<Box<dyn FnOnce()>>> = const { Cell::new(None) };
+        static LOCK_FILE_ERROR: Cell<Option<i32>> = const { Cell::new(None) };
+        static ATTRIBUTE: RefCell<Option<Attribute>> = const { RefCell::new(None) };
     }
 
     /// Lets `event` happen at the step number `at`, counted from 0, while `run` runs.
@@ -83,8 +102,51 @@ pub(super) mod under_test {
                 READS_TO_FAIL.set(left);
                 Err(io::Error::from_raw_os_error(libc::EIO))
             }
-            None => std::os::unix::fs::FileExt::read_exact_at(file, out, offset),
+            None => read_or_zeros(file, out, offset),
         }
+    }
+
+    /// Lets this thread's next opening of a lock file fail.
+    pub fn fail_lock_file(number: i32) {
+        LOCK_FILE_ERROR.set(Some(number));
+    }
+
+    pub(in crate::layout::pool) fn before_lock_file() -> io::Result<()> {
+        LOCK_FILE_ERROR.take().map_or(Ok(()), |number| Err(io::Error::from_raw_os_error(number)))
+    }
+
+    /// Lets `attribute` stand in for the attributes that this thread sets and reads; `None`: nothing does any more.
+    pub fn answer_attributes(attribute: Option<Attribute>) {
+        ATTRIBUTE.set(attribute);
+    }
+
+    pub(in crate::layout::pool) fn set_attribute(
+        directory: &Dir,
+        name: &CStr,
+        value: &[u8],
+    ) -> io::Result<()> {
+        ATTRIBUTE.with_borrow_mut(|attribute| match attribute {
+            Some(attribute) => attribute(Some(value)).map(drop),
+            None => xattr::set(directory, name, value),
+        })
+    }
+
+    pub(in crate::layout::pool) fn attribute(
+        directory: &Dir,
+        name: &CStr,
+        value: &mut [u8],
+    ) -> io::Result<usize> {
+        ATTRIBUTE.with_borrow_mut(|attribute| match attribute {
+            Some(attribute) => {
+                let answer = attribute(None)?;
+                let Some(place) = value.get_mut(..answer.len()) else {
+                    return Err(io::Error::from_raw_os_error(libc::ERANGE));
+                };
+                place.copy_from_slice(&answer);
+                Ok(answer.len())
+            }
+            None => xattr::get(directory, name, value),
+        })
     }
 
     pub(in crate::layout::pool) fn sync(file: &std::fs::File) -> io::Result<()> {

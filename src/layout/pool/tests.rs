@@ -1,7 +1,10 @@
 //! The pool's promises, each on a real directory.
 
+mod all_hosts;
 mod creation;
 mod damage;
+mod habits;
+mod late_writes;
 mod ownership;
 mod restart;
 
@@ -76,7 +79,13 @@ impl Log {
 }
 
 fn parameters() -> PoolParameters {
-    PoolParameters { slot_count: 20, chunk_bytes: 100_000, chunk_size_tokens: 256, direct_io: false }
+    PoolParameters {
+        slot_count: 20,
+        chunk_bytes: 100_000,
+        chunk_size_tokens: 256,
+        direct_io: false,
+        habits: Habits::default(),
+    }
 }
 
 fn open(scratch: &Scratch) -> (Pool, Recovered) {
@@ -87,6 +96,11 @@ fn open_logged(scratch: &Scratch) -> ((Pool, Recovered), Vec<String>) {
     let log = Log::default();
     let opened = Pool::open(&scratch.0, NAME, &parameters(), &log.logger()).unwrap();
     (opened, log.warnings())
+}
+
+/// The same with other parameters.
+fn open_as(scratch: &Scratch, parameters: &PoolParameters) -> (Pool, Recovered) {
+    Pool::open(&scratch.0, NAME, parameters, &Log::default().logger()).unwrap()
 }
 
 fn refusal(scratch: &Scratch, parameters: &PoolParameters) -> Error {

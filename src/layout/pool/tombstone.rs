@@ -8,6 +8,7 @@ use crate::error::Status;
 use crate::layout::record::TOMBSTONE_BYTES;
 use crate::memory::arena::PAGE_BYTES;
 use crate::memory::{AlignedBuffer, zero_page};
+use crate::sys::file::read_or_zeros;
 use crate::sys::signal::undisturbed;
 
 /// Attempts in a row that may write nothing (EINTR, EAGAIN) before the error counts, as for a transfer.
@@ -55,12 +56,12 @@ fn all(
 }
 
 /// Whether a tombstone that failed with `error` is not needed: in a sparse file on a full disk, what cannot be
-/// written for want of room was never written, and reads as zeros.
+/// written for want of room was never written, and reads as zeros, or as the end of the file.
 pub fn is_needless(file: &File, offset: u64, error: &io::Error) -> bool {
     let is_full = Status::from_os_error(error.raw_os_error().unwrap_or(0)) == Status::NoSpace;
     let Ok(mut page) = AlignedBuffer::new(TOMBSTONE_BYTES) else { return false };
     is_full
-        && file.read_exact_at(page.as_mut_slice(), offset).is_ok()
+        && read_or_zeros(file, page.as_mut_slice(), offset).is_ok()
         && page.as_slice() == zero_page().as_slice()
 }
 

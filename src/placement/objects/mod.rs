@@ -113,7 +113,7 @@ impl Objects {
         logger: &Logger,
     ) -> Result<Objects> {
         let layout = config.store.layout;
-        let files = FileStore::open(path, layout, config.use_direct_io, logger)?;
+        let files = FileStore::open(path, layout, config.use_direct_io, backend.habits(), logger)?;
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let objects = Objects {
             files,

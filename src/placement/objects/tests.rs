@@ -14,6 +14,7 @@ use crate::config::Source;
 use crate::layout::record::{self, EffectiveKey, Identity};
 use crate::memory::bytes::checksum_bytes;
 use crate::placement::{Keys, PutPlace, Sink};
+use crate::sys::habits::Habits;
 
 /// Names the directory of a helper process.
 const DIRECTORY: &str = "NIXL_STORE_TEST_DIRECTORY";
@@ -151,6 +152,35 @@ fn a_copy_does_not_take_the_place_of_a_newer_object() {
     let areas: Vec<_> = std::fs::read_dir(dir.0.join("data/.nixl_store+tmp")).unwrap().collect();
     let left = std::fs::read_dir(areas[0].as_ref().unwrap().path()).unwrap().count();
     assert_eq!(left, 1, "nothing but the lock");
+}
+
+/// A put whose file cannot be synced, where others learn its length by that, fails as a whole: nothing is stored, nothing is
+/// counted, and what was there before is.
+#[test]
+fn a_put_that_cannot_be_synced_leaves_nothing_behind() {
+    let dir = TestDir::new();
+    let mut objects = open(&dir.0, "  nixl_store_capacity_bytes: 1MiB\n").unwrap();
+    objects.files.set_habits(Habits { length_needs_sync: true, ..Habits::default() });
+    put(&objects, "old", &[1; 5000]);
+    let (before, stored) = (objects.gauges(), std::fs::read(file_of(&dir.0, "old")).unwrap());
+    for name in ["old", "new"] {
+        let effective = EffectiveKey::new(b"", name.as_bytes()).unwrap();
+        let key = Key { effective: effective.bytes(), digest: effective.digest() };
+        let Ok(PutPlace::Ready(Sink { mut claim, .. })) = objects.begin_writing(&key, 5000) else {
+            panic!("no room")
+        };
+        // A pipe, which cannot be synced, in its place.
+        let (pipe, _) = std::io::pipe().unwrap();
+        claim.temporary.set_file(File::from(std::os::fd::OwnedFd::from(pipe)));
+        let error = objects.commit(claim).unwrap_err();
+        assert!(error.os_error() == libc::EINVAL && error.message().contains("publishing"), "{error}");
+        assert_eq!((objects.gauges().keys, objects.gauges().bytes), (before.keys, before.bytes));
+    }
+    assert_eq!(std::fs::read(file_of(&dir.0, "old")).unwrap(), stored);
+    assert!(!file_of(&dir.0, "new").exists());
+    // Nor is anything left that would fail a flush.
+    objects.files.set_habits(Habits::default());
+    objects.flush().unwrap();
 }
 
 /// A put that finds a scan due is told so, and only one: the next is due when that has ended and some time went by. The

@@ -90,8 +90,10 @@ impl Keys for Slots {
 
     fn give_up(&self) {
         let storage = self.storage.write().unwrap_or_else(std::sync::PoisonError::into_inner).take();
-        // Without an index there is nothing that can fail.
-        storage.map(|storage| drop(storage.close(None)));
+        if let Some(storage) = storage {
+            // Without an index there is nothing that can fail.
+            drop(storage.close(None));
+        }
     }
 
     fn abandon_after_fork(&self) {

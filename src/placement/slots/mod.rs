@@ -61,7 +61,23 @@ pub struct Slots {
     /// Rounds of cleaning, for those who wait for one.
     cleaned_rounds: Mutex<u64>,
     cleaned_changed: Condvar,
+    /// That opened it.
+    process: u32,
     logger: Logger,
+}
+
+impl Drop for Slots {
+    /// Where the store was not opened after all, or was not closed, the storage is given back without a word for the next open. A
+    /// forked child gives back nothing: it is its parent's.
+    fn drop(&mut self) {
+        let storage = self.storage.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+        if let Some(storage) = storage
+            && self.process == std::process::id()
+        {
+            // What the store has to say of it was said.
+            drop(storage.close(None));
+        }
+    }
 }
 
 impl Slots {
@@ -80,6 +96,10 @@ impl Slots {
     ) -> Result<Slots> {
         let catalog = catalog(parameters.slot_count, policy)?;
         let (pool, recovered) = Pool::open(parent, name, parameters, logger)?;
+        let is_doubted = pool.is_doubted();
+        // From here on whatever fails gives the pool back as it goes.
+        let slots = Slots::new(catalog, Box::new(pool), backend, logger)?;
+        let catalog = &slots.catalog;
         for out in &recovered.out_of_use {
             catalog.withhold(&known_out_of_use(out));
         }
@@ -95,12 +115,11 @@ impl Slots {
             catalog.restore(record::digest(key), stored).map_err(|_| no_memory(parameters.slot_count))?;
         }
         catalog.raise_generation(recovered.generation_next);
-        if pool.is_doubted() {
+        if is_doubted {
             catalog.distrust_everything();
         } else if recovered.source == Recovery::Scan {
             catalog.distrust_restored();
         }
-        let slots = Slots::new(catalog, Box::new(pool), backend, logger)?;
         // Each open gives the slots another chance that were out of use at the close before. What fails again is logged, and
         // is tried once more by whoever needs a slot.
         drop(slots.clean_leftovers());
@@ -154,9 +173,9 @@ impl Slots {
             let target = target.map_err(|error| Error::os("attaching a slot file", &error))?;
             Ok(SlotFile { file: Arc::clone(file), target })
         };
-        Ok(Slots {
+        let mut slots = Slots {
             catalog,
-            files: storage.files().iter().map(attach).collect::<Result<_>>()?,
+            files: Vec::new(),
             geometry: storage.geometry(),
             pool_id: storage.pool_id(),
             alignment: storage.alignment(),
@@ -169,8 +188,15 @@ impl Slots {
             chances: Mutex::default(),
             cleaned_rounds: Mutex::new(0),
             cleaned_changed: Condvar::new(),
+            process: std::process::id(),
             logger: logger.clone(),
-        })
+        };
+        let kept = slots.keep()?;
+        let files = kept.storage().map_or(&[][..], SlotStorage::files);
+        let files = files.iter().map(attach).collect::<Result<_>>()?;
+        drop(kept);
+        slots.files = files;
+        Ok(slots)
     }
 
     /// Maps the files, which lie in memory: gets read there. Where that cannot be, they read the files, and a warning says

@@ -55,7 +55,9 @@ fn sweepers_never_take_an_area_that_is_being_made() {
             scope.spawn(move || {
                 for round in 0..100u64 {
                     let log = Log::default();
-                    let store = FileStore::open(path, Layout::Sharded, false, &log.logger()).unwrap();
+                    let store =
+                        FileStore::open(path, Layout::Sharded, false, Habits::default(), &log.logger())
+                            .unwrap();
                     put(&store, &named(&store, digest(9, thread << 32 | round)), b"bytes");
                     let renewed = log.lines().into_iter().find(|line| line.contains("made a new one"));
                     assert_eq!(renewed, None);
@@ -99,7 +101,8 @@ fn leftovers_of_another_boot_stay_until_they_have_rested() {
 fn a_store_survives_the_loss_of_its_directories() {
     let dir = TestDir::new();
     let log = Log::default();
-    let store = FileStore::open(dir.path(), Layout::Sharded, false, &log.logger()).unwrap();
+    let store =
+        FileStore::open(dir.path(), Layout::Sharded, false, Habits::default(), &log.logger()).unwrap();
     let name = named(&store, 5);
     put(&store, &name, b"before");
     for entry in std::fs::read_dir(dir.path()).unwrap() {

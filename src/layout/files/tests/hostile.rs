@@ -72,7 +72,8 @@ fn a_planted_shard_directory_leads_nowhere() {
         let dir = TestDir::new();
         let outside = TestDir::new();
         let log = Log::default();
-        let mut store = FileStore::open(dir.path(), Layout::Sharded, false, &log.logger()).unwrap();
+        let mut store =
+            FileStore::open(dir.path(), Layout::Sharded, false, Habits::default(), &log.logger()).unwrap();
         store.walk = walk;
         let name = named(&store, digest(0xab, 1));
         let victim = outside.join(name.file_name());
@@ -117,7 +118,8 @@ fn a_planted_directory_of_the_stores_own_is_refused_at_open() {
         symlink(target, dir.join(entry)).unwrap();
         let before = std::fs::read_dir(outside.path()).unwrap().count();
         let error =
-            FileStore::open(dir.path(), Layout::Sharded, false, &Log::default().logger()).unwrap_err();
+            FileStore::open(dir.path(), Layout::Sharded, false, Habits::default(), &Log::default().logger())
+                .unwrap_err();
         assert!(error.message().contains(&dir.path().display().to_string()), "{}", error.message());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), before);
     }

@@ -4,6 +4,7 @@
 //! environment variable names. The two talk in lines over pipes, so nothing ever waits for time.
 
 mod crash;
+mod habits;
 mod hostile;
 mod names;
 mod open;
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex};
 use super::{FileStore, ObjectName, Scanned};
 use crate::config::Layout;
 use crate::log::Logger;
+use crate::sys::habits::Habits;
 
 const ROLE: &str = "NIXL_STORE_TEST_ROLE";
 const DIRECTORY: &str = "NIXL_STORE_TEST_DIRECTORY";
@@ -76,7 +78,7 @@ impl Log {
 }
 
 fn open_as(path: &Path, layout: Layout) -> FileStore {
-    FileStore::open(path, layout, false, &Log::default().logger()).unwrap()
+    FileStore::open(path, layout, false, Habits::default(), &Log::default().logger()).unwrap()
 }
 
 fn open(path: &Path) -> FileStore {
@@ -203,10 +205,13 @@ fn helper_process() {
     match role.as_str() {
         "store" => serve(&path, &mut lines),
         "watcher" => visibility::watch(&path, &mut lines),
-        "opener" => say(match FileStore::open(&path, Layout::Sharded, false, &Log::default().logger()) {
-            Ok(_) => "opened".to_owned(),
-            Err(error) => format!("{:?} {}", error.status(), error.message()),
-        }),
+        "opener" => say(
+            match FileStore::open(&path, Layout::Sharded, false, Habits::default(), &Log::default().logger())
+            {
+                Ok(_) => "opened".to_owned(),
+                Err(error) => format!("{:?} {}", error.status(), error.message()),
+            },
+        ),
         other => panic!("no role {other}"),
     }
 }

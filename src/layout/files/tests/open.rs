@@ -66,7 +66,9 @@ fn a_path_that_is_no_directory_is_refused_with_its_name() {
     let dir = TestDir::new();
     std::fs::write(dir.join("file"), b"").unwrap();
     for path in [dir.join("file"), dir.join("file/below")] {
-        let error = FileStore::open(&path, Layout::Lmcache, false, &Log::default().logger()).unwrap_err();
+        let error =
+            FileStore::open(&path, Layout::Lmcache, false, Habits::default(), &Log::default().logger())
+                .unwrap_err();
         assert!(error.message().contains(&path.display().to_string()), "{}", error.message());
     }
 }
@@ -91,7 +93,8 @@ fn direct_io_is_in_effect_or_its_absence_is_said() {
         for asked in [true, false] {
             let dir = TestDir::below(&parent);
             let log = Log::default();
-            let store = FileStore::open(dir.path(), Layout::Sharded, asked, &log.logger()).unwrap();
+            let store = FileStore::open(dir.path(), Layout::Sharded, asked, Habits::default(), &log.logger())
+                .unwrap();
             assert_eq!(log.lines().len(), usize::from(asked && !store.direct_io()), "{:?}", log.lines());
             assert!(asked || !store.direct_io());
             assert_eq!(store.direct_alignment().offset == 1, !store.direct_io());
