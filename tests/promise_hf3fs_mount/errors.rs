@@ -62,7 +62,6 @@ fn an_object_that_cannot_be_published_is_not_there() {
     let Some(fs) = mounted("published") else { return };
     for (kind, setup) in &KINDS[1..] {
         for failure in [
-            (Op::Create, libc::ENOSPC, NO_SPACE),
             (Op::Create, libc::EIO, IO),
             (Op::FSync, libc::EIO, IO),
             (Op::Rename, libc::EIO, IO),
@@ -113,10 +112,16 @@ fn a_full_file_system_is_told_and_overcome() {
         assert!(full > 0, "{kind}: {answers:?}");
         assert!(answers.iter().all(|answer| [OK, NO_SPACE].contains(answer)), "{kind}: {answers:?}");
         assert!(answers.contains(&OK), "{kind}: {answers:?}");
+        // Objects make room for new ones where space ends, as far as they are seen: here it comes back too late.
+        let may_be_gone = !setup.is_static();
+        let is_right = |key: &str, wanted: Option<u64>| {
+            let seen = version(&store, key);
+            assert!(seen == wanted || may_be_gone && seen.is_none(), "{kind}: {key} is {seen:?}");
+        };
         for (number, answer) in answers.iter().enumerate() {
-            assert_eq!(version(&store, &key(number)), (*answer == OK).then_some(1), "{kind}");
+            is_right(&key(number), (*answer == OK).then_some(1));
         }
-        assert_eq!(version(&store, "before"), Some(1), "{kind}");
+        is_right("before", Some(1));
         fs::remove_file(fs.path().join("filler")).unwrap();
         // The kernel forgets a file a little after it is gone, and then it is collected.
         wait_until("space", || {
@@ -131,7 +136,7 @@ fn a_full_file_system_is_told_and_overcome() {
         }
         assert_eq!(store.close(), OK);
         let store = Store::open_at(setup, &data);
-        assert_eq!((version(&store, "before"), version(&store, "after")), (Some(1), Some(1)), "{kind}");
+        assert_eq!((version(&store, "after"), version(&store, &key(3))), (Some(1), Some(2)), "{kind}");
         assert_eq!(store.close(), OK);
     }
 }

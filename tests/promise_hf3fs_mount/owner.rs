@@ -7,9 +7,11 @@ use std::path::Path;
 use crate::common::Store;
 use crate::common::status::{OK, message};
 use crate::common::{Alone, Setup};
-use crate::faulty_fs::{FaultyFs, OTHER_HOST, THIS_HOST};
+use crate::faulty_fs::{FaultyFs, Hf3fs, OTHER_HOST, THIS_HOST};
 use crate::user::User;
-use crate::world::{KIB, POOL, data, data_there, mounted, put_ok, version, with_another_host};
+use crate::world::{
+    CACHE_MS, KIB, POOL, data, data_there, mounted, mounted_with, put_ok, version, with_another_host,
+};
 
 const LOCK: &CStr = c"hf3fs.lock";
 /// The directory of the pool that is locked.
@@ -47,7 +49,8 @@ fn holds(why: &str, words: &[&str]) {
 /// As on any file system, by the lock of a file.
 #[test]
 fn a_second_process_of_this_host_is_told_the_first() {
-    let Some(fs) = mounted("second") else { return };
+    let told = Hf3fs { absent_ms: 5_000, sync_on_stat: true, ..Hf3fs::default() };
+    let Some(fs) = mounted_with("second", CACHE_MS, told) else { return };
     let data = data(&fs, "pool");
     let mut first = User::of("pool", &data);
     first.put("pool", "key", 1, 10 * KIB);
