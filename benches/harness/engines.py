@@ -10,6 +10,7 @@ from typing import Any, Dict, Optional
 from cases import CALLERS, ENGINES
 from harness.peers import Peers
 from harness.servers import Endpoint
+from harness.space import IOVS
 from harness.workers import Worker, WorkerPool
 
 OURS = "ours"
@@ -37,8 +38,6 @@ HF3FS_CONFIG = """\
   nixl_backend_params:
     mount_point: "{mount}"
 """
-# What a directory of the stand-in for 3FS needs to pass for a mount.
-IOVS = Path("3fs-virt") / "iovs"
 
 
 S3_CONFIG = """\
