@@ -45,6 +45,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory test-rust
 	@$(MAKE) --no-print-directory test-cuda
+	@$(MAKE) --no-print-directory test-hf3fs
 	@$(MAKE) --no-print-directory test-shuttle
 	@$(MAKE) --no-print-directory test-asan
 	@$(MAKE) --no-print-directory test-bench
@@ -93,6 +94,10 @@ test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX 
 test-cuda: ## The stand-in for CUDA's driver by itself, and the CUDA kernels on a CPU
 	sh tests/standin_cuda/self_test.sh build/standin-cuda
 	bash scripts/check-cuda-kernels.sh
+
+.PHONY: test-hf3fs
+test-hf3fs: ## The stand-in for 3FS's client library by itself
+	sh tests/standin_hf3fs/self_test.sh build/standin-hf3fs
 
 .PHONY: test-gpu
 test-gpu: ## On a machine with a GPU: driver, kernels, tests, examples and speed on the real thing; not part of test

@@ -21,6 +21,12 @@ MEMORY_SERVER = "memory"
 SEAWEEDFS = "seaweedfs"
 JUICEFS = "juicefs"
 
+POSIX = "POSIX"
+
+# Whose memory the objects lie in: the worker's, or what the engine gives for it.
+CALLERS = "caller"
+ENGINES = "engine"
+
 Peers = Dict[str, "Target | None"]
 
 
@@ -44,7 +50,8 @@ class Throughput:
     peers: Peers
     dynamic: bool = False
     threads: int = 1
-    backend: str = "POSIX"
+    backend: str = POSIX
+    memory: str = CALLERS
     # For the picture: fewer rounds, because its points are many.
     is_point: bool = False
 
@@ -92,6 +99,8 @@ class Latency:
     object_bytes: int
     peers: Peers
     count: int = 150
+    backend: str = POSIX
+    memory: str = CALLERS
 
 
 @dataclass(frozen=True)
@@ -190,6 +199,30 @@ def _through_cufile() -> Tuple[Case, ...]:
     )
 
 
+# Of bare USRBIO at the same depth.
+OF_USRBIO = at_least(0.9)
+
+
+def _through_usrbio() -> Tuple[Case, ...]:
+    """3FS's rings, with a stand-in for its client and daemon over files on tmpfs: memory that the store allocated, which
+    goes without a copy, and the engine's own."""
+    kinds = (("hf3fs", ENGINES, "", OF_USRBIO), ("hf3fs-staged", CALLERS, "engine's memory, ", None))
+    batches = tuple(
+        Throughput(
+            f"{name}-{size // MIB}m" if size >= MIB else f"{name}-{size // KIB}k",
+            f"HF3FS, tmpfs, static, {words}{batch} x {size_name(size)}", TMPFS, size, batch, {"usrbio": target},
+            backend="HF3FS", memory=memory,
+        )
+        for name, memory, words, target in kinds
+        for size, batch in ((32 * MIB, 8), (1 * MIB, 64), (256 * KIB, 256))
+    )
+    single = Latency(
+        "hf3fs-latency", "HF3FS, tmpfs, static, single 1 MiB", TMPFS, 1 * MIB, {"usrbio": None}, backend="HF3FS",
+        memory=ENGINES,
+    )
+    return (*batches, single)
+
+
 def _measured() -> Tuple[Case, ...]:
     return (
         Throughput(
@@ -220,6 +253,7 @@ def _measured() -> Tuple[Case, ...]:
             "tmpfs-dynamic", "tmpfs, dynamic, 256 x 1 MiB", TMPFS, 1 * MIB, 256, {"lmcache": None}, dynamic=True,
         ),
         *_through_cufile(),
+        *_through_usrbio(),
         *_object_stores(),
         Lookups("lookups", "lookups, 1 M keys", 1_000_000, at_least(5.0), at_most(96)),
         Opening("open", "open a static pool", (1_000, 10_000, 100_000), at_most(1_000), at_most(10_000)),

@@ -26,6 +26,8 @@ flags=(-std=c11 -D_GNU_SOURCE -O3 -Wall -Wextra -Wpedantic)
     '-Wl,-rpath,$ORIGIN'
 "$CC" "${flags[@]}" benches/s3_memory/*.c -o "$bin/s3_memory" -lpthread
 "$CC" "${flags[@]}" -shared -fPIC benches/cufile_env.c -o "$bin/cufile_env.so" -ldl
+# Stands in for 3FS's client and daemon.
+CC=$CC sh tests/standin_hf3fs/build.sh "$bin/standin_hf3fs"
 "$CC" "${flags[@]}" benches/load_time.c -o "$bin/load_time" -ldl
 
 if [ "${1:-}" = --build ]; then

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, List, Tuple
@@ -11,6 +10,7 @@ from harness.engines import Engines
 from harness.fio import Setting
 from harness.peers import Peers
 from harness.rows import Row
+from harness.space import remove_tree
 
 
 @dataclass
@@ -30,7 +30,7 @@ class Context:
     def directory(self, place: str, name: str) -> Path:
         """A fresh directory for a case."""
         path = self.places[place] / name
-        shutil.rmtree(path, ignore_errors=True)
+        remove_tree(path)
         path.mkdir(parents=True)
         return path
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Dict, Optional
 
+from cases import CALLERS, ENGINES
 from harness.peers import Peers
 from harness.servers import Endpoint
+from harness.space import IOVS
 from harness.workers import Worker, WorkerPool
 
 OURS = "ours"
 
+BUFFER_BYTES = 128 << 20
+
 STORE_CONFIG = """\
 chunk_size: 256
-nixl_buffer_size: 134217728
+nixl_buffer_size: {buffer_bytes}
 nixl_buffer_device: cpu
 cache_policy: FIFO
 extra_config:
@@ -24,6 +29,14 @@ extra_config:
   use_direct_io: true
   nixl_path:
     - "{directory}"
+"""
+
+# What HF3FS needs beside that. As many I/O threads as bare USRBIO has.
+HF3FS_CONFIG = """\
+  nixl_store_hf3fs_library: "{library}"
+  nixl_store_io_threads: {lanes}
+  nixl_backend_params:
+    mount_point: "{mount}"
 """
 
 
@@ -63,6 +76,11 @@ class Shape:
         }
 
 
+def hf3fs_lanes() -> int:
+    """I/O threads that the store has with HF3FS by itself."""
+    return min(max(len(os.sched_getaffinity(0)) // 2, 2), 8)
+
+
 class Engines:
     """Opens engines below a directory; a worker serves one session at a time and is kept for the next."""
 
@@ -88,17 +106,23 @@ class Engines:
         """Why ours cannot be opened with a backend."""
         return self._peers.cufile_missing if backend.startswith("GDS") else None
 
-    def open(self, name: str, directory: Path, shape: Shape, backend: str = "POSIX", **more: Any) -> "Session":
+    def open(
+        self, name: str, directory: Path, shape: Shape, backend: str = "POSIX", memory: str = CALLERS, **more: Any
+    ) -> "Session":
+        """With HF3FS the directory above passes for a mount, for all engines of a case."""
         directory.mkdir(parents=True, exist_ok=True)
         if name == OURS:
-            environment = self._cufile_environment() if backend.startswith("GDS") else {}
-            worker = self._workers.get(name, [str(self._binary), "store"], environment)
+            worker = self._workers.get(name, [str(self._binary), "store"], self._environment(backend, directory))
             config = directory / "lmcache.yaml"
-            config.write_text(
-                STORE_CONFIG.format(backend=backend, slots=shape.slots, directory=directory / "store"), encoding="utf-8",
-            )
+            config.write_text(self._store_config(directory, shape, backend, memory), encoding="utf-8")
             (directory / "store").mkdir(exist_ok=True)
-            facts = worker.ask("open", config=config, **shape.fields())
+            facts = worker.ask("open", config=config, memory=memory, **shape.fields())
+        elif name == "usrbio":
+            worker = self._workers.get(name, [str(self._binary), "usrbio"], self._environment(backend, directory))
+            facts = worker.ask(
+                "open", directory=directory, library=self._standin_hf3fs, mount=directory.parent, lanes=hf3fs_lanes(),
+                memory=ENGINES, **shape.fields(),
+            )
         elif name in ("pread", "pwrite"):
             worker = self._workers.get(name, [str(self._binary), "pread"])
             where = {} if "paths" in more else {"directory": directory}
@@ -148,6 +172,29 @@ class Engines:
                 **shape.fields(),
             )
         return Session(worker, facts)
+
+    def _store_config(self, directory: Path, shape: Shape, backend: str, memory: str) -> str:
+        # What the engine allocates is a part of the buffer.
+        allocated = shape.object_bytes * shape.memory_objects if memory == ENGINES else 0
+        config = STORE_CONFIG.format(
+            backend=backend, slots=shape.slots, directory=directory / "store", buffer_bytes=BUFFER_BYTES + allocated,
+        )
+        if backend == "HF3FS":
+            config += HF3FS_CONFIG.format(library=self._standin_hf3fs, lanes=hf3fs_lanes(), mount=directory.parent)
+        return config
+
+    @property
+    def _standin_hf3fs(self) -> Path:
+        return self._binary.parent / "standin_hf3fs" / "libhf3fs_api_shared.so"
+
+    def _environment(self, backend: str, directory: Path) -> Dict[str, str]:
+        """Of a worker that opens a backend below a directory."""
+        if backend.startswith("GDS"):
+            return self._cufile_environment()
+        if backend == "HF3FS":
+            (directory.parent / IOVS).mkdir(parents=True, exist_ok=True)
+            return {"STANDIN_HF3FS_MOUNT": str(directory.parent)}
+        return {}
 
     def _cufile_environment(self) -> Dict[str, str]:
         return self._peers.cufile_environment(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Dict, List, Sequence
 
-from cases import Latency
+from cases import POSIX, Latency
 from harness.context import Context
 from harness.engines import OURS, Session, Shape
 from harness.rows import Row, Samples
@@ -40,6 +40,9 @@ class LatencyRun:
         self.all_us: Dict[str, Dict[str, List[float]]] = {"get": {}, "put": {}}
 
     def run(self) -> List[Row]:
+        if self.case.backend != POSIX:
+            # One of another case may have been started without what this backend needs.
+            self.context.engines.discard(OURS)
         try:
             for name in self.turns.names:
                 self.turns.attempt(name, lambda name=name: self._open(name))
@@ -61,7 +64,9 @@ class LatencyRun:
             # Files that have fewer slots than others come last.
             stride = files[0].stat().st_size // -(-slots // len(files))
             more = {"paths": ":".join(map(str, files)), "stride": stride}
-        self.sessions[name] = session = self.context.engines.open(name, self.directory / name, shape, **more)
+        self.sessions[name] = session = self.context.engines.open(
+            name, self.directory / name, shape, self.case.backend, self.case.memory, **more,
+        )
         if name != "pread":
             session.ask("put", repetitions=2 * LIVE_OBJECTS // MEMORY_OBJECTS, seed=1)
 
@@ -106,5 +111,6 @@ class LatencyRun:
     def _close(self) -> None:
         for name, session in self.sessions.items():
             self.turns.attempt(name, session.close)
-        for name in self.turns.failed:
-            self.context.engines.discard(name)
+        for name in self.turns.names:
+            if name in self.turns.failed or self.case.backend != POSIX:
+                self.context.engines.discard(name)

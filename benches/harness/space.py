@@ -20,10 +20,22 @@ DYNAMIC_BATCHES = 8
 # Of a round on an S3 server: each of three engines puts twice, and a server that appends keeps what was replaced.
 S3_BATCHES_A_ROUND = 6
 SPARE_BYTES = GIB // 2
+# What a directory of the stand-in for 3FS needs to pass for a mount. Links to shared memory are in it.
+IOVS = Path("3fs-virt") / "iovs"
+IOV_PREFIX = "hf3fs-iov-"
 
 
 class SpaceError(RuntimeError):
     """The file system has too little room."""
+
+
+def remove_tree(path: Path) -> None:
+    """A directory with all in it, and the memory that a client of 3FS which was killed has left in /dev/shm."""
+    for link in path.rglob(f"{IOVS}/*"):
+        target = Path(os.readlink(link)) if link.is_symlink() else link
+        if target.name.startswith(IOV_PREFIX):
+            target.unlink(missing_ok=True)
+    shutil.rmtree(path, ignore_errors=True)
 
 
 class Scratch:
@@ -39,11 +51,11 @@ class Scratch:
         """Between two cases."""
         for path in self.places.values():
             for entry in path.iterdir():
-                shutil.rmtree(entry, ignore_errors=True)
+                remove_tree(entry)
 
     def remove(self) -> None:
         for path in self.places.values():
-            shutil.rmtree(path, ignore_errors=True)
+            remove_tree(path)
 
 
 def needed_bytes(case: Case, rounds: int) -> Dict[str, int]:

@@ -72,7 +72,7 @@ class ThroughputRun:
 
     def _open_one(self, name: str, shape: Shape) -> None:
         self.sessions[name] = session = self.context.engines.open(
-            name, self.directory / name, shape, self.case.backend,
+            name, self.directory / name, shape, self.case.backend, self.case.memory,
         )
         # Every slot is written, so that all rounds find the same: a full pool of written blocks.
         warm = session.ask("put", batch=self.case.batch, threads=self.case.threads, repetitions=3, seed=1)

@@ -6,13 +6,14 @@ import tempfile
 import unittest
 from pathlib import Path
 
-from cases import CASES, Throughput
+from cases import CALLERS, CASES, ENGINES, Throughput
 from harness import fio, peers, space
+from harness.engines import Engines, Shape
 from harness.options import OptionError, read_options
 from harness.peers import Peers
 from harness.rows import Samples
 from harness.turns import Turns
-from harness.workers import Worker, WorkerError
+from harness.workers import Worker, WorkerError, WorkerPool
 
 ROOT = Path("/nowhere")
 
@@ -51,6 +52,22 @@ class CuFile(unittest.TestCase):
         self.assertEqual((environment["LD_PRELOAD"], environment["NIXL_PLUGIN_DIR"]), (str(ROOT / "preload.so"), "plugins"))
 
 
+class Hf3fs(unittest.TestCase):
+    def config(self, backend: str, memory: str) -> str:
+        engines = Engines(ROOT / "bin" / "worker", ROOT / "lmcache", Peers(ROOT), WorkerPool(ROOT / "log"))
+        return engines._store_config(ROOT / "case" / "ours", Shape(1 << 20, 64, 64), backend, memory)
+
+    def test_all_engines_of_a_case_have_one_mount_and_one_library(self) -> None:
+        config = self.config("HF3FS", ENGINES)
+        self.assertIn(f"mount_point: \"{ROOT / 'case'}\"", config)
+        self.assertIn(f"nixl_store_hf3fs_library: \"{ROOT / 'bin' / 'standin_hf3fs'}", config)
+        self.assertNotIn("mount_point", self.config("POSIX", CALLERS))
+
+    def test_the_buffer_has_room_for_what_is_allocated_from_it(self) -> None:
+        self.assertIn(f"nixl_buffer_size: {128 << 20}\n", self.config("HF3FS", CALLERS))
+        self.assertIn(f"nixl_buffer_size: {192 << 20}\n", self.config("HF3FS", ENGINES))
+
+
 class FioAnswers(unittest.TestCase):
     def answer(self, **job: object) -> str:
         moved = {"io_bytes": 3_000_000_000, "runtime": 600}
@@ -74,6 +91,17 @@ class Room(unittest.TestCase):
             with self.assertRaises(space.SpaceError) as caught:
                 space.check_space(options, [huge])
         self.assertIn("BENCH_DIR", str(caught.exception))
+
+    def test_shared_memory_of_a_client_that_was_killed_goes_with_its_mount(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            memory, other = Path(folder) / "hf3fs-iov-1", Path(folder) / "other"
+            mount = Path(folder) / "case"
+            (mount / space.IOVS).mkdir(parents=True)
+            for number, file in enumerate((memory, other)):
+                file.write_text("", encoding="utf-8")
+                (mount / space.IOVS / str(number)).symlink_to(file)
+            space.remove_tree(mount)
+            self.assertEqual([entry.name for entry in Path(folder).iterdir()], ["other"])
 
     def test_scratch_is_gone_at_the_end_and_nothing_else(self) -> None:
         with tempfile.TemporaryDirectory() as folder:

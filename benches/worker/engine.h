@@ -1,5 +1,5 @@
-/* What moves objects between memory and storage: the store, NIXL, bare system calls or bare sockets, all behind one
- * table, so that the same loop times them, over the same memory. */
+/* What moves objects between memory and storage: the store, NIXL, bare system calls, bare USRBIO or bare sockets, all
+ * behind one table, so that the same loop times them, over the same memory. */
 #ifndef BENCH_ENGINE_H
 #define BENCH_ENGINE_H
 
@@ -18,7 +18,8 @@ typedef struct {
     size_t object_stride;     /* from one object in memory to the next: object_bytes in whole pages */
     size_t live_objects;      /* objects kept on storage; a put beyond them replaces the oldest */
     size_t memory_objects;    /* objects that memory has room for; no batch is larger */
-    unsigned char *memory;    /* the caller's memory, page-aligned; an engine registers it where it can */
+    unsigned char *memory;    /* the caller's memory, page-aligned; an engine registers it where it can. NULL: the
+                                 engine's is used, once it is open */
     size_t memory_bytes;
 } shape_t;
 
@@ -35,6 +36,7 @@ typedef struct {
 typedef struct {
     const char *name;
     int (*open)(const command_t *command, const shape_t *shape, void **engine_out);
+    unsigned char *(*memory)(void *engine); /* memory_bytes of its own, until it is closed; NULL after fail() */
     int (*put)(void *engine, const batch_t *batch);
     int (*get)(void *engine, const batch_t *batch);
     int (*put_one)(void *engine, const batch_t *batch);
@@ -49,6 +51,7 @@ extern const engine_ops_t engine_store;
 extern const engine_ops_t engine_nixl;
 extern const engine_ops_t engine_nixl_obj;
 extern const engine_ops_t engine_pread;
+extern const engine_ops_t engine_usrbio;
 extern const engine_ops_t engine_sockets;
 
 /* The store behind an engine_store, for commands that only it serves. */

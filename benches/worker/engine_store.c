@@ -62,6 +62,8 @@ static int prepare(store_t *self, const char *config)
     if (status != NIXL_STORE_OK)
         return failed("nixl_store_open", status);
     self->open_s = clock_now_s() - start_s;
+    if (self->shape.memory == NULL)
+        return 0;
     start_s = clock_now_s();
     status = nixl_store_memory_register(self->store, self->shape.memory, self->shape.memory_bytes);
     self->register_s = clock_now_s() - start_s;
@@ -85,6 +87,20 @@ static int store_open(const command_t *command, const shape_t *shape, void **eng
     }
     *engine_out = self;
     return 0;
+}
+
+/* The store frees it when it is closed. */
+static unsigned char *store_memory(void *engine)
+{
+    store_t *const self = engine;
+    void *address = NULL;
+    const nixl_store_status_t status = nixl_store_memory_allocate(self->store, self->shape.memory_bytes, &address);
+
+    if (status != NIXL_STORE_OK) {
+        failed("nixl_store_memory_allocate", status);
+        return NULL;
+    }
+    return address;
 }
 
 typedef nixl_store_status_t submit_fn_t(nixl_store_t *, const nixl_store_item_t *, size_t,
@@ -188,6 +204,7 @@ void *engine_store_handle(void *engine)
 const engine_ops_t engine_store = {
     .name = "store",
     .open = store_open,
+    .memory = store_memory,
     .put = store_put,
     .get = store_get,
     .put_one = store_put_one,

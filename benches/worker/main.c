@@ -1,7 +1,7 @@
 /* The benchmark's worker: one engine in one process, driven by commands on standard input, each answered by a line of
  * JSON on standard output. The driver keeps several workers alive and lets them take turns.
  *
- *     worker store|nixl|nixl-obj|pread|sockets
+ *     worker store|nixl|nixl-obj|pread|usrbio|sockets
  *
  * Commands: open, put, get, latency, remove, fill, contains, prefix, memory, close, quit; see session.h, lookups.h. */
 #include <stdio.h>
@@ -16,7 +16,7 @@
 #include "session.h"
 
 static const engine_ops_t *const ENGINES[] = {&engine_store, &engine_nixl, &engine_nixl_obj, &engine_pread,
-                                              &engine_sockets};
+                                              &engine_usrbio, &engine_sockets};
 
 static int dispatch(session_t *session, const engine_ops_t *ops, const command_t *command)
 {
@@ -97,7 +97,7 @@ int main(int argc, char **argv)
         if (strcmp(argv[1], ENGINES[i]->name) == 0)
             ops = ENGINES[i];
     if (ops == NULL) {
-        fprintf(stderr, "usage: worker store|nixl|nixl-obj|pread|sockets, then commands on standard input\n");
+        fprintf(stderr, "usage: worker store|nixl|nixl-obj|pread|usrbio|sockets, then commands on standard input\n");
         return 2;
     }
     out = take_stdout();

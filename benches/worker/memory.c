@@ -22,8 +22,10 @@ int memory_allocate(memory_t *memory, size_t length)
     memory->mapping_length = whole + HUGE_PAGE_BYTES;
     memory->mapping =
         mmap(NULL, memory->mapping_length, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (memory->mapping == MAP_FAILED)
+    if (memory->mapping == MAP_FAILED) {
+        memory->mapping = NULL;
         return fail("no %zu bytes of memory", length);
+    }
     memory->start = (unsigned char *)(((uintptr_t)memory->mapping + HUGE_PAGE_BYTES - 1) & ~(HUGE_PAGE_BYTES - 1));
     memory->length = length;
     madvise(memory->start, whole, MADV_HUGEPAGE);

@@ -18,11 +18,8 @@ void session_key(uint64_t id, char key[KEY_BYTES])
     memcpy(key, text, KEY_BYTES);
 }
 
-int session_open(session_t *session, const engine_ops_t *ops, const command_t *command)
+static int read_shape(shape_t *shape, const command_t *command)
 {
-    shape_t *const shape = &session->shape;
-
-    memset(session, 0, sizeof *session);
     if (command_number(command, "object_bytes", 0, &shape->object_bytes) != 0 ||
         command_number(command, "live_objects", 0, &shape->live_objects) != 0 ||
         command_number(command, "memory_objects", 1, &shape->memory_objects) != 0)
@@ -33,24 +30,62 @@ int session_open(session_t *session, const engine_ops_t *ops, const command_t *c
         return fail("live_objects= and memory_objects= have to be 1 or more");
     shape->object_stride = shape->object_bytes;
     shape->memory_bytes = shape->memory_objects * shape->object_stride;
-    session->contents = calloc(shape->live_objects, sizeof *session->contents);
+    return 0;
+}
+
+static void let_memory_go(session_t *session)
+{
+    if (session->memory.mapping != NULL)
+        memory_free(&session->memory);
+    free(session->contents);
+}
+
+/* Opens the engine over memory of the session's, or over the engine's own. */
+static int open_engine(session_t *session, const engine_ops_t *ops, const command_t *command, bool engines_memory)
+{
+    shape_t *const shape = &session->shape;
+
+    if (!engines_memory) {
+        if (memory_allocate(&session->memory, shape->memory_bytes) != 0)
+            return -1;
+        shape->memory = session->memory.start;
+    }
+    if (ops->open(command, shape, &session->engine) != 0)
+        return -1;
+    if (engines_memory) {
+        shape->memory = ops->memory(session->engine);
+        if (shape->memory == NULL) {
+            ops->close(session->engine);
+            return -1;
+        }
+        bytes_poison(shape->memory, shape->memory_bytes);
+    }
+    return 0;
+}
+
+int session_open(session_t *session, const engine_ops_t *ops, const command_t *command)
+{
+    const bool engines_memory = strcmp(command_text(command, "memory", "caller"), "engine") == 0;
+
+    memset(session, 0, sizeof *session);
+    if (read_shape(&session->shape, command) != 0)
+        return -1;
+    if (engines_memory && ops->memory == NULL)
+        return fail("this engine has no memory to give");
+    session->contents = calloc(session->shape.live_objects, sizeof *session->contents);
     if (session->contents == NULL)
         return fail("out of memory");
-    if (memory_allocate(&session->memory, shape->memory_bytes) != 0) {
-        free(session->contents);
-        return -1;
-    }
-    shape->memory = session->memory.start;
-    if (ops->open(command, shape, &session->engine) != 0) {
-        memory_free(&session->memory);
-        free(session->contents);
+    if (open_engine(session, ops, command, engines_memory) != 0) {
+        let_memory_go(session);
         return -1;
     }
     session->ops = ops;
     session->foreign = command_text(command, "paths", NULL) != NULL;
     if (session->foreign)
-        session->next_id = shape->live_objects;
-    fprintf(json, ",\"memory_huge_share\":%.3f", (double)memory_huge_bytes(&session->memory) / (double)shape->memory_bytes);
+        session->next_id = session->shape.live_objects;
+    if (!engines_memory)
+        fprintf(json, ",\"memory_huge_share\":%.3f",
+                (double)memory_huge_bytes(&session->memory) / (double)session->shape.memory_bytes);
     if (ops->describe != NULL)
         ops->describe(session->engine);
     return 0;
@@ -75,8 +110,7 @@ int session_close(session_t *session)
 {
     const int status = session->ops->close(session->engine);
 
-    memory_free(&session->memory);
-    free(session->contents);
+    let_memory_go(session);
     session->ops = NULL;
     return status;
 }

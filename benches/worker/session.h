@@ -23,7 +23,8 @@ typedef struct {
 
 /* Commands. Each returns 0, or -1 after fail(), and prints members of the answer, each with a comma before it. */
 
-/* open object_bytes= live_objects= memory_objects= and what the engine takes. */
+/* open object_bytes= live_objects= memory_objects= memory= and what the engine takes. memory=engine: objects lie in
+ * memory that the engine gives, as it may take that without a copy. */
 int session_open(session_t *session, const engine_ops_t *ops, const command_t *command);
 
 /* put|get batch= repetitions= threads= seed= check=: batches, one after the other in each thread. A put's last

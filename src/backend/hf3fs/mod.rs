@@ -35,6 +35,9 @@ const ENTRIES_MIN: u64 = 16;
 /// Most: a ring's memory and the pieces for trailers grow with it, and the daemon works off four at a time.
 const ENTRIES_MAX: u64 = 1024;
 
+/// Fewest bytes of a read: each is a request to a storage server, and 3FS keeps its bytes in chunks of about so many.
+const READ_BYTES_MIN: u64 = 1 << 20;
+
 /// Which memory transfers use as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
@@ -101,6 +104,7 @@ impl Backend for Hf3fs {
             host: self.mode != Mode::Copies,
             slices_max: SLICES_MAX,
             registered_only: true,
+            read_bytes_min: READ_BYTES_MIN,
             ..Reach::HOST
         }
     }

@@ -98,6 +98,9 @@ fn try_enter(
                     }
                 },
             };
+            if all_hosts.is_some() {
+                refresh(&directory)?;
+            }
             // An owner on another host may have taken the directory back until a moment ago. Where it has, the lock is left: by
             // now it may be that of a process here which was faster.
             let is_there = all_hosts.is_none() || is_still_there(&directory, &lock);
@@ -214,6 +217,18 @@ fn refuse_foreign(directory: &Dir) -> Result<()> {
             ),
         )),
     }
+}
+
+/// Has the names in the directory asked for anew. The kernel may know them as they were before another host's owner came: with
+/// FUSE a listing brings along what each name is by now, and what was known of it goes (`FUSE_READDIRPLUS`, which the kernel uses
+/// at the head of a listing).
+fn refresh(directory: &Dir) -> Result<()> {
+    let listed = directory.entries().and_then(|entries| {
+        entries.for_each(drop);
+        Ok(())
+    });
+    listed
+        .map_err(|error| Error::os(format_args!("reading directory {}", directory.path().display()), &error))
 }
 
 /// Whether the locked file is still the one that the next process will find.
