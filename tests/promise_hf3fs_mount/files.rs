@@ -15,8 +15,16 @@ use crate::world::{
 const SIZES: [usize; 6] = [16, 4096, 5000, 64 * KIB, 300 * KIB + 7, MIB - 512];
 
 /// Files of a store that are not data: read and written through FUSE, by this library alone.
-const META: [&str; 8] =
-    ["lock", "manifest", "manifest.tmp", "snapshot", "snapshot.tmp", "survivors", "survivors.tmp", ".nixl_store+pins"];
+const META: [&str; 8] = [
+    "lock",
+    "manifest",
+    "manifest.tmp",
+    "snapshot",
+    "snapshot.tmp",
+    "survivors",
+    "survivors.tmp",
+    ".nixl_store+pins",
+];
 
 /// Puts, gets, ranges, removals of a store that is open.
 fn use_it(store: &Store, round: u64) {

@@ -12,19 +12,17 @@ use crate::world::{MIB, data, mounted, wait_until};
 /// Links of the daemon's own.
 const SEMAPHORES: usize = 3;
 
-/// The links below `3fs-virt/iovs`, and where they lead. A listing's end takes the links of its thread along, so it has one.
+/// The links below `3fs-virt/iovs`, and where they lead. A listing's end takes the links of its thread along, so no new thread does
+/// this, which may have the number of one that is gone.
 fn links(fs: &FaultyFs) -> Vec<(String, PathBuf)> {
     let iovs = fs.path().join("3fs-virt/iovs");
-    let list = || {
-        let names = fs::read_dir(&iovs).unwrap().map(|entry| entry.unwrap().file_name());
-        // Some may be gone by now.
-        let read = |name: std::ffi::OsString| {
-            let target = fs::read_link(iovs.join(&name)).ok()?;
-            Some((name.to_string_lossy().into_owned(), target))
-        };
-        names.filter_map(read).collect()
+    let names = fs::read_dir(&iovs).unwrap().map(|entry| entry.unwrap().file_name());
+    // Some may be gone by now.
+    let read = |name: std::ffi::OsString| {
+        let target = fs::read_link(iovs.join(&name)).ok()?;
+        Some((name.to_string_lossy().into_owned(), target))
     };
-    std::thread::scope(|scope| scope.spawn(list).join().unwrap())
+    names.filter_map(read).collect()
 }
 
 fn is_of_a_client(target: &Path) -> bool {

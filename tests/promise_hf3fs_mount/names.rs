@@ -25,7 +25,10 @@ fn what_another_host_believes_is_right_bytes_or_a_miss() {
             let key = format!("key{number}");
             // Looked at byte for byte.
             if let Some(seen) = version(&there, &key) {
-                assert!((1..=newest).contains(&seen), "{kind}: {key} of version {seen}, {newest} is the newest");
+                assert!(
+                    (1..=newest).contains(&seen),
+                    "{kind}: {key} of version {seen}, {newest} is the newest"
+                );
             }
             let (status, length) = there.length(key.as_bytes());
             let was_put = (1..=newest).any(|version| bytes(number, version) as u64 == length);

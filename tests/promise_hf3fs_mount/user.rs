@@ -153,13 +153,7 @@ fn act_on(store: &'static Store, what: &str, words: &[&str]) -> Result<String, S
         ("close", []) => checked(store.close()),
         ("log", []) => Ok(store.log().join("; ").replace('\n', " ")),
         ("begin", [prefix, count, version, bytes]) => {
-            begin(
-                store,
-                prefix,
-                count.parse().unwrap(),
-                version.parse().unwrap(),
-                bytes.parse().unwrap(),
-            );
+            begin(store, prefix, count.parse().unwrap(), version.parse().unwrap(), bytes.parse().unwrap());
             Ok(String::new())
         }
         _ => panic!("{what} {words:?} is no request"),
