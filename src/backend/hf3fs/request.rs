@@ -191,7 +191,7 @@ mod tests {
         let ended = |results: &[(usize, io::Result<usize>)]| {
             let mut request = request(&buffer, &[16 * KIB; 4]);
             let parts = put_in(&mut request, 16 * KIB);
-            let mut left = vec![true; 4];
+            let mut left = [true; 4];
             for (index, result) in results {
                 left[*index] = false;
                 let result =
