@@ -206,6 +206,11 @@ impl IoQueue for UsrbioQueue {
             && let Wait::Until(moment) = wait
         {
             self.look_after()?;
+            // Room has come, or may have, and ends of writes whose turn it is.
+            self.start()?;
+            if !self.done.is_empty() {
+                break;
+            }
             if self.in_flight() == 0 {
                 self.waker.wait_until(moment)?;
                 break;
@@ -214,8 +219,6 @@ impl IoQueue for UsrbioQueue {
                 break;
             }
             self.pause()?;
-            // Room has come, or may have.
-            self.start()?;
         }
         self.waker.clear();
         completions.append(&mut self.done);

@@ -223,10 +223,7 @@ fn refuse_foreign(directory: &Dir) -> Result<()> {
 /// FUSE a listing brings along what each name is by now, and what was known of it goes (`FUSE_READDIRPLUS`, which the kernel uses
 /// at the head of a listing).
 fn refresh(directory: &Dir) -> Result<()> {
-    let listed = directory.entries().and_then(|entries| {
-        entries.for_each(drop);
-        Ok(())
-    });
+    let listed = directory.entries().map(|entries| entries.for_each(drop));
     listed
         .map_err(|error| Error::os(format_args!("reading directory {}", directory.path().display()), &error))
 }
