@@ -1,6 +1,7 @@
 //! What a pool believes of its slots after a crash: holes are slots that were never written, and a write that the daemon carries out
 //! after its client was killed, up to a minute later, is never taken for an object.
 
+use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
@@ -82,8 +83,13 @@ fn play(root: &Path, writes: &[Late]) {
         file.write_all_at(&late.bytes, late.offset).unwrap();
     };
     std::thread::scope(|scope| {
-        let ring = std::thread::Builder::new().name(RING_THREAD.to_owned());
-        ring.spawn_scoped(scope, || writes.iter().for_each(write)).unwrap().join().unwrap();
+        let ring = || {
+            let name = CString::new(RING_THREAD).unwrap();
+            // SAFETY: a NUL-terminated name of at most 15 letters.
+            unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
+            writes.iter().for_each(write);
+        };
+        scope.spawn(ring).join().unwrap();
     });
 }
 
