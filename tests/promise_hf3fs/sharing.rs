@@ -91,7 +91,9 @@ fn allocated_memory_goes_as_it_is() {
 #[test]
 fn mem_config_is_kept() {
     let _standin = Alone::new();
-    const WORDS: [(&[(&str, &str)], bool, bool); 3] = [
+    /// Parameters, whether shared memory is used as it is, and whether other memory may be registered.
+    type Words = (&'static [(&'static str, &'static str)], bool, bool);
+    const WORDS: [Words; 3] = [
         (&[("mem_config", "auto")], true, true),
         (&[("mem_config", "dram")], false, true),
         (&[("mem_config", "dram_zc")], true, false),
