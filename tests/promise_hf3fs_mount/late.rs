@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::status::OK;
 use crate::common::{Alone, Scratch, Store};
 use crate::faulty_fs::{FaultyFs, RING_THREAD};
-use crate::user::User;
+use crate::user::{Stage, User};
 use crate::world::{KIB, MIB, POOL, data, mounted, put_ok, version};
 
 /// Words of a log in which something is wrong with a slot.
@@ -116,7 +116,7 @@ fn key(kind: &str, number: usize) -> String {
 }
 
 /// A pool whose owner was killed with puts under way, and what the daemon still has of those.
-fn killed_with_work(fs: &FaultyFs, path: &Path) -> (PathBuf, Vec<Late>) {
+fn killed_with_work(fs: &FaultyFs, stage: Stage, path: &Path) -> (PathBuf, Vec<Late>) {
     let data = data(fs, "pool");
     let mut first = User::of("pool", &data);
     for number in 0..KEYS {
@@ -126,11 +126,17 @@ fn killed_with_work(fs: &FaultyFs, path: &Path) -> (PathBuf, Vec<Late>) {
     }
     first.tell("hold true");
     first.tell(&format!("journal {}", path.display()));
-    first.begin_puts("pool", "new", KEYS, LATE, BYTES);
-    first.begin_puts("pool", "old", KEYS, LATE, BYTES);
+    for prefix in ["new", "old"] {
+        first.begin_puts_up_to(stage, "pool", prefix, KEYS, (LATE, BYTES));
+    }
     first.kill();
-    let late = journal(path);
-    assert!(!late.is_empty());
+    let all = journal(path).into_iter();
+    let late: Vec<_> = match stage {
+        Stage::Payload => all.collect(),
+        // The payloads before them were carried out.
+        Stage::End => all.skip(1).step_by(2).collect(),
+    };
+    assert_eq!(late.len(), 2 * KEYS);
     (data, late)
 }
 
@@ -145,13 +151,12 @@ fn tells(store: &mut User, kind: &str, versions: &[u64], of: &dyn std::fmt::Debu
 }
 
 /// The first `count` of the late writes land, and every owner from then on tells the truth.
-fn land(when: When, count: usize) -> Option<usize> {
-    let fs = mounted("late")?;
+fn land(when: When, stage: Stage, count: usize) {
+    let Some(fs) = mounted("late") else { return };
     let scratch = Scratch::new("hf3fs-late");
-    let (data, late) = killed_with_work(&fs, &scratch.path().join("journal"));
-    let count = count.min(late.len());
+    let (data, late) = killed_with_work(&fs, stage, &scratch.path().join("journal"));
     let writes = &late[..count];
-    let of = (when, count);
+    let of = (when, stage, count);
     let mut next = User::of("pool", &data);
     for kind in ["old", "kept"] {
         for number in 0..KEYS {
@@ -159,7 +164,8 @@ fn land(when: When, count: usize) -> Option<usize> {
         }
     }
     tells(&mut next, "new", &[], &of);
-    for number in 0..KEYS {
+    // Into some of the slots that the first one was writing to, and not into all.
+    for number in 0..KEYS / 2 {
         next.put("pool", &key("old", number), NEXT, BYTES);
         next.put("pool", &key("next", number), NEXT, BYTES);
     }
@@ -194,13 +200,13 @@ fn land(when: When, count: usize) -> Option<usize> {
         assert_eq!(user.version("pool", "more"), Some(NEXT));
         user.kill();
     }
-    Some(late.len())
 }
 
 fn lands(when: When) {
-    let Some(all) = land(when, usize::MAX) else { return };
-    for count in [1, 2, 3, all / 2, all - 1] {
-        land(when, count);
+    for stage in [Stage::Payload, Stage::End] {
+        for count in [1, 2, KEYS, 2 * KEYS - 1, 2 * KEYS] {
+            land(when, stage, count);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use crate::common::hf3fs::{self, What};
+use crate::common::hf3fs::{self, Order, What};
 use crate::common::status::{OK, Status, message};
 use crate::common::{Batch, Setup, Store, Submit};
 use crate::crash_common::chunk;
@@ -55,6 +55,21 @@ impl User {
         self.tell(&format!("begin {name} {prefix} {count} {version} {bytes}"));
     }
 
+    /// Puts keys one after the other, each of one transfer and an end with the trailer, and none of them ends: the daemon holds
+    /// their payloads, or carries those out and holds the ends.
+    #[track_caller]
+    pub fn begin_puts_up_to(
+        &mut self,
+        stage: Stage,
+        name: &str,
+        prefix: &str,
+        count: usize,
+        object: (u64, usize),
+    ) {
+        let (version, bytes) = object;
+        self.tell(&format!("stage {name} {stage:?} {prefix} {count} {version} {bytes}"));
+    }
+
     /// All that a store has logged.
     #[track_caller]
     pub fn log(&mut self, name: &str) -> String {
@@ -84,6 +99,15 @@ impl User {
     pub fn finish(self) {
         self.0.finish();
     }
+}
+
+/// How far the daemon is with a put.
+#[derive(Clone, Copy, Debug)]
+pub enum Stage {
+    /// It has the payload.
+    Payload,
+    /// It has the end, and has carried out all before that.
+    End,
 }
 
 /// The helper's side: stores by their names, for as long as the process lives, as what is under way in them may be.
@@ -156,7 +180,35 @@ fn act_on(store: &'static Store, what: &str, words: &[&str]) -> Result<String, S
             begin(store, prefix, count.parse().unwrap(), version.parse().unwrap(), bytes.parse().unwrap());
             Ok(String::new())
         }
+        ("stage", [stage, prefix, count, version, bytes]) => {
+            let stage = if *stage == "End" { Stage::End } else { Stage::Payload };
+            for number in 0..count.parse().unwrap() {
+                let key = format!("{prefix}{number}");
+                begin_up_to(stage, store, &key, version.parse().unwrap(), bytes.parse().unwrap());
+            }
+            Ok(String::new())
+        }
         _ => panic!("{what} {words:?} is no request"),
+    }
+}
+
+/// Puts one key, of which one transfer goes first and one is the end.
+fn begin_up_to(stage: Stage, store: &'static Store, key: &str, version: u64, bytes: usize) {
+    let standin = hf3fs::standin();
+    // What came last is let go first.
+    standin.order(Order::Reversed);
+    let (writes, held) = (standin.count(What::Writes), standin.count(What::Held));
+    let has =
+        |count: u64| standin.count(What::Writes) == writes + count && standin.count(What::Held) == held + 1;
+    let object: &'static [u8] = Box::leak(chunk::fill(key, version, bytes).into_boxed_slice());
+    let mut batch = Batch::new();
+    batch.put(key.as_bytes(), object);
+    // Waiting for it would be for ever.
+    std::mem::forget(store.submit_puts(&batch, Submit::default()).expect("submitted"));
+    wait_until("a payload", || has(1));
+    if matches!(stage, Stage::End) {
+        assert_eq!(standin.release(1), 1);
+        wait_until("an end", || has(2));
     }
 }
 
