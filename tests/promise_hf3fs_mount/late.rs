@@ -109,6 +109,8 @@ const FIRST: u64 = 1;
 const LATE: u64 = 2;
 const NEXT: u64 = 3;
 const KEYS: usize = 6;
+/// Of new and of old keys each: as many as the staging buffer lets begin.
+const UNDER_WAY: usize = 3;
 const BYTES: usize = 200_000;
 
 fn key(kind: &str, number: usize) -> String {
@@ -127,7 +129,7 @@ fn killed_with_work(fs: &FaultyFs, stage: Stage, path: &Path) -> (PathBuf, Vec<L
     first.tell("hold true");
     first.tell(&format!("journal {}", path.display()));
     for prefix in ["new", "old"] {
-        first.begin_puts_up_to(stage, "pool", prefix, KEYS, (LATE, BYTES));
+        first.begin_puts_up_to(stage, "pool", prefix, UNDER_WAY, (LATE, BYTES));
     }
     first.kill();
     let all = journal(path).into_iter();
@@ -136,7 +138,7 @@ fn killed_with_work(fs: &FaultyFs, stage: Stage, path: &Path) -> (PathBuf, Vec<L
         // The payloads before them were carried out.
         Stage::End => all.skip(1).step_by(2).collect(),
     };
-    assert_eq!(late.len(), 2 * KEYS);
+    assert_eq!(late.len(), 2 * UNDER_WAY);
     (data, late)
 }
 
@@ -204,7 +206,7 @@ fn land(when: When, stage: Stage, count: usize) {
 
 fn lands(when: When) {
     for stage in [Stage::Payload, Stage::End] {
-        for count in [1, 2, KEYS, 2 * KEYS - 1, 2 * KEYS] {
+        for count in [1, 2, UNDER_WAY, 2 * UNDER_WAY - 1, 2 * UNDER_WAY] {
             land(when, stage, count);
         }
     }
