@@ -42,7 +42,7 @@ impl Store {
         if setup.memory != Kind::Host {
             cuda::driver();
         }
-        if setup.backend == "HF3FS" {
+        if setup.backend() == "HF3FS" {
             hf3fs::standin();
             hf3fs::make_mount(scratch.path());
         }
