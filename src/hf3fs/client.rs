@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::library::{self, Library};
-use super::mount::{Mount, is_disconnected};
+use super::mount::{Mount, gone, is_disconnected};
 use super::types::{Guarded, MadeIov, MadeRing, RawIor, RawIov};
 use crate::error::{Error, Status};
 use crate::sync::{Mutex, lock};
@@ -198,7 +198,11 @@ fn wait_for<T>(answer: &Receiver<T>, mount: &Mount) -> Result<T, String> {
 impl Keeper {
     fn open(library: &'static Library, mount: Mount, health: Arc<Health>) -> Result<Keeper, String> {
         let iovs = mount.iovs();
-        let directory = File::open(&iovs).map_err(|error| format!("opening {}: {error}", iovs.display()))?;
+        let directory = File::open(&iovs).map_err(|error| match is_disconnected(&error) {
+            // Finding the mount may have been answered by what the kernel believed.
+            true => gone(mount.path()),
+            false => format!("opening {}: {error}", iovs.display()),
+        })?;
         // SAFETY: the descriptor is open.
         let has_answered = unsafe { (library.is_hf3fs)(directory.as_raw_fd()) };
         if !has_answered && !mount.is_typed() {

@@ -125,7 +125,8 @@ pub(super) fn is_disconnected(error: &io::Error) -> bool {
     matches!(error.raw_os_error(), Some(libc::ENOTCONN | libc::ECONNABORTED))
 }
 
-fn gone(path: &Path) -> String {
+/// What to say where that is so.
+pub(super) fn gone(path: &Path) -> String {
     format!(
         "the daemon of the file system at {} is gone (\"transport endpoint is not connected\"); start it and mount it again",
         path.display()

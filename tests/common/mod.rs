@@ -6,6 +6,7 @@
 
 #![allow(dead_code, unused_imports, reason = "each test file uses a part of this")]
 
+pub mod alone;
 pub mod batch;
 pub mod cuda;
 pub mod exchange;
@@ -20,6 +21,7 @@ pub mod status;
 pub mod store;
 pub mod streams;
 
+pub use alone::Alone;
 pub use batch::{Batch, Submit};
 pub use cuda::Kind;
 pub use memory::{Cut, Memory, Pieces};

@@ -11,6 +11,8 @@ use super::hf3fs;
 #[derive(Debug)]
 pub struct Scratch {
     path: PathBuf,
+    /// What belongs to it on a mount.
+    mounted: Option<PathBuf>,
 }
 
 impl Scratch {
@@ -21,7 +23,20 @@ impl Scratch {
         let path =
             Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{serial}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
-        Scratch { path }
+        Scratch { path, mounted: None }
+    }
+
+    /// One whose stores are on a mount.
+    pub fn on(mount: &Path, name: &str) -> Scratch {
+        let mut scratch = Scratch::new(name);
+        let mounted = mount.join(scratch.path.file_name().unwrap());
+        std::fs::create_dir(&mounted).unwrap();
+        scratch.mounted = Some(mounted);
+        scratch
+    }
+
+    pub fn is_on_a_mount(&self) -> bool {
+        self.mounted.is_some()
     }
 
     pub fn path(&self) -> &Path {
@@ -30,12 +45,14 @@ impl Scratch {
 
     /// `nixl_path` of the stores in it.
     pub fn data(&self) -> PathBuf {
-        self.path.join("data")
+        self.mounted.as_ref().unwrap_or(&self.path).join("data")
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
+        // A test may have ended what serves the mount, and that with it.
+        let _ = self.mounted.as_ref().map(std::fs::remove_dir_all);
         let removed = std::fs::remove_dir_all(&self.path);
         assert!(removed.is_ok() || std::thread::panicking(), "{}: {removed:?}", self.path.display());
     }
@@ -82,6 +99,8 @@ pub struct Setup {
     pub words: &'static [(&'static str, &'static str)],
     /// Where objects are that are in no directory.
     pub bucket: Option<Bucket>,
+    /// The root of the mount that it is on; that is `None` where this machine cannot have one.
+    pub mount: Option<fn() -> Option<&'static Path>>,
     /// Where the bytes of items lie.
     pub memory: Kind,
     /// The device that the open options name.
@@ -111,6 +130,7 @@ impl Setup {
         params: &[],
         words: &[],
         bucket: None,
+        mount: None,
         memory: Kind::Host,
         cuda_device: None,
     };

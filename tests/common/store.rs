@@ -1,6 +1,7 @@
 //! An open store, with the exported functions as safe methods.
 
 use std::ffi::{CStr, CString, c_char, c_void};
+use std::path::Path;
 use std::ptr;
 use std::sync::{Arc, Mutex};
 
@@ -44,11 +45,40 @@ impl Store {
         }
         if setup.backend() == "HF3FS" {
             hf3fs::standin();
-            hf3fs::make_mount(scratch.path());
+            if !scratch.is_on_a_mount() {
+                hf3fs::make_mount(scratch.path());
+            }
         }
         let path = scratch.path().join("lmcache.yaml");
         std::fs::write(&path, setup.yaml(&scratch.data())).unwrap();
         let path = CString::new(path.to_str().unwrap()).unwrap();
+        Store::try_open_with(setup, Some(&path), None)
+    }
+
+    /// Opens a store at this path, whose configuration is in no file, or tells why that was refused. A directory above it is a
+    /// mount, where the backend needs one.
+    pub fn try_open_at(setup: &Setup, data: &Path) -> Result<Store, (Status, String)> {
+        if setup.backend == "HF3FS" {
+            hf3fs::standin();
+        }
+        let text = CString::new(setup.yaml(data)).unwrap();
+        Store::try_open_with(setup, None, Some(&text))
+    }
+
+    #[track_caller]
+    pub fn open_at(setup: &Setup, data: &Path) -> Store {
+        match Store::try_open_at(setup, data) {
+            Ok(store) => store,
+            Err((status, why)) => panic!("{status:?}: {why}\n{}", setup.yaml(data)),
+        }
+    }
+
+    fn try_open_with(
+        setup: &Setup,
+        path: Option<&CStr>,
+        text: Option<&CStr>,
+    ) -> Result<Store, (Status, String)> {
+        let pointer = |text: Option<&CStr>| text.map_or(ptr::null(), CStr::as_ptr);
         let log = Arc::new(Log::default());
         let options = nixl_store_open_options_t {
             struct_size: size_of::<nixl_store_open_options_t>(),
@@ -60,11 +90,11 @@ impl Store {
             cache_namespace: ptr::null(),
             log_function: Some(take_message),
             log_context: Arc::as_ptr(&log).cast_mut().cast(),
-            config_text: ptr::null(),
+            config_text: pointer(text),
         };
         let mut handle = ptr::null_mut();
-        // SAFETY: a path, options of the stated size, a place for the handle; the log outlives the store.
-        let status = Status(unsafe { nixl_store_open(path.as_ptr(), &raw const options, &raw mut handle) });
+        // SAFETY: a path or none, options of the stated size, a place for the handle; the log outlives the store.
+        let status = Status(unsafe { nixl_store_open(pointer(path), &raw const options, &raw mut handle) });
         if status == OK { Ok(Store { handle, kind: setup.memory, log }) } else { Err((status, message())) }
     }
 
@@ -89,6 +119,11 @@ impl Store {
     /// Lines of the log that hold `text`.
     pub fn logged(&self, text: &str) -> usize {
         self.log.lock().unwrap().iter().filter(|line| line.contains(text)).count()
+    }
+
+    /// All that it has logged.
+    pub fn log(&self) -> Vec<String> {
+        self.log.lock().unwrap().clone()
     }
 
     /// Where the bytes of its items lie.

@@ -12,6 +12,8 @@
 mod common;
 #[path = "../cufile_common/mod.rs"]
 mod cufile_common;
+#[path = "../faulty_fs/mod.rs"]
+mod faulty_fs;
 #[cfg(feature = "obj")]
 #[path = "../s3_common/mod.rs"]
 mod s3_common;
@@ -23,6 +25,7 @@ mod fronts;
 mod keys;
 mod kinds;
 mod model;
+mod mounts;
 mod questions;
 mod ranges;
 mod registered;
@@ -56,13 +59,17 @@ impl Case {
     }
 
     fn open_with(&self, setup: Setup) -> Opened<'_> {
-        let scratch = Scratch::new(self.name);
+        let mount = setup.mount.map(|mount| mount().expect("a mount, as it is served"));
+        let scratch = mount.map_or_else(|| Scratch::new(self.name), |mount| Scratch::on(mount, self.name));
         let store = Store::open(&setup, &scratch);
         Opened { case: self, scratch, store }
     }
 
     /// Whether this machine has what the store needs; if not, and it is told to do without, says so.
     fn is_served(&self) -> bool {
+        if let Some(mount) = self.setup.mount {
+            return mount().is_some();
+        }
         if !self.setup.backend.starts_with("GDS") {
             return true;
         }
@@ -208,6 +215,13 @@ macro_rules! store_of_any_memory {
     };
 }
 
+/// Not a test: what serves the mounts.
+#[test]
+#[ignore = "the body of the processes that serve mounts"]
+fn helper_process() {
+    faulty_fs::serve_if_asked();
+}
+
 /// Every transfer may be cut short, interrupted, or refused for a moment, in a mix that shifts from one to the next.
 #[cfg(feature = "fault-injection")]
 const FAULTS: &str = "short:3,eintr:5,eagain:7";
@@ -286,6 +300,21 @@ store!(gds_mt_pool_direct, Setup::GDS_MT);
 store!(hf3fs_pool, Setup::HF3FS);
 store!(hf3fs_files_sharded, Setup { layout: Layout::Sharded, ..Setup::HF3FS });
 store!(hf3fs_files_lmcache, Setup { layout: Layout::Lmcache, ..Setup::HF3FS });
+// 3FS's files through its rings, its names and locks through a mount that has its habits.
+store!(hf3fs_mount_pool, Setup { mount: Some(mounts::telling_late), ..Setup::HF3FS });
+store!(
+    hf3fs_mount_files_sharded,
+    Setup { mount: Some(mounts::telling_late), layout: Layout::Sharded, ..Setup::HF3FS }
+);
+store!(
+    hf3fs_mount_files_lmcache,
+    Setup { mount: Some(mounts::telling_late), layout: Layout::Lmcache, ..Setup::HF3FS }
+);
+store_of_memory!(hf3fs_mount_pool_that_tells, Setup { mount: Some(mounts::telling), ..Setup::HF3FS });
+store_of_memory!(
+    hf3fs_mount_files_that_tell,
+    Setup { mount: Some(mounts::telling), layout: Layout::Sharded, ..Setup::HF3FS }
+);
 store!(gds_mt_files_lmcache_buffered, Setup { layout: Layout::Lmcache, direct_io: false, ..Setup::GDS_MT });
 store!(
     #[cfg(feature = "obj")]
@@ -342,6 +371,16 @@ store!(
     #[cfg(feature = "fault-injection")]
     faulty_gds_mt_files_direct,
     Setup { fault: FAULTS, layout: Layout::Sharded, ..Setup::GDS_MT }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_hf3fs_pool,
+    Setup { fault: FAULTS, ..Setup::HF3FS }
+);
+store!(
+    #[cfg(feature = "fault-injection")]
+    faulty_hf3fs_files,
+    Setup { fault: FAULTS, layout: Layout::Sharded, ..Setup::HF3FS }
 );
 store!(
     #[cfg(feature = "fault-injection")]

@@ -104,7 +104,7 @@ pub fn threads() -> usize {
     // stand-in for 3FS would be another process.
     let is_ours = |task: &std::path::Path| {
         let name = std::fs::read_to_string(task.join("comm"));
-        name.is_ok_and(|name| !name.starts_with("iou-") && !name.starts_with("standin-hf3fs"))
+        name.is_ok_and(|name| !name.starts_with("iou-") && !name.starts_with("hf3fs-ring"))
     };
     tasks.filter(|task| is_ours(&task.as_ref().unwrap().path())).count()
 }

@@ -52,6 +52,7 @@ pub use hf3fs::{RING_THREAD, Traffic};
 pub use mount::private_mounts;
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use options::{Hf3fs, Options, Personality};
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use rule::{Fault, Op, Rule};
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use standin::{OTHER_HOST, Seen, THIS_HOST};

@@ -92,6 +92,7 @@ static int register_file(int fd)
     file->device = stat.st_dev;
     file->inode = stat.st_ino;
     file->daemon = daemon_now();
+    file->on_mount = mount_answers(fd);
     atomic_init(&file->seek_fd, -1);
     atomic_init(&file->plain_fd, -1);
     atomic_store(&table[fd], file);

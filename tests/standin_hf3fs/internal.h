@@ -68,6 +68,8 @@ void faults_reset(void);
 /* Whether a resolved path is a directory that passes for a mount, or lies below one. */
 bool mount_is_above(const char *resolved);
 bool mount_passes(const char *mount_point);
+/* Whether a file says by itself that it is 3FS's. */
+bool mount_answers(int fd);
 
 /* ---- fds.c: registered files ---- */
 
@@ -76,6 +78,7 @@ struct registration {
     dev_t device;
     ino_t inode;
     uint64_t daemon;
+    bool on_mount; /* it answers 3FS's ioctl, and knows its holes by itself */
     atomic_uint_fast64_t under_way;
     /* Opened again on first need, -1 until then: one to seek in, whose offset is not the client's, and one without
      * O_DIRECT and O_APPEND. */

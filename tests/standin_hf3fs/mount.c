@@ -73,14 +73,19 @@ bool mount_passes(const char *mount_point)
     return strcmp(resolved, mount) == 0;
 }
 
+bool mount_answers(int fd)
+{
+    uint32_t magic = 0;
+    return ioctl(fd, HF3FS_IOC_GET_MAGIC, &magic) == 0 && magic == HF3FS_SUPER_MAGIC;
+}
+
 EXPORT bool hf3fs_is_hf3fs(int fd)
 {
     char link[64], path[PATH_MAX];
-    uint32_t magic = 0;
     if (daemon_now() == 0)
         return false;
-    if (ioctl(fd, HF3FS_IOC_GET_MAGIC, &magic) == 0)
-        return magic == HF3FS_SUPER_MAGIC;
+    if (mount_answers(fd))
+        return true;
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t bytes = readlink(link, path, sizeof path - 1);
     if (bytes <= 0)

@@ -89,7 +89,7 @@ void transfer(struct entry *entry, bool read)
     }
     if (entry->fault.kind == STANDIN_HF3FS_SHORT)
         bytes = bytes / 2 / GRANULE * GRANULE;
-    if (read)
+    if (read && !entry->file->on_mount)
         bytes = readable(entry->file, entry->offset, bytes);
     entry->result = move(entry->file, read, entry->memory, bytes, entry->offset);
     if (entry->result > 0)
