@@ -550,3 +550,8 @@ fn a_large_batch_makes_do_with_few_descriptors() {
     assert_eq!(helper.ask(&scratch.path().display().to_string()), "done");
     helper.finish();
 }
+
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(&[], 12);
+}

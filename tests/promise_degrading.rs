@@ -521,3 +521,21 @@ fn files_are_for_their_owner_alone() {
         }
     }
 }
+
+/// But for what io_uring, locked memory and files in memory are to others; for O_DIRECT and space that a pool there cannot be without,
+/// or has not reserved; and for a disk on which nothing can be shared.
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(
+        &[
+            "refused_io_uring",
+            "little_locked_memory",
+            "files_in_memory",
+            "backends_that_cannot_serve",
+            "a_read_only_disk",
+            "refused_direct_io",
+            "a_pool_that_does_not_fit",
+        ],
+        6,
+    );
+}

@@ -247,3 +247,8 @@ fn spoil(path: &Path) {
         file.write_all_at(&[byte[0] ^ 1], at + 20).unwrap();
     }
 }
+
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(&[], 9);
+}

@@ -19,7 +19,7 @@ use crash_common::disk::Disk;
 use crash_common::helper::{self, Helper, Peer};
 use crash_common::remote::{self, Remote};
 use crash_common::versions::{self, put};
-use crash_common::{Random, Scratch, chunk, sandbox, tree};
+use crash_common::{Random, Scratch, chunk, hf3fs, sandbox, tree};
 use nixl_store::capi::*;
 
 /// Not a test: what helper processes run.
@@ -36,6 +36,8 @@ fn helper_process() {
 const CHURN_THREADS: usize = 3;
 /// Most puts of one batch.
 const CHURN_BATCH_MAX: u64 = 4;
+/// Puts that may be under way.
+const UNDER_WAY_MAX: u64 = CHURN_THREADS as u64 * CHURN_BATCH_MAX;
 
 /// Puts, replaces, removes and reads until it is killed, and says so line by line: `s key version` before a put is
 /// submitted, `a key version` when it was acknowledged, `r key` before a removal, `d key` after it.
@@ -205,13 +207,17 @@ fn crash_in_a_loop(config: &Path, keys: usize, lengths: &str, rounds: u64, evict
         let present = model.check(&mut remote, evicting);
         let stats = remote.stats();
         assert_eq!(stats["keys"], present, "round {round}: {stats:?}");
-        assert_eq!(
-            (stats["corruptions"], stats["quarantined"]),
-            (0, 0),
+        // A request is several transfers of a ring, and of those that were under way some are done: a record that was being
+        // replaced in its own slot is found out by its checksum.
+        let torn_max = if hf3fs::is_once_more() && evicting.is_some() { UNDER_WAY_MAX } else { 0 };
+        let torn = stats["quarantined"];
+        assert!(
+            stats["corruptions"] == torn && torn <= torn_max,
             "{}, round {round}: {stats:?}",
             config.display()
         );
-        assert_eq!(stats["slots"], if stats["slots"] == 0 { 0 } else { stats["keys"] + stats["slots_free"] });
+        let used = stats["keys"] + stats["slots_free"] + torn;
+        assert_eq!(stats["slots"], if stats["slots"] == 0 { 0 } else { used });
         // What comes next finds a snapshot in one round and has to scan in the other.
         if round % 2 == 0 {
             remote.close().unwrap();
@@ -254,15 +260,16 @@ fn a_static_pool_keeps_what_was_acknowledged_through_crashes() {
 fn a_pool_that_evicts_keeps_the_latest_through_crashes() {
     let scratch = Scratch::new("crash_evicting");
     let slots = 60;
-    // Puts that may be under way when a put is submitted, and again when a slot is needed.
-    let under_way = CHURN_THREADS as u64 * CHURN_BATCH_MAX;
-    for (name, direct) in [("direct", true), ("buffered", false)] {
+    // Over HF3FS both are the first.
+    let kinds = if hf3fs::is_once_more() { 1 } else { 2 };
+    for (name, direct) in [("direct", true), ("buffered", false)].into_iter().take(kinds) {
         let mut settings = Settings::pool(&scratch.join(name), slots, 1_200_000);
         settings.direct = direct;
         // Reads do not change the order of leaving, so that this process knows it.
         settings.policy = "FIFO";
         let config = settings.write(&scratch.join(&format!("{name}.yaml")));
-        let evicting = u64::from(slots) - 2 * under_way - 1;
+        // Puts that may be under way when a put is submitted, and again when a slot is needed.
+        let evicting = u64::from(slots) - 2 * UNDER_WAY_MAX - 1;
         crash_in_a_loop(&config, 150, "300,4096,70000,1200000", 10, Some(evicting));
         fill_whole_pool(&config, slots.into(), 1_200_000);
     }
@@ -563,4 +570,9 @@ fn flushed_chunks_survive_a_loss_of_power() {
         }
         store.close().unwrap();
     }
+}
+
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(&[], 10);
 }

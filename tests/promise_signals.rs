@@ -16,7 +16,7 @@ use std::time::Duration;
 use crash_common::api::{Direction, Item, Store, Submit};
 use crash_common::config::Settings;
 use crash_common::helper::{self, Helper, Peer};
-use crash_common::{Scratch, chunk};
+use crash_common::{Scratch, chunk, hf3fs};
 use nixl_store::capi::*;
 
 const CHUNK_BYTES: usize = 1 << 20;
@@ -196,7 +196,8 @@ fn masks(peer: &mut Peer) {
         assert_eq!(*mask, !open, "{name}: {mask:016x}, wanted {:016x}", !open);
     }
     let of = |prefix: &str| threads.iter().filter(|(name, _)| name.starts_with(prefix)).count();
-    assert!(of("nixl-lane-") >= stores.len() && of("nixl-io-") > 0, "{threads:?}");
+    let other = if hf3fs::is_once_more() { "nixl-hf3fs" } else { "nixl-io-" };
+    assert!(of("nixl-lane-") >= stores.len() && of(other) > 0, "{threads:?}");
     drop(stores);
     assert_eq!(own(), before);
 }
@@ -303,4 +304,10 @@ fn a_snapshot_beyond_the_limit_on_file_sizes_is_done_without() {
 #[test]
 fn a_put_beyond_the_limit_on_file_sizes_is_an_error() {
     play_well("file_size");
+}
+
+/// But for a pool that a limit on file sizes refuses: memory that is shared with the daemon is a file to that limit.
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(&["a_pool_beyond_the_limit_on_file_sizes_is_refused"], 5);
 }

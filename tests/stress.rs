@@ -377,3 +377,9 @@ fn closing_under_load_ends_every_call() {
         });
     }
 }
+
+/// But for the pool without io_uring, which is the same there, and for objects in a bucket.
+#[test]
+fn once_more_over_hf3fs() {
+    common::hf3fs::once_more(&["a_pool_moved_by_threads", "objects::"], 4);
+}

@@ -264,10 +264,11 @@ impl Keeper {
             std::mem::forget(made);
             return Err(other_version("iov"));
         }
-        // SAFETY: `bytes` bytes are mapped there, and nobody uses them yet.
-        let populated = unsafe { populate(base, bytes) };
+        // First of all: a process that is killed leaves what has a name in /dev/shm, and the rest takes a while.
         // SAFETY: made just now. The daemon has it mapped, so that it needs no name any more.
         unsafe { (self.library.iov_unlink)(&raw mut made.0.raw) };
+        // SAFETY: `bytes` bytes are mapped there, and nobody uses them yet.
+        let populated = unsafe { populate(base, bytes) };
         match populated {
             Ok(()) => Ok(made),
             Err(error) => {

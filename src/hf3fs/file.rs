@@ -43,7 +43,10 @@ impl Registered {
                     copy = Some(file.as_fd().try_clone_to_owned()?);
                 }
                 error if error > 0 => return Err(io::Error::from_raw_os_error(error)),
-                _ => return Ok(Registered { descriptor, client: Arc::clone(client), _copy: copy }),
+                minus_second => {
+                    close_on_exec(-minus_second);
+                    return Ok(Registered { descriptor, client: Arc::clone(client), _copy: copy });
+                }
             }
         }
     }
@@ -59,6 +62,15 @@ impl Drop for Registered {
             // SAFETY: registered, and no transfer names it any more: whoever pushes one keeps its target.
             unsafe { (self.client.library().deregister_fd)(self.descriptor) };
         }
+    }
+}
+
+/// The library's second descriptor is one that programs which the engine starts would inherit, and with it the file and its locks for
+/// as long as they run.
+fn close_on_exec(second: RawFd) {
+    if second > 0 {
+        // SAFETY: takes numbers. A number that is not open is refused.
+        unsafe { libc::fcntl(second, libc::F_SETFD, libc::FD_CLOEXEC) };
     }
 }
 

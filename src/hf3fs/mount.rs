@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use super::types::MOUNT_POINT_BYTES;
+use crate::sys::retry_on_interrupt;
 
 /// Where a mount has what it shares with its clients.
 const IOVS: &str = "3fs-virt/iovs";
@@ -107,10 +108,10 @@ impl Mount {
 /// The directory at or above `path` that has what a mount of 3FS has: as the path is written, then as it is without symbolic links.
 fn find_above(path: &Path) -> Result<Option<PathBuf>, String> {
     let written = path.ancestors().map(Path::to_owned);
-    let resolved = fs::canonicalize(path).unwrap_or_default();
+    let resolved = retry_on_interrupt(|| fs::canonicalize(path)).unwrap_or_default();
     let resolved: Vec<PathBuf> = resolved.ancestors().map(Path::to_owned).collect();
     for candidate in written.chain(resolved) {
-        match fs::metadata(candidate.join(IOVS)) {
+        match metadata(&candidate.join(IOVS)) {
             Ok(found) if found.is_dir() => return Ok(Some(candidate)),
             Err(error) if is_disconnected(&error) => return Err(gone(&candidate)),
             _ => {}
@@ -139,7 +140,7 @@ fn absolute(path: &Path) -> Result<PathBuf, String> {
 /// The longest part of a path that is there.
 fn existing_ancestor(path: &Path) -> Result<PathBuf, String> {
     for ancestor in path.ancestors() {
-        match fs::metadata(ancestor) {
+        match metadata(ancestor) {
             Ok(_) => return Ok(ancestor.to_owned()),
             Err(error) if is_disconnected(&error) => return Err(gone(ancestor)),
             Err(_) => {}
@@ -148,8 +149,13 @@ fn existing_ancestor(path: &Path) -> Result<PathBuf, String> {
     Err(format!("{}: no part of it is there", path.display()))
 }
 
+/// Of what is there. A request to a daemon ends early for a signal, as none to a local file system does.
+fn metadata(path: &Path) -> io::Result<fs::Metadata> {
+    retry_on_interrupt(|| fs::metadata(path))
+}
+
 fn device(path: &Path) -> Result<u64, String> {
-    fs::metadata(path).map(|found| found.dev()).map_err(|error| format!("{}: {error}", path.display()))
+    metadata(path).map(|found| found.dev()).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn describe(path: &Path) -> String {
@@ -163,7 +169,7 @@ fn describe(path: &Path) -> String {
 
 /// Type and mount point of the file system that a path is on, as the kernel lists them.
 fn file_system_of(path: &Path) -> Option<(String, PathBuf)> {
-    let path = fs::canonicalize(path).ok()?;
+    let path = retry_on_interrupt(|| fs::canonicalize(path)).ok()?;
     let list = fs::read("/proc/self/mountinfo").ok()?;
     list.split(|&byte| byte == b'\n')
         .filter_map(|line| of_line(line).filter(|(_, point)| path.starts_with(point)))

@@ -1,10 +1,14 @@
 //! The stand-in for 3FS's client library (`tests/standin_hf3fs/`): built, loaded into this process, and told how to behave.
 //!
 //! Every directory of the tests passes for a mount of 3FS, which it is once it has `3fs-virt/iovs`.
+//!
+//! A test binary that was written for files through system calls runs a second time over HF3FS ([`once_more`]): in that process,
+//! and in those that it starts, what would be `POSIX` is `HF3FS`.
 
 use std::ffi::{CStr, CString, c_int, c_void};
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
@@ -13,6 +17,11 @@ use std::sync::OnceLock;
 pub const IOVS: &str = "3fs-virt/iovs";
 /// The link there that leads to the daemon's semaphore.
 const SEMAPHORE: &str = "submit-ios";
+
+/// Names the backend that stores have in place of `POSIX`.
+const BACKEND: &str = "NIXL_STORE_TEST_BACKEND";
+/// Workers of the daemon of such a process: a file system that stands still must not keep all of them.
+const WORKERS: &str = "64";
 
 /// What the stand-in counts, by the numbers of `standin.h`.
 #[derive(Clone, Copy, Debug)]
@@ -252,9 +261,40 @@ impl Standin {
     }
 }
 
-/// Makes a directory what a mount of 3FS looks like.
+/// Whether this process was started by [`once_more`].
+pub fn is_once_more() -> bool {
+    std::env::var_os(BACKEND).is_some()
+}
+
+/// The backend of a store for which a test names this one.
+pub fn backend_for(named: &'static str) -> &'static str {
+    if named == "POSIX" && is_once_more() { "HF3FS" } else { named }
+}
+
+/// Runs the tests of this binary in a process whose stores are HF3FS's where they would be POSIX's, without those whose names hold
+/// one of these texts, and asserts that so many ran at least and all of them passed. In such a process it does nothing.
+#[track_caller]
+pub fn once_more(left_out: &[&str], tests_min: usize) {
+    if is_once_more() {
+        return;
+    }
+    build();
+    let mut child = Command::new(std::env::current_exe().unwrap());
+    left_out.iter().for_each(|name| {
+        child.args(["--skip", name]);
+    });
+    child.env(BACKEND, "HF3FS").env("STANDIN_HF3FS_MOUNT", "/").env("STANDIN_HF3FS_WORKERS", WORKERS);
+    let ended = child.output().unwrap();
+    let told = String::from_utf8_lossy(&ended.stdout);
+    assert!(ended.status.success(), "{told}\n{}", String::from_utf8_lossy(&ended.stderr));
+    let passed = told.lines().filter(|line| line.starts_with("test ") && line.ends_with(" ... ok")).count();
+    assert!(passed >= tests_min, "{passed} tests ran:\n{told}");
+}
+
+/// Makes a directory what a mount of 3FS looks like, to every user.
 pub fn make_mount(path: &Path) {
     fs::create_dir_all(path.join(IOVS)).unwrap();
+    fs::set_permissions(path.join(IOVS), fs::Permissions::from_mode(0o777)).unwrap();
     // Of the daemon's semaphore, whose name the client reads.
     let made = std::os::unix::fs::symlink("/dev/shm/sem.standin", path.join(IOVS).join(SEMAPHORE));
     assert!(made.is_ok() || made.is_err_and(|error| error.kind() == std::io::ErrorKind::AlreadyExists));

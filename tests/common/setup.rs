@@ -160,6 +160,17 @@ impl Setup {
         self.layout == Layout::Static
     }
 
+    /// The backend of its stores in this process.
+    pub fn backend(&self) -> &'static str {
+        hf3fs::backend_for(self.backend)
+    }
+
+    /// Whether a table should have it in this process: over HF3FS there is no io_uring and no page cache to choose.
+    pub fn is_distinct(&self) -> bool {
+        let is_chosen = self.uring && (self.direct_io || self.layout == Layout::Lmcache);
+        !hf3fs::is_once_more() || self.backend == "POSIX" && is_chosen
+    }
+
     /// The configuration file of a store at `path`.
     pub fn yaml(&self, path: &Path) -> String {
         let mut yaml = format!(
@@ -169,7 +180,7 @@ impl Setup {
             self.buffer_bytes,
             self.device,
             self.policy,
-            self.backend,
+            self.backend(),
             path.display(),
             self.direct_io,
             self.io_threads,
@@ -193,11 +204,11 @@ impl Setup {
             }
         }
         let mut parameters = String::new();
-        if self.backend == "POSIX" {
+        if self.backend() == "POSIX" {
             writeln!(parameters, "    use_uring: {}", self.uring).unwrap();
             writeln!(parameters, "    kernel_queue_size: {}", self.kernel_queue_size).unwrap();
         }
-        if self.backend == "HF3FS" {
+        if self.backend() == "HF3FS" {
             let mount = path.parent().unwrap_or(path);
             writeln!(yaml, "  nixl_store_hf3fs_library: {}", hf3fs::library().display()).unwrap();
             writeln!(parameters, "    mount_point: {}", mount.display()).unwrap();

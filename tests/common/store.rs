@@ -43,7 +43,7 @@ impl Store {
         if setup.memory != Kind::Host {
             cuda::driver();
         }
-        if setup.backend == "HF3FS" {
+        if setup.backend() == "HF3FS" {
             hf3fs::standin();
             if !scratch.is_on_a_mount() {
                 hf3fs::make_mount(scratch.path());

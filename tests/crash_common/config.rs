@@ -3,6 +3,8 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
+use super::hf3fs;
+
 /// Settings of a store; `write` makes the file that open reads.
 #[derive(Clone)]
 pub struct Settings {
@@ -57,12 +59,22 @@ impl Settings {
         self
     }
 
+    /// The backend of its stores in this process.
+    pub fn backend(&self) -> &'static str {
+        hf3fs::backend_for(self.backend)
+    }
+
     /// Writes the file and answers its path.
     pub fn write(&self, file: &Path) -> PathBuf {
         let mut text = format!(
             "chunk_size: {}\nnixl_buffer_size: {}\nnixl_buffer_device: cpu\ncache_policy: {}\nextra_config:\n  \
              enable_nixl_storage: true\n  nixl_backend: {}\n  nixl_pool_size: {}\n  use_direct_io: {}\n",
-            self.chunk_size, self.buffer_bytes, self.policy, self.backend, self.pool_size, self.direct
+            self.chunk_size,
+            self.buffer_bytes,
+            self.policy,
+            self.backend(),
+            self.pool_size,
+            self.direct
         );
         if !self.paths.is_empty() {
             text.push_str("  nixl_path:\n");
@@ -73,9 +85,15 @@ impl Settings {
         for (key, value) in &self.extra {
             writeln!(text, "  {key}: {value}").unwrap();
         }
-        if !self.params.is_empty() {
+        let is_hf3fs = self.backend() == "HF3FS";
+        if is_hf3fs {
+            writeln!(text, "  nixl_store_hf3fs_library: {}", hf3fs::library().display()).unwrap();
+        }
+        // What system calls are made is nothing to a backend that makes none.
+        let params: Vec<_> = self.params.iter().filter(|(key, _)| !is_hf3fs || key == "fault").collect();
+        if !params.is_empty() {
             text.push_str("  nixl_backend_params:\n");
-            for (key, value) in &self.params {
+            for (key, value) in params {
                 writeln!(text, "    {key}: {value}").unwrap();
             }
         }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use super::Scratch;
 use super::sandbox::is_root;
+use super::{Scratch, hf3fs};
 
 /// How long the kernel may take to close the files of a process that was killed.
 const RELEASE_TIME_MAX: Duration = Duration::from_secs(20);
@@ -283,7 +283,7 @@ impl Disk {
             _scratch: scratch,
         };
         match disk.mount_image() {
-            Ok(()) => Some(disk),
+            Ok(()) => Some(disk.into_mount()),
             Err(why) => skipped(name, &format!("no loop device can be mounted: {why}")),
         }
     }
@@ -306,7 +306,7 @@ impl Disk {
             let why = std::io::Error::last_os_error();
             return skipped(name, &format!("{} cannot be mounted: {why}", kind.to_string_lossy()));
         }
-        Some(Disk {
+        let disk = Disk {
             mount,
             image: None,
             kind: "",
@@ -314,7 +314,16 @@ impl Disk {
             mounted: true,
             backing: None,
             _scratch: scratch,
-        })
+        };
+        Some(disk.into_mount())
+    }
+
+    /// What stores over HF3FS need of it.
+    fn into_mount(self) -> Disk {
+        if hf3fs::is_once_more() {
+            hf3fs::make_mount(&self.mount);
+        }
+        self
     }
 
     pub fn path(&self) -> &Path {

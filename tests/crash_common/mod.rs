@@ -8,6 +8,8 @@ pub mod chunk;
 pub mod config;
 pub mod disk;
 pub mod helper;
+#[path = "../common/hf3fs.rs"]
+pub mod hf3fs;
 pub mod questions;
 pub mod refusing;
 pub mod remote;
@@ -48,6 +50,9 @@ impl Scratch {
         let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
         let path = parent.join(format!("nixl_store_{name}_{}_{serial}", std::process::id()));
         std::fs::create_dir_all(&path).unwrap();
+        if hf3fs::is_once_more() {
+            hf3fs::make_mount(&path);
+        }
         Scratch { path }
     }
 
@@ -95,9 +100,11 @@ pub fn descriptors() -> usize {
 /// Threads of this process.
 pub fn threads() -> usize {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
-    // The kernel's own helpers of a ring show up as tasks of the process, and come and go as the kernel likes.
+    // The kernel's own helpers of a ring show up as tasks of the process, and come and go as the kernel likes; the daemon of the
+    // stand-in for 3FS would be another process.
     let is_ours = |task: &std::path::Path| {
-        std::fs::read_to_string(task.join("comm")).is_ok_and(|name| !name.starts_with("iou-"))
+        let name = std::fs::read_to_string(task.join("comm"));
+        name.is_ok_and(|name| !name.starts_with("iou-") && !name.starts_with("hf3fs-ring"))
     };
     tasks.filter(|task| is_ours(&task.as_ref().unwrap().path())).count()
 }

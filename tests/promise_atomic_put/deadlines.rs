@@ -3,7 +3,7 @@
 use crate::common::memory::segment;
 use crate::common::status::{BUSY, IN_PROGRESS, NOT_FOUND, OK, Status, TIMED_OUT, message};
 use crate::common::{Batch, Memory, Scratch, Setup, Store, Submit, payload};
-use crate::{KIB, MIB, STORES, key, layouts};
+use crate::{KIB, MIB, key, layouts, stores};
 
 /// Puts that no device has done within a millisecond.
 const MANY: usize = 400;
@@ -12,7 +12,7 @@ const MANY: usize = 400;
 /// are stored; the others end as timed out, are nowhere to be seen, and have taken nothing.
 #[test]
 fn what_was_not_started_in_time_is_timed_out() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store =
             Store::open(&Setup { slots: 8, capacity_bytes: 8 * MIB as u64, ..setup.clone() }, &scratch);
@@ -47,7 +47,7 @@ fn what_was_not_started_in_time_is_timed_out() {
 #[test]
 fn gets_that_come_too_late_write_nothing() {
     const OBJECT: usize = 128 * KIB;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = Store::open(&Setup { chunk_bytes: OBJECT as u64, ..setup.clone() }, &scratch);
         let object = payload(1, OBJECT);

@@ -9,7 +9,7 @@ use std::thread;
 use crate::common::memory::segment;
 use crate::common::status::{CANCELLED, CLOSING, INVALID_HANDLE, OK, POISONED, Status};
 use crate::common::{Batch, Memory, Random, Scratch, Setup, Store, Submit, payload};
-use crate::{KIB, MIB, STORES, key, layouts};
+use crate::{KIB, MIB, key, layouts, stores};
 
 const OBJECT: usize = 500 * KIB + 100;
 
@@ -62,7 +62,7 @@ fn open(setup: &Setup, slots: u32, scratch: &Scratch) -> Store {
 /// the store goes on without it.
 #[test]
 fn memory_is_not_touched_after_a_completion() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = open(setup, ITEMS as u32 + 4, &scratch);
         let queue = store.queue();
@@ -103,7 +103,7 @@ fn memory_is_not_touched_after_a_completion() {
 /// seen; nothing is taken by the cancelled ones, and the memory is not read after the end.
 #[test]
 fn a_cancelled_put_is_stored_whole_or_not_at_all() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         // As many slots as items, and two: then most items wait for a slot when they are cancelled.
         for slots in [ITEMS as u32, 2] {
             let scratch = Scratch::new(name);
@@ -158,7 +158,7 @@ fn a_cancelled_put_is_stored_whole_or_not_at_all() {
 /// comes late, also when the store is closed upon it.
 #[test]
 fn a_cancelled_get_writes_nothing_after_its_end() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = open(setup, ITEMS as u32, &scratch);
         let object = |nth: usize| payload(nth as u64, OBJECT);
@@ -209,7 +209,7 @@ fn cancelling_what_has_completed_changes_nothing() {
 /// memory is the caller's alone, what was put is there after the next open, and what was got had arrived.
 #[test]
 fn closing_completes_what_is_under_way() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = open(setup, 2 * ITEMS as u32, &scratch);
         let old = |nth: usize| payload(nth as u64, OBJECT);
@@ -304,7 +304,7 @@ fn closing_under_threads_at_work_leaves_nobody_waiting() {
 /// closing it returns.
 #[test]
 fn a_broken_queue_leaves_nobody_waiting() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let setup = Setup { fault: "broken:5", io_threads: 1, ..setup.clone() };
         let store = open(&setup, 2 * ITEMS as u32, &scratch);

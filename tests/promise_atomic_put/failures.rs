@@ -5,14 +5,14 @@ use std::thread;
 use crate::common::status::{IO, OK, Status};
 use crate::common::{Batch, Random, Scratch, Setup, Store, Submit};
 use crate::version::{LINE, Version};
-use crate::{KIB, STORES, key};
+use crate::{KIB, key, stores};
 
 /// Several puts of one key are under way at once, and some fail. The key then has the object of one of those that
 /// succeeded; if none did, it has what it had. A failure neither hides nor undoes another's success.
 #[test]
 fn a_failed_put_does_not_undo_another() {
     const AT_ONCE: u64 = 4;
-    for (name, setup) in STORES.iter().filter(|(_, setup)| setup.fault.is_empty()) {
+    for (name, setup) in stores().filter(|(_, setup)| setup.fault.is_empty()) {
         for (length, rounds, fault) in [(4 * KIB, 300, "eio_write:3"), (600 * KIB, 40, "eio_write:17")] {
             let scratch = Scratch::new(name);
             let store = Store::open(&Setup { fault, slots: 24, ..setup.clone() }, &scratch);
@@ -64,7 +64,7 @@ fn a_failed_put_does_not_undo_another() {
 /// The same with removals in between, from another thread: whatever comes out is one whole object or none.
 #[test]
 fn failures_and_removals_leave_whole_objects() {
-    for (name, setup) in STORES.iter().filter(|(_, setup)| setup.fault.is_empty()) {
+    for (name, setup) in stores().filter(|(_, setup)| setup.fault.is_empty()) {
         let scratch = Scratch::new(name);
         let setup = Setup { fault: "eio_write:5,eio_read:7,short:3", slots: 12, ..setup.clone() };
         let store = Store::open(&setup, &scratch);

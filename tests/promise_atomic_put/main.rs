@@ -38,11 +38,21 @@ const STORES: &[(&str, Setup)] = &[
     ("files-faulty", Setup { fault: "short:3,eintr:5,eagain:7", ..Setup::FILES }),
 ];
 
+/// Those that differ in this process.
+fn stores() -> impl Iterator<Item = &'static (&'static str, Setup)> {
+    STORES.iter().filter(|(_, setup)| setup.is_distinct())
+}
+
 /// One store of each layout.
 fn layouts() -> impl Iterator<Item = &'static (&'static str, Setup)> {
-    STORES.iter().filter(|(name, _)| ["pool", "files", "files-lmcache", "memory"].contains(name))
+    stores().filter(|(name, _)| ["pool", "files", "files-lmcache", "memory"].contains(name))
 }
 
 fn key(index: usize) -> Vec<u8> {
     format!("key-{index:05}").into_bytes()
+}
+
+#[test]
+fn once_more_over_hf3fs() {
+    common::hf3fs::once_more(&[], 27);
 }

@@ -2,7 +2,7 @@
 
 use crate::common::status::OK;
 use crate::common::{Batch, Scratch, Setup, Store, Submit, payload};
-use crate::{MIB, STORES, key};
+use crate::{MIB, key, stores};
 
 const PUTS: usize = 96;
 /// Puts that must still be waiting when the get is submitted, for a round to say anything.
@@ -12,7 +12,7 @@ const WAITING_MIN: usize = 48;
 /// megabyte is served before most of them, and only those that were under way already come before it.
 #[test]
 fn a_get_overtakes_waiting_puts() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = Store::open(&Setup { io_threads: 1, slots: 6, ..setup.clone() }, &scratch);
         let object = payload(1, MIB);

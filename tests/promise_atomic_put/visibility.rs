@@ -6,7 +6,7 @@ use std::thread;
 use crate::common::status::{IN_PROGRESS, NOT_FOUND, OK, Status};
 use crate::common::{Batch, Random, Scratch, Setup, Store, Submit};
 use crate::version::{LINE, Version};
-use crate::{KIB, MIB, STORES, key};
+use crate::{KIB, MIB, key, stores};
 
 const OBJECT_BYTES_MAX: usize = 700 * KIB;
 
@@ -22,7 +22,7 @@ fn length(random: &mut Random) -> usize {
 fn every_get_is_one_whole_version_and_the_latest() {
     const KEYS: usize = 3;
     const VERSIONS: u64 = 40;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let setup = Setup { chunk_bytes: OBJECT_BYTES_MAX as u64, ..setup.clone() };
         let store = Store::open(&setup, &scratch);
@@ -82,7 +82,7 @@ fn every_get_is_one_whole_version_and_the_latest() {
 #[test]
 fn writers_of_one_key_do_not_mix() {
     const VERSIONS: u64 = 25;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let setup = Setup { chunk_bytes: OBJECT_BYTES_MAX as u64, ..setup.clone() };
         let store = Store::open(&setup, &scratch);
@@ -128,7 +128,7 @@ fn a_batch_of_gets_is_not_harmed_by_replacement() {
     const KEYS: usize = 12;
     const OBJECT: usize = 200 * KIB;
     const ROUNDS: usize = 12;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let setup = Setup { slots: 3 * KEYS as u32, chunk_bytes: OBJECT as u64, ..setup.clone() };
         let store = Store::open(&setup, &scratch);
@@ -184,7 +184,7 @@ fn a_batch_of_gets_is_not_harmed_by_replacement() {
 fn a_put_is_visible_as_a_whole_or_not_at_all() {
     const PUTS: usize = 12;
     const OBJECT: usize = 3 * MIB;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = Store::open(&Setup { slots: 4, chunk_bytes: OBJECT as u64, ..setup.clone() }, &scratch);
         let mut buffer = vec![0; OBJECT];

@@ -67,3 +67,10 @@ fn object_files(root: &Path) -> Vec<PathBuf> {
     files.sort();
     files
 }
+
+/// But for disks that fail a flush, which is nothing of a ring's; a limit on file sizes, which the shared memory is under; and a length
+/// that is forged into a hole, of which a read is short.
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(&["flush::", "a_limit_on_file_sizes_does_not_kill", "a_forged_length"], 6);
+}

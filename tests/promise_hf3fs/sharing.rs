@@ -91,9 +91,8 @@ fn allocated_memory_goes_as_it_is() {
 #[test]
 fn mem_config_is_kept() {
     let _standin = Alone::new();
-    /// Parameters, whether shared memory is used as it is, and whether other memory may be registered.
-    type Words = (&'static [(&'static str, &'static str)], bool, bool);
-    const WORDS: [Words; 3] = [
+    type Words = &'static [(&'static str, &'static str)];
+    const WORDS: [(Words, bool, bool); 3] = [
         (&[("mem_config", "auto")], true, true),
         (&[("mem_config", "dram")], false, true),
         (&[("mem_config", "dram_zc")], true, false),
@@ -149,4 +148,33 @@ fn a_small_ring_is_enough() {
         standin.entries_max(0);
         assert_eq!(store.close(), OK);
     }
+}
+
+/// Programs that the engine starts get none of the store's files, nor of the copies that the client has of them: a pool would stay
+/// locked for as long as they run.
+#[test]
+fn no_file_outlives_an_exec() {
+    let standin = Alone::new();
+    for of in &BOTH {
+        let scratch = Scratch::new("hf3fs-exec");
+        let store = Store::open(of, &scratch);
+        assert_eq!(store.put(b"key", &[1; 9000]), OK);
+        let data = scratch.data();
+        let (mut found, mut inherited) = (0, Vec::new());
+        for entry in std::fs::read_dir("/proc/self/fd").unwrap() {
+            let entry = entry.unwrap();
+            let Ok(path) = std::fs::read_link(entry.path()) else { continue };
+            let number: i32 = entry.file_name().to_str().unwrap().parse().unwrap();
+            if path.starts_with(&data) {
+                found += 1;
+                // SAFETY: takes numbers.
+                if unsafe { libc::fcntl(number, libc::F_GETFD) } & libc::FD_CLOEXEC == 0 {
+                    inherited.push(path);
+                }
+            }
+        }
+        assert!(found > 0 && inherited.is_empty(), "{inherited:?} of {found} files");
+        assert_eq!(store.close(), OK);
+    }
+    drop(standin);
 }

@@ -6,6 +6,7 @@
 
 // Helpers may unwrap as tests do.
 #![cfg(test)]
+#![allow(clippy::duplicate_mod, reason = "both kinds of helpers load the stand-in")]
 
 #[path = "../common/mod.rs"]
 mod common;

@@ -64,6 +64,7 @@ const LARGE: Case = Case { bytes: 2048 * KIB + 5000, items: 16, ..SMALL };
 
 const THREADS: Setup = Setup { uring: false, ..Setup::POOL };
 const BUFFERED: Setup = Setup { direct_io: false, ..Setup::POOL };
+const HF3FS_FILES: Setup = Setup { layout: Layout::Sharded, ..Setup::HF3FS };
 const LMCACHE: Setup = Setup { layout: Layout::Lmcache, ..Setup::FILES };
 
 const CASES: &[Case] = &[
@@ -78,6 +79,15 @@ const CASES: &[Case] = &[
     Case { name: "cuFile's batches, O_DIRECT, 64 KiB", setup: Setup::GDS, ..SMALL },
     Case { name: "cuFile's batches, O_DIRECT, staged, 2 MiB", setup: Setup::GDS, offset: 8, ..LARGE },
     Case { name: "cuFile's calls, O_DIRECT, 2 MiB", setup: Setup::GDS_MT, ..LARGE },
+    Case { name: "3FS's rings, staged, 64 KiB", setup: Setup::HF3FS, offset: 8, ..SMALL },
+    Case { name: "3FS's rings, staged, 2 MiB", setup: Setup::HF3FS, offset: 8, ..LARGE },
+    Case {
+        name: "3FS's rings, a file per key",
+        setup: HF3FS_FILES,
+        offset: 8,
+        calls_per_item_max: 12,
+        ..SMALL
+    },
     Case { name: "memory, 64 KiB", setup: Setup::MEMORY, offset: 8, ..SMALL },
     Case { name: "memory, 2 MiB", setup: Setup::MEMORY, ..LARGE },
     Case { name: "a file per key", setup: Setup::FILES, calls_per_item_max: 10, ..SMALL },

@@ -7,7 +7,7 @@ use std::fs;
 use crate::common::format::{self, Pool};
 use crate::common::status::{IO, NO_SPACE, NOT_FOUND, OK, Status};
 use crate::common::{Batch, Scratch, Setup, Store, payload};
-use crate::{KIB, STORES, dynamic, key, pools, reopen, right_or_absent};
+use crate::{KIB, dynamic, key, pools, reopen, right_or_absent, stores};
 
 const MIB: usize = 1 << 20;
 
@@ -19,7 +19,7 @@ fn with_faults(setup: &Setup, fault: &'static str) -> Setup {
 /// library's to deal with: every put and get succeeds, with the right bytes.
 #[test]
 fn short_and_interrupted_transfers_are_completed() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         for fault in ["short:1", "short:2", "eintr:2", "eagain:3", "short:2,eintr:3,eagain:5"] {
             let scratch = Scratch::new(name);
             let store = Store::open(&with_faults(setup, fault), &scratch);
@@ -40,7 +40,7 @@ fn short_and_interrupted_transfers_are_completed() {
 /// had taken is free again.
 #[test]
 fn what_never_succeeds_is_given_up() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         for (fault, errno) in [("eintr:1", libc::EINTR), ("eagain:1", libc::EAGAIN)] {
             let scratch = Scratch::new(name);
             let store = Store::open(&with_faults(setup, fault), &scratch);
@@ -67,7 +67,7 @@ fn what_never_succeeds_is_given_up() {
 fn a_failed_read_is_its_items_error_alone() {
     const COUNT: usize = 40;
     const LENGTH: usize = 50_000;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let setup = Setup { slots: 64, chunk_bytes: 64 * KIB, ..with_faults(setup, "eio_read:5") };
         let store = Store::open(&setup, &scratch);
@@ -119,7 +119,7 @@ fn a_failed_read_is_its_items_error_alone() {
 fn a_failed_put_leaves_what_was_and_takes_nothing() {
     const COUNT: usize = 10;
     let length = |index: usize| [900, 70_000, MIB + 5, 3 * MIB][index % 4];
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         for fault in ["eio_write:2", "eio_write:3", "eio_write:5", "eio_write:7", "enospc:4"] {
             let what = format!("{name}, {fault}");
             let scratch = Scratch::new(name);

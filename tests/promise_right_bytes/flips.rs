@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::common::format::{self, BLOCK, Pool, Record, field};
 use crate::common::status::{NOT_FOUND, OK};
 use crate::common::{Layout, Scratch, Setup, Store, payload};
-use crate::{STORES, assert_goes_on, key, put_objects, reopen, right_or_absent};
+use crate::{assert_goes_on, key, put_objects, reopen, right_or_absent, stores};
 
 /// Offsets in a record, from the start of its payload, that stand for every region and field.
 fn offsets(record: &Record) -> Vec<u64> {
@@ -67,7 +67,7 @@ fn mask(nth: usize) -> u8 {
 #[test]
 fn a_flipped_byte_is_a_miss_and_never_wrong_bytes() {
     const LENGTH: usize = 198_000;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         for stage in ["open", "closed", "crashed"] {
             let what = format!("{name}, damaged while {stage}");
             let scratch = Scratch::new(name);
@@ -169,7 +169,7 @@ fn every_byte_of_a_record_is_proven() {
 #[test]
 fn a_range_is_proven_block_by_block() {
     const LENGTH: usize = 190_000;
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         let scratch = Scratch::new(name);
         let store = Store::open(&Setup { slots: 40, ..setup.clone() }, &scratch);
         let ranges =

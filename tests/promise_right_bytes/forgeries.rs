@@ -7,7 +7,7 @@ use std::fs;
 use crate::common::format::{self, Pool, field, padded, trailer_bytes};
 use crate::common::status::{NOT_FOUND, OK};
 use crate::common::{Random, Scratch, Setup, Store};
-use crate::{STORES, assert_goes_on, dynamic, key, pools, put_objects, reopen, right_or_absent};
+use crate::{assert_goes_on, dynamic, key, pools, put_objects, reopen, right_or_absent, stores};
 
 const LENGTH: usize = 70_000;
 
@@ -65,7 +65,7 @@ const CHUNK: u64 = 80_000;
 /// not allocated, a key of 2^32 bytes not read, another version not guessed at. The record is missed.
 #[test]
 fn a_forged_trailer_is_a_miss() {
-    for (name, setup) in STORES {
+    for (name, setup) in stores() {
         for stage in ["open", "closed", "crashed"] {
             let lies = lies();
             let scratch = Scratch::new(name);

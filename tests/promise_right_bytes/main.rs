@@ -39,12 +39,17 @@ const STORES: &[(&str, Setup)] = &[
     ("files-lmcache", Setup { layout: Layout::Lmcache, ..Setup::FILES }),
 ];
 
+/// Those that differ in this process.
+fn stores() -> impl Iterator<Item = &'static (&'static str, Setup)> {
+    STORES.iter().filter(|(_, setup)| setup.is_distinct())
+}
+
 fn dynamic() -> impl Iterator<Item = &'static (&'static str, Setup)> {
-    STORES.iter().filter(|(_, setup)| !setup.is_static())
+    stores().filter(|(_, setup)| !setup.is_static())
 }
 
 fn pools() -> impl Iterator<Item = &'static (&'static str, Setup)> {
-    STORES.iter().filter(|(_, setup)| setup.is_static())
+    stores().filter(|(_, setup)| setup.is_static())
 }
 
 fn key(index: usize) -> Vec<u8> {
@@ -91,4 +96,10 @@ fn reopen(setup: &Setup, scratch: &Scratch, as_after_a_crash: bool) -> Store {
         std::fs::remove_file(scratch.data().join("nixl_store_pool/snapshot")).unwrap();
     }
     Store::open(setup, scratch)
+}
+
+/// But for what is no file: it is refused there, as one that O_DIRECT does not go with.
+#[test]
+fn once_more_over_hf3fs() {
+    common::hf3fs::once_more(&["a_pool_with_something_else_for_a_file_is_refused"], 33);
 }

@@ -25,3 +25,10 @@ fn helper_process() {
 fn version(store: &Store, key: &str) -> Option<u64> {
     versions::version(store, key, 1 << 20)
 }
+
+/// But for forked children: the daemon of the stand-in is threads, which stay behind, and a lock of its that one of them holds stays
+/// held. And a child has the client's copies of descriptors, of which it cannot let go.
+#[test]
+fn once_more_over_hf3fs() {
+    crash_common::hf3fs::once_more(&["fork::"], 10);
+}

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define WORKERS_MAX 256
+#define WORKER_STACK_BYTES (256u << 10)
 /* As much of a batch as one worker takes at a time. */
 #define PIECE_BYTES (256u << 10)
 
@@ -117,6 +118,8 @@ static void carry_out(struct batch *batch, uint32_t from, uint32_t to)
 static void *worker(void *unused)
 {
     (void)unused;
+    /* A stand-in for 3FS's FUSE client takes threads of this name for rings. */
+    pthread_setname_np(pthread_self(), "hf3fs-ring");
     pthread_mutex_lock(&lock);
     for (;;) {
         uint64_t wake_ns;
@@ -150,18 +153,19 @@ static void start(void)
     pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
     pthread_cond_init(&work, &attributes);
     pthread_condattr_destroy(&attributes);
-    /* They are another process's threads: signals to the client are none of theirs. */
-    sigset_t all, before;
+    /* They are another process's threads: signals to the client are none of theirs, and their memory is little. */
+    sigset_t all;
     sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    pthread_attr_t of_thread;
+    pthread_attr_init(&of_thread);
+    pthread_attr_setsigmask_np(&of_thread, &all);
+    pthread_attr_setdetachstate(&of_thread, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&of_thread, WORKER_STACK_BYTES);
     for (uint64_t i = 0; i < workers; i++) {
         pthread_t thread;
-        RULE(pthread_create(&thread, NULL, worker, NULL) == 0, "a worker could not be started");
-        /* A stand-in for 3FS's FUSE client takes threads of this name for rings. */
-        pthread_setname_np(thread, "hf3fs-ring");
-        pthread_detach(thread);
+        RULE(pthread_create(&thread, &of_thread, worker, NULL) == 0, "a worker could not be started");
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&of_thread);
 }
 
 /* ---- batches ---- */
