@@ -193,8 +193,13 @@ const QUEUE_ITEMS: u64 = 16;
 /// Two kinds of store on a disk that can be frozen: one whose threads hand writes to the kernel, one whose threads
 /// themselves wait for the disk.
 fn frozen_stores(disk: &Disk) -> Vec<Settings> {
+    frozen_stores_of(disk, 64, 20_000)
+}
+
+/// The same with so many slots of that size.
+fn frozen_stores_of(disk: &Disk, slots: u32, chunk_bytes: u64) -> Vec<Settings> {
     let settings = [
-        Settings::pool(&disk.path().join("pool"), 64, 20_000).direct(),
+        Settings::pool(&disk.path().join("pool"), slots, chunk_bytes).direct(),
         Settings::dynamic(&disk.path().join("objects")),
     ];
     settings.map(|settings| settings.with("nixl_store_queue_items", QUEUE_ITEMS)).to_vec()
@@ -323,7 +328,8 @@ fn what_was_not_started_ends_in_time_while_the_disk_stands_still() {
     const PATIENCE: Duration = Duration::from_secs(10);
     let Some(disk) = Disk::ext4("in_time", 64 << 20, "") else { return };
     let scratch = Scratch::new("in_time_config");
-    for settings in frozen_stores(&disk) {
+    // A slot for each, so that none is evicted that is put after the thaw.
+    for settings in frozen_stores_of(&disk, 2 * BATCHES as u32, 4000) {
         let settings = settings.with("nixl_store_queue_items", 4096).with("nixl_store_io_threads", 1);
         let store = Store::open(&settings.write(&scratch.join("lmcache.yaml"))).unwrap();
         let frozen = disk.freeze();

@@ -51,7 +51,6 @@ fn a_second_process_of_this_host_is_refused() {
 
 /// By its number, for who has to find it.
 #[test]
-#[ignore = "the owner writes its number to the lock file and does not sync it, so that others read a file of no length"]
 fn a_second_process_of_this_host_is_told_the_first() {
     is_refused(|first| format!("process {first}"));
 }

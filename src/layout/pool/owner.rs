@@ -120,7 +120,11 @@ impl Owned {
     /// Errors are of no consequence: the lock holds with or without a text, even on a full disk.
     pub(super) fn sign(&self) {
         let text = format!("{} {}\n", std::process::id(), host_name());
-        let _ = self.lock.set_len(0).and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
+        let written = self.lock.set_len(0).and_then(|()| self.lock.write_all_at(text.as_bytes(), 0));
+        if written.is_ok() && self.all_hosts.is_some() {
+            // Where hosts share it, others learn its length by that.
+            let _ = self.lock.sync_all();
+        }
     }
 
     /// A snapshot or survivors without a manifest are no unfinished creation: this pool held chunks and lost its
