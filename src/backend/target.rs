@@ -79,6 +79,13 @@ impl Target {
 }
 
 impl Target {
+    /// In a forked child: gives up what a backend has of the file beside the file itself.
+    pub fn let_go_in_child(&self) {
+        if let Ok(OpenFile { known: KnownFile::Hf3fs(registered), .. }) = self.open_file() {
+            registered.let_go_in_child();
+        }
+    }
+
     /// Whether its bytes move from and to a device's memory, by a backend that reaches that.
     pub fn takes_devices(&self) -> bool {
         self.open_file().is_ok_and(|file| file.cufile().is_some())

@@ -6,6 +6,7 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
 
 use super::client::Client;
+use crate::sys::lock;
 
 /// Descriptors that are tried for one file. As many numbers may be unusable, after the death of a daemon with that many files.
 const ATTEMPTS_MAX: usize = 256;
@@ -18,7 +19,18 @@ pub struct Registered {
     descriptor: RawFd,
     client: Arc<Client>,
     /// Where the file's own number is unusable.
-    _copy: Option<OwnedFd>,
+    copy: Option<OwnedFd>,
+    /// The library's.
+    second: Option<Second>,
+}
+
+/// The descriptor that the library keeps, and closes.
+struct Second(RawFd);
+
+impl AsRawFd for Second {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
 }
 
 impl Registered {
@@ -44,8 +56,8 @@ impl Registered {
                 }
                 error if error > 0 => return Err(io::Error::from_raw_os_error(error)),
                 minus_second => {
-                    close_on_exec(-minus_second);
-                    return Ok(Registered { descriptor, client: Arc::clone(client), _copy: copy });
+                    let second = Second::of(-minus_second, file);
+                    return Ok(Registered { descriptor, client: Arc::clone(client), copy, second });
                 }
             }
         }
@@ -53,6 +65,12 @@ impl Registered {
 
     pub(super) fn descriptor(&self) -> RawFd {
         self.descriptor
+    }
+
+    /// In a forked child: gives up its copies of the file, and of the locks that live with it; the parent's are not touched.
+    pub fn let_go_in_child(&self) {
+        self.copy.iter().for_each(|copy| lock::let_go_in_child(copy));
+        self.second.iter().for_each(|second| lock::let_go_in_child(second));
     }
 }
 
@@ -65,12 +83,24 @@ impl Drop for Registered {
     }
 }
 
-/// The library's second descriptor is one that programs which the engine starts would inherit, and with it the file and its locks for
-/// as long as they run.
-fn close_on_exec(second: RawFd) {
-    if second > 0 {
-        // SAFETY: takes numbers. A number that is not open is refused.
-        unsafe { libc::fcntl(second, libc::F_SETFD, libc::FD_CLOEXEC) };
+impl Second {
+    /// Finds the library's descriptor for a file behind what it answered, and keeps it from programs that the engine starts, which
+    /// would have the file and its locks for as long as they run. `None`: the answer is no descriptor of that file.
+    fn of(number: RawFd, file: &File) -> Option<Second> {
+        if number <= 0 || number == file.as_raw_fd() {
+            return None;
+        }
+        // SAFETY: stat is plain old data, for which all zeros is valid; both places are writable. A number that is not open is
+        // refused.
+        let is_it = unsafe {
+            let (mut its, mut ours): (libc::stat, libc::stat) = std::mem::zeroed();
+            libc::fstat(number, &raw mut its) == 0
+                && libc::fstat(file.as_raw_fd(), &raw mut ours) == 0
+                && (its.st_dev, its.st_ino) == (ours.st_dev, ours.st_ino)
+        };
+        // SAFETY: takes numbers.
+        let is_kept = is_it && unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } == 0;
+        is_kept.then_some(Second(number))
     }
 }
 

@@ -29,7 +29,7 @@ pub fn unlock(file: &File) -> io::Result<()> {
 ///
 /// The descriptor's number stays taken, by an eventfd: its owner in the child may still close it, and must not hit a file that
 /// was opened since. Safe between fork and exec: it allocates nothing and takes no lock.
-pub fn let_go_in_child(file: &File) {
+pub fn let_go_in_child(file: &impl AsRawFd) {
     // SAFETY: takes no pointers.
     let Ok(nothing) = check(unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) }) else { return };
     // SAFETY: both descriptors are open; the child has no other thread that could be using the file.

@@ -102,6 +102,7 @@ impl Keys for Slots {
             && let Some(storage) = storage.as_ref()
         {
             storage.abandon_after_fork();
+            self.files.iter().for_each(|file| file.target.let_go_in_child());
         }
     }
 
