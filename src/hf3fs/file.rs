@@ -69,8 +69,8 @@ impl Registered {
 
     /// In a forked child: gives up its copies of the file, and of the locks that live with it; the parent's are not touched.
     pub fn let_go_in_child(&self) {
-        self.copy.iter().for_each(|copy| lock::let_go_in_child(copy));
-        self.second.iter().for_each(|second| lock::let_go_in_child(second));
+        self.copy.iter().for_each(lock::let_go_in_child);
+        self.second.iter().for_each(lock::let_go_in_child);
     }
 }
 

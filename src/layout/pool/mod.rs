@@ -242,7 +242,7 @@ impl Pool {
 
     /// In a forked child: lets go of the locks, which else would outlive the parent that owns the pool.
     pub fn abandon_after_fork(&self) {
-        self.files.iter().for_each(|file| lock::let_go_in_child(file));
+        self.files.iter().for_each(lock::let_go_in_child);
         self.owned.abandon_after_fork();
     }
 
