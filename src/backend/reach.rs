@@ -21,6 +21,8 @@ pub struct Reach {
     pub read_bytes_min: u64,
     /// Bytes of the largest request.
     pub request_bytes_max: u64,
+    /// Whether a write of several stretches is one to whoever is killed: all of it lands, or what does is in ascending order.
+    pub writes_whole: bool,
     /// Whether reads bring the checksums of their blocks along, if they are asked to.
     pub sums: bool,
 }
@@ -36,6 +38,7 @@ impl Reach {
         registered_only: false,
         read_bytes_min: 0,
         request_bytes_max: 1 << 30,
+        writes_whole: true,
         sums: false,
     };
 }

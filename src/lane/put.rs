@@ -1,7 +1,7 @@
 //! Puts: checksum and write the payload, the trailer last, then publish.
 //!
-//! A record that fits one request goes down in one ascending vectored write, trailer at its end. A larger one, or one
-//! that goes through the page cache, in a slot whose old trailer may still be valid destroys that first, then writes the
+//! A record that fits one request goes down in one ascending vectored write, trailer at its end, where the backend writes a
+//! request as a whole. A larger one, or one that goes through the page cache, in a slot whose old trailer may still be valid destroys that first, then writes the
 //! payload, then the trailer, each step after the one before, so that no crash leaves a valid trailer over a mixed
 //! payload. In a file that nobody can see before it is renamed, the order does not matter.
 
@@ -131,7 +131,8 @@ impl<P: Placement> Lane<P> {
             false => bytes::gather(stretches, body_end as usize, &mut tail[..(length - body_end) as usize]),
         };
         let sums = self.spares.sums(record::block_count(length).unwrap_or(0));
-        let one_write = extent.padded_bytes <= PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64);
+        let one_write = self.reach.writes_whole
+            && extent.padded_bytes <= PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64);
         // A process killed during a write through the page cache leaves any number of its pages behind; a direct one is
         // with the device as a whole before the signal counts.
         let is_cut_off = !one_write || extent.alignment.is_none();

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use crate::common::status::OK;
 use crate::common::{Alone, Scratch, Store};
 use crate::faulty_fs::{FaultyFs, RING_THREAD};
-use crate::user::{Stage, User};
+use crate::user::{PAYLOAD_TRANSFERS, Stage, User};
 use crate::world::{KIB, MIB, POOL, data, mounted, put_ok, version};
 
 /// Words of a log in which something is wrong with a slot.
@@ -76,7 +76,7 @@ fn journal(path: &Path) -> Vec<Late> {
 }
 
 /// Carries writes out, as a ring does. Names are those below the root of the mount.
-fn play(root: &Path, writes: &[Late]) {
+fn play(root: &Path, puts: &[Vec<Late>]) {
     let write = |late: &Late| {
         let path = root.join(late.file.trim_start_matches('/'));
         let file = fs::OpenOptions::new().write(true).custom_flags(libc::O_DIRECT).open(path).unwrap();
@@ -87,7 +87,7 @@ fn play(root: &Path, writes: &[Late]) {
             let name = CString::new(RING_THREAD).unwrap();
             // SAFETY: a NUL-terminated name of at most 15 letters.
             unsafe { libc::prctl(libc::PR_SET_NAME, name.as_ptr()) };
-            writes.iter().for_each(write);
+            puts.iter().flatten().for_each(write);
         };
         scope.spawn(ring).join().unwrap();
     });
@@ -117,8 +117,8 @@ fn key(kind: &str, number: usize) -> String {
     format!("{kind}{number}")
 }
 
-/// A pool whose owner was killed with puts under way, and what the daemon still has of those.
-fn killed_with_work(fs: &FaultyFs, stage: Stage, path: &Path) -> (PathBuf, Vec<Late>) {
+/// A pool whose owner was killed with puts under way, and what the daemon still has of each of those.
+fn killed_with_work(fs: &FaultyFs, stage: Stage, path: &Path) -> (PathBuf, Vec<Vec<Late>>) {
     let data = data(fs, "pool");
     let mut first = User::of("pool", &data);
     for number in 0..KEYS {
@@ -132,13 +132,17 @@ fn killed_with_work(fs: &FaultyFs, stage: Stage, path: &Path) -> (PathBuf, Vec<L
         first.begin_puts_up_to(stage, "pool", prefix, UNDER_WAY, (LATE, BYTES));
     }
     first.kill();
-    let all = journal(path).into_iter();
-    let late: Vec<_> = match stage {
-        Stage::Payload => all.collect(),
-        // The payloads before them were carried out.
-        Stage::End => all.skip(1).step_by(2).collect(),
+    let mut all = journal(path);
+    // The payload before an end was carried out.
+    let (transfers, done) = match stage {
+        Stage::Payload => (PAYLOAD_TRANSFERS, 0),
+        Stage::End => (PAYLOAD_TRANSFERS + 1, PAYLOAD_TRANSFERS),
     };
-    assert_eq!(late.len(), 2 * UNDER_WAY);
+    assert_eq!(all.len(), 2 * UNDER_WAY * transfers);
+    let mut late = Vec::new();
+    while !all.is_empty() {
+        late.push(all.drain(..transfers).skip(done).collect());
+    }
     (data, late)
 }
 

@@ -192,23 +192,27 @@ fn act_on(store: &'static Store, what: &str, words: &[&str]) -> Result<String, S
     }
 }
 
-/// Puts one key, of which one transfer goes first and one is the end.
+/// Transfers of a payload that fits one request: what lies in the staging buffer, and its last block.
+pub const PAYLOAD_TRANSFERS: usize = 2;
+
+/// Puts one key into a slot that was never written, of which the payload goes first, in one batch, and the trailer is the end.
 fn begin_up_to(stage: Stage, store: &'static Store, key: &str, version: u64, bytes: usize) {
     let standin = hf3fs::standin();
     // What came last is let go first.
     standin.order(Order::Reversed);
     let (writes, held) = (standin.count(What::Writes), standin.count(What::Held));
-    let has =
-        |count: u64| standin.count(What::Writes) == writes + count && standin.count(What::Held) == held + 1;
+    let has = |count: usize| {
+        standin.count(What::Writes) == writes + count as u64 && standin.count(What::Held) == held + 1
+    };
     let object: &'static [u8] = Box::leak(chunk::fill(key, version, bytes).into_boxed_slice());
     let mut batch = Batch::new();
     batch.put(key.as_bytes(), object);
     // Waiting for it would be for ever.
     std::mem::forget(store.submit_puts(&batch, Submit::default()).expect("submitted"));
-    wait_until("a payload", || has(1));
+    wait_until("a payload", || has(PAYLOAD_TRANSFERS));
     if matches!(stage, Stage::End) {
         assert_eq!(standin.release(1), 1);
-        wait_until("an end", || has(2));
+        wait_until("an end", || has(PAYLOAD_TRANSFERS + 1));
     }
 }
 

@@ -171,6 +171,8 @@ impl Backend for Gds {
             device_alignment: ALIGNMENT as u32,
             slices_max: SLICES_MAX,
             read_bytes_min: READ_BYTES_MIN,
+            // Each stretch is a call or an entry of its own.
+            writes_whole: false,
             ..Reach::HOST
         }
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use slab::Slab;
 
 use super::bounce::{self, Bounce};
-use super::request::{Next, Request};
+use super::request::Request;
 use crate::backend::queue::IoDirection;
 use crate::hf3fs::{Completed, Iov, Ring, Transfer};
 use crate::memory::HostSlice;
@@ -81,21 +81,12 @@ impl Line {
                 self.waiting.pop_front();
                 continue;
             };
-            let (at, slice) = match request.next() {
-                Next::Part(at, slice) => (at, slice),
-                // It comes back with what it waits for.
-                Next::Later => {
-                    self.waiting.pop_front();
-                    request.is_parked = true;
-                    continue;
+            let Some((at, slice)) = request.next() else {
+                self.waiting.pop_front();
+                if request.is_over() {
+                    over.push(index);
                 }
-                Next::Nothing => {
-                    self.waiting.pop_front();
-                    if request.is_over() {
-                        over.push(index);
-                    }
-                    continue;
-                }
+                continue;
             };
             if self.transfers.len() == self.transfers.capacity() {
                 return;
@@ -180,7 +171,7 @@ impl Line {
             return Ok(false);
         }
         let (mut came, mut unknown) = (false, None);
-        let (transfers, waiting) = (&mut self.transfers, &mut self.waiting);
+        let transfers = &mut self.transfers;
         self.ring.take(pause, |Completed { tag, result }| {
             came = true;
             let key = (tag & u64::from(u32::MAX)) as usize;
@@ -204,9 +195,6 @@ impl Line {
             request.complete(&part, result);
             if request.is_over() {
                 over.push(index);
-            } else if request.is_parked && matches!(request.next(), Next::Part(..)) {
-                request.is_parked = false;
-                waiting.push_front(index);
             }
         })?;
         match unknown {

@@ -105,6 +105,8 @@ impl Backend for Hf3fs {
             slices_max: SLICES_MAX,
             registered_only: true,
             read_bytes_min: READ_BYTES_MIN,
+            // Each stretch is a transfer of its own, and they end in any order.
+            writes_whole: false,
             ..Reach::HOST
         }
     }

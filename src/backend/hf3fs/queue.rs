@@ -200,17 +200,14 @@ impl IoQueue for UsrbioQueue {
     }
 
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
-        self.start()?;
-        self.take(Duration::ZERO)?;
-        while self.done.is_empty()
-            && let Wait::Until(moment) = wait
-        {
-            self.look_after()?;
-            // Room has come, or may have, and ends of writes whose turn it is.
+        loop {
             self.start()?;
+            self.take(Duration::ZERO)?;
+            let Wait::Until(moment) = wait else { break };
             if !self.done.is_empty() {
                 break;
             }
+            self.look_after()?;
             if self.in_flight() == 0 {
                 self.waker.wait_until(moment)?;
                 break;
@@ -255,7 +252,12 @@ impl UsrbioQueue {
 
 impl Drop for UsrbioQueue {
     fn drop(&mut self) {
-        // What was not put in never begins.
-        while self.under_way() > 0 && self.look_after().is_ok() && self.take(QUIET_TIME_MAX).is_ok() {}
+        // What was not put in never begins. What is under way is waited for as long as the daemon lives, whatever the library says.
+        while self.under_way() > 0 && self.look_after().is_ok() {
+            if self.take(QUIET_TIME_MAX).is_err() {
+                // It may say so at once, each time.
+                let _ = self.waker.wait(1);
+            }
+        }
     }
 }

@@ -7,17 +7,6 @@ use crate::backend::queue::{IoCompletion, IoDirection};
 use crate::backend::target::Target;
 use crate::memory::{HostSlice, Stretch};
 
-/// What of a request is to be put in next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
-    /// This, in one piece of memory, which begins with that byte of the request.
-    Part(usize, HostSlice),
-    /// More, once what is under way has come.
-    Later,
-    /// Nothing any more.
-    Nothing,
-}
-
 /// A request that was pushed and not handed back.
 #[derive(Debug)]
 pub(super) struct Request {
@@ -31,8 +20,6 @@ pub(super) struct Request {
     slice: usize,
     byte: usize,
     at: usize,
-    /// It is in no line: it has more to put in, once what is under way has come.
-    pub(super) is_parked: bool,
     /// Transfers whose results are to come.
     under_way: usize,
     /// Up to where the bytes came, without a gap, as far as results tell: the first that was short or failed.
@@ -59,28 +46,20 @@ impl Request {
             slice: 0,
             byte: 0,
             at: 0,
-            is_parked: false,
             under_way: 0,
             end,
             error: None,
         }
     }
 
-    /// What is next to be put in.
-    ///
-    /// The last stretch of a write goes when all before it has come. A record is written in one request with its trailer at the end,
-    /// and transfers of a ring end in any order: a trailer that came first would vouch, after a crash, for bytes that never did.
-    pub(super) fn next(&self) -> Next {
+    /// What is next to be put in, in one piece of memory, and at which byte of the request that is. `None`: nothing.
+    pub(super) fn next(&self) -> Option<(usize, HostSlice)> {
         if self.at >= self.end {
             // All of it, or something before it was short or failed: what lies behind that would be moved in vain.
-            return Next::Nothing;
+            return None;
         }
-        let is_last = self.slice > 0 && self.slice + 1 == self.slices.len();
-        if is_last && self.byte == 0 && self.under_way > 0 && self.direction == IoDirection::Write {
-            return Next::Later;
-        }
-        let slice = self.slices.get(self.slice).and_then(Stretch::host);
-        slice.map_or(Next::Nothing, |slice| Next::Part(self.at, slice.skip(self.byte)))
+        let slice = self.slices.get(self.slice)?.host()?;
+        Some((self.at, slice.skip(self.byte)))
     }
 
     /// That many bytes of [`Request::next`] were put in.
@@ -117,7 +96,7 @@ impl Request {
 
     /// Whether nothing is under way and nothing is left to be put in.
     pub(super) fn is_over(&self) -> bool {
-        self.under_way == 0 && self.next() == Next::Nothing
+        self.under_way == 0 && self.next().is_none()
     }
 
     /// How it ended. What came before an error is a short transfer: the error comes again with the rest, if it is one that stays.
@@ -141,23 +120,19 @@ mod tests {
     const KIB: usize = 1 << 10;
 
     fn request(buffer: &AlignedBuffer, lengths: &[usize]) -> Request {
-        of(IoDirection::Read, buffer, lengths)
-    }
-
-    fn of(direction: IoDirection, buffer: &AlignedBuffer, lengths: &[usize]) -> Request {
         let mut from = 0;
         let slices = lengths.iter().map(|&length| {
             from += length;
             Stretch::Host(buffer.host_slice(from - length, from))
         });
         let target = Target::file(Arc::new(File::open("/dev/null").expect("there")));
-        Request::new(7, direction, target, 0, slices.collect())
+        Request::new(7, IoDirection::Read, target, 0, slices.collect())
     }
 
     /// Puts all in, in pieces of at most so many bytes; where each begins and ends.
     fn put_in(request: &mut Request, bytes_max: usize) -> Vec<Range<usize>> {
         let mut parts = Vec::new();
-        while let Next::Part(at, slice) = request.next() {
+        while let Some((at, slice)) = request.next() {
             let bytes = slice.length.min(bytes_max);
             request.advance(bytes);
             parts.push(at..at + bytes);
@@ -218,38 +193,12 @@ mod tests {
         let buffer = AlignedBuffer::new(100 * KIB).expect("memory");
         let mut request = request(&buffer, &[16 * KIB; 4]);
         request.advance(16 * KIB);
-        let Next::Part(at, _) = request.next() else { panic!("there is more") };
+        let (at, _) = request.next().expect("more");
         request.fail(at, io::Error::from_raw_os_error(libc::EBADF));
-        assert_eq!(request.next(), Next::Nothing);
+        assert!(request.next().is_none());
         assert!(!request.is_over());
         request.complete(&(0..16 * KIB), Ok(16 * KIB));
         assert!(request.is_over());
         assert_eq!(request.into_completion().0.result.expect("what came before it"), 16 * KIB);
-    }
-
-    /// The end of a write, which holds the trailer, is put in when all before it has come, and not at all if that failed.
-    #[test]
-    fn the_end_of_a_write_comes_last() {
-        let buffer = AlignedBuffer::new(100 * KIB).expect("memory");
-        let lengths = [32 * KIB, 32 * KIB, 8 * KIB];
-        let mut write = of(IoDirection::Write, &buffer, &lengths);
-        let parts = put_in(&mut write, 16 * KIB);
-        assert_eq!((parts.len(), write.next()), (4, Next::Later));
-        for part in &parts {
-            assert_eq!(write.next(), Next::Later);
-            write.complete(part, Ok(part.len()));
-        }
-        assert!(!write.is_over());
-        assert_eq!(put_in(&mut write, 4 * KIB), [64 * KIB..68 * KIB, 68 * KIB..72 * KIB]);
-
-        let mut failing = of(IoDirection::Write, &buffer, &lengths);
-        let parts = put_in(&mut failing, 32 * KIB);
-        failing.complete(&parts[0], Ok(32 * KIB));
-        failing.complete(&parts[1], Err(io::Error::from_raw_os_error(libc::EIO)));
-        assert_eq!(failing.next(), Next::Nothing);
-        assert!(failing.is_over());
-        // One stretch alone waits for nothing, and a read never does.
-        assert_eq!(put_in(&mut of(IoDirection::Write, &buffer, &[64 * KIB]), 16 * KIB).len(), 4);
-        assert_eq!(put_in(&mut request(&buffer, &lengths), 32 * KIB).len(), 3);
     }
 }
