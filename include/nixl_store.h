@@ -216,13 +216,15 @@
 
 /**
  * Of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines whose objects
- * all have one length, so that a shorter one cannot pass for a whole.
+ * all have one length, so that a shorter one cannot pass for a whole. Of a put: see NIXL_STORE_ITEM_KEEP.
  */
 #define NIXL_STORE_ITEM_EXACT 2
 
 /**
  * Of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored object_length. For
- * keys that stand for their content, such as hashes of token blocks.
+ * keys that stand for their content, such as hashes of token blocks. With NIXL_STORE_ITEM_EXACT only an object of the
+ * same length is left, and one of another length, or of a length that nobody knows without asking, is replaced: so that
+ * gets with NIXL_STORE_ITEM_EXACT find what was put.
  */
 #define NIXL_STORE_ITEM_KEEP 4
 
@@ -643,7 +645,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
  * the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
  * that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
- * already ends with NIXL_STORE_OK at once, and nothing is written.
+ * already ends with NIXL_STORE_OK at once, and nothing is written; with NIXL_STORE_ITEM_EXACT beside it, only if the
+ * object stored has the length of this one.
  * options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
  * nixl_store_stream_wait(). May be NULL.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
@@ -653,8 +656,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  *
  * Returns:
  * - NIXL_STORE_OK: submitted.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT, _FRONT or object_offset is set. Nothing was
- *   submitted, as with every error below, and no stream waits.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _FRONT or object_offset is set, or
+ *   NIXL_STORE_ITEM_EXACT without _KEEP. Nothing was submitted, as with every error below, and no stream waits.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
  * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
@@ -978,8 +981,9 @@ nixl_store_status_t nixl_store_queue_create(nixl_store_t *store, nixl_store_queu
 /**
  * Gives the queue's eventfd, which polls readable while completions are waiting.
  *
- * fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write
- * or close it, and do not use it after the queue was destroyed.
+ * fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, do not close it, and do
+ * not use it after the queue was destroyed. Nothing is counted in it, so a program may also read it, if it drains the
+ * queue until nothing is left after each read, and may write to it, which wakes whoever polls it until the next drain.
  *
  * Returns:
  * - NIXL_STORE_OK: *fd_out is the descriptor.

@@ -46,6 +46,11 @@ pub(super) fn sum_blocks(
     Ok(())
 }
 
+/// Whether a put that keeps leaves an object of that length; 0: not known without asking storage.
+fn leaves(guard: &ItemGuard, object_length: u64) -> bool {
+    guard.parts().is_none_or(|(_, item, _)| !item.wish.exact || object_length == item.length as u64)
+}
+
 impl<P: Placement> Lane<P> {
     pub(super) fn start_put(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((_, item, _)) = guard.parts() else { return };
@@ -61,11 +66,11 @@ impl<P: Placement> Lane<P> {
     /// A put that keeps what is stored has learned whether something is.
     pub(super) fn put_found(&mut self, guard: ItemGuard, attempts: u32, found: Result<Option<u64>>) {
         match found {
-            Ok(Some(object_length)) => {
+            Ok(Some(object_length)) if leaves(&guard, object_length) => {
                 let result = ItemResult { object_length, ..ItemResult::of(Status::Ok) };
                 self.finish(guard, result);
             }
-            Ok(None) => self.open_put(guard, attempts),
+            Ok(_) => self.open_put(guard, attempts),
             Err(error) => {
                 let result = failed(&guard, &error);
                 self.finish(guard, result);
