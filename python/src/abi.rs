@@ -244,7 +244,9 @@ impl Handle {
         let (options, mut ticket) = (submit_options(submit), 0);
         let call = if is_put { nixl_store_batch_put } else { nixl_store_batch_get };
         // SAFETY: arrays of the stated lengths that live until the call returns; the memory is this function's promise.
-        answer(unsafe { call(self.raw(), items.as_ptr(), items.len(), &raw const options, &raw mut ticket) })?;
+        answer(unsafe {
+            call(self.raw(), items.as_ptr(), items.len(), &raw const options, &raw mut ticket)
+        })?;
         Ok(ticket)
     }
 
@@ -262,7 +264,9 @@ impl Handle {
             Question::Unpin => nixl_store_batch_unpin,
         };
         // SAFETY: an array of that length that lives until the call returns, as the keys do.
-        answer(unsafe { call(self.raw(), array.as_ptr(), array.len(), &raw const options, &raw mut ticket) })?;
+        answer(unsafe {
+            call(self.raw(), array.as_ptr(), array.len(), &raw const options, &raw mut ticket)
+        })?;
         Ok(ticket)
     }
 
@@ -397,12 +401,7 @@ impl Handle {
     ///
     /// # Safety
     /// `capacity` bytes may be written at `address`, by nobody else, until this returns.
-    pub unsafe fn get(
-        self,
-        key: &[u8],
-        address: *mut c_void,
-        capacity: usize,
-    ) -> Result<Got, Failure> {
+    pub unsafe fn get(self, key: &[u8], address: *mut c_void, capacity: usize) -> Result<Got, Failure> {
         let mut length = 0;
         // SAFETY: the key lives until the call returns; the memory is this function's promise.
         let status = unsafe {
@@ -410,7 +409,9 @@ impl Handle {
         };
         match status {
             NIXL_STORE_OK => Ok(Got::Found(length)),
-            NIXL_STORE_ERROR_BUFFER_TOO_SMALL => Ok(Got::TooSmall(length, Failure { status, message: message() })),
+            NIXL_STORE_ERROR_BUFFER_TOO_SMALL => {
+                Ok(Got::TooSmall(length, Failure { status, message: message() }))
+            }
             _ => answer(status).map(|_| Got::Missing),
         }
     }
@@ -444,7 +445,9 @@ impl Handle {
     pub fn prefix_match(self, keys: &Keys) -> Result<usize, Failure> {
         let (array, mut matched) = (key_array(keys), 0);
         // SAFETY: an array of that length that lives until the call returns, as the keys do; a place for the number.
-        answer(unsafe { nixl_store_prefix_match(self.raw(), array.as_ptr(), array.len(), &raw mut matched) })?;
+        answer(unsafe {
+            nixl_store_prefix_match(self.raw(), array.as_ptr(), array.len(), &raw mut matched)
+        })?;
         Ok(matched)
     }
 
@@ -565,8 +568,11 @@ fn submit_options(submit: Submit) -> nixl_store_submit_options_t {
 
 /// Characters of a fixed array up to its NUL.
 pub fn text(characters: &[c_char]) -> String {
-    let bytes: Vec<u8> =
-        characters.iter().take_while(|&&character| character != 0).map(|&character| character as u8).collect();
+    let bytes: Vec<u8> = characters
+        .iter()
+        .take_while(|&&character| character != 0)
+        .map(|&character| character as u8)
+        .collect();
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
@@ -574,7 +580,9 @@ pub fn text(characters: &[c_char]) -> String {
 pub fn wake(descriptor: c_int) {
     // SAFETY: the descriptor is the queue's, which its store keeps open as long as this is called; a `File` that is not
     // dropped does not close it.
-    let mut file = std::mem::ManuallyDrop::new(unsafe { <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(descriptor) });
+    let mut file = std::mem::ManuallyDrop::new(unsafe {
+        <std::fs::File as std::os::fd::FromRawFd>::from_raw_fd(descriptor)
+    });
     // An eventfd whose counter is full is readable already.
     let _ = std::io::Write::write(&mut *file, &1u64.to_ne_bytes());
 }

@@ -4,8 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use nixl_store::capi::{
-    NIXL_STORE_DEADLINE_DEFAULT, NIXL_STORE_DEADLINE_NONE, NIXL_STORE_ERROR_INVALID_HANDLE, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP,
-    NIXL_STORE_OK, NIXL_STORE_SUBMIT_CHAIN, nixl_store_result_t, nixl_store_status_t,
+    NIXL_STORE_DEADLINE_DEFAULT, NIXL_STORE_DEADLINE_NONE, NIXL_STORE_ERROR_INVALID_HANDLE,
+    NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP, NIXL_STORE_OK, NIXL_STORE_SUBMIT_CHAIN, nixl_store_result_t,
+    nixl_store_status_t,
 };
 use pyo3::exceptions::{PyIndexError, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -92,7 +93,13 @@ impl Transfer {
     ///
     /// # Errors
     /// The library's.
-    pub fn submit(&self, py: Python<'_>, shared: &Shared, is_put: bool, submit: Submit) -> Result<u64, Failure> {
+    pub fn submit(
+        &self,
+        py: Python<'_>,
+        shared: &Shared,
+        is_put: bool,
+        submit: Submit,
+    ) -> Result<u64, Failure> {
         let objects = Sendable(&self.objects);
         let handle = shared.handle();
         // SAFETY: `held` keeps the memory where it is, and whoever has it drops it after the batch has completed. That
@@ -401,17 +408,18 @@ impl Ticket {
             // Rounded up, so that the moment has come when the last wait is over.
             let slice_ms = slice.as_nanos().div_ceil(1_000_000) as u64;
             // Several threads that wait take turns here; whoever is first to see the end tells the others.
-            let (ended, held) = py.detach(|| {
-                let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-                if state.ended.is_none() {
-                    let end = self.shared.handle().wait(self.ticket, slice_ms, self.items);
-                    state.ended = end?.map(|end| Arc::new(Ended::new(end)));
-                }
-                let ended = state.ended.clone();
-                let held = if ended.is_some() { std::mem::take(&mut state.held) } else { Vec::new() };
-                Ok::<_, Failure>((ended, held))
-            })
-            .map_err(|failure| errors::exception(py, &failure))?;
+            let (ended, held) = py
+                .detach(|| {
+                    let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+                    if state.ended.is_none() {
+                        let end = self.shared.handle().wait(self.ticket, slice_ms, self.items);
+                        state.ended = end?.map(|end| Arc::new(Ended::new(end)));
+                    }
+                    let ended = state.ended.clone();
+                    let held = if ended.is_some() { std::mem::take(&mut state.held) } else { Vec::new() };
+                    Ok::<_, Failure>((ended, held))
+                })
+                .map_err(|failure| self.shared.exception(py, &failure))?;
             drop(held);
             errors::pass_log_on(py);
             if let Some(ended) = ended {
@@ -438,7 +446,9 @@ impl Ticket {
             Some(seconds) => {
                 let wait = Duration::try_from_secs_f64(seconds);
                 // What no clock can hold is for ever.
-                if seconds < 0.0 { return Err(PyValueError::new_err("a timeout is a number of seconds, 0 or more")); }
+                if seconds < 0.0 {
+                    return Err(PyValueError::new_err("a timeout is a number of seconds, 0 or more"));
+                }
                 wait.ok().and_then(|wait| Instant::now().checked_add(wait))
             }
         };
@@ -449,13 +459,13 @@ impl Ticket {
     /// Whether the batch has completed. Does not wait.
     fn done(&self, py: Python<'_>) -> PyResult<bool> {
         let done = py.detach(|| self.unless_ended(self.shared.handle().is_complete(self.ticket), true));
-        done.map_err(|failure| errors::exception(py, &failure))
+        done.map_err(|failure| self.shared.exception(py, &failure))
     }
 
     /// Asks for the batch to end early: items that were not started end as cancelled. wait() says when it has completed.
     fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         let asked = py.detach(|| self.unless_ended(self.shared.handle().cancel(self.ticket), 0));
-        asked.map(|_| ()).map_err(|failure| errors::exception(py, &failure))
+        asked.map(|_| ()).map_err(|failure| self.shared.exception(py, &failure))
     }
 
     fn __len__(&self) -> usize {
@@ -491,6 +501,6 @@ pub fn ask(
     let handle = shared.handle();
     let asked = py.detach(|| handle.ask(question, &keys, submit));
     errors::pass_log_on(py);
-    let ticket = asked.map_err(|failure| errors::exception(py, &failure))?;
+    let ticket = asked.map_err(|failure| shared.exception(py, &failure))?;
     Ok(Ticket::new(Arc::clone(shared), ticket, keys.len(), Vec::new()))
 }

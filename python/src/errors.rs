@@ -65,7 +65,10 @@ pub fn pass_log_on(py: Python<'_>) {
     let logged = py.import("nixl_store.errors").and_then(|errors| {
         let log = errors.getattr("log_message")?;
         if lost > 0 {
-            log.call1((2, format!("{lost} messages of the log were lost, because no call came by to take them")))?;
+            log.call1((
+                2,
+                format!("{lost} messages of the log were lost, because no call came by to take them"),
+            ))?;
         }
         lines.iter().try_for_each(|(level, text)| log.call1((*level, text.as_str())).map(|_| ()))
     });

@@ -11,7 +11,7 @@ use pyo3::types::PyList;
 use crate::abi::{self, Failure, Question, QueueHandle, Submit};
 use crate::batch::{self, Ended, Flags, Results, Transfer};
 use crate::buffer::Held;
-use crate::errors::{self, exception};
+use crate::errors;
 use crate::store::Shared;
 
 /// Tells by a descriptor which batches have completed, so that one thread can wait for many things at once.
@@ -80,29 +80,17 @@ impl Queue {
             Err(failure) => {
                 let refused = self.pending().remove(&number);
                 drop(refused);
-                Err(exception(py, &failure))
+                Err(self.shared.exception(py, &failure))
             }
         }
     }
 
-    fn transfer(
-        &self,
-        py: Python<'_>,
-        mut transfer: Transfer,
-        is_put: bool,
-        how: How,
-    ) -> PyResult<u64> {
+    fn transfer(&self, py: Python<'_>, mut transfer: Transfer, is_put: bool, how: How) -> PyResult<u64> {
         let (items, held) = (transfer.objects.keys.len(), std::mem::take(&mut transfer.held));
         self.submit(py, items, held, how, |submit| transfer.submit(py, &self.shared, is_put, submit))
     }
 
-    fn ask(
-        &self,
-        py: Python<'_>,
-        question: Question,
-        keys: &Bound<'_, PyAny>,
-        how: How,
-    ) -> PyResult<u64> {
+    fn ask(&self, py: Python<'_>, question: Question, keys: &Bound<'_, PyAny>, how: How) -> PyResult<u64> {
         let (keys, handle) = (batch::keys_of(keys)?, self.shared.handle());
         self.submit(py, keys.len(), Vec::new(), how, |submit| {
             py.detach(|| handle.ask(question, &keys, submit))
@@ -128,7 +116,7 @@ impl Queue {
     /// Takes the batches that have completed: a list of (number, tag, Results). Does not wait.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let handle = self.shared.handle();
-        let completed = handle.drain(self.queue).map_err(|failure| exception(py, &failure))?;
+        let completed = handle.drain(self.queue).map_err(|failure| self.shared.exception(py, &failure))?;
         let drained = PyList::empty(py);
         for one in completed {
             let Some(pending) = self.pending().remove(&one.user_data) else { continue };
@@ -161,7 +149,7 @@ impl Queue {
         match self.shared.handle().cancel(ticket) {
             // Drained by another thread meanwhile.
             Err(failure) if failure.status == nixl_store::capi::NIXL_STORE_ERROR_INVALID_HANDLE => Ok(()),
-            other => other.map(|_| ()).map_err(|failure| exception(py, &failure)),
+            other => other.map(|_| ()).map_err(|failure| self.shared.exception(py, &failure)),
         }
     }
 

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nixl_store::capi::{
-    NIXL_STORE_NOT_FOUND, NIXL_STORE_OK, nixl_store_key_contains, nixl_store_key_pin, nixl_store_key_remove,
-    nixl_store_key_unpin,
+    NIXL_STORE_ERROR_CLOSING, NIXL_STORE_ERROR_INVALID_HANDLE, NIXL_STORE_NOT_FOUND, NIXL_STORE_OK,
+    nixl_store_key_contains, nixl_store_key_pin, nixl_store_key_remove, nixl_store_key_unpin,
 };
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -56,10 +56,20 @@ impl Shared {
         if orphans.is_empty() {
             return;
         }
-        let ended: Vec<Orphan> =
-            orphans.extract_if(.., |one| !matches!(self.handle.wait(one.ticket, 0, one.items), Ok(None))).collect();
+        let ended: Vec<Orphan> = orphans
+            .extract_if(.., |one| !matches!(self.handle.wait(one.ticket, 0, one.items), Ok(None)))
+            .collect();
         drop(orphans);
         drop(ended);
+    }
+
+    /// What went wrong, in words for Python: the library names a handle, which nobody has seen here.
+    pub fn exception(&self, py: Python<'_>, failure: &Failure) -> PyErr {
+        if failure.status == NIXL_STORE_ERROR_INVALID_HANDLE && self.is_closed() {
+            let message = "the store is closed".to_owned();
+            return errors::exception(py, &Failure { status: failure.status, message });
+        }
+        errors::exception(py, failure)
     }
 
     /// Whether it was closed.
@@ -82,7 +92,7 @@ impl Shared {
         let closed = py.detach(|| self.handle.close());
         match &closed {
             // Another thread is at it, or a child of fork() tried: what was submitted may still be under way.
-            Err(failure) if failure.status == nixl_store::capi::NIXL_STORE_ERROR_CLOSING => {}
+            Err(failure) if failure.status == NIXL_STORE_ERROR_CLOSING => {}
             _ => {
                 self.is_closed.store(true, Ordering::Release);
                 drop(std::mem::take(&mut *self.lock()));
@@ -123,7 +133,7 @@ impl NativeStore {
         let handle = self.shared.handle;
         let done = py.detach(move || call(handle));
         errors::pass_log_on(py);
-        done.map_err(|failure| exception(py, &failure))
+        done.map_err(|failure| self.shared.exception(py, &failure))
     }
 
     fn transfer(
@@ -137,7 +147,7 @@ impl NativeStore {
         self.shared.sweep();
         let submitted = transfer.submit(py, &self.shared, is_put, submit);
         errors::pass_log_on(py);
-        let ticket = submitted.map_err(|failure| exception(py, &failure))?;
+        let ticket = submitted.map_err(|failure| self.shared.exception(py, &failure))?;
         Ok(Ticket::new(Arc::clone(&self.shared), ticket, transfer.objects.keys.len(), transfer.held))
     }
 }
@@ -181,8 +191,7 @@ impl NativeStore {
         let opened = py.detach(|| Handle::open(&opening, &LOG));
         errors::pass_log_on(py);
         let handle = opened.map_err(|failure| exception(py, &failure))?;
-        let shared =
-            Shared { handle, is_closed: AtomicBool::new(false), orphans: Mutex::new(Vec::new()) };
+        let shared = Shared { handle, is_closed: AtomicBool::new(false), orphans: Mutex::new(Vec::new()) };
         Ok(NativeStore { shared: Arc::new(shared) })
     }
 
@@ -237,7 +246,8 @@ impl NativeStore {
         loop {
             let mut got = Ok(Got::Missing);
             let bytes = PyBytes::new_with(py, capacity, |memory| {
-                let (handle, key, address) = (self.shared.handle, &key, memory.as_mut_ptr().expose_provenance());
+                let (handle, key, address) =
+                    (self.shared.handle, &key, memory.as_mut_ptr().expose_provenance());
                 got = py.detach(move || {
                     let address = std::ptr::with_exposed_provenance_mut(address);
                     // SAFETY: `capacity` bytes of an object that nobody else has yet.
@@ -328,7 +338,12 @@ impl NativeStore {
 
     /// Submits removals of many keys.
     #[pyo3(signature = (keys, *, deadline=None))]
-    fn submit_remove(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<Ticket> {
+    fn submit_remove(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Ticket> {
         batch::ask(py, &self.shared, Question::Remove, keys, batch::submit(deadline, false)?)
     }
 
@@ -340,7 +355,12 @@ impl NativeStore {
 
     /// Submits unpins of many keys.
     #[pyo3(signature = (keys, *, deadline=None))]
-    fn submit_unpin(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<Ticket> {
+    fn submit_unpin(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        deadline: Option<f64>,
+    ) -> PyResult<Ticket> {
         batch::ask(py, &self.shared, Question::Unpin, keys, batch::submit(deadline, false)?)
     }
 
@@ -415,12 +435,35 @@ impl NativeStore {
 
     fn _stats<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let s = self.call(py, |handle| handle.stats())?;
-        PyTuple::new(py, [
-            s.keys, s.bytes_stored, s.slots, s.slots_free, s.capacity_bytes, s.keys_pinned, s.items_in_flight, s.puts_ok,
-            s.puts_failed, s.gets_hit, s.gets_missed, s.gets_failed, s.bytes_put, s.bytes_got, s.bytes_direct,
-            s.bytes_staged, s.evictions, s.corruptions, s.quarantined_slots, s.gets_unverified, s.short_transfers,
-            s.retries, s.timed_out, s.cancelled,
-        ])
+        PyTuple::new(
+            py,
+            [
+                s.keys,
+                s.bytes_stored,
+                s.slots,
+                s.slots_free,
+                s.capacity_bytes,
+                s.keys_pinned,
+                s.items_in_flight,
+                s.puts_ok,
+                s.puts_failed,
+                s.gets_hit,
+                s.gets_missed,
+                s.gets_failed,
+                s.bytes_put,
+                s.bytes_got,
+                s.bytes_direct,
+                s.bytes_staged,
+                s.evictions,
+                s.corruptions,
+                s.quarantined_slots,
+                s.gets_unverified,
+                s.short_transfers,
+                s.retries,
+                s.timed_out,
+                s.cancelled,
+            ],
+        )
     }
 
     fn _capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
@@ -428,8 +471,13 @@ impl NativeStore {
         let numbers = (c.object_bytes_max, c.direct_alignment, c.io_threads);
         let switches = (c.direct_io == 1, c.registered_buffers == 1);
         let texts = (
-            abi::text(&c.backend), abi::text(&c.io_path), abi::text(&c.layout), abi::text(&c.reason),
-            abi::text(&c.buffer_device), abi::text(&c.device_path), abi::text(&c.device_checksums),
+            abi::text(&c.backend),
+            abi::text(&c.io_path),
+            abi::text(&c.layout),
+            abi::text(&c.reason),
+            abi::text(&c.buffer_device),
+            abi::text(&c.device_path),
+            abi::text(&c.device_checksums),
             abi::text(&c.device_reason),
         );
         (numbers.0, numbers.1, numbers.2, switches.0, switches.1, texts.0, texts.1, texts.2, texts.3)
