@@ -6,7 +6,7 @@ import select
 import shutil
 import tempfile
 import unittest
-from typing import Any, Dict, List
+from typing import Any
 
 import nixl_store
 
@@ -36,8 +36,8 @@ class StoreTest(unittest.TestCase):
         self.folder = tempfile.mkdtemp(prefix="nixl-store-python-", dir=parent)
         self.addCleanup(shutil.rmtree, self.folder, ignore_errors=True)
 
-    def settings(self, **changes: Any) -> Dict[str, Any]:
-        settings: Dict[str, Any] = {
+    def settings(self, **changes: Any) -> dict[str, Any]:
+        settings: dict[str, Any] = {
             "nixl_backend": "POSIX",
             "nixl_path": self.folder,
             "nixl_pool_size": 64,
@@ -53,9 +53,9 @@ class StoreTest(unittest.TestCase):
         self.addCleanup(store.close)
         return store
 
-    def files(self) -> List[str]:
+    def files(self) -> list[str]:
         """Every file below the store's directory."""
-        found: List[str] = []
+        found: list[str] = []
         for folder, _, names in os.walk(self.folder):
             found.extend(os.path.join(folder, name) for name in names)
         return found

@@ -1,6 +1,5 @@
 """LMCache's keys and memory objects, made as its own benchmark makes them. Needs LMCache."""
 
-from typing import List
 
 import torch
 from lmcache.v1.distributed.api import ObjectKey
@@ -55,6 +54,6 @@ def content_of(memory: MemoryObj) -> bytes:
     return bytes(memory.byte_array)
 
 
-def bits(bitmap: "object", count: int) -> List[bool]:
+def bits(bitmap: "object", count: int) -> list[bool]:
     """A bitmap's bits."""
     return [bitmap.test(index) for index in range(count)]  # type: ignore[attr-defined]

@@ -16,7 +16,8 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
 
 THREADS = 8
 KEYS = 600
@@ -26,7 +27,7 @@ BATCH_MAX = 12
 # What may come on top of the resident memory at the first tenth: arenas of malloc, Python's own caches.
 GROWTH_MAX_BYTES = 48 << 20
 
-Found = Optional[List[bool]]
+Found = Optional[list[bool]]
 
 
 def content(key: int, length: int) -> bytes:
@@ -51,10 +52,10 @@ class Ends:
 
     def __init__(self) -> None:
         self._lock = threading.Condition()
-        self._ends: Dict[int, Tuple[bool, Found]] = {}
+        self._ends: dict[int, tuple[bool, Found]] = {}
         self.count = 0
 
-    def put(self, number: int, end: Tuple[bool, Found]) -> None:
+    def put(self, number: int, end: tuple[bool, Found]) -> None:
         with self._lock:
             if number in self._ends:
                 raise AssertionError(f"batch {number} completed twice")
@@ -62,7 +63,7 @@ class Ends:
             self.count += 1
             self._lock.notify_all()
 
-    def take(self, number: int, seconds: float = 60.0) -> Tuple[bool, Found]:
+    def take(self, number: int, seconds: float = 60.0) -> tuple[bool, Found]:
         with self._lock:
             if not self._lock.wait_for(lambda: number in self._ends, seconds):
                 raise AssertionError(f"batch {number} did not complete within {seconds} s")
@@ -76,7 +77,7 @@ class Ends:
 class NativePlugin:
     """``Connector``, as LMCache's ``native_plugin`` drives it."""
 
-    def __init__(self, settings: Dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         from nixl_store.lmcache import Connector
 
         self.connector = Connector(**settings)
@@ -90,12 +91,12 @@ class NativePlugin:
     def put(self, ends: Ends, keys: Sequence[str], memory: Sequence[bytearray]) -> bool:
         return ends.take(self.connector.submit_batch_set(keys, [memoryview(one) for one in memory]))[0]
 
-    def get(self, ends: Ends, keys: Sequence[str], memory: Sequence[bytearray]) -> List[bool]:
+    def get(self, ends: Ends, keys: Sequence[str], memory: Sequence[bytearray]) -> list[bool]:
         found = ends.take(self.connector.submit_batch_get(keys, [memoryview(one) for one in memory]))[1]
         assert found is not None
         return found
 
-    def lookup(self, ends: Ends, keys: Sequence[str]) -> List[bool]:
+    def lookup(self, ends: Ends, keys: Sequence[str]) -> list[bool]:
         found = ends.take(self.connector.submit_batch_exists(keys))[1]
         assert found is not None
         return found
@@ -117,7 +118,7 @@ class Soak:
         self.stop = time.monotonic() + seconds
         self.seed = seed
         self.is_over = False
-        self.failures: List[str] = []
+        self.failures: list[str] = []
         self.counts = {"stored": 0, "hit": 0, "missed": 0, "deleted": 0, "locked": 0}
         self._lock = threading.Lock()
 
@@ -180,7 +181,7 @@ class Soak:
         ]
         for worker in workers:
             worker.start()
-        first: Optional[Tuple[int, int]] = None
+        first: Optional[tuple[int, int]] = None
         shown = started
         while any(worker.is_alive() for worker in workers):
             workers[0].join(0.5)
@@ -233,7 +234,7 @@ def main() -> int:
     parser.add_argument("--dir", default=None, help="where the store is made and removed again")
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="nixl-store-soak-", dir=arguments.dir)
-    settings: Dict[str, Any] = {"nixl_backend": "POSIX", "nixl_path": folder, "use_direct_io": True}
+    settings: dict[str, Any] = {"nixl_backend": "POSIX", "nixl_path": folder, "use_direct_io": True}
     if arguments.dynamic:
         settings.update(nixl_pool_size=0, nixl_store_capacity_bytes=SLOTS * 108_000)
     else:

@@ -1,7 +1,8 @@
 """The target of the soak for LMCache's type ``plugin``. Needs LMCache."""
 
 import ctypes
-from typing import Any, Dict, List, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from lmcache.v1.distributed.l2_adapters import create_l2_adapter
@@ -33,7 +34,7 @@ def memory_object(memory: bytearray) -> MemoryObj:
 class Plugin:
     """``Adapter``, driven as LMCache's controllers do: each lookup is followed by an unlock."""
 
-    def __init__(self, settings: Dict[str, Any]) -> None:
+    def __init__(self, settings: dict[str, Any]) -> None:
         spec = {"module_path": "nixl_store.lmcache", "class_name": "Adapter", "adapter_params": settings}
         self.adapter: Any = create_l2_adapter(get_l2_adapter_config_class("plugin").from_dict(spec))
         self.store = self.adapter.store
@@ -43,7 +44,7 @@ class Plugin:
             self.adapter.get_load_event_fd(),
         ]
         # By kind, as the numbers of the three kinds are counted apart.
-        self._waiting: Dict[str, List[int]] = {"lookup": [], "load": []}
+        self._waiting: dict[str, list[int]] = {"lookup": [], "load": []}
 
     def drain(self, ends: Ends) -> None:
         for descriptor in self.descriptors:
@@ -66,12 +67,12 @@ class Plugin:
     def put(self, ends: Ends, keys: Sequence[str], memory: Sequence[bytearray]) -> bool:
         return ends.take(3 * self.adapter.submit_store_task(self._keys(keys), [memory_object(one) for one in memory]))[0]
 
-    def get(self, ends: Ends, keys: Sequence[str], memory: Sequence[bytearray]) -> List[bool]:
+    def get(self, ends: Ends, keys: Sequence[str], memory: Sequence[bytearray]) -> list[bool]:
         number = self.adapter.submit_load_task(self._keys(keys), [memory_object(one) for one in memory])
         self._wait_for("load", number)
         return ends.take(3 * number + 2)[1] or []
 
-    def lookup(self, ends: Ends, keys: Sequence[str]) -> List[bool]:
+    def lookup(self, ends: Ends, keys: Sequence[str]) -> list[bool]:
         number = self.adapter.submit_lookup_and_lock_task(self._keys(keys), {})
         self._wait_for("lookup", number)
         found = ends.take(3 * number + 1)[1] or []
@@ -89,5 +90,5 @@ class Plugin:
         self.adapter._lookups.queue.wake()
 
     @staticmethod
-    def _keys(names: Sequence[str]) -> List[Any]:
+    def _keys(names: Sequence[str]) -> list[Any]:
         return [object_key(int(name.rsplit("@", 1)[1], 16)) for name in names]

@@ -2,7 +2,8 @@
 
 import asyncio
 import unittest
-from typing import Any, Awaitable, Callable, List
+from collections.abc import Awaitable
+from typing import Any, Callable
 
 import nixl_store
 
@@ -52,7 +53,7 @@ class Asyncio(StoreTest):
         self.run_with(body)
 
     def test_more_than_fits_waits_for_its_turn(self) -> None:
-        most: List[int] = []
+        most: list[int] = []
 
         async def body(store: nixl_store.AsyncStore) -> None:
             async def one(index: int) -> None:

@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import unittest
-from typing import Any, Dict
+from typing import Any
 
 from nixl_store.lmcache import Connector
 
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 class Backends(StoreTest):
     """POSIX with a file for each key, memory, a real S3 server, 3FS on a stand-in for its client library."""
 
-    def serves(self, settings: Dict[str, Any]) -> None:
+    def serves(self, settings: dict[str, Any]) -> None:
         connector = Connector(**settings)
         self.addCleanup(connector.close)
         driver = Driver(connector)

@@ -6,7 +6,7 @@ Needs LMCache: ``make test-lmcache``. Without it these tests say that they were 
 import json
 import resource
 import unittest
-from typing import Any, Dict, List, Optional
+from typing import Any, Optional
 
 from .common import KIB, MIB, StoreTest, payload, wait_readable
 
@@ -19,8 +19,8 @@ from lmcache.lmcache_native import Bitmap
 from lmcache.v1.distributed.api import ObjectKey
 from lmcache.v1.distributed.internal_api import L1MemoryDesc, L2StoreResult
 from lmcache.v1.distributed.l2_adapters import create_l2_adapter
-from lmcache.v1.distributed.l2_adapters.config import get_l2_adapter_config_class
 from lmcache.v1.distributed.l2_adapters.base import L2AdapterInterface
+from lmcache.v1.distributed.l2_adapters.config import get_l2_adapter_config_class
 from lmcache.v1.memory_management import MemoryObj
 from lmcache.v1.platform import consume_fd
 
@@ -31,19 +31,19 @@ class Listener:
     """What LMCache's eviction hears of."""
 
     def __init__(self) -> None:
-        self.stored: List[ObjectKey] = []
-        self.sizes: List[int] = []
-        self.accessed: List[ObjectKey] = []
-        self.deleted: List[ObjectKey] = []
+        self.stored: list[ObjectKey] = []
+        self.sizes: list[int] = []
+        self.accessed: list[ObjectKey] = []
+        self.deleted: list[ObjectKey] = []
 
-    def on_l2_keys_stored(self, keys: List[ObjectKey], sizes: List[int]) -> None:
+    def on_l2_keys_stored(self, keys: list[ObjectKey], sizes: list[int]) -> None:
         self.stored.extend(keys)
         self.sizes.extend(sizes)
 
-    def on_l2_keys_accessed(self, keys: List[ObjectKey]) -> None:
+    def on_l2_keys_accessed(self, keys: list[ObjectKey]) -> None:
         self.accessed.extend(keys)
 
-    def on_l2_keys_deleted(self, keys: List[ObjectKey]) -> None:
+    def on_l2_keys_deleted(self, keys: list[ObjectKey]) -> None:
         self.deleted.extend(keys)
 
 
@@ -58,7 +58,7 @@ class AdapterTest(StoreTest):
         self.arena = Arena(24 * MIB)
 
     def adapter(self, **changes: Any) -> L2AdapterInterface:
-        spec: Dict[str, Any] = {
+        spec: dict[str, Any] = {
             "type": self.kind,
             "module_path": "nixl_store.lmcache",
             "class_name": self.class_name,
@@ -69,7 +69,7 @@ class AdapterTest(StoreTest):
         arena = self.arena.bytes
         l1 = L1MemoryDesc(ptr=arena.data_ptr(), size=len(arena), align_bytes=ALIGN_BYTES)
         adapter = create_l2_adapter(config, l1)
-        closed: List[bool] = []
+        closed: list[bool] = []
         close = adapter.close
 
         def close_once() -> None:
@@ -81,7 +81,7 @@ class AdapterTest(StoreTest):
         self.addCleanup(close_once)
         return adapter
 
-    def store(self, adapter: L2AdapterInterface, keys: List[ObjectKey], objects: List[MemoryObj]) -> L2StoreResult:
+    def store(self, adapter: L2AdapterInterface, keys: list[ObjectKey], objects: list[MemoryObj]) -> L2StoreResult:
         task = adapter.submit_store_task(keys, objects)
         while True:
             wait_readable(adapter.get_store_event_fd())
@@ -90,11 +90,11 @@ class AdapterTest(StoreTest):
             if task in completed:
                 return completed[task]
 
-    def lookup(self, adapter: L2AdapterInterface, keys: List[ObjectKey]) -> List[bool]:
+    def lookup(self, adapter: L2AdapterInterface, keys: list[ObjectKey]) -> list[bool]:
         task = adapter.submit_lookup_and_lock_task(keys, {})
         return bits(self._answer(adapter.get_lookup_and_lock_event_fd(), adapter.query_lookup_and_lock_result, task), len(keys))
 
-    def load(self, adapter: L2AdapterInterface, keys: List[ObjectKey], objects: List[MemoryObj]) -> List[bool]:
+    def load(self, adapter: L2AdapterInterface, keys: list[ObjectKey], objects: list[MemoryObj]) -> list[bool]:
         task = adapter.submit_load_task(keys, objects)
         return bits(self._answer(adapter.get_load_event_fd(), adapter.query_load_result, task), len(keys))
 
@@ -107,10 +107,10 @@ class AdapterTest(StoreTest):
                 self.assertIsNone(query(task), "an answer is given once")
                 return answer
 
-    def objects(self, numbers: List[int], length: int = 100 * KIB) -> List[MemoryObj]:
+    def objects(self, numbers: list[int], length: int = 100 * KIB) -> list[MemoryObj]:
         return [self.arena.take(length, payload(number, length)) for number in numbers]
 
-    def empty(self, count: int, length: int = 100 * KIB) -> List[MemoryObj]:
+    def empty(self, count: int, length: int = 100 * KIB) -> list[MemoryObj]:
         return [self.arena.take(length, b"\x5a" * length) for _ in range(count)]
 
 

@@ -3,7 +3,7 @@
 import resource
 import threading
 import unittest
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 import nixl_store
 from nixl_store.lmcache import Connector
@@ -16,9 +16,9 @@ class Driver:
 
     def __init__(self, connector: Connector) -> None:
         self.connector = connector
-        self._done: Dict[int, Tuple[bool, str, Optional[List[bool]]]] = {}
+        self._done: dict[int, tuple[bool, str, Optional[list[bool]]]] = {}
 
-    def end_of(self, number: int) -> Tuple[bool, str, Optional[List[bool]]]:
+    def end_of(self, number: int) -> tuple[bool, str, Optional[list[bool]]]:
         """The completion of that batch."""
         while number not in self._done:
             wait_readable(self.connector.event_fd())
@@ -27,10 +27,10 @@ class Driver:
                 self._done[done] = (went_well, message, found)
         return self._done.pop(number)
 
-    def set(self, keys: List[str], objects: List[bytes]) -> bool:
+    def set(self, keys: list[str], objects: list[bytes]) -> bool:
         return self.end_of(self.connector.submit_batch_set(keys, [memoryview(one) for one in objects]))[0]
 
-    def get(self, keys: List[str], length: int) -> List[Optional[bytes]]:
+    def get(self, keys: list[str], length: int) -> list[Optional[bytes]]:
         memory = [bytearray(length) for _ in keys]
         found = self.end_of(self.connector.submit_batch_get(keys, [memoryview(one) for one in memory]))[2]
         assert found is not None and len(found) == len(keys)

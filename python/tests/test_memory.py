@@ -5,7 +5,6 @@ import os
 import threading
 import unittest
 import weakref
-from typing import List
 
 import nixl_store
 
@@ -133,7 +132,7 @@ class Queues(StoreTest):
         for index in range(100):
             tag = Owner()
             tags[queue.submit_put([f"key {index}"], [payload(index, 5000)], tag=tag)] = tag
-        seen: List[int] = []
+        seen: list[int] = []
         while len(seen) < 100:
             wait_readable(queue.fileno())
             for number, tag, results in queue.drain():
@@ -180,7 +179,7 @@ class Queues(StoreTest):
     def test_threads_share_one(self) -> None:
         store = self.open()
         queue = store.queue()
-        taken: List[int] = []
+        taken: list[int] = []
         lock = threading.Lock()
         wanted = 8 * 50
 

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from types import TracebackType
-from typing import Any, Callable, Deque, List, Optional, Sequence, Set, Tuple, Type
+from typing import Any, Callable, Optional
 
 from ._native import Results
 from .store import Store
@@ -32,8 +33,8 @@ class AsyncStore:
         self._queue = store.queue()
         self._limit = items_in_flight
         self._items = 0
-        self._waiting: Set["asyncio.Future[Results]"] = set()
-        self._turns: Deque[Tuple["asyncio.Future[None]", int]] = deque()
+        self._waiting: set["asyncio.Future[Results]"] = set()
+        self._turns: deque[tuple["asyncio.Future[None]", int]] = deque()
         self._loop.add_reader(self._queue.fileno(), self._drain)
         self._closed = False
 
@@ -73,7 +74,7 @@ class AsyncStore:
             lambda tag: self._queue.submit_get(keys, memory, exact=exact, deadline=deadline, tag=tag),
         )
 
-    async def lookup(self, keys: Sequence[Any]) -> List[Optional[int]]:
+    async def lookup(self, keys: Sequence[Any]) -> list[Optional[int]]:
         """As :meth:`nixl_store.Store.lookup`."""
         return (await self._batch(len(keys), lambda tag: self._queue.submit_lookup(keys, tag=tag))).lengths
 
@@ -83,15 +84,15 @@ class AsyncStore:
             return 0
         return (await self._batch(len(keys), lambda tag: self._queue.submit_lookup(keys, chain=True, tag=tag))).prefix
 
-    async def remove(self, keys: Sequence[Any]) -> List[bool]:
+    async def remove(self, keys: Sequence[Any]) -> list[bool]:
         """As :meth:`nixl_store.Store.remove_batch`."""
         return (await self._batch(len(keys), lambda tag: self._queue.submit_remove(keys, tag=tag))).found
 
-    async def pin(self, keys: Sequence[Any]) -> List[bool]:
+    async def pin(self, keys: Sequence[Any]) -> list[bool]:
         """As :meth:`nixl_store.Store.pin_batch`."""
         return (await self._batch(len(keys), lambda tag: self._queue.submit_pin(keys, tag=tag))).found
 
-    async def unpin(self, keys: Sequence[Any]) -> List[bool]:
+    async def unpin(self, keys: Sequence[Any]) -> list[bool]:
         """As :meth:`nixl_store.Store.unpin_batch`."""
         return (await self._batch(len(keys), lambda tag: self._queue.submit_unpin(keys, tag=tag))).found
 
@@ -114,13 +115,13 @@ class AsyncStore:
 
     async def __aexit__(
         self,
-        kind: Optional[Type[BaseException]],
+        kind: Optional[type[BaseException]],
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
         await self.close()
 
-    async def _batch(self, items: int, submit: Callable[[Tuple["asyncio.Future[Results]", int]], int]) -> Results:
+    async def _batch(self, items: int, submit: Callable[[tuple["asyncio.Future[Results]", int]], int]) -> Results:
         if self._closed:
             raise RuntimeError("this AsyncStore was closed")
         await self._turn(items)

@@ -5,7 +5,7 @@ have classes of their own; where Python has an exception for the same thing, the
 """
 
 import logging
-from typing import TYPE_CHECKING, Dict, Optional, Type
+from typing import TYPE_CHECKING, Optional
 
 from . import _native
 
@@ -124,7 +124,7 @@ class PinnedError(Error):
 
 
 # By the numbers of nixl_store.h, which are never used anew. What is not here is an Error as such.
-_BY_STATUS: Dict[int, Type[Error]] = {
+_BY_STATUS: dict[int, type[Error]] = {
     3: PinnedError,
     -1: InvalidArgumentError,
     -2: ClosedError,

@@ -1,7 +1,7 @@
 """Memory of the store's own, and memory that is registered with it."""
 
 import ctypes
-from typing import TYPE_CHECKING, Any, Dict, Tuple
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .store import Store
@@ -48,7 +48,7 @@ class Allocation:
         self.free()
 
 
-def address_of(memory: Any) -> Tuple[int, int, Any]:
+def address_of(memory: Any) -> tuple[int, int, Any]:
     """Address and length of a writable buffer or a Region, and what keeps it where it is."""
     from ._native import Region
 
@@ -59,4 +59,4 @@ def address_of(memory: Any) -> Tuple[int, int, Any]:
     return ctypes.addressof(held), view.nbytes, (held, view)
 
 
-Registrations = Dict[int, Any]
+Registrations = dict[int, Any]

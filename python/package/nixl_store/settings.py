@@ -1,7 +1,8 @@
 """Settings given as a mapping instead of a YAML file."""
 
 import json
-from typing import Any, Dict, Mapping
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = ["settings_text"]
 
@@ -20,8 +21,8 @@ def settings_text(settings: Mapping[str, Any]) -> str:
     Raises TypeError for a name that no setting can have, and for a value that JSON does not have; what a setting may be says
     the library at open.
     """
-    top: Dict[str, Any] = {}
-    extra: Dict[str, Any] = {"enable_nixl_storage": True}
+    top: dict[str, Any] = {}
+    extra: dict[str, Any] = {"enable_nixl_storage": True}
     nested = settings.get("extra_config")
     if nested is not None and not isinstance(nested, Mapping):
         raise TypeError(f"extra_config is {type(nested).__name__}; wanted is a mapping of settings")

@@ -3,8 +3,9 @@
 import atexit
 import os
 import weakref
+from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import Any, List, Mapping, NamedTuple, Optional, Sequence, Type, Union
+from typing import Any, NamedTuple, Optional, Union
 
 from . import _native
 from ._native import Results
@@ -159,8 +160,8 @@ class Store(_native.Store):
 
     def put_batch(
         self,
-        keys: Sequence[Any],
-        memory: Sequence[Any],
+        keys: Iterable[Any],
+        memory: Iterable[Any],
         *,
         keep: bool = False,
         exact: bool = False,
@@ -176,8 +177,8 @@ class Store(_native.Store):
 
     def get_batch(
         self,
-        keys: Sequence[Any],
-        memory: Sequence[Any],
+        keys: Iterable[Any],
+        memory: Iterable[Any],
         *,
         exact: bool = False,
         deadline: Optional[float] = None,
@@ -190,22 +191,22 @@ class Store(_native.Store):
         results.raise_for_error()
         return results
 
-    def lookup(self, keys: Sequence[Any]) -> List[Optional[int]]:
+    def lookup(self, keys: Iterable[Any]) -> list[Optional[int]]:
         """For each key the length of its object in bytes, or None if it is not stored.
 
         With ``nixl_presence_cache`` a length that is not known without asking storage is 0.
         """
         return self._done(self.submit_lookup(keys).wait()).lengths
 
-    def remove_batch(self, keys: Sequence[Any]) -> List[bool]:
+    def remove_batch(self, keys: Iterable[Any]) -> list[bool]:
         """Removes keys: for each, whether it was removed. What is not stored, or pinned, was not."""
         return self._done(self.submit_remove(keys).wait()).found
 
-    def pin_batch(self, keys: Sequence[Any]) -> List[bool]:
+    def pin_batch(self, keys: Iterable[Any]) -> list[bool]:
         """Pins keys: for each, whether it is stored, and pinned now."""
         return self._done(self.submit_pin(keys).wait()).found
 
-    def unpin_batch(self, keys: Sequence[Any]) -> List[bool]:
+    def unpin_batch(self, keys: Iterable[Any]) -> list[bool]:
         """Takes back one pin of each key: for each, whether this store held one."""
         return self._done(self.submit_unpin(keys).wait()).found
 
@@ -257,7 +258,7 @@ class Store(_native.Store):
 
     def __exit__(
         self,
-        kind: Optional[Type[BaseException]],
+        kind: Optional[type[BaseException]],
         error: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:

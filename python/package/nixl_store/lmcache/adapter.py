@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Deque, Dict, List, Mapping, Optional, Tuple
+from typing import TYPE_CHECKING, Any, Callable, Optional
 
 from lmcache.lmcache_native import Bitmap
 from lmcache.v1.distributed.internal_api import L2StoreResult
 from lmcache.v1.distributed.l2_adapters.base import AdapterUsage, L2AdapterInterface
 
-from ..errors import Error
 from .._native import Queue, Region, Results, Ticket
+from ..errors import Error
 from ..store import Store
 from .options import Complaints, Refusals, open_store
 
@@ -47,7 +48,7 @@ class _Tasks:
     def __init__(self, store: Store, complaints: Complaints) -> None:
         self.queue: Queue = store.queue()
         self._refusals = Refusals()
-        self._refused: Deque[Tuple[int, Any, Optional[Results]]] = deque()
+        self._refused: deque[tuple[int, Any, Optional[Results]]] = deque()
         self._complaints = complaints
 
     def submit(self, what: str, tag: Any, submit: Callable[[], int]) -> int:
@@ -59,9 +60,9 @@ class _Tasks:
             self.queue.wake()
         return number
 
-    def drain(self) -> List[Tuple[int, Any, Optional[Results]]]:
+    def drain(self) -> list[tuple[int, Any, Optional[Results]]]:
         """The tasks that have completed: number, tag, and results, or None if the task was refused."""
-        completed: List[Tuple[int, Any, Optional[Results]]] = []
+        completed: list[tuple[int, Any, Optional[Results]]] = []
         while self._refused:
             completed.append(self._refused.popleft())
         for one in self.queue.drain():
@@ -88,7 +89,7 @@ class Adapter(L2AdapterInterface):
     def __init__(
         self, params: Mapping[str, Any], l1_memory_desc: Optional[L1MemoryDesc] = None
     ) -> None:
-        settings: Dict[str, Any] = dict(params)
+        settings: dict[str, Any] = dict(params)
         self._exact = bool(settings.pop("exact_length", True))
         max_capacity_gb = settings.pop("max_capacity_gb", 0)
         if isinstance(max_capacity_gb, bool) or not isinstance(max_capacity_gb, (int, float)) or max_capacity_gb < 0:
@@ -106,9 +107,9 @@ class Adapter(L2AdapterInterface):
         except BaseException:
             self._store.close()
             raise
-        self._found: Dict[int, Tuple[Bitmap, List[str]]] = {}
-        self._loaded: Dict[int, Bitmap] = {}
-        self._unlocks: Deque[Tuple[Ticket, List[str], int]] = deque()
+        self._found: dict[int, tuple[Bitmap, list[str]]] = {}
+        self._loaded: dict[int, Bitmap] = {}
+        self._unlocks: deque[tuple[Ticket, list[str], int]] = deque()
 
     @property
     def store(self) -> Store:
@@ -130,7 +131,7 @@ class Adapter(L2AdapterInterface):
     def get_load_event_fd(self) -> int:
         return self._loads.queue.fileno()
 
-    def submit_store_task(self, keys: List[ObjectKey], objects: List[MemoryObj]) -> int:
+    def submit_store_task(self, keys: list[ObjectKey], objects: list[MemoryObj]) -> int:
         tag = list(keys)
         return self._stores.submit(
             "a store",
@@ -144,8 +145,8 @@ class Adapter(L2AdapterInterface):
             ),
         )
 
-    def pop_completed_store_tasks(self) -> Dict[int, L2StoreResult]:
-        completed: Dict[int, L2StoreResult] = {}
+    def pop_completed_store_tasks(self) -> dict[int, L2StoreResult]:
+        completed: dict[int, L2StoreResult] = {}
         for number, keys, results in self._stores.drain():
             if results is None:
                 completed[number] = L2StoreResult(False, 0)
@@ -158,7 +159,7 @@ class Adapter(L2AdapterInterface):
         return completed
 
     def submit_lookup_and_lock_task(
-        self, keys: List[ObjectKey], group_layout_descs: Dict[int, MemoryLayoutDesc]
+        self, keys: list[ObjectKey], group_layout_descs: dict[int, MemoryLayoutDesc]
     ) -> int:
         names = [key_name(key) for key in keys]
         return self._lookups.submit("a lookup", names, lambda: self._lookups.queue.submit_pin(names, tag=names))
@@ -177,11 +178,11 @@ class Adapter(L2AdapterInterface):
             if locked:
                 self._unlock(locked)
 
-    def submit_unlock(self, keys: List[ObjectKey]) -> None:
+    def submit_unlock(self, keys: list[ObjectKey]) -> None:
         if keys:
             self._unlock([key_name(key) for key in keys])
 
-    def _unlock(self, names: List[str], tries: int = 0) -> None:
+    def _unlock(self, names: list[str], tries: int = 0) -> None:
         self._collect_unlocks()
         try:
             ticket = self._store.submit_unpin(names, deadline=math.inf)
@@ -207,7 +208,7 @@ class Adapter(L2AdapterInterface):
                 if tries < _UNLOCK_TRIES:
                     self._unlocks.append((self._store.submit_unpin(failed, deadline=math.inf), failed, tries + 1))
 
-    def submit_load_task(self, keys: List[ObjectKey], objects: List[MemoryObj]) -> int:
+    def submit_load_task(self, keys: list[ObjectKey], objects: list[MemoryObj]) -> int:
         tag = list(keys)
         return self._loads.submit(
             "a load",
@@ -230,7 +231,7 @@ class Adapter(L2AdapterInterface):
             self._loaded.pop(next(iter(self._loaded)))
         return self._loaded.pop(task_id, None)
 
-    def delete(self, keys: List[ObjectKey]) -> None:
+    def delete(self, keys: list[ObjectKey]) -> None:
         """Deletes objects that are not locked. What cannot be deleted is logged, not raised."""
         if not keys:
             return
@@ -259,8 +260,8 @@ class Adapter(L2AdapterInterface):
             bytes_by_cache_salt=_NOTHING if stats.capacity_bytes else usage.bytes_by_cache_salt,
         )
 
-    def report_status(self) -> Dict[str, Any]:
-        status: Dict[str, Any] = {"is_healthy": False, "type": "nixl_store.lmcache.Adapter"}
+    def report_status(self) -> dict[str, Any]:
+        status: dict[str, Any] = {"is_healthy": False, "type": "nixl_store.lmcache.Adapter"}
         try:
             stats, capabilities = self._store.stats(), self._store.capabilities()
         except Error as error:
@@ -276,7 +277,7 @@ class Adapter(L2AdapterInterface):
         self._store.close()
 
 
-def _bitmap(size: int, places: List[int]) -> Bitmap:
+def _bitmap(size: int, places: list[int]) -> Bitmap:
     if len(places) == size:
         return Bitmap(size, size)
     bitmap = Bitmap(size)

@@ -1,12 +1,13 @@
 """For LMCache's adapters of the type ``native_plugin``."""
 
 from collections import deque
-from typing import Any, Callable, Deque, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any, Callable, Optional
 
 from ..store import Store
 from .options import Complaints, Refusals, open_store
 
-Completion = Tuple[int, bool, str, Optional[List[bool]]]
+Completion = tuple[int, bool, str, Optional[list[bool]]]
 
 _PUT = True
 
@@ -26,7 +27,7 @@ class Connector:
         self._queue = self._store.queue()
         self._exact = exact_length
         self._refusals = Refusals()
-        self._refused: Deque[Completion] = deque()
+        self._refused: deque[Completion] = deque()
         self._complaints = Complaints()
 
     @property
@@ -57,13 +58,13 @@ class Connector:
         """Removes a batch."""
         return self._submit("a removal", lambda: self._queue.submit_remove(keys))
 
-    def drain_completions(self) -> List[Completion]:
+    def drain_completions(self) -> list[Completion]:
         """The batches that have completed: number, whether it went well, message, and for each key whether it did.
 
         A store went well if every object is stored. Of everything else each key's answer counts by itself, so that one that
         failed is one miss.
         """
-        completions: List[Completion] = []
+        completions: list[Completion] = []
         while self._refused:
             completions.append(self._refused.popleft())
         for number, tag, results in self._queue.drain():

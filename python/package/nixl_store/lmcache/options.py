@@ -3,7 +3,8 @@
 import itertools
 import logging
 import time
-from typing import Any, Callable, Dict, Mapping, Optional
+from collections.abc import Mapping
+from typing import Any, Callable, Optional
 
 from ..store import Store
 
@@ -19,7 +20,7 @@ def open_store(params: Mapping[str, Any]) -> Store:
     ``config_file`` names LMCache's YAML file; or the settings of such a file are given inline, by their names. ``chunk_bytes``,
     ``worker_id``, ``world_size`` and ``cache_namespace`` are as for :class:`nixl_store.Store`.
     """
-    settings: Dict[str, Any] = dict(params)
+    settings: dict[str, Any] = dict(params)
     opening = {name: settings.pop(name) for name in _OPENING if name in settings}
     config_file = settings.pop("config_file", None)
     if config_file is None:
