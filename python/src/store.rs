@@ -95,7 +95,9 @@ impl Shared {
             Err(failure) if failure.status == NIXL_STORE_ERROR_CLOSING => {}
             _ => {
                 self.is_closed.store(true, Ordering::Release);
-                drop(std::mem::take(&mut *self.lock()));
+                // Not under the lock: a buffer that is released may run code of Python's.
+                let orphans = std::mem::take(&mut *self.lock());
+                drop(orphans);
             }
         }
         closed.map(|_| ())
