@@ -14,6 +14,7 @@ import json
 import os
 import resource
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -155,6 +156,8 @@ def main() -> int:
     folders = dict(zip(("disk", "tmpfs"), sys.argv[1:3]))
     titles = {"disk": "On disk, O_DIRECT", "tmpfs": "On tmpfs"}
     log = os.path.join(os.environ.get("DEMO_OUT", "."), "bench.log")
+    # So that what is being done is undone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     compared = adapters.chosen()
     # Imported here, before the forks, for all of them.
     import lmcache.cli.commands.bench.l2_adapter_bench.command  # noqa: F401

@@ -218,6 +218,8 @@ def show(row: Row, answers: List[Cells]) -> None:
 
 def main() -> int:
     """Goes through all faults and adapters."""
+    # So that what is being done is undone.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     compared = adapters.chosen()
     import lmcache.cli.commands.bench.l2_adapter_bench.data  # noqa: F401
     import lmcache.v1.distributed.l2_adapters  # noqa: F401

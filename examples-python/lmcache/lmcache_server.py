@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import pathlib
@@ -15,7 +14,8 @@ import urllib.error
 import urllib.request
 from typing import Any, Dict, Optional
 
-_PR_SET_PDEATHSIG = 1
+import processes
+
 _START_SECONDS_MAX = 120.0
 _STOP_SECONDS_MAX = 30.0
 
@@ -47,7 +47,7 @@ class Server:
                     "--shm-name", self._shared_memory, "--l2-adapter", l2_adapter,
                 ],  # fmt: skip
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=pathlib.Path(__file__).parent,
-                preexec_fn=_end_with_parent,
+                preexec_fn=processes.end_with_parent,
             )  # fmt: skip
         self._wait_until_healthy(log)
 
@@ -108,6 +108,3 @@ class Server:
 # The command `lmcache`, with NIXL under the name by which LMCache's adapter imports it.
 _MAIN = "import nixl_name; nixl_name.provide(); from lmcache.cli.main import main; main()"
 
-
-def _end_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -6,12 +6,15 @@ new process here: an adapter, its threads and its files exist only in the fork, 
 
 from __future__ import annotations
 
+import ctypes
 import multiprocessing
 import os
+import signal
 import sys
 import traceback
 from typing import Any, Callable, NamedTuple
 
+_PR_SET_PDEATHSIG = 1
 _CONTEXT = multiprocessing.get_context("fork")
 
 
@@ -39,18 +42,20 @@ def run(function: Callable[..., Any], *arguments: Any, seconds: float = 120, log
         process.join()
         return Outcome(None, f"the process ended with {process.exitcode}")
     finally:
-        if process.is_alive() and not _ends(process):
-            process.kill()
+        # Its answer is the last thing it does.
+        process.kill()
         process.join()
         receiver.close()
 
 
-def _ends(process: Any) -> bool:
-    process.join(timeout=10)
-    return not process.is_alive()
+def end_with_parent() -> None:
+    """Lets the system kill this process when the one that started it is gone, however that ended."""
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _body(sender: Any, log: str, function: Callable[..., Any], arguments: tuple) -> None:
+    end_with_parent()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with open(log, "a") as output:
         os.dup2(output.fileno(), 1)
         os.dup2(output.fileno(), 2)
