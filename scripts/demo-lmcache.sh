@@ -6,9 +6,9 @@
 # Needs Rust, python3 (3.10 to 3.13) with venv, and PyPI the first time. LMCache and NIXL go into build/peers, or
 # BENCH_PEERS, which is shared with `make bench` and kept: some 7 GB, because LMCache needs torch.
 #
-# DEMO_DIR is a directory on the disk (4 GiB are used for a while), DEMO_TMPFS one on tmpfs (1 GiB), DEMO_TURNS how often
-# the benchmark is repeated; DEMO_ADAPTERS=plugin,fs_native takes only those; DEMO_QUICK=1 does all of it in about a
-# minute, to see that it works.
+# DEMO_DIR is a directory on the disk, of which 1 GiB is used for a while, DEMO_TMPFS one on tmpfs, of which it is
+# 0.5 GiB; DEMO_TURNS is how often the benchmark is repeated; DEMO_ADAPTERS=plugin,fs_native takes only those whose
+# names contain one of these words; DEMO_QUICK=1 does all of it in about a minute, to see that it works.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."

@@ -73,7 +73,7 @@ def run_benchmark(adapter: adapters.Adapter, place: adapters.Place, report: str)
         "--data-size-kb", "1024", "--l1-align-bytes", str(adapter.align_bytes), "--in-flight", "1",
         "--rounds", str(ROUNDS), "--warmup-rounds", str(WARMUP_ROUNDS), "--lookup-max-hit-rate", "1",
         "--format", "json", "--output", report,
-    ]  # fmt: skip
+    ]
     try:
         main()
     except SystemExit as end:
@@ -146,8 +146,8 @@ def ratios(medium: str, compared: List[adapters.Adapter], runs: Dict[str, List[M
             mine = [getattr(run, column) for run in runs[adapter.name]]
             factors.append(statistics.median(one / other for one, other in zip(mine, best)))
         marks = ["reached" if factor >= GOALS[medium] else "MISSED" for factor in factors]
-        shown = "   ".join(f"{name} {factor:4.2f} x {mark}" for name, factor, mark in
-                           zip(("store", "load"), factors, marks))  # fmt: skip
+        columns = zip(("store", "load"), factors, marks)
+        shown = "   ".join(f"{name} {factor:4.2f} x {mark}" for name, factor, mark in columns)
         print(f"  {adapter.name:27} {shown}")
 
 
@@ -163,7 +163,8 @@ def main() -> int:
     import lmcache.cli.commands.bench.l2_adapter_bench.command  # noqa: F401
     import lmcache.v1.distributed.l2_adapters  # noqa: F401
 
-    print(f"  {KEYS} chunks of 1 MiB a round, {ROUNDS} rounds a run, medians of {TURNS} {'turn' if TURNS == 1 else 'turns'}")
+    turns = "1 turn" if TURNS == 1 else f"{TURNS} turns"
+    print(f"  {KEYS} chunks of 1 MiB a round, {ROUNDS} rounds a run, medians of {turns}")
     verified = True
     for medium, parent in folders.items():
         runs: Dict[str, List[Measured]] = {adapter.name: [] for adapter in compared}

@@ -50,7 +50,7 @@ def connect(rpc_url: str, http_url: str):
     config = BenchConfig(
         rpc_url=rpc_url, http_url=http_url, mode="cpu", transfer_mode="engine_driven", tp_size=1, use_mla=False,
         num_tokens=CHUNKS * CHUNK_TOKENS, kvcache_shape_spec=KV_SHAPE, num_blocks=320, block_size=16,
-    )  # fmt: skip
+    )
     client = ServerBenchClient(config, print)
     client.start()
     return client

@@ -35,7 +35,7 @@ def find(place: adapters.Place) -> Dict[int, Tuple[pathlib.Path, int]]:
 
 
 def flip_a_bit(place: adapters.Place) -> int:
-    """Turns one bit over in the middle of a stored chunk, as a disk or a cable may do. Gives the number of the chunk."""
+    """Turns one bit over in the middle of a stored chunk, as a disk or a cable may do. Gives the chunk's number."""
     chunk, (path, at) = sorted(find(place).items())[place.keys // 2]
     with path.open("r+b") as file:
         file.seek(at + place.chunk_bytes // 2)
@@ -59,12 +59,12 @@ def cut_short(place: adapters.Place) -> int:
 def limit_files(place: adapters.Place) -> None:
     """From now on writes of this process beyond some offset of a file fail, as on a disk that is full.
 
-    The limit lies in the middle of a chunk: of each file where a file has one chunk, of one chunk behind the middle of
-    the file where a pool is one file. A write across it is cut short, the next one is refused.
+    The limit lies in the middle of a chunk: the one that a file has, or where a file has many, one in its middle. A
+    write across it is cut short, and the next one is refused.
     """
     size = max((path.stat().st_size for path in _files(place.folder)), default=0)
-    slot = size // place.keys if size > place.chunk_bytes else 0
-    offset = place.keys // 2 * slot + place.chunk_bytes // 2
+    chunks = max(size // place.chunk_bytes, 1)
+    offset = chunks // 2 * (size // chunks) + place.chunk_bytes // 2
     resource.setrlimit(resource.RLIMIT_FSIZE, (offset // 4096 * 4096, resource.RLIM_INFINITY))
 
 

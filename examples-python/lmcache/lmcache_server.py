@@ -45,10 +45,10 @@ class Server:
                     "--prometheus-port", str(free_port()), "--l1-size-gb", "0.25", "--eviction-policy", "LRU",
                     "--l1-align-bytes", str(align_bytes), "--supported-transfer-mode", "engine_driven",
                     "--shm-name", self._shared_memory, "--l2-adapter", l2_adapter,
-                ],  # fmt: skip
+                ],
                 stdout=output, stderr=output, stdin=subprocess.DEVNULL, cwd=pathlib.Path(__file__).parent,
                 preexec_fn=processes.end_with_parent,
-            )  # fmt: skip
+            )
         self._wait_until_healthy(log)
 
     def __enter__(self) -> "Server":

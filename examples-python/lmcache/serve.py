@@ -127,8 +127,9 @@ def main() -> int:
         print(f"  {adapter.name:27}  {cells(seen.restarted)}   {cells(seen.damaged)}    {healthy:7}", flush=True)
         failed = failed or adapter.ours and not good(seen)
     print(
-        "\n  Real: lmcache server, its protocol, L1, store and prefetch controllers, its client and HTTP interface."
-        "\n  Not here: a GPU and the engine's own connector. The KV cache is in host memory, handed over by shared memory."
+        "\n  Real: lmcache server, its L1, store and prefetch controllers, its HTTP interface,"
+        "\n  its protocol, and its client in the place of an engine. Not here: a GPU. The KV"
+        "\n  cache is in host memory and is handed over in shared memory."
     )
     return 1 if failed else 0
 

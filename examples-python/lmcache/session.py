@@ -59,11 +59,15 @@ class Session:
         )
 
     def store(self, chunks: Sequence[int]) -> bool:
-        """Stores these chunks as one task. LMCache is told of a task as a whole only: it succeeded, or it did not."""
+        """Stores these chunks as one task, of which LMCache is told as a whole only whether it succeeded."""
         task = self.submit_store(chunks)
         done: Dict[int, object] = {}
-        ended = self._wait(self._adapter.get_store_event_fd(),
-                           lambda: done.update(self._adapter.pop_completed_store_tasks()) or done.get(task))  # fmt: skip
+
+        def query() -> Optional[object]:
+            done.update(self._adapter.pop_completed_store_tasks())
+            return done.get(task)
+
+        ended = self._wait(self._adapter.get_store_event_fd(), query)
         if ended is None:
             raise TimeoutError("the store did not end")
         return bool(ended.is_successful())
@@ -72,8 +76,8 @@ class Session:
         """Looks these chunks up and loads those that are said to be there, as a prefetch does; a verdict for each."""
         keys = [self._keys[chunk] for chunk in chunks]
         task = self._adapter.submit_lookup_and_lock_task(keys, {})
-        found = self._wait(self._adapter.get_lookup_and_lock_event_fd(),
-                           lambda: self._adapter.query_lookup_and_lock_result(task))  # fmt: skip
+        event_fd = self._adapter.get_lookup_and_lock_event_fd()
+        found = self._wait(event_fd, lambda: self._adapter.query_lookup_and_lock_result(task))
         if found is None:
             return [ERROR] * len(chunks)
         there = [chunk for at, chunk in enumerate(chunks) if found.test(at)]
