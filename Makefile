@@ -117,9 +117,10 @@ test-asan: ## Stress test under AddressSanitizer
 	@CARGO='$(CARGO)' bash scripts/test-asan.sh $(CARGO_FLAGS)
 
 .PHONY: test-bench
-test-bench: ## Unit tests of what the benchmarks compute and draw
+test-bench: ## Unit tests of what the benchmarks and the demo of LMCache compute and draw
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches/tests -t benches
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches/trace/tests
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s examples-python/lmcache/tests
 
 .PHONY: bench-instructions
 bench-instructions: ## Count the instructions of each operation and compare them with their budgets

@@ -8,7 +8,8 @@
 #
 # DEMO_DIR is a directory on the disk, of which 1 GiB is used for a while, DEMO_TMPFS one on tmpfs, of which it is
 # 0.5 GiB; DEMO_TURNS is how often the benchmark is repeated; DEMO_ADAPTERS=plugin,fs_native takes only those whose
-# names contain one of these words; DEMO_QUICK=1 does all of it in about a minute, to see that it works.
+# names contain one of these words; DEMO_WHEEL is a wheel of the package that was built before; DEMO_QUICK=1 does all of
+# it in about a minute, to see that it works.
 set -euo pipefail
 
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -50,13 +51,15 @@ run() {
 
 # Runs a command that says much, showing from time to time how far it is.
 with_progress() {
-    local log=$1 watched=$2 started=$SECONDS status=0
+    local log=$1 watched=$2 started=$SECONDS shown=15 status=0
     shift 2
     "$@" >"$log" 2>&1 &
     running=$!
-    while sleep 5 && kill -0 "$running" 2>/dev/null; do
-        if [ $(((SECONDS - started) % 30)) -lt 5 ]; then
+    while kill -0 "$running" 2>/dev/null; do
+        sleep 1
+        if [ $((SECONDS - started)) -ge "$shown" ]; then
             printf '   %4d s  %s\n' $((SECONDS - started)) "$(du -sh "$watched" 2>/dev/null | cut -f 1)"
+            shown=$((SECONDS - started + 15))
         fi
     done
     wait "$running" || status=$?
@@ -87,10 +90,15 @@ if ! has_version lmcache "$LMCACHE_VERSION" || ! has_version nixl-cu12 "$NIXL_VE
         "$peers/bin/pip" install --disable-pip-version-check "lmcache==$LMCACHE_VERSION"
 fi
 
-say "Building nixl-store's Python package and installing it beside LMCache"
+if [ -n "${DEMO_WHEEL:-}" ]; then
+    say "Installing $(basename "$DEMO_WHEEL") beside LMCache"
+else
+    say "Building nixl-store's Python package and installing it beside LMCache"
+fi
 # The target directory is that of every other build here, so that what is built stays built.
-CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}") CARGO=$CARGO with_progress "$out/package.log" target/ \
-    "$peers/bin/pip" install --disable-pip-version-check --force-reinstall --no-deps ./python
+export CARGO
+CARGO_TARGET_DIR=$(realpath -m "${CARGO_TARGET_DIR:-target}") with_progress "$out/package.log" target/ \
+    "$peers/bin/pip" install --disable-pip-version-check --force-reinstall --no-deps "${DEMO_WHEEL:-./python}"
 "$peers/bin/python" -c 'from importlib.metadata import version
 for package in ("nixl-store", "lmcache", "nixl-cu12"): print(f"{package} {version(package)}")'
 

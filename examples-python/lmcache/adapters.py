@@ -8,6 +8,7 @@ interface directly (`plugin`). Two are LMCache's own: `fs_native`, a file for ea
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import json
 import os
 from typing import Callable, Dict, List
@@ -15,6 +16,8 @@ from typing import Callable, Dict, List
 import nixl_name
 
 MIB = 1024 * 1024
+# Where nixl-store's two adapters are.
+MODULE = "nixl_store.lmcache"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,9 +56,6 @@ class Adapter:
     spec_of: Callable[[Place], Dict[str, object]]
     """The JSON of `--l2-adapter` for a place."""
 
-    prepare: Callable[[], None] = lambda: None
-    """What has to be done in a process before it is opened there."""
-
     def spec(self, place: Place) -> str:
         """What stands behind `--l2-adapter`."""
         return json.dumps(self.spec_of(place))
@@ -75,7 +75,7 @@ def _settings(place: Place) -> Dict[str, object]:
 def _native_plugin(place: Place) -> Dict[str, object]:
     return {
         "type": "native_plugin",
-        "module_path": os.environ.get("DEMO_MODULE", "nixl_store.lmcache"),
+        "module_path": MODULE,
         "class_name": "Connector",
         "adapter_params": _settings(place),
     }
@@ -84,7 +84,7 @@ def _native_plugin(place: Place) -> Dict[str, object]:
 def _plugin(place: Place) -> Dict[str, object]:
     return {
         "type": "plugin",
-        "module_path": os.environ.get("DEMO_MODULE", "nixl_store.lmcache"),
+        "module_path": MODULE,
         "class_name": "Adapter",
         "adapter_params": _settings(place),
     }
@@ -118,11 +118,22 @@ NATIVE_PLUGIN = Adapter("nixl-store, native_plugin", ("nixl-store", "native_plug
 PLUGIN = Adapter("nixl-store, plugin", ("nixl-store", "plugin"), True, 4096, _plugin)
 FS_NATIVE = Adapter("LMCache's fs_native", ("LMCache's", "fs_native"), False, 4096, _fs_native)
 # It moves memory in pages of the alignment: with 4096 a chunk of 1 MiB is 256 transfers.
-NIXL_STORE = Adapter(
-    "LMCache's nixl_store", ("LMCache's", "nixl_store"), False, MIB, _nixl_store, nixl_name.provide
-)
+NIXL_STORE = Adapter("LMCache's nixl_store", ("LMCache's", "nixl_store"), False, MIB, _nixl_store)
 
 ALL: List[Adapter] = [NATIVE_PLUGIN, PLUGIN, FS_NATIVE, NIXL_STORE]
+
+
+def load() -> None:
+    """Imports LMCache and these adapters, which takes seconds, so that processes forked from this one have them.
+
+    Left to itself LMCache would import its adapters one after the other until it has the one that is asked for.
+    """
+    nixl_name.provide()
+    importlib.import_module("lmcache.cli.commands.bench.l2_adapter_bench.command")
+    for kind in ("native_plugin", "plugin", "fs_native", "nixl_store"):
+        importlib.import_module(f"lmcache.v1.distributed.l2_adapters.{kind}_l2_adapter")
+    if any(adapter.ours for adapter in chosen()):
+        importlib.import_module(MODULE)
 
 
 def chosen() -> List[Adapter]:

@@ -221,9 +221,7 @@ def main() -> int:
     # So that what is being done is undone.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     compared = adapters.chosen()
-    import lmcache.cli.commands.bench.l2_adapter_bench.data  # noqa: F401
-    import lmcache.v1.distributed.l2_adapters  # noqa: F401
-
+    adapters.load()
     print(f"  {KEYS} chunks of 1 MiB are stored, something happens, they are loaded and compared.\n")
     for part in (0, 1):
         line("", [adapter.short[part] for adapter in compared])

@@ -88,7 +88,7 @@ def attempt(adapter: adapters.Adapter, parent: str) -> Seen:
 def cells(reused: engine.Reused) -> str:
     """Hits and the verdict on their bytes, in two columns."""
     verdict = f"{sum(reused.wrong)} WRONG" if any(reused.wrong) else "right" if any(reused.right) else "-"
-    return f"{sum(reused.hits):4} of {TOTAL}  {verdict:9}"
+    return f"{sum(reused.hits):4} of {TOTAL}  {verdict:8}"
 
 
 def good(seen: Seen) -> bool:
@@ -113,8 +113,8 @@ def main() -> int:
     import lmcache.v1.multiprocess.transfer_context  # noqa: F401
 
     print(f"  {REQUESTS} requests of {engine.CHUNKS} chunks of 4 MiB, stored by an engine, then asked for again.\n")
-    print(f"  {'':27}  {'server restarted':18}  {'a bit flipped on disk':21}  {'server':7}")
-    print(f"  {'':27}  {'chunks hit  bytes':18}  {'chunks hit  bytes':21}  {'healthy':7}")
+    print(f"  {'':27}  {'server restarted':19}  {'a bit flipped on disk':21} server")
+    print(f"  {'':27}  {'chunks hit  bytes':19}  {'chunks hit  bytes':21} healthy")
     failed = False
     for adapter in compared:
         try:
@@ -124,7 +124,7 @@ def main() -> int:
             failed = failed or adapter.ours
             continue
         healthy = "yes" if seen.healthy else "NO"
-        print(f"  {adapter.name:27}  {cells(seen.restarted)}   {cells(seen.damaged)}    {healthy:7}", flush=True)
+        print(f"  {adapter.name:27}  {cells(seen.restarted)}  {cells(seen.damaged)}  {healthy}", flush=True)
         failed = failed or adapter.ours and not good(seen)
     print(
         "\n  Real: lmcache server, its L1, store and prefetch controllers, its HTTP interface,"

@@ -31,7 +31,6 @@ class Session:
         from lmcache.v1.distributed.l2_adapters import create_l2_adapter
         from lmcache.v1.distributed.l2_adapters.config import parse_args_to_l2_adapters_config
 
-        adapter.prepare()
         self._data = data
         self._chunk_bytes = place.chunk_bytes
         # Half of it to store from, half of it to load into: adapters may know only the memory that they were told of.
