@@ -85,14 +85,16 @@ def store_and_serve(adapter: adapters.Adapter, place: adapters.Place, fault: Any
     return chunk, verdicts
 
 
-def store_half_way(adapter: adapters.Adapter, place: adapters.Place) -> List[str]:
-    """Stores while writes fail, then serves from the same process."""
+def store_half_way(adapter: adapters.Adapter, place: adapters.Place, again: bool) -> List[str]:
+    """Stores while writes fail, then serves from the same process; before that it may store once more without a fault."""
     session = Session(adapter, place)
     faults.limit_files(place)
     succeeded = session.store(range(place.keys))
     faults.lift_limit()
     if succeeded:
         raise Failed("the store was to fail and did not")
+    if again:
+        session.store(range(place.keys))
     verdicts = session.serve(range(place.keys))
     session.close()
     return verdicts
@@ -160,9 +162,11 @@ def between(fault: Callable[[adapters.Place], int]) -> Callable[[adapters.Adapte
 
 
 def half_way(adapter: adapters.Adapter, place: adapters.Place) -> Cells:
-    """A store that fails in the middle, seen from its own process and from the next."""
-    first = summary(in_process(store_half_way, adapter, place))
-    return {"same process": first, "after a restart": summary(in_process(serve_all, adapter, place))}
+    """A store that fails in the middle, seen from its own process, from the next, and from one that tries once more."""
+    first = summary(in_process(store_half_way, adapter, place, False))
+    second = summary(in_process(serve_all, adapter, place))
+    third = summary(in_process(store_half_way, adapter, place, True))
+    return {"same process": first, "after a restart": second, "stored once more": third}
 
 
 def killed(adapter: adapters.Adapter, place: adapters.Place) -> Cells:
@@ -185,7 +189,7 @@ ROWS: List[Row] = [
     Row("a bit flipped, then a restart", DAMAGE, between(faults.flip_a_bit)),
     Row("a file cut short", DAMAGE, live(faults.cut_short)),
     Row("a file cut short, then a restart", DAMAGE, between(faults.cut_short)),
-    Row("a store that failed half way", ("same process", "after a restart"), half_way),
+    Row("a store that failed half way", ("same process", "after a restart", "stored once more"), half_way),
     Row("killed in the middle of a store", ("stored before", "being stored"), killed),
 ]
 
