@@ -55,15 +55,16 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-asan
 	@$(MAKE) --no-print-directory test-bench
 	@$(MAKE) --no-print-directory bench-instructions
+	@$(MAKE) --no-print-directory test-python
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed, cuFile and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed, cuFile, maturin and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check
 check: ## Formatting, lints, the header in every dialect, the snippets of the documents, the layers
-	$(CARGO) fmt --check
+	$(CARGO) fmt --all --check
 	@$(MAKE) --no-print-directory lint
 	sh scripts/header.sh --check
 	sh scripts/check-header.sh
@@ -72,13 +73,14 @@ check: ## Formatting, lints, the header in every dialect, the snippets of the do
 
 .PHONY: fmt
 fmt: ## Format the Rust code
-	$(CARGO) fmt
+	$(CARGO) fmt --all
 
 .PHONY: lint
 lint: ## Clippy, with warnings as errors, as built, for the tests, and without OBJ
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features $(TEST_FEATURES) -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --no-default-features --features $(TEST_FEATURES) -- -D warnings
+	$(CARGO) clippy $(CARGO_FLAGS) --package nixl_store_python -- -D warnings
 
 .PHONY: check-layers
 check-layers: ## What may use what in src, sizes of rooms and files; that check's own tests first
@@ -103,6 +105,14 @@ test-cuda: ## The stand-in for CUDA's driver by itself, and the CUDA kernels on 
 .PHONY: test-hf3fs
 test-hf3fs: ## The stand-in for 3FS's client library by itself
 	sh tests/standin_hf3fs/self_test.sh build/standin-hf3fs
+
+.PHONY: test-python
+test-python: ## The Python package with every Python that is there; SOAK_MINUTES of random work at the end
+	@CARGO='$(CARGO)' bash scripts/test-python.sh
+
+.PHONY: test-lmcache
+test-lmcache: ## The Python package below LMCache's own adapter interface; needs bench-peers, or what demo-lmcache installs
+	@bash scripts/test-lmcache.sh
 
 .PHONY: test-gpu
 test-gpu: ## On a machine with a GPU: driver, kernels, tests, examples and speed on the real thing; not part of test

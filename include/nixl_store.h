@@ -216,13 +216,15 @@
 
 /**
  * Of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines whose objects
- * all have one length, so that a shorter one cannot pass for a whole.
+ * all have one length, so that a shorter one cannot pass for a whole. Of a put: see NIXL_STORE_ITEM_KEEP.
  */
 #define NIXL_STORE_ITEM_EXACT 2
 
 /**
  * Of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored object_length. For
- * keys that stand for their content, such as hashes of token blocks.
+ * keys that stand for their content, such as hashes of token blocks. With NIXL_STORE_ITEM_EXACT only an object of the
+ * same length is left, and one of another length, or of a length that nobody knows without asking, is replaced: so that
+ * gets with NIXL_STORE_ITEM_EXACT find what was put.
  */
 #define NIXL_STORE_ITEM_KEEP 4
 
@@ -279,8 +281,8 @@ typedef int32_t nixl_store_status_t;
  * error, warn, info, debug).
  *
  * It is called from threads of the caller and of the library, several at a time, from inside nixl_store_open() until
- * nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function
- * of this library.
+ * nixl_store_close() returned; context has to live as long. It must return soon, throw nothing, and call no function of
+ * this library.
  */
 typedef void (*nixl_store_log_fn_t)(void *context, uint32_t level, const char *message);
 
@@ -299,8 +301,8 @@ typedef struct {
     /** Ordinal of the CUDA device that this worker uses; 0 unless has_cuda_device is 1. */
     uint32_t cuda_device;
     /**
-     * Separates the keys of users who share one store: NUL-terminated, at most NIXL_STORE_NAMESPACE_BYTES_MAX
-     * bytes; NULL or "": none. Copied.
+     * Separates the keys of users who share one store: NUL-terminated, at most NIXL_STORE_NAMESPACE_BYTES_MAX bytes;
+     * NULL or "": none. Copied.
      */
     const char *cache_namespace;
     /** Where messages go; NULL: standard error, errors and warnings only. */
@@ -323,8 +325,8 @@ typedef struct {
     /** One of NIXL_STORE_MEMORY_*. */
     uint32_t memory_kind;
     /**
-     * NIXL_STORE_MEMORY_CUDA only: 0: find out whose memory it is; else the ordinal of its device plus 1. Then the driver
-     * is not asked what the address is, and wrong words end as an error of the item.
+     * NIXL_STORE_MEMORY_CUDA only: 0: find out whose memory it is; else the ordinal of its device plus 1. Then the
+     * driver is not asked what the address is, and wrong words end as an error of the item.
      */
     uint32_t cuda_device;
     /** Must be 0. */
@@ -354,9 +356,9 @@ typedef struct {
     /** sizeof(nixl_store_submit_options_t). */
     size_t struct_size;
     /**
-     * Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT, and
-     * with the backend OBJ those that were not done.
-     * NIXL_STORE_DEADLINE_DEFAULT (0): that of the store; NIXL_STORE_DEADLINE_NONE: none.
+     * Deadline, in milliseconds from submit: items that were not started by then end with NIXL_STORE_ERROR_TIMED_OUT,
+     * and with the backend OBJ those that were not done. NIXL_STORE_DEADLINE_DEFAULT (0): that of the store;
+     * NIXL_STORE_DEADLINE_NONE: none.
      */
     uint64_t deadline_ms;
     /** Queue of the same store that gets a completion for the batch; NULL: none. */
@@ -423,8 +425,8 @@ typedef struct {
     /** Gauge: keys stored now, as far as this process knows. */
     uint64_t keys;
     /**
-     * Gauge, bytes: payload stored now; in a dynamic store and in a bucket whole files or objects, as far as this process
-     * knows them.
+     * Gauge, bytes: payload stored now; in a dynamic store and in a bucket whole files or objects, as far as this
+     * process knows them.
      */
     uint64_t bytes_stored;
     /** Gauge: slots of a static pool; 0 if the store is dynamic. */
@@ -493,7 +495,8 @@ typedef struct {
     char backend[16];
     /**
      * How it moves bytes: "io_uring"; "threads" where that is refused; "inline" where files lie in memory (tmpfs);
-     * "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor; "usrbio" (HF3FS).
+     * "cufile_batch" (GDS) and "cufile" (GDS_MT), with "_compat" behind it where bytes pass the processor; "usrbio"
+     * (HF3FS).
      */
     char io_path[32];
     /** Where bytes are: "static", "dynamic/sharded", "dynamic/lmcache". */
@@ -503,14 +506,14 @@ typedef struct {
     /** Where the staging buffer is: "cpu", or "cuda:N" on the device of that ordinal. */
     char buffer_device[16];
     /**
-     * What becomes of CUDA device memory: "staged": it is copied through the staging buffer; "direct": cuFile moves it, where
-     * its alignment allows; "direct_compat": the same in cuFile's compatibility mode, in which bytes pass the processor; "none"
-     * while no CUDA driver is loaded in the process.
+     * What becomes of CUDA device memory: "staged": it is copied through the staging buffer; "direct": cuFile moves it,
+     * where its alignment allows; "direct_compat": the same in cuFile's compatibility mode, in which bytes pass the
+     * processor; "none" while no CUDA driver is loaded in the process.
      */
     char device_path[16];
     /**
-     * What computes the checksums of device memory that the processor does not see: "cuda"; "cpu" where all of it passes the
-     * processor; "none" as above.
+     * What computes the checksums of device memory that the processor does not see: "cuda"; "cpu" where all of it
+     * passes the processor; "none" as above.
      */
     char device_checksums[16];
     /** Why device memory is not served better; empty if nothing was degraded. */
@@ -556,15 +559,14 @@ nixl_store_status_t nixl_store_open(const char *config_path,
 /**
  * Stores one object under a key, replacing what the key had, and waits until it is visible.
  *
- * When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process
- * is killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object
- * is
+ * When it returns NIXL_STORE_OK, every thread and process on the same storage gets these bytes, also if this process is
+ * killed right after; nixl_store_flush() makes them survive a loss of power. After an error nothing of the object is
  * visible: the key has what it had before, or nothing where room had to be made. A static pool without a free slot
  * makes room for a stored key in the key's own slot first; until the put is complete the key is then not found.
  *
- * data: length bytes of host or CUDA device memory, at least 1; read until the call returns and never after. Host memory
- * aligned to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel pinning
- * it.
+ * data: length bytes of host or CUDA device memory, at least 1; read until the call returns and never after. Host
+ * memory aligned to direct_alignment of the capabilities moves without a copy; registered memory also spares the kernel
+ * pinning it.
  *
  * Has the deadline of the setting nixl_store_timeout_ms. What is under way by then is waited for, because the device
  * may still be using the memory.
@@ -616,9 +618,8 @@ nixl_store_status_t nixl_store_get(nixl_store_t *store,
  * Closes a store: refuses new work, completes what is outstanding, keeps the index for the next open, and releases
  * everything.
  *
- * Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again;
- * allocated memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using
- * it is
+ * Tickets that are waited for in other threads complete first. Registered memory is the caller's alone again; allocated
+ * memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using it is
  * harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
  *
  * Not to be called from log_function. In a child of fork() it releases the child's share without touching the parent's
@@ -627,8 +628,8 @@ nixl_store_status_t nixl_store_get(nixl_store_t *store,
  * Returns:
  * - NIXL_STORE_OK: closed.
  * - NIXL_STORE_ERROR_CLOSING: another thread is closing it now.
- * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next
- *   open recovers as after a crash.
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _OUT_OF_MEMORY: closed, but the index could not be kept; the next open
+ *   recovers as after a crash.
  * - NIXL_STORE_ERROR_POISONED, _INTERNAL: closed; a bug in the library kept it from being done cleanly.
  */
 NIXL_STORE_NODISCARD
@@ -643,7 +644,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
  * the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
  * that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
- * already ends with NIXL_STORE_OK at once, and nothing is written.
+ * already ends with NIXL_STORE_OK at once, and nothing is written; with NIXL_STORE_ITEM_EXACT beside it, only if the
+ * object stored has the length of this one.
  * options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
  * nixl_store_stream_wait(). May be NULL.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
@@ -653,8 +655,8 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  *
  * Returns:
  * - NIXL_STORE_OK: submitted.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT, _FRONT or object_offset is set. Nothing was
- *   submitted, as with every error below, and no stream waits.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _FRONT or object_offset is set, or
+ *   NIXL_STORE_ITEM_EXACT without _KEEP. Nothing was submitted, as with every error below, and no stream waits.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
  * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
@@ -681,8 +683,8 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  * they may hold more than the object, and what is beyond it stays as it was. With NIXL_STORE_ITEM_EXACT an object of
  * any other length than theirs is not found. With NIXL_STORE_ITEM_RANGE exactly the bytes from object_offset on are
  * read that the segments have room for. The arrays of items, segments and keys are copied: they may be freed when the
- * call returns. The memory that the segments describe is written until the batch completed, and its content counts
- * only where the item's status is NIXL_STORE_OK; with NIXL_STORE_ITEM_FRONT also as far as nixl_store_ticket_progress()
+ * call returns. The memory that the segments describe is written until the batch completed, and its content counts only
+ * where the item's status is NIXL_STORE_OK; with NIXL_STORE_ITEM_FRONT also as far as nixl_store_ticket_progress()
  * says.
  * options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
  * nixl_store_stream_wait(). May be NULL.
@@ -696,8 +698,8 @@ nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
  *
  * Returns:
  * - NIXL_STORE_OK: submitted.
- * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments
- *   overlap. Nothing was submitted, as with every error below, and no stream waits.
+ * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if object_offset is set without NIXL_STORE_ITEM_RANGE, or segments overlap.
+ *   Nothing was submitted, as with every error below, and no stream waits.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
  * - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
  * - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
@@ -730,8 +732,8 @@ nixl_store_status_t nixl_store_batch_get(nixl_store_t *store,
  * looked up. The prefix are the items before the first that did not end with NIXL_STORE_OK.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
  *
- * What is stored may be gone a moment later, unless it is pinned. With nixl_presence_cache a key that this process knows
- * to be stored is NIXL_STORE_OK without asking storage, and its object_length 0.
+ * What is stored may be gone a moment later, unless it is pinned. With nixl_presence_cache a key that this process
+ * knows to be stored is NIXL_STORE_OK without asking storage, and its object_length 0.
  *
  * On a static pool this does no I/O, and all items have ended when the call returns. Elsewhere threads of the library
  * ask; a deadline or a cancel ends what they have not begun to ask about, also while storage hangs.
@@ -802,8 +804,8 @@ nixl_store_status_t nixl_store_batch_pin(nixl_store_t *store,
  *
  * Returns: as nixl_store_batch_lookup().
  *
- * What the items can end with: as for nixl_store_batch_lookup(), where NIXL_STORE_NOT_FOUND is a key on which this store
- * holds no pin.
+ * What the items can end with: as for nixl_store_batch_lookup(), where NIXL_STORE_NOT_FOUND is a key on which this
+ * store holds no pin.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_batch_unpin(nixl_store_t *store,
@@ -883,15 +885,15 @@ nixl_store_status_t nixl_store_ticket_cancel(nixl_store_t *store, nixl_store_tic
  * Says how many bytes of an item, from its first on, are proven and in place, and waits for them if told to. What this
  * says can be used while the rest is on its way.
  *
- * That is known before the end of an item only for gets with NIXL_STORE_ITEM_FRONT. For the others, and for puts, it
- * is 0 until the item has ended.
+ * That is known before the end of an item only for gets with NIXL_STORE_ITEM_FRONT. For the others, and for puts, it is
+ * 0 until the item has ended.
  *
  * ticket: from a submit to this store, not consumed yet.
  * item_index: the item's place in its batch, from 0 on.
  * bytes_wanted: waits until so many are in place, or the item has ended, or the time is up; 0: does not wait.
  * timeout_ms: see TIMES.
- * bytes_out: gets the bytes, whatever is returned but an error of this call itself. After NIXL_STORE_OK they are all
- * of the item's; after any other end those that had been proven, which stay right.
+ * bytes_out: gets the bytes, whatever is returned but an error of this call itself. After NIXL_STORE_OK they are all of
+ * the item's; after any other end those that had been proven, which stay right.
  *
  * Several threads may wait for one item. The ticket must not be consumed meanwhile.
  *
@@ -915,8 +917,8 @@ nixl_store_status_t nixl_store_ticket_progress(nixl_store_t *store,
  * Makes work that is put on a stream after this call wait until so many bytes of an item are proven and in place, or
  * the item has ended. No thread waits, and nothing on the stream before is held up.
  *
- * What a stream that waits is promised: it goes on, whatever becomes of the item: hit, miss, error, deadline, cancel,
- * a store that is poisoned or closed. Work behind the wait therefore runs also where bytes are missing: ask
+ * What a stream that waits is promised: it goes on, whatever becomes of the item: hit, miss, error, deadline, cancel, a
+ * store that is poisoned or closed. Work behind the wait therefore runs also where bytes are missing: ask
  * nixl_store_ticket_progress() or nixl_store_ticket_wait() whether they are there before its outcome is used. The same
  * holds for NIXL_STORE_SUBMIT_BEFORE_STREAM, which is this call for all items, made before the batch begins.
  *
@@ -930,8 +932,7 @@ nixl_store_status_t nixl_store_ticket_progress(nixl_store_t *store,
  * If the bytes are in place already, or the item has ended, nothing is put on the stream.
  *
  * The calling thread waits for no device, and its contexts are afterwards what they were. What the first stream of a
- * context
- * takes is had by the call that brings it, and may wait for the device: name the device in the open options
+ * context takes is had by the call that brings it, and may wait for the device: name the device in the open options
  * (has_cuda_device), and it is had for its primary context when the store is opened. A stream that waits holds up what
  * the driver puts behind it; so allocate device and pinned memory, and load modules, before.
  *
@@ -946,8 +947,8 @@ nixl_store_status_t nixl_store_ticket_progress(nixl_store_t *store,
  *   captured, or is none; it is a default stream, and no context is current in this thread. The stream does not wait,
  *   as with every error.
  * - NIXL_STORE_ERROR_INVALID_HANDLE: also if the ticket is 0, was consumed, or is none of this store.
- * - NIXL_STORE_ERROR_UNSUPPORTED: no driver of CUDA 12 or newer, or a device that cannot wait for values in memory;
- *   the message says what is missing.
+ * - NIXL_STORE_ERROR_UNSUPPORTED: no driver of CUDA 12 or newer, or a device that cannot wait for values in memory; the
+ *   message says what is missing.
  * - NIXL_STORE_ERROR_BUSY: 4096 items are waited for by streams of one context, or the process has given streams of 64
  *   contexts.
  * - NIXL_STORE_ERROR_IO, _OUT_OF_MEMORY: CUDA's driver reported an error.
@@ -964,8 +965,8 @@ nixl_store_status_t nixl_store_stream_wait(nixl_store_t *store,
 /**
  * Creates a queue that tells which batches completed, for programs that wait for many things at once.
  *
- * queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(),
- * or leaves that to nixl_store_close().
+ * queue_out: gets the handle, to be given in submit options; the caller destroys it with nixl_store_queue_destroy(), or
+ * leaves that to nixl_store_close().
  *
  * Returns:
  * - NIXL_STORE_OK: created.
@@ -978,8 +979,9 @@ nixl_store_status_t nixl_store_queue_create(nixl_store_t *store, nixl_store_queu
 /**
  * Gives the queue's eventfd, which polls readable while completions are waiting.
  *
- * fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write
- * or close it, and do not use it after the queue was destroyed.
+ * fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, do not close it, and do
+ * not use it after the queue was destroyed. Nothing is counted in it, so a program may also read it, if it drains the
+ * queue until nothing is left after each read, and may write to it, which wakes whoever polls it until the next drain.
  *
  * Returns:
  * - NIXL_STORE_OK: *fd_out is the descriptor.
@@ -1030,8 +1032,8 @@ nixl_store_status_t nixl_store_queue_destroy(nixl_store_t *store, nixl_store_que
  * Registers memory of the caller, so that the kernel need not pin its pages for each transfer from and to it.
  *
  * It pays for memory that is used again and again, such as the engine's KV cache: registering pins pages, which counts
- * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory is made known to
- * cuFile, where that moves it directly, and gains nothing elsewhere.
+ * against RLIMIT_MEMLOCK. Segments anywhere inside the region profit. CUDA device memory is made known to cuFile, where
+ * that moves it directly, and gains nothing elsewhere.
  *
  * address, length: the region, at least 1 byte. It stays the caller's, and has to stay mapped until it is unregistered
  * or the store is closed. It must not overlap another registered region.
@@ -1059,8 +1061,9 @@ nixl_store_status_t nixl_store_memory_unregister(nixl_store_t *store, void *addr
 
 /**
  * Allocates from the store's own registered memory, the staging buffer of nixl_buffer_size bytes. It is page-aligned,
- * so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. With HF3FS it is shared with 3FS's
- * daemon, and no other memory goes without a copy. What is allocated is missing for staging; a store keeps back what it needs for that.
+ * so transfers from and to it need no copy. With nixl_buffer_device cuda it is CUDA device memory. With HF3FS it is
+ * shared with 3FS's daemon, and no other memory goes without a copy. What is allocated is missing for staging; a store
+ * keeps back what it needs for that.
  *
  * length: bytes, at least 1.
  * address_out: gets the address, aligned to 4096 bytes, content undefined. The caller frees it with
@@ -1127,8 +1130,8 @@ nixl_store_status_t nixl_store_key_length(nixl_store_t *store,
  * I/O on a static pool.
  *
  * keys: key_count keys in the order of the chain, at most NIXL_STORE_BATCH_ITEMS_MAX. May be NULL if key_count is 0.
- * matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not
- * stored do not count.
+ * matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not stored
+ * do not count.
  *
  * Returns:
  * - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
@@ -1160,8 +1163,8 @@ nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, 
  * Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store
  * is closed, or this process ends.
  *
- * In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s. On a file system whose locks
- * bind one host (3FS) so does a pin: processes of other hosts may evict or remove the key all the same.
+ * In a dynamic store it waits for another process that evicts the key at that moment, at most 10 s. On a file system
+ * whose locks bind one host (3FS) so does a pin: processes of other hosts may evict or remove the key all the same.
  *
  * Returns:
  * - NIXL_STORE_OK: pinned.
@@ -1192,8 +1195,8 @@ nixl_store_status_t nixl_store_key_unpin(nixl_store_t *store, const void *key, s
  *
  * Returns:
  * - NIXL_STORE_OK: removed, possibly 0 keys.
- * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed, and of those some
- *   may be back after the pool is opened again, as with nixl_store_key_remove().
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION, _TIMED_OUT: storage refused; some keys may be removed, and of those
+ *   some may be back after the pool is opened again, as with nixl_store_key_remove().
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_clear(nixl_store_t *store,
@@ -1207,8 +1210,8 @@ nixl_store_status_t nixl_store_clear(nixl_store_t *store,
  *
  * Returns:
  * - NIXL_STORE_OK: durable, as far as puts completed.
- * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may
- *   be lost, with the power or at once. The next flush writes it anew, or drops the keys whose bytes cannot be proven
+ * - NIXL_STORE_ERROR_IO, _NO_SPACE, _PERMISSION: the device reported an error; what was put since the last flush may be
+ *   lost, with the power or at once. The next flush writes it anew, or drops the keys whose bytes cannot be proven
  *   right any more, and is NIXL_STORE_OK only if all that is left is durable.
  */
 NIXL_STORE_NODISCARD
@@ -1229,8 +1232,8 @@ nixl_store_status_t nixl_store_stats_read(nixl_store_t *store, nixl_store_stats_
 /**
  * Tells which backend and path are in effect, and why not a better one.
  *
- * capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of
- * the library does not know is set to 0.
+ * capabilities_out: its struct_size is set by the caller. As much is written as that says, and what this version of the
+ * library does not know is set to 0.
  *
  * Returns:
  * - NIXL_STORE_OK: told.
@@ -1255,8 +1258,8 @@ const char *nixl_store_status_name(nixl_store_status_t status);
 
 /**
  * Says what went wrong in this thread's last call: which function, why, and what to do about it. "" if that call
- * succeeded or answered without an error, or if there was none. Never NULL, never holds a credential; meant for
- * people, its wording may change.
+ * succeeded or answered without an error, or if there was none. Never NULL, never holds a credential; meant for people,
+ * its wording may change.
  *
  * The string belongs to the library and to this thread, and is valid until this thread's next call.
  */

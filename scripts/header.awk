@@ -3,6 +3,8 @@
 # - a line "======== Title ========" at the start of a comment becomes a comment of its own in front of it, so that the
 #   title of a section is not part of the description of whatever comes first in it;
 # - a comment of one line goes behind a constant, or onto one line in front of anything else;
+# - paragraphs, items of lists and descriptions of arguments of any other comment are filled anew, as what a line of Rust
+#   has room for is not what is left here; lines that are indented by four or more are code and stay;
 # - NIXL_STORE_NODISCARD stands in front of every function that returns a status;
 # - NIXL_STORE_VERSION_STRING is made of the three numbers, as cbindgen takes no text for a constant;
 # - the largest size is SIZE_MAX, for which cbindgen has a cast, that no preprocessor can compare.
@@ -54,10 +56,47 @@ ready {
         print single
     } else if (first <= count) {
         print indent "/**"
-        for (i = first; i <= count; i++) print indent (text[i] == "" ? " *" : " * " text[i])
+        fill_comment()
         print indent " */"
     }
     constant = 0
+}
+
+# Prints the lines of the comment, each paragraph with as many words to a line as it has room for.
+function fill_comment(    i, line, ends) {
+    paragraph = hang = ""
+    ends = 1
+    for (i = first; i <= count; i++) {
+        line = text[i]
+        if (line == "" || line ~ /^    /) {
+            print_paragraph()
+            print indent (line == "" ? " *" : " * " line)
+            ends = 1
+            continue
+        }
+        # An argument, or several, is described where a sentence has ended.
+        if (line ~ /^- / || (ends && line ~ /^[a-z_]+(, [a-z_]+)*: /) || (hang != "" && line !~ /^ /)) print_paragraph()
+        if (line ~ /^- /) hang = "  "
+        sub(/^ +/, "", line)
+        paragraph = paragraph == "" ? line : paragraph " " line
+        ends = line ~ /[.:]$/
+    }
+    print_paragraph()
+}
+
+function print_paragraph(    words, word, line, i) {
+    words = split(paragraph, word, " ")
+    line = ""
+    for (i = 1; i <= words; i++) {
+        if (line != "" && length(indent " * " line " " word[i]) > LINE_MAX) {
+            print indent " * " line
+            line = hang word[i]
+        } else {
+            line = line == "" ? word[i] : line " " word[i]
+        }
+    }
+    if (line != "") print indent " * " line
+    paragraph = hang = ""
 }
 
 # Empty lines wait for what follows them: constants on one line each stand together.

@@ -21,7 +21,8 @@ pub struct Reach {
     pub read_bytes_min: u64,
     /// Bytes of the largest request.
     pub request_bytes_max: u64,
-    /// Whether a write of several stretches is one to whoever is killed: all of it lands, or what does is in ascending order.
+    /// Whether a write is one transfer, however many stretches of memory it has. If it is, a kill leaves all or nothing of a direct
+    /// one, and of one through the page cache its beginning. If not, a kill may leave any of its stretches and not the others.
     pub writes_whole: bool,
     /// Whether reads bring the checksums of their blocks along, if they are asked to.
     pub sums: bool,

@@ -69,7 +69,8 @@ impl ItemResult {
 pub struct Wish {
     /// A get of a range: its first byte in the object.
     pub range_offset: Option<u64>,
-    /// A get that takes an object of any other length than its memory's for not found.
+    /// A get that takes an object of any other length than its memory's for not found, or a put with `keep` that leaves
+    /// no such object.
     pub exact: bool,
     /// A put that leaves a stored object as it is and moves nothing.
     pub keep: bool,

@@ -29,7 +29,8 @@ use crate::store::{BatchBuilder, Direction, Wish};
 /// items: item_count items, 1 to NIXL_STORE_BATCH_ITEMS_MAX. An object is the bytes of its item's segments, one after
 /// the other. The arrays of items, segments and keys are copied: they may be freed when the call returns. The memory
 /// that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
-/// already ends with NIXL_STORE_OK at once, and nothing is written.
+/// already ends with NIXL_STORE_OK at once, and nothing is written; with NIXL_STORE_ITEM_EXACT beside it, only if the
+/// object stored has the length of this one.
 /// options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
 /// nixl_store_stream_wait(). May be NULL.
 /// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
@@ -39,8 +40,8 @@ use crate::store::{BatchBuilder, Direction, Wish};
 ///
 /// Returns:
 /// - NIXL_STORE_OK: submitted.
-/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _EXACT, _FRONT or object_offset is set. Nothing was
-///   submitted, as with every error below, and no stream waits.
+/// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if NIXL_STORE_ITEM_RANGE, _FRONT or object_offset is set, or
+///   NIXL_STORE_ITEM_EXACT without _KEEP. Nothing was submitted, as with every error below, and no stream waits.
 /// - NIXL_STORE_ERROR_INVALID_HANDLE: also if options->queue is no queue of this store.
 /// - NIXL_STORE_ERROR_UNSUPPORTED: memory of this kind, or a stream, is not served in this build or on this machine.
 /// - NIXL_STORE_ERROR_BUSY: the submission queue stayed full until the deadline; or too many tickets were not consumed
@@ -200,8 +201,11 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
         Direction::Get if has(NIXL_STORE_ITEM_RANGE) && has(NIXL_STORE_ITEM_EXACT) => {
             Err(invalid("NIXL_STORE_ITEM_EXACT is for gets of whole objects; a range is always exact"))
         }
-        Direction::Put if has(NIXL_STORE_ITEM_RANGE) || has(NIXL_STORE_ITEM_EXACT) => {
-            Err(invalid("NIXL_STORE_ITEM_RANGE and _EXACT are for gets; a put is of a whole object"))
+        Direction::Put if has(NIXL_STORE_ITEM_RANGE) => {
+            Err(invalid("NIXL_STORE_ITEM_RANGE is for gets; a put is of a whole object"))
+        }
+        Direction::Put if has(NIXL_STORE_ITEM_EXACT) && !has(NIXL_STORE_ITEM_KEEP) => {
+            Err(invalid("NIXL_STORE_ITEM_EXACT of a put says what NIXL_STORE_ITEM_KEEP leaves, and needs it"))
         }
         Direction::Put if has(NIXL_STORE_ITEM_FRONT) => {
             Err(invalid("NIXL_STORE_ITEM_FRONT is for gets; a put is stored as a whole"))
@@ -295,6 +299,7 @@ mod tests {
         assert_eq!(wish(&item(1, 0, 0), Direction::Get).unwrap().range_offset, Some(0));
         assert!(wish(&item(2, 0, 0), Direction::Get).unwrap().exact);
         assert!(wish(&item(4, 0, 0), Direction::Put).unwrap().keep);
+        assert!(wish(&item(6, 0, 0), Direction::Put).unwrap().exact);
         assert!(wish(&item(8, 0, 0), Direction::Get).unwrap().front);
         assert!(wish(&item(9, 5, 0), Direction::Get).unwrap().front);
         for (flags, offset, reserved, direction) in [
@@ -302,6 +307,7 @@ mod tests {
             (8, 0, 0, Direction::Put),
             (3, 0, 0, Direction::Get),
             (4, 0, 0, Direction::Get),
+            (6, 0, 0, Direction::Get),
             (1 << 31, 0, 0, Direction::Put),
             (0, 1, 0, Direction::Get),
             (0, 0, 1, Direction::Get),

@@ -124,10 +124,12 @@ pub const NIXL_STORE_MEMORY_CUDA: u32 = 2;
 /// of the whole object.
 pub const NIXL_STORE_ITEM_RANGE: u32 = 1;
 /// Of a get: an object of any other length than that of the segments is NIXL_STORE_NOT_FOUND. For engines whose objects
-/// all have one length, so that a shorter one cannot pass for a whole.
+/// all have one length, so that a shorter one cannot pass for a whole. Of a put: see NIXL_STORE_ITEM_KEEP.
 pub const NIXL_STORE_ITEM_EXACT: u32 = 2;
 /// Of a put: if the key is stored, leave it and move nothing; the result has bytes 0 and the stored object_length. For
-/// keys that stand for their content, such as hashes of token blocks.
+/// keys that stand for their content, such as hashes of token blocks. With NIXL_STORE_ITEM_EXACT only an object of the
+/// same length is left, and one of another length, or of a length that nobody knows without asking, is replaced: so that
+/// gets with NIXL_STORE_ITEM_EXACT find what was put.
 pub const NIXL_STORE_ITEM_KEEP: u32 = 4;
 /// Of a get: prove bytes from the front, so that they can be used while the rest is on its way; see
 /// nixl_store_ticket_progress() and nixl_store_stream_wait().

@@ -43,8 +43,9 @@ pub unsafe extern "C" fn nixl_store_queue_create(
 
 /// Gives the queue's eventfd, which polls readable while completions are waiting.
 ///
-/// fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, but do not read, write
-/// or close it, and do not use it after the queue was destroyed.
+/// fd_out: gets the descriptor. It belongs to the queue: give it to poll(), epoll or io_uring, do not close it, and do
+/// not use it after the queue was destroyed. Nothing is counted in it, so a program may also read it, if it drains the
+/// queue until nothing is left after each read, and may write to it, which wakes whoever polls it until the next drain.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: *fd_out is the descriptor.

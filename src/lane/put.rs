@@ -1,9 +1,11 @@
 //! Puts: checksum and write the payload, the trailer last, then publish.
 //!
-//! A record that fits one request goes down in one ascending vectored write, trailer at its end, where the backend writes a
-//! request as a whole. A larger one, or one that goes through the page cache, in a slot whose old trailer may still be valid destroys that first, then writes the
-//! payload, then the trailer, each step after the one before, so that no crash leaves a valid trailer over a mixed
-//! payload. In a file that nobody can see before it is renamed, the order does not matter.
+//! A record that fits one request goes down in one ascending vectored write, trailer at its end, if a write of the backend's is
+//! one transfer (`Reach::writes_whole`). Any other record has its trailer in a request of its own, behind the payload.
+//!
+//! A slot may still have a valid trailer of the record before. Where a kill could cut the put off in between, which is
+//! everywhere but in one direct write, that trailer is destroyed first, so that none vouches for a mixed payload. Each step
+//! begins when the one before has landed. In a file that nobody can see before it is renamed, the order does not matter.
 
 use std::ops::Range;
 
@@ -46,6 +48,11 @@ pub(super) fn sum_blocks(
     Ok(())
 }
 
+/// Whether a put that keeps leaves an object of that length; 0: not known without asking storage.
+fn leaves(guard: &ItemGuard, object_length: u64) -> bool {
+    guard.parts().is_none_or(|(_, item, _)| !item.wish.exact || object_length == item.length as u64)
+}
+
 impl<P: Placement> Lane<P> {
     pub(super) fn start_put(&mut self, guard: ItemGuard, attempts: u32) {
         let Some((_, item, _)) = guard.parts() else { return };
@@ -61,11 +68,11 @@ impl<P: Placement> Lane<P> {
     /// A put that keeps what is stored has learned whether something is.
     pub(super) fn put_found(&mut self, guard: ItemGuard, attempts: u32, found: Result<Option<u64>>) {
         match found {
-            Ok(Some(object_length)) => {
+            Ok(Some(object_length)) if leaves(&guard, object_length) => {
                 let result = ItemResult { object_length, ..ItemResult::of(Status::Ok) };
                 self.finish(guard, result);
             }
-            Ok(None) => self.open_put(guard, attempts),
+            Ok(_) => self.open_put(guard, attempts),
             Err(error) => {
                 let result = failed(&guard, &error);
                 self.finish(guard, result);
@@ -133,8 +140,8 @@ impl<P: Placement> Lane<P> {
         let sums = self.spares.sums(record::block_count(length).unwrap_or(0));
         let one_write = self.reach.writes_whole
             && extent.padded_bytes <= PIECE_BYTES.min(self.shared.staging.slice_bytes() as u64);
-        // A process killed during a write through the page cache leaves any number of its pages behind; a direct one is
-        // with the device as a whole before the signal counts.
+        // A process killed during a write through the page cache leaves any number of its pages behind, and one killed between
+        // two transfers leaves the first; a single direct write is with the device as a whole before the signal counts.
         let is_cut_off = !one_write || extent.alignment.is_none();
         let step = if invalidate_first && is_cut_off { Step::Invalidate } else { Step::Payload };
         let work = Work::Put(Put {

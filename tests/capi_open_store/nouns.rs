@@ -58,6 +58,45 @@ fn a_queue_tells_what_completed() {
     }
 }
 
+/// Others' event loops read what they poll, and wake themselves by writing to it: neither loses a completion, and a
+/// drain makes it unreadable again.
+#[test]
+fn a_queues_descriptor_may_be_read_and_written() {
+    let fixture = Fixture::new();
+    let mut memory = [1u8; 8];
+    let segments = [segment(&mut memory)];
+    let items = [item(b"key", &segments)];
+    let mut queue = ptr::null_mut();
+    let mut completions =
+        [nixl_store_completion_t { ticket: 0, user_data: 0, status: NIXL_STORE_OK, reserved: [0; 3] }; 4];
+    let (mut fd, mut count, mut word) = (-1, 0, 0u64);
+    // SAFETY: places for a handle, a descriptor, completions, their number and eight bytes.
+    unsafe {
+        assert_eq!(nixl_store_queue_create(fixture.store, &raw mut queue), NIXL_STORE_OK);
+        assert_eq!(nixl_store_queue_fd(fixture.store, queue, &raw mut fd), NIXL_STORE_OK);
+        let poll = |timeout_ms: i32| {
+            let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            libc::poll(&raw mut poll, 1, timeout_ms)
+        };
+        let with_queue = nixl_store_submit_options_t { queue, user_data: 7, ..submit_options() };
+        fixture.submit(true, &items, &raw const with_queue).unwrap();
+        assert_eq!(poll(30_000), 1, "no completion came");
+        assert_eq!(libc::read(fd, (&raw mut word).cast(), 8), 8);
+        let drain = |completions: &mut [nixl_store_completion_t], count: &mut usize| {
+            let (place, capacity) = (completions.as_mut_ptr(), completions.len());
+            nixl_store_queue_drain(fixture.store, queue, place, capacity, ptr::from_mut(count))
+        };
+        assert_eq!(drain(&mut completions, &mut count), NIXL_STORE_OK);
+        assert_eq!((count, completions[0].user_data), (1, 7));
+        assert_eq!(poll(0), 0);
+        word = 1;
+        assert_eq!(libc::write(fd, (&raw const word).cast(), 8), 8);
+        assert_eq!(poll(0), 1);
+        assert_eq!(drain(&mut completions, &mut count), NIXL_STORE_OK);
+        assert_eq!((count, poll(0)), (0, 0));
+    }
+}
+
 /// Memory calls take exactly the addresses that they know.
 #[test]
 fn memory_is_registered_and_allocated_by_exact_address() {

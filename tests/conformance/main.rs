@@ -196,6 +196,7 @@ macro_rules! store_of_any_memory {
             promise!(callers, callers_at_once_get_their_own_bytes);
             promise!(keys, keys_are_any_bytes);
             promise!(keys, a_put_that_keeps_leaves_what_is_stored);
+            promise!(keys, a_put_that_keeps_exactly_replaces_another_length);
             promise!(keys, an_exact_get_takes_no_other_length);
             promise!(keys, questions_about_keys_agree_with_gets);
             promise!(keys, a_key_replaced_has_the_new_object_alone);

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::image::Answer;
+use super::nodes::Answer;
 use super::rule::{Fault, Op};
 use super::wire::{Out, Request, WRITE_DATA_AT};
 

@@ -3,17 +3,13 @@
 //! It is strict where real ones are lenient. Bytes are durable by an fsync of their file alone, names by an fsync of their
 //! directory alone, and what was never synced is gone: a file whose name was synced and whose bytes were not is empty.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::nodes::{Answer, Names, Nodes, Place};
 use super::wire::ROOT;
 
 pub use super::file::{File, PAGE};
-
-/// An errno in place of an answer.
-pub type Answer<T> = Result<T, i32>;
-
-type Names = BTreeMap<String, u64>;
 
 #[derive(Clone, Default)]
 pub struct Directory {
@@ -33,14 +29,10 @@ pub struct Node {
     pub mode: u32,
     /// Since the epoch.
     pub changed: Duration,
-    parent: u64,
-    name: String,
+    place: Place,
     is_linked: bool,
     /// Names of it that are synced.
     synced_links: u32,
-    /// What the kernel knows of it.
-    lookups: u64,
-    opens: u64,
 }
 
 /// What became of a sync.
@@ -65,12 +57,9 @@ impl Image {
             body: Body::Directory(Directory::default()),
             mode: libc::S_IFDIR | 0o755,
             changed: now(),
-            parent: ROOT,
-            name: String::new(),
+            place: Place { lookups: 1, ..Place::new(ROOT, "") },
             is_linked: true,
             synced_links: 1,
-            lookups: 1,
-            opens: 0,
         };
         Image { nodes: HashMap::from([(ROOT, root)]), next: ROOT + 1, capacity_pages: capacity_bytes / PAGE }
     }
@@ -104,17 +93,6 @@ impl Image {
         }
     }
 
-    /// The path below the mount that a node has, or had.
-    pub fn path(&self, id: u64) -> String {
-        let mut parts = Vec::new();
-        let mut at = id;
-        while let Some(node) = self.nodes.get(&at).filter(|_| at != ROOT) {
-            parts.push(node.name.as_str());
-            at = node.parent;
-        }
-        parts.iter().rev().map(|part| format!("/{part}")).collect()
-    }
-
     pub fn capacity_pages(&self) -> u64 {
         self.capacity_pages
     }
@@ -135,94 +113,28 @@ impl Image {
         Ok(())
     }
 
-    pub fn find(&mut self, parent: u64, name: &str) -> Answer<u64> {
-        self.directory(parent)?.now.get(name).copied().ok_or(libc::ENOENT)
-    }
-
     pub fn make(&mut self, parent: u64, name: &str, mode: u32, body: Body) -> Answer<u64> {
         if self.directory(parent)?.now.contains_key(name) {
             return Err(libc::EEXIST);
         }
         let id = self.next;
         self.next += 1;
-        let name = name.to_owned();
-        self.directory(parent)?.now.insert(name.clone(), id);
-        let node = Node {
-            body,
-            mode,
-            changed: now(),
-            parent,
-            name,
-            is_linked: true,
-            synced_links: 0,
-            lookups: 0,
-            opens: 0,
-        };
+        self.directory(parent)?.now.insert(name.to_owned(), id);
+        let place = Place::new(parent, name);
+        let node = Node { body, mode, changed: now(), place, is_linked: true, synced_links: 0 };
         self.nodes.insert(id, node);
         Ok(id)
     }
 
-    pub fn remove(&mut self, parent: u64, name: &str, is_directory: bool) -> Answer<()> {
-        let id = self.find(parent, name)?;
-        match &self.node(id)?.body {
-            Body::Directory(_) if !is_directory => return Err(libc::EISDIR),
-            Body::File(_) if is_directory => return Err(libc::ENOTDIR),
-            Body::Directory(directory) if !directory.now.is_empty() => return Err(libc::ENOTEMPTY),
-            _ => {}
-        }
-        self.directory(parent)?.now.remove(name);
-        self.node_mut(id)?.is_linked = false;
-        self.collect(id);
-        Ok(())
-    }
-
     pub fn rename(&mut self, from: (u64, &str), to: (u64, &str), flags: u32) -> Answer<()> {
-        let id = self.find(from.0, from.1)?;
-        let replaced = self.find(to.0, to.1).ok();
+        self.find(from.0, from.1)?;
         match flags {
             0 => {}
-            libc::RENAME_NOREPLACE if replaced.is_some() => return Err(libc::EEXIST),
+            libc::RENAME_NOREPLACE if self.find(to.0, to.1).is_ok() => return Err(libc::EEXIST),
             libc::RENAME_NOREPLACE => {}
             _ => return Err(libc::EINVAL),
         }
-        if replaced == Some(id) {
-            return Ok(());
-        }
-        if replaced.is_some() {
-            let is_directory = matches!(self.node(id)?.body, Body::Directory(_));
-            self.remove(to.0, to.1, is_directory)?;
-        }
-        self.directory(from.0)?.now.remove(from.1);
-        self.directory(to.0)?.now.insert(to.1.to_owned(), id);
-        let node = self.node_mut(id)?;
-        (node.parent, node.name) = (to.0, to.1.to_owned());
-        Ok(())
-    }
-
-    /// The kernel was told of a node.
-    pub fn remember(&mut self, id: u64) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.lookups += 1;
-        }
-    }
-
-    pub fn forget(&mut self, id: u64, lookups: u64) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.lookups = node.lookups.saturating_sub(lookups);
-            self.collect(id);
-        }
-    }
-
-    pub fn open(&mut self, id: u64) -> Answer<()> {
-        self.node_mut(id)?.opens += 1;
-        Ok(())
-    }
-
-    pub fn release(&mut self, id: u64) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.opens = node.opens.saturating_sub(1);
-            self.collect(id);
-        }
+        self.replace(from, to)
     }
 
     pub fn set_mode(&mut self, id: u64, mode: u32) -> Answer<()> {
@@ -279,8 +191,8 @@ impl Image {
                     directory.synced = names;
                 }
             }
-            let lookups = u64::from(id == ROOT);
-            let node = Node { parent, name, is_linked: true, synced_links: 1, lookups, opens: 0, ..node };
+            let place = Place { lookups: u64::from(id == ROOT), ..Place::new(parent, &name) };
+            let node = Node { place, is_linked: true, synced_links: 1, ..node };
             self.nodes.insert(id, node);
         }
         old.clear();
@@ -309,11 +221,29 @@ impl Image {
         let files = self.nodes.iter().filter(|(_, node)| matches!(node.body, Body::File(_)));
         files.map(|(id, _)| *id).collect()
     }
+}
 
-    /// Frees a node that nobody can reach any more.
+impl Nodes for Image {
+    fn place(&self, id: u64) -> Answer<&Place> {
+        self.node(id).map(|node| &node.place)
+    }
+
+    fn place_mut(&mut self, id: u64) -> Answer<&mut Place> {
+        self.node_mut(id).map(|node| &mut node.place)
+    }
+
+    fn names(&mut self, id: u64) -> Answer<&mut Names> {
+        self.directory(id).map(|directory| &mut directory.now)
+    }
+
+    fn lose_name(&mut self, id: u64) {
+        if let Ok(node) = self.node_mut(id) {
+            node.is_linked = false;
+        }
+    }
+
     fn collect(&mut self, id: u64) {
-        let is_gone =
-            |node: &Node| !node.is_linked && node.synced_links == 0 && node.lookups == 0 && node.opens == 0;
+        let is_gone = |node: &Node| !node.is_linked && node.synced_links == 0 && !node.place.is_in_hand();
         if id != ROOT && self.nodes.get(&id).is_some_and(is_gone) {
             self.nodes.remove(&id);
         }

@@ -29,6 +29,7 @@ mod file_system;
 mod hf3fs;
 mod image;
 mod mount;
+mod nodes;
 mod operations;
 mod options;
 mod rule;

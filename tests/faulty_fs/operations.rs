@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use super::file_system::{FileSystem, flip_a_bit};
-use super::image::{Answer, Body, Directory, File, Image, Node, PAGE, Sync};
+use super::image::{Body, Directory, File, Image, Node, PAGE, Sync};
+use super::nodes::{Answer, Nodes};
 use super::rule::{Fault, Op};
 use super::wire::{self, Fields, Out, Request, WRITE_DATA_AT};
 

@@ -14,6 +14,7 @@ mod cufile_common;
 mod device;
 mod endings;
 mod errors;
+mod killed;
 mod opening;
 mod standin;
 

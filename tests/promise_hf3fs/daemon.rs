@@ -1,16 +1,14 @@
 //! The daemon dies: what it had under way ends with an error, the store refuses all that comes after, and closes.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use crate::common::exchange::{PATIENCE, begin_gets, close_off};
 use crate::common::hf3fs::What;
-use crate::common::memory::Memory;
 use crate::common::status::{IO, OK, POISONED, Status};
 use crate::common::{Batch, Scratch, Setup, Store, Submit, payload};
 use crate::{Alone, BOTH, MIB};
 
 const UNSUPPORTED: Status = Status(nixl_store::capi::NIXL_STORE_ERROR_UNSUPPORTED);
-/// How long the end may take, on a machine that may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Gives the daemon some gets and some puts, lets it die, and looks at what becomes of them.
 #[track_caller]
@@ -20,10 +18,7 @@ fn dies(standin: &Alone, of: &Setup, let_it_die: impl FnOnce()) {
     let object = payload(2, MIB);
     assert_eq!(store.put(b"key", &object), OK);
     standin.hold(true);
-    let memory: Vec<_> = (0..8).map(|_| Memory::new(MIB)).collect();
-    let mut gets = Batch::new();
-    memory.iter().for_each(|memory| gets.raw(b"key", vec![memory.segment(0..MIB)], None));
-    let gets = store.submit_gets(&gets, Submit::default()).unwrap();
+    let (memory, gets) = begin_gets(&store, b"key", 8, MIB);
     let mut puts = Batch::new();
     puts.put(b"other", &object);
     let puts = store.submit_puts(&puts, Submit::default()).unwrap();
@@ -40,7 +35,7 @@ fn dies(standin: &Alone, of: &Setup, let_it_die: impl FnOnce()) {
     }
     assert!(died.elapsed() < PATIENCE, "{:?}", died.elapsed());
     // From here on it is the engine's.
-    memory.iter().for_each(|memory| memory.protect(libc::PROT_NONE));
+    close_off(&memory);
     assert_eq!(store.put(b"key", &object), POISONED);
     assert_eq!(store.get(b"key", &mut [0; 9]).0, POISONED);
     let logged = store.logged("the daemon of 3FS at");

@@ -1,15 +1,10 @@
 //! Deadlines, cancels and closes while the daemon stands still: what was not started ends in time, what was is waited for.
 
-use std::time::{Duration, Instant};
-
+use crate::common::exchange::{all_hold, begin_gets, close_off, deadlines_are_kept};
 use crate::common::hf3fs::What;
-use crate::common::memory::Memory;
-use crate::common::status::{CLOSING, OK, TIMED_OUT};
+use crate::common::status::{CLOSING, OK};
 use crate::common::{Batch, Scratch, Setup, Store, Submit, payload};
 use crate::{Alone, BOTH, MIB};
-
-/// How long something may take that takes no time, on a machine that may be busy.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Items that no lane has yet end at their deadline; the others once the daemon answers, with their bytes.
 #[test]
@@ -18,27 +13,7 @@ fn deadlines_are_kept_while_the_daemon_stands_still() {
     for of in &BOTH {
         let scratch = Scratch::new("hf3fs-deadline");
         let store = Store::open(&Setup { slots: 300, ..of.clone() }, &scratch);
-        let object = payload(1, MIB);
-        assert_eq!(store.put(b"key", &object), OK);
-        standin.hold(true);
-        let mut buffers = vec![vec![0; MIB]; 256];
-        let mut gets = Batch::new();
-        buffers.iter_mut().for_each(|buffer| gets.get(b"key", buffer));
-        let begun = Instant::now();
-        let pending = store.submit_gets(&gets, Submit { timeout_ms: 300, ..Submit::default() }).unwrap();
-        while store.stats().timed_out == 0 {
-            assert!(begun.elapsed() < PATIENCE, "no item ended");
-            std::thread::yield_now();
-        }
-        standin.hold(false);
-        let (status, results) = pending.wait();
-        assert_eq!(status, TIMED_OUT);
-        let in_time = results.iter().filter(|result| result.status == OK.0).count();
-        assert!(in_time > 0 && in_time < results.len(), "{in_time} of {} were started", results.len());
-        drop(gets);
-        for (result, buffer) in results.iter().zip(&buffers) {
-            assert!(result.status != OK.0 || *buffer == object);
-        }
+        deadlines_are_kept(&store, MIB, |still| standin.hold(still));
         assert_eq!(store.close(), OK);
     }
 }
@@ -53,10 +28,7 @@ fn close_waits_for_the_daemon() {
         let object = payload(2, MIB);
         assert_eq!(store.put(b"key", &object), OK);
         standin.hold(true);
-        let memory: Vec<_> = (0..8).map(|_| Memory::new(MIB)).collect();
-        let mut gets = Batch::new();
-        memory.iter().for_each(|memory| gets.raw(b"key", vec![memory.segment(0..MIB)], None));
-        let pending = store.submit_gets(&gets, Submit::default()).unwrap();
+        let (memory, pending) = begin_gets(&store, b"key", 8, MIB);
         std::thread::scope(|scope| {
             let closing = scope.spawn(|| store.close());
             while store.contains(b"late") != CLOSING {
@@ -68,12 +40,10 @@ fn close_waits_for_the_daemon() {
             assert!(!closing.is_finished());
             standin.hold(false);
             assert_eq!(pending.wait().0, OK);
-            // Whoever still writes there ends this process.
-            memory.iter().for_each(|memory| memory.protect(libc::PROT_NONE));
+            close_off(&memory);
             assert_eq!(closing.join().unwrap(), OK);
         });
-        memory.iter().for_each(|memory| memory.protect(libc::PROT_READ));
-        assert!(memory.iter().all(|memory| memory.bytes()[..MIB] == object[..]));
+        assert!(all_hold(&memory, &object));
     }
 }
 

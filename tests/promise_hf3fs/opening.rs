@@ -1,6 +1,6 @@
 //! What is missing is told at open, by name, with what to do; and what is there is told by the capabilities.
 
-use std::ffi::{CStr, c_char};
+use std::ffi::{CStr, CString, c_char};
 use std::path::Path;
 use std::process::Command;
 
@@ -84,14 +84,49 @@ fn child() {
                 assert!(!is_loaded());
             }
         }
+        "small memory" => {
+            let yaml = Setup::HF3FS.yaml(&scratch.data());
+            own_mounts();
+            // The staging buffer has 8 MiB, and each of two lanes 4 for trailers.
+            for mebibytes in [4, 10] {
+                memory_of(mebibytes);
+                let (status, why) = open_text(&yaml).expect_err("it opens");
+                assert_eq!(status, UNSUPPORTED, "{why}");
+                for word in ["/dev/shm has no room for", "No space left", "--shm-size", "nixl_buffer_size"] {
+                    assert!(why.contains(word), "'{word}' is not in: {why}");
+                }
+            }
+            memory_of(20);
+            assert_eq!(open_text(&yaml), Ok(()));
+        }
         other => panic!("{other} is no role"),
     }
+}
+
+/// Gives this thread, and those that it starts from now on, a view of the mounts that is their own and goes with them.
+fn own_mounts() {
+    let (none, flags) = (std::ptr::null(), libc::MS_REC | libc::MS_PRIVATE);
+    // SAFETY: a constant path, and pointers that may be null.
+    let made = unsafe {
+        libc::unshare(libc::CLONE_NEWNS) == 0
+            && libc::mount(none, c"/".as_ptr(), none, flags, std::ptr::null()) == 0
+    };
+    assert!(made, "no mounts of its own: {}", std::io::Error::last_os_error());
+}
+
+/// Mounts a `/dev/shm` with so much room, which no other thread sees.
+fn memory_of(mebibytes: u32) {
+    let size = CString::new(format!("size={mebibytes}m")).unwrap();
+    let (tmpfs, shm) = (c"tmpfs".as_ptr(), c"/dev/shm".as_ptr());
+    // SAFETY: strings that end with a NUL.
+    let mounted = unsafe { libc::mount(tmpfs, shm, tmpfs, 0, size.as_ptr().cast()) };
+    assert_eq!(mounted, 0, "{}", std::io::Error::last_os_error());
 }
 
 /// Opens and closes a store of this configuration, without the stand-in being loaded by the test.
 fn open_text(yaml: &str) -> Result<(), (Status, String)> {
     use nixl_store::capi::*;
-    let text = std::ffi::CString::new(yaml).unwrap();
+    let text = CString::new(yaml).unwrap();
     // SAFETY: all zeros is valid for the options.
     let mut options: nixl_store_open_options_t = unsafe { std::mem::zeroed() };
     options.struct_size = size_of::<nixl_store_open_options_t>();
@@ -116,6 +151,21 @@ fn the_library_is_loaded_where_it_is_needed_and_has_all() {
     in_a_child("not loaded", &[]);
     let (folder, mounts) = (hf3fs::folder(), Path::new(env!("CARGO_TARGET_TMPDIR")));
     in_a_child("found by the loader", &[("LD_LIBRARY_PATH", &folder), ("STANDIN_HF3FS_MOUNT", mounts)]);
+}
+
+/// Shared memory has all its room from open on: where `/dev/shm` has too little the open says so, and no later access is a SIGBUS.
+#[test]
+fn memory_that_is_not_to_be_had_is_told_at_open() {
+    // SAFETY: takes nothing.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!(
+            "SKIPPED memory_that_is_not_to_be_had_is_told_at_open: it takes root to mount a small /dev/shm"
+        );
+        return;
+    }
+    let _standin = Alone::new();
+    let mounts = Path::new(env!("CARGO_TARGET_TMPDIR"));
+    in_a_child("small memory", &[("STANDIN_HF3FS_MOUNT", mounts)]);
 }
 
 /// A path that is on no mount of 3FS is refused with what it is on; so is one that looks like a mount and does not answer.

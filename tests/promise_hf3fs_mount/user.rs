@@ -55,8 +55,8 @@ impl User {
         self.tell(&format!("begin {name} {prefix} {count} {version} {bytes}"));
     }
 
-    /// Puts keys one after the other, each of one transfer and an end with the trailer, and none of them ends: the daemon holds
-    /// their payloads, or carries those out and holds the ends.
+    /// Puts keys one after the other, each a payload and then its end, the trailer, and none of them ends: the daemon holds the
+    /// payloads, or carries those out and holds the ends.
     #[track_caller]
     pub fn begin_puts_up_to(
         &mut self,

@@ -61,11 +61,13 @@ static struct {
     {"submit_code_every", 0},/* each n-th submission fails, with the first entries done */
     {"delay_us", 0},        /* most that a transfer takes longer */
     {"gate_closed", 0},     /* transfers wait until it is not set any more */
+    {"stops_at", 0},        /* the n-th transfer from now on, and those behind it, wait until it is not set any more */
     {"max_direct_kib", 0},  /* properties.max_direct_io_size; 16 MiB */
 };
 enum {
     OPEN_HANGS, OPEN_CODE, IS_DIRECT, REGISTER_CODE, MEMORY_CODE, SHORT_EVERY, ERROR_EVERY, ERROR_AT_BLOCK, SILENT_FAILURE,
-    TOLD_TWICE_EVERY, TOLD_LESS_EVERY, SUBMIT_CODE_EVERY, DELAY_US, GATE_CLOSED, MAX_DIRECT_KIB, KNOBS
+    TOLD_TWICE_EVERY, TOLD_LESS_EVERY, SUBMIT_CODE_EVERY, DELAY_US, GATE_CLOSED, STOPS_AT, MAX_DIRECT_KIB,
+    KNOBS
 };
 
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -74,7 +76,8 @@ static struct { bool used; int fd; dev_t device; ino_t inode; } files[FILES_MAX]
 static struct { char *start; size_t bytes; int transfers; } regions[REGIONS_MAX]; /* start NULL: free */
 static int regions_known, device_transfers;
 static bool has_met_devices;
-static int users, files_open, batches_open, buffers_taken, buffers_peak, transfers, batches_run, submissions, broken;
+static int users, files_open, batches_open, buffers_taken, buffers_peak, transfers, batches_run, submissions;
+static int stopped, broken;
 static bool compat_forbidden;
 static char first_broken[256];
 
@@ -122,6 +125,7 @@ int standin_count(const char *what)
                 : strcmp(what, "transfers") == 0 ? transfers
                 : strcmp(what, "batches_run") == 0 ? batches_run
                 : strcmp(what, "buffers_peak") == 0 ? buffers_peak
+                : strcmp(what, "stopped") == 0   ? stopped
                 : strcmp(what, "broken") == 0    ? broken
                                                  : -1;
     pthread_mutex_unlock(&lock);
@@ -135,7 +139,7 @@ void standin_reset(void)
     for (int i = 0; i < KNOBS; i++)
         standin_set(knobs[i].name, 0);
     pthread_mutex_lock(&lock);
-    transfers = device_transfers = batches_run = submissions = buffers_peak = broken = 0;
+    transfers = device_transfers = batches_run = submissions = buffers_peak = stopped = broken = 0;
     first_broken[0] = 0;
     pthread_mutex_unlock(&lock);
 }
@@ -388,7 +392,11 @@ static ssize_t move(void *handle, char *buffer, size_t size, off_t offset, bool 
     if (fcntl(fd, F_GETFL) & O_DIRECT)
         rule(((uintptr_t)buffer | size | (uintptr_t)offset) % 4096 == 0, "a transfer of a direct file was not aligned");
     pthread_mutex_lock(&lock);
-    while (knob(GATE_CLOSED))
+    bool stops = knob(STOPS_AT) == 1;
+    stopped += stops;
+    if (knob(STOPS_AT) > 1)
+        __atomic_sub_fetch(&knobs[STOPS_AT].value, 1, __ATOMIC_SEQ_CST);
+    while (knob(GATE_CLOSED) || (stops && knob(STOPS_AT)))
         pthread_cond_wait(&changed, &lock);
     pthread_mutex_unlock(&lock);
     if (knob(DELAY_US))

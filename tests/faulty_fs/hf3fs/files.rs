@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::super::file_system::flip_a_bit;
-use super::super::image::Answer;
+use super::super::nodes::{Answer, Nodes};
 use super::super::rule::Fault;
 use super::super::wire::{self, Fields, Out, Request, WRITE_DATA_AT};
 use super::tree::{Body, now};

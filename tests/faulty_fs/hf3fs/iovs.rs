@@ -2,7 +2,7 @@
 
 use std::path::{Component, Path};
 
-use super::super::image::Answer;
+use super::super::nodes::Answer;
 use super::super::rule::Op;
 use super::super::wire::Request;
 use super::Standin;

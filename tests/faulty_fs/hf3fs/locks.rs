@@ -2,7 +2,7 @@
 //!
 //! It belongs to a client, which is the daemon of a host since its start, and not to a process; it goes when it is told to.
 
-use super::super::image::Answer;
+use super::super::nodes::Answer;
 use super::super::wire::{Fields, Out};
 use super::Standin;
 use super::tree::Body;

@@ -23,7 +23,7 @@ pub use locks::random_uuid;
 pub use log::Traffic;
 
 use super::file_system::FileSystem;
-use super::image::Answer;
+use super::nodes::{Answer, Nodes};
 use super::options::{Hf3fs, Host, Options};
 use super::rule::{Fault, Op};
 use super::wire::{self, Fields, Out, Request};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::image::Answer;
+use super::super::nodes::{Answer, Nodes};
 use super::super::rule::Op;
 use super::super::wire::{self, Fields, Out, Request};
 use super::iovs::{IOVS, VIRTUAL, VIRTUAL_NAME, is_virtual};
@@ -84,7 +84,7 @@ impl Standin {
         self.check_lock(mount, node)?;
         self.check_lock(mount, target)?;
         let before = self.tree.path(id);
-        self.tree.rename((node, &from), (target, &to))?;
+        self.tree.replace((node, &from), (target, &to))?;
         self.log.named(id, &before, &self.tree.path(id));
         Ok(Vec::new())
     }

@@ -1,16 +1,16 @@
 //! Names, directories, links and files, as all hosts have them in common.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::super::image::Answer;
+use super::super::nodes::{Answer, Names, Nodes, Place};
 use super::super::wire::ROOT;
 use super::chunks::Chunks;
 use super::locks::Client;
 
 #[derive(Default)]
 pub struct Directory {
-    pub names: BTreeMap<String, u64>,
+    pub names: Names,
     /// Who alone may change its names.
     pub lock: Option<Client>,
 }
@@ -31,11 +31,7 @@ pub struct Node {
     pub changed: Duration,
     /// Names of it.
     pub links: u32,
-    parent: u64,
-    name: String,
-    /// What the kernels know of it.
-    lookups: u64,
-    opens: u64,
+    place: Place,
 }
 
 pub struct Tree {
@@ -56,8 +52,8 @@ impl Tree {
     fn add(&mut self, parent: u64, name: &str, mode: u32, body: Body) -> u64 {
         let id = self.next;
         self.next += 1;
-        let (changed, name) = (now(), name.to_owned());
-        let node = Node { body, mode, length: 0, changed, links: 1, parent, name, lookups: 0, opens: 0 };
+        let (changed, place) = (now(), Place::new(parent, name));
+        let node = Node { body, mode, length: 0, changed, links: 1, place };
         self.nodes.insert(id, node);
         id
     }
@@ -89,21 +85,6 @@ impl Tree {
         files.map(|(id, _)| *id).collect()
     }
 
-    /// The path that a node has, or had; of several, the one that it was given last.
-    pub fn path(&self, id: u64) -> String {
-        let mut parts = Vec::new();
-        let mut at = id;
-        while let Some(node) = self.nodes.get(&at).filter(|_| at != ROOT) {
-            parts.push(node.name.as_str());
-            at = node.parent;
-        }
-        parts.iter().rev().map(|part| format!("/{part}")).collect()
-    }
-
-    pub fn find(&mut self, parent: u64, name: &str) -> Answer<u64> {
-        self.directory(parent)?.names.get(name).copied().ok_or(libc::ENOENT)
-    }
-
     /// Makes something new; who asks has seen that the name is free, and may change the directory.
     pub fn make(&mut self, parent: u64, name: &str, mode: u32, body: Body) -> Answer<u64> {
         self.directory(parent)?;
@@ -116,65 +97,8 @@ impl Tree {
         self.directory(parent)?.names.insert(name.to_owned(), id);
         let node = self.node_mut(id)?;
         node.links += 1;
-        (node.parent, node.name) = (parent, name.to_owned());
+        (node.place.parent, node.place.name) = (parent, name.to_owned());
         Ok(())
-    }
-
-    pub fn remove(&mut self, parent: u64, name: &str, is_directory: bool) -> Answer<()> {
-        let id = self.find(parent, name)?;
-        match &self.node(id)?.body {
-            Body::Directory(_) if !is_directory => return Err(libc::EISDIR),
-            Body::Directory(directory) if !directory.names.is_empty() => return Err(libc::ENOTEMPTY),
-            Body::File(_) | Body::Link(_) if is_directory => return Err(libc::ENOTDIR),
-            _ => {}
-        }
-        self.directory(parent)?.names.remove(name);
-        self.node_mut(id)?.links -= 1;
-        self.collect(id);
-        Ok(())
-    }
-
-    pub fn rename(&mut self, from: (u64, &str), to: (u64, &str)) -> Answer<()> {
-        let id = self.find(from.0, from.1)?;
-        let replaced = self.find(to.0, to.1).ok();
-        if replaced == Some(id) {
-            return Ok(());
-        }
-        if replaced.is_some() {
-            let is_directory = matches!(self.node(id)?.body, Body::Directory(_));
-            self.remove(to.0, to.1, is_directory)?;
-        }
-        self.directory(from.0)?.names.remove(from.1);
-        self.directory(to.0)?.names.insert(to.1.to_owned(), id);
-        let node = self.node_mut(id)?;
-        (node.parent, node.name) = (to.0, to.1.to_owned());
-        Ok(())
-    }
-
-    /// A kernel was told of a node.
-    pub fn remember(&mut self, id: u64) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.lookups += 1;
-        }
-    }
-
-    pub fn forget(&mut self, id: u64, lookups: u64) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.lookups = node.lookups.saturating_sub(lookups);
-            self.collect(id);
-        }
-    }
-
-    pub fn open(&mut self, id: u64) -> Answer<()> {
-        self.node_mut(id)?.opens += 1;
-        Ok(())
-    }
-
-    pub fn release(&mut self, id: u64) {
-        if let Some(node) = self.nodes.get_mut(&id) {
-            node.opens = node.opens.saturating_sub(1);
-            self.collect(id);
-        }
     }
 
     pub fn capacity_bytes(&self) -> u64 {
@@ -194,10 +118,29 @@ impl Tree {
     pub fn collect_garbage(&mut self) {
         self.garbage_bytes = 0;
     }
+}
 
-    /// Frees a node that nobody can reach any more.
+impl Nodes for Tree {
+    fn place(&self, id: u64) -> Answer<&Place> {
+        self.node(id).map(|node| &node.place)
+    }
+
+    fn place_mut(&mut self, id: u64) -> Answer<&mut Place> {
+        self.node_mut(id).map(|node| &mut node.place)
+    }
+
+    fn names(&mut self, id: u64) -> Answer<&mut Names> {
+        self.directory(id).map(|directory| &mut directory.names)
+    }
+
+    fn lose_name(&mut self, id: u64) {
+        if let Ok(node) = self.node_mut(id) {
+            node.links -= 1;
+        }
+    }
+
     fn collect(&mut self, id: u64) {
-        let is_gone = |node: &Node| node.links == 0 && node.lookups == 0 && node.opens == 0;
+        let is_gone = |node: &Node| node.links == 0 && !node.place.is_in_hand();
         if self.nodes.get(&id).is_some_and(is_gone)
             && let Some(Node { body: Body::File(chunks), .. }) = self.nodes.remove(&id)
         {

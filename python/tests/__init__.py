@@ -1,0 +1,1 @@
+"""Tests of the Python package; `make test-python` runs them with every Python that is there."""
