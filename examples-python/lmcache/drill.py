@@ -198,7 +198,7 @@ def try_row(row: Row, adapter: adapters.Adapter, parent: str) -> Cells:
     """One fault on one adapter, in a directory that is gone afterwards."""
     folder = tempfile.mkdtemp(prefix="drill.", dir=parent)
     try:
-        return row.attempt(adapter, adapters.Place(folder, True, KEYS, adapters.MIB))
+        return row.attempt(adapter, adapters.Place(folder, True, KEYS, adapters.MIB, spare=KEYS))
     except (Failed, LookupError, OSError) as error:
         with open(log_path(), "a") as log:
             print(f"{row.title}, {adapter.name}: {error}", file=log)

@@ -68,7 +68,7 @@ def flip_a_bit(folder: str, head: bytes) -> None:
 def attempt(adapter: adapters.Adapter, parent: str) -> Seen:
     """All three servers with one adapter."""
     folder = tempfile.mkdtemp(prefix="serve.", dir=parent)
-    spec = adapter.spec(adapters.Place(folder, True, 2 * TOTAL, engine.CHUNK_BYTES))
+    spec = adapter.spec(adapters.Place(folder, True, TOTAL, engine.CHUNK_BYTES, spare=TOTAL))
     align_bytes = engine.CHUNK_BYTES if adapter.align_bytes > 4096 else 4096
     try:
         with Server(spec, align_bytes, log_path()) as server:
