@@ -91,7 +91,7 @@ if ! has_version lmcache "$LMCACHE_VERSION" || ! has_version nixl-cu12 "$NIXL_VE
 fi
 
 if [ -n "${DEMO_WHEEL:-}" ]; then
-    say "Installing $(basename "$DEMO_WHEEL") beside LMCache"
+    say "Installing nixl-store's Python package beside LMCache"
 else
     say "Building nixl-store's Python package and installing it beside LMCache"
 fi
@@ -130,7 +130,7 @@ run "$peers/bin/python" "$examples/serve.py" "$disk" || failed=1
 
 echo
 if [ "$failed" = 0 ]; then
-    echo "  Nothing but right bytes from nixl-store. What the processes said is in $out/*.log."
+    echo "  Nothing but right bytes from nixl-store. More is in $out/*.log."
 else
     echo "  NOT as it should be; see above, and $out/*.log."
 fi
