@@ -233,7 +233,7 @@ def main() -> int:
     good = True
     wrong: Dict[str, int] = collections.Counter()
     for row in ROWS:
-        answers = [try_row(row, adapter, sys.argv[1]) for adapter in compared]
+        answers = [try_row(row, adapter, os.path.abspath(sys.argv[1])) for adapter in compared]
         show(row, answers)
         for adapter, cells in zip(compared, answers):
             bad = sum("WRONG" in cell for cell in cells.values())

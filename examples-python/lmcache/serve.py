@@ -118,7 +118,7 @@ def main() -> int:
     failed = False
     for adapter in compared:
         try:
-            seen = attempt(adapter, sys.argv[1])
+            seen = attempt(adapter, os.path.abspath(sys.argv[1]))
         except RuntimeError as error:
             print(f"  {adapter.name:25}  {error}")
             failed = failed or adapter.ours
