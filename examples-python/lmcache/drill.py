@@ -86,7 +86,7 @@ def store_and_serve(adapter: adapters.Adapter, place: adapters.Place, fault: Any
 
 
 def store_half_way(adapter: adapters.Adapter, place: adapters.Place, again: bool) -> List[str]:
-    """Stores while writes fail, then serves from the same process; before that it may store once more without a fault."""
+    """Stores while writes fail, perhaps once more when they do not, then serves from the same process."""
     session = Session(adapter, place)
     faults.limit_files(place)
     succeeded = session.store(range(place.keys))
