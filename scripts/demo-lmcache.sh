@@ -113,8 +113,8 @@ fi
 
 export DEMO_OUT=$PWD/$out
 export LMCACHE_LOG_LEVEL=${LMCACHE_LOG_LEVEL:-WARNING} LMCACHE_TRACK_USAGE=false LMCACHE_DISABLE_BANNER=1
-# LMCache's benchmark clears the memory that it loads into with torch, whose threads then spin for a while, into the time
-# that is measured, on processors that the adapters want. All adapters are treated alike.
+# LMCache's benchmark clears the memory that it loads into with torch, whose threads then spin for a while, in the time
+# that is measured and on processors that the adapters want. All adapters are treated alike.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # Of libraries that LMCache imports, about versions of Python.
 export PYTHONWARNINGS=ignore::FutureWarning PYTHONDONTWRITEBYTECODE=1
