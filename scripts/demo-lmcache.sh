@@ -91,7 +91,7 @@ if ! has_version lmcache "$LMCACHE_VERSION" || ! has_version nixl-cu12 "$NIXL_VE
 fi
 
 if [ -n "${DEMO_WHEEL:-}" ]; then
-    say "Installing $(basename "$DEMO_WHEEL") beside LMCache"
+    say "Installing nixl-store's Python package beside LMCache"
 else
     say "Building nixl-store's Python package and installing it beside LMCache"
 fi
@@ -113,8 +113,8 @@ fi
 
 export DEMO_OUT=$PWD/$out
 export LMCACHE_LOG_LEVEL=${LMCACHE_LOG_LEVEL:-WARNING} LMCACHE_TRACK_USAGE=false LMCACHE_DISABLE_BANNER=1
-# LMCache's benchmark clears the memory that it loads into with torch, whose threads then spin for a while, into the time
-# that is measured, on processors that the adapters want. All adapters are treated alike.
+# LMCache's benchmark clears the memory that it loads into with torch, whose threads then spin for a while, in the time
+# that is measured and on processors that the adapters want. All adapters are treated alike.
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 # Of libraries that LMCache imports, about versions of Python.
 export PYTHONWARNINGS=ignore::FutureWarning PYTHONDONTWRITEBYTECODE=1
@@ -130,7 +130,7 @@ run "$peers/bin/python" "$examples/serve.py" "$disk" || failed=1
 
 echo
 if [ "$failed" = 0 ]; then
-    echo "  Nothing but right bytes from nixl-store. What the processes said is in $out/*.log."
+    echo "  Nothing but right bytes from nixl-store. More is in $out/*.log."
 else
     echo "  NOT as it should be; see above, and $out/*.log."
 fi

@@ -31,10 +31,18 @@ class Place:
     """Whether files are opened with O_DIRECT: on a disk yes, on tmpfs, which is memory already, no."""
 
     keys: int
-    """Chunks that have to fit."""
+    """Chunks that are stored."""
 
     chunk_bytes: int
     """Bytes of a chunk."""
+
+    spare: int = 0
+    """Chunks that a pool has room for beside those."""
+
+    @property
+    def slots(self) -> int:
+        """Chunks that have to fit."""
+        return self.keys + self.spare
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +74,7 @@ def _settings(place: Place) -> Dict[str, object]:
     return {
         "nixl_backend": "POSIX",
         "nixl_path": place.folder,
-        "nixl_pool_size": place.keys,
+        "nixl_pool_size": place.slots,
         "nixl_store_chunk_bytes": place.chunk_bytes,
         "use_direct_io": place.direct,
     }
@@ -94,7 +102,8 @@ def _fs_native(place: Place) -> Dict[str, object]:
     return {
         "type": "fs_native",
         "base_path": place.folder,
-        "num_workers": 4,
+        # Four is its own default, and was as good as any number on two processors.
+        "num_workers": min(max(4, os.cpu_count() or 1), 16),
         "use_odirect": place.direct,
     }
 
@@ -102,16 +111,11 @@ def _fs_native(place: Place) -> Dict[str, object]:
 def _nixl_store(place: Place) -> Dict[str, object]:
     # NIXL wants its parameters as text. Each file of the pool is one page of LMCache's memory, which is one chunk where
     # that memory is aligned to the size of a chunk; see align_bytes below.
-    return {
-        "type": "nixl_store",
-        "backend": "POSIX",
-        "backend_params": {
-            "file_path": place.folder,
-            "use_direct_io": "true" if place.direct else "false",
-            "use_uring": "true",
-        },
-        "pool_size": place.keys,
-    }
+    parameters = {"file_path": place.folder, "use_direct_io": "true" if place.direct else "false"}
+    if place.direct:
+        # On a disk it is faster through io_uring, on tmpfs as it comes.
+        parameters["use_uring"] = "true"
+    return {"type": "nixl_store", "backend": "POSIX", "backend_params": parameters, "pool_size": place.slots}
 
 
 NATIVE_PLUGIN = Adapter("nixl-store, native_plugin", ("nixl-store", "native_plugin"), True, 4096, _native_plugin)

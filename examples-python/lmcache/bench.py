@@ -153,7 +153,7 @@ def ratios(medium: str, compared: List[adapters.Adapter], runs: Dict[str, List[M
 
 def main() -> int:
     """Runs all turns and prints a table for each medium."""
-    folders = dict(zip(("disk", "tmpfs"), sys.argv[1:3]))
+    folders = dict(zip(("disk", "tmpfs"), map(os.path.abspath, sys.argv[1:3])))
     titles = {"disk": "On disk, O_DIRECT", "tmpfs": "On tmpfs"}
     log = os.path.join(os.environ.get("DEMO_OUT", "."), "bench.log")
     # So that what is being done is undone.

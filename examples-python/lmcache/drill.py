@@ -86,7 +86,7 @@ def store_and_serve(adapter: adapters.Adapter, place: adapters.Place, fault: Any
 
 
 def store_half_way(adapter: adapters.Adapter, place: adapters.Place, again: bool) -> List[str]:
-    """Stores while writes fail, then serves from the same process; before that it may store once more without a fault."""
+    """Stores while writes fail, perhaps once more when they do not, then serves from the same process."""
     session = Session(adapter, place)
     faults.limit_files(place)
     succeeded = session.store(range(place.keys))
@@ -198,7 +198,7 @@ def try_row(row: Row, adapter: adapters.Adapter, parent: str) -> Cells:
     """One fault on one adapter, in a directory that is gone afterwards."""
     folder = tempfile.mkdtemp(prefix="drill.", dir=parent)
     try:
-        return row.attempt(adapter, adapters.Place(folder, True, KEYS, adapters.MIB))
+        return row.attempt(adapter, adapters.Place(folder, True, KEYS, adapters.MIB, spare=KEYS))
     except (Failed, LookupError, OSError) as error:
         with open(log_path(), "a") as log:
             print(f"{row.title}, {adapter.name}: {error}", file=log)
@@ -233,7 +233,7 @@ def main() -> int:
     good = True
     wrong: Dict[str, int] = collections.Counter()
     for row in ROWS:
-        answers = [try_row(row, adapter, sys.argv[1]) for adapter in compared]
+        answers = [try_row(row, adapter, os.path.abspath(sys.argv[1])) for adapter in compared]
         show(row, answers)
         for adapter, cells in zip(compared, answers):
             bad = sum("WRONG" in cell for cell in cells.values())

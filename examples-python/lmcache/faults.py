@@ -59,13 +59,10 @@ def cut_short(place: adapters.Place) -> int:
 def limit_files(place: adapters.Place) -> None:
     """From now on writes of this process beyond some offset of a file fail, as on a disk that is full.
 
-    The limit lies in the middle of a chunk: the one that a file has, or where a file has many, one in its middle. A
-    write across it is cut short, and the next one is refused.
+    The limit lies in the middle of the first chunk of each file. A write across it is cut short, and the next one is
+    refused.
     """
-    size = max((path.stat().st_size for path in _files(place.folder)), default=0)
-    chunks = max(size // place.chunk_bytes, 1)
-    offset = chunks // 2 * (size // chunks) + place.chunk_bytes // 2
-    resource.setrlimit(resource.RLIMIT_FSIZE, (offset // 4096 * 4096, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (place.chunk_bytes // 2, resource.RLIM_INFINITY))
 
 
 def lift_limit() -> None:

@@ -68,7 +68,7 @@ def flip_a_bit(folder: str, head: bytes) -> None:
 def attempt(adapter: adapters.Adapter, parent: str) -> Seen:
     """All three servers with one adapter."""
     folder = tempfile.mkdtemp(prefix="serve.", dir=parent)
-    spec = adapter.spec(adapters.Place(folder, True, 2 * TOTAL, engine.CHUNK_BYTES))
+    spec = adapter.spec(adapters.Place(folder, True, TOTAL, engine.CHUNK_BYTES, spare=TOTAL))
     align_bytes = engine.CHUNK_BYTES if adapter.align_bytes > 4096 else 4096
     try:
         with Server(spec, align_bytes, log_path()) as server:
@@ -113,23 +113,23 @@ def main() -> int:
     import lmcache.v1.multiprocess.transfer_context  # noqa: F401
 
     print(f"  {REQUESTS} requests of {engine.CHUNKS} chunks of 4 MiB, stored by an engine, then asked for again.\n")
-    print(f"  {'':27}  {'server restarted':19}  {'a bit flipped on disk':21} server")
-    print(f"  {'':27}  {'chunks hit  bytes':19}  {'chunks hit  bytes':21} healthy")
+    print(f"  {'':25}  {'server restarted':19}  {'a bit flipped on disk':21} server")
+    print(f"  {'':25}  {'chunks hit  bytes':19}  {'chunks hit  bytes':21} healthy")
     failed = False
     for adapter in compared:
         try:
-            seen = attempt(adapter, sys.argv[1])
+            seen = attempt(adapter, os.path.abspath(sys.argv[1]))
         except RuntimeError as error:
-            print(f"  {adapter.name:27}  {error}")
+            print(f"  {adapter.name:25}  {error}")
             failed = failed or adapter.ours
             continue
         healthy = "yes" if seen.healthy else "NO"
-        print(f"  {adapter.name:27}  {cells(seen.restarted)}  {cells(seen.damaged)}  {healthy}", flush=True)
+        print(f"  {adapter.name:25}  {cells(seen.restarted)}  {cells(seen.damaged)}  {healthy}", flush=True)
         failed = failed or adapter.ours and not good(seen)
     print(
-        "\n  Real: lmcache server, its L1, store and prefetch controllers, its HTTP interface,"
-        "\n  its protocol, and its client in the place of an engine. Not here: a GPU. The KV"
-        "\n  cache is in host memory and is handed over in shared memory."
+        "\n  Real: lmcache server, its L1, its store and prefetch controllers, its HTTP"
+        "\n  interface, its protocol, and its own client in the place of an engine."
+        "\n  Not here: a GPU. The KV cache is in host memory, handed over as shared memory."
     )
     return 1 if failed else 0
 

@@ -67,13 +67,8 @@ class Faults(unittest.TestCase):
                 return written
         return -1
 
-    def test_writes_fail_in_the_middle_of_a_file_with_one_chunk(self) -> None:
+    def test_writes_fail_in_the_middle_of_a_chunk(self) -> None:
         self.assertEqual(processes.run(self.limited).answer, BYTES // 2)
-
-    def test_writes_fail_in_the_middle_of_a_pool_and_of_a_chunk(self) -> None:
-        slot = BYTES + 4096
-        self.file("pool", bytes(4 * slot))
-        self.assertEqual(processes.run(self.limited).answer, 2 * slot + BYTES // 2)
 
 
 class Processes(unittest.TestCase):
