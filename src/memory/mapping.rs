@@ -92,6 +92,12 @@ impl Mapping {
         (!self.is_cut()).then_some(total)
     }
 
+    /// Its address, for tests that ask the kernel about it.
+    #[cfg(test)]
+    pub(crate) fn start(&self) -> usize {
+        self.start.as_ptr().addr()
+    }
+
     /// Whether somebody could cut the file, so that reading it may raise SIGBUS.
     pub fn can_be_cut(&self) -> bool {
         self.guarded.is_some()
