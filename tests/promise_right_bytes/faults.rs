@@ -6,7 +6,7 @@ use std::fs;
 
 use crate::common::format::{self, Pool};
 use crate::common::status::{IO, NO_SPACE, NOT_FOUND, OK, Status};
-use crate::common::{Batch, Scratch, Setup, Store, payload};
+use crate::common::{Batch, Scratch, Setup, Store, hf3fs, payload};
 use crate::{KIB, dynamic, key, pools, reopen, right_or_absent, stores};
 
 const MIB: usize = 1 << 20;
@@ -160,7 +160,10 @@ fn a_failed_put_leaves_what_was_and_takes_nothing() {
                 let is_evicted = is_eviction_possible && index >= COUNT / 2 && found.is_none();
                 assert!(is_evicted || found.as_ref() == object, "{what}: item {index}, {status:?}");
             }
-            assert!((1..COUNT).contains(&failed) || is_eviction_possible, "{what}: {failed} failed");
+            // Over HF3FS every record is two writes at least, so that all of them may meet a fault of each second one.
+            let all_may_fail = hf3fs::is_once_more() && fault == "eio_write:2";
+            let is_expected = failed > 0 && (failed < COUNT || all_may_fail);
+            assert!(is_expected || is_eviction_possible, "{what}: {failed} failed");
             let stats = store.stats();
             assert_eq!(stats.puts_failed, failed as u64, "{what}");
             if setup.is_static() {
