@@ -206,6 +206,14 @@ impl Ended {
     pub fn new((status, message, items): (nixl_store_status_t, String, Vec<nixl_store_result_t>)) -> Ended {
         Ended { status, message, items }
     }
+
+    /// A batch of which nobody can say any more how it ended, because the store is closed.
+    pub fn untold(items: usize) -> Ended {
+        let status = NIXL_STORE_ERROR_INVALID_HANDLE;
+        let item = nixl_store_result_t { status, os_error: 0, bytes: 0, object_length: 0, reserved: [0; 3] };
+        let message = "the store was closed before it was asked how this batch ended".to_owned();
+        Ended { status, message, items: vec![item; items] }
+    }
 }
 
 /// How the items of a batch ended, in their order.

@@ -114,21 +114,38 @@ impl Queue {
     }
 
     /// Takes the batches that have completed: a list of (number, tag, Results). Does not wait.
+    ///
+    /// Once the store is closed, all that was not taken before has completed, and nobody can say any more how: it is told of with
+    /// the status of a closed store, so that whoever waits for it goes on.
     fn drain<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let handle = self.shared.handle();
-        let completed = handle.drain(self.queue).map_err(|failure| self.shared.exception(py, &failure))?;
         let drained = PyList::empty(py);
+        let completed = match handle.drain(self.queue) {
+            Ok(completed) => completed,
+            Err(_) if self.shared.is_closed() => {
+                let left = std::mem::take(&mut *self.pending());
+                for (number, pending) in left {
+                    let ended = Ended::untold(pending.items);
+                    drained.append((number, pending.tag, Results::new(Arc::new(ended))))?;
+                }
+                return Ok(drained);
+            }
+            Err(failure) => return Err(self.shared.exception(py, &failure)),
+        };
         for one in completed {
             let Some(pending) = self.pending().remove(&one.user_data) else { continue };
             // Completed, so it does not wait.
             let ended = handle.wait(one.ticket, 0, pending.items);
-            drop(pending.held);
             let ended = match ended {
                 Ok(Some(ended)) => Ended::new(ended),
-                Ok(None) => continue,
-                // The store was closed between the two calls: nobody can say any more how the batch ended.
-                Err(failure) => Ended::new((failure.status, failure.message, Vec::new())),
+                Ok(None) => {
+                    self.pending().insert(one.user_data, pending);
+                    continue;
+                }
+                // The store was closed between the two calls.
+                Err(_) => Ended::untold(pending.items),
             };
+            drop(pending.held);
             drained.append((one.user_data, pending.tag, Results::new(Arc::new(ended))))?;
         }
         errors::pass_log_on(py);

@@ -45,7 +45,7 @@ impl Shared {
 
     /// Keeps the memory of a batch that nobody waits for.
     pub fn adopt(&self, ticket: u64, items: usize, held: Vec<Held>) {
-        if !self.is_closed.load(Ordering::Acquire) {
+        if !self.is_closed() {
             self.lock().push(Orphan { ticket, items, held });
         }
     }
@@ -86,7 +86,7 @@ impl Shared {
     /// # Errors
     /// The library's, of the one call that closed it.
     fn close(&self, py: Python<'_>) -> Result<(), Failure> {
-        if self.is_closed.load(Ordering::Acquire) {
+        if self.is_closed() {
             return Ok(());
         }
         let closed = py.detach(|| self.handle.close());
@@ -207,7 +207,7 @@ impl NativeStore {
     /// Whether close() was called.
     #[getter]
     fn closed(&self) -> bool {
-        self.shared.is_closed.load(Ordering::Acquire)
+        self.shared.is_closed()
     }
 
     /// Stores one object and waits until it is visible, replacing what the key had.
@@ -470,22 +470,24 @@ impl NativeStore {
 
     fn _capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let c = self.call(py, |handle| handle.capabilities())?;
-        let numbers = (c.object_bytes_max, c.direct_alignment, c.io_threads);
-        let switches = (c.direct_io == 1, c.registered_buffers == 1);
-        let texts = (
-            abi::text(&c.backend),
-            abi::text(&c.io_path),
-            abi::text(&c.layout),
-            abi::text(&c.reason),
-            abi::text(&c.buffer_device),
-            abi::text(&c.device_path),
-            abi::text(&c.device_checksums),
-            abi::text(&c.device_reason),
+        let text = |characters| abi::text(characters);
+        let path = (
+            c.object_bytes_max,
+            c.direct_alignment,
+            c.io_threads,
+            c.direct_io == 1,
+            c.registered_buffers == 1,
         );
-        (numbers.0, numbers.1, numbers.2, switches.0, switches.1, texts.0, texts.1, texts.2, texts.3)
-            .into_pyobject(py)?
-            .add((texts.4, texts.5, texts.6, texts.7).into_pyobject(py)?)?
-            .cast_into::<PyTuple>()
-            .map_err(PyErr::from)
+        let words = (
+            text(&c.backend[..]),
+            text(&c.io_path),
+            text(&c.layout),
+            text(&c.reason),
+            text(&c.buffer_device),
+            text(&c.device_path),
+            text(&c.device_checksums),
+            text(&c.device_reason),
+        );
+        path.into_pyobject(py)?.add(words.into_pyobject(py)?)?.cast_into::<PyTuple>().map_err(PyErr::from)
     }
 }

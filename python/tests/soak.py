@@ -3,8 +3,8 @@
     python -m tests.soak --minutes 30
 
 Every byte that is loaded is compared; every batch must complete exactly once; in the end nothing is in flight, and memory and
-descriptors are what they were after the first tenth. ``make test`` runs it for some seconds, ``make soak-lmcache`` for half an
-hour. With ``--adapter`` it drives the adapter for LMCache's type ``plugin`` and needs LMCache.
+descriptors are what they were after the first tenth. ``make test`` runs it for some seconds, ``SOAK_MINUTES=30 make test-python`` for
+half an hour. With ``--adapter`` it drives the adapter for LMCache's type ``plugin`` and needs LMCache.
 """
 
 import argparse

@@ -111,6 +111,21 @@ class Asyncio(StoreTest):
         asyncio.run(run())
         self.assertEqual(len(store), 8)
 
+    def test_a_store_that_is_closed_first_leaves_nobody_waiting(self) -> None:
+        store = self.open()
+
+        async def run() -> None:
+            bound = nixl_store.AsyncStore(store)
+            task = asyncio.ensure_future(bound.put(["key"], [payload(1, 100 * KIB)]))
+            await asyncio.sleep(0)
+            store.close()
+            await bound.close()
+            with self.assertRaises(nixl_store.ClosedError):
+                await task
+
+        asyncio.run(run())
+        self.assertEqual(self.open().get("key"), payload(1, 100 * KIB))
+
 
 if __name__ == "__main__":
     unittest.main()

@@ -98,10 +98,10 @@ impl InlineQueue {
         }
     }
 
-    /// Maps the next few stretches of what was written. False: there is nothing left.
-    fn read_ahead(&mut self) -> bool {
+    /// Maps the next few stretches of what was written.
+    fn read_ahead(&mut self) {
         for _ in 0..FAULTS_AT_ONCE {
-            let Some(Written { target, next, end }) = self.written.front_mut() else { return false };
+            let Some(Written { target, next, end }) = self.written.front_mut() else { return };
             let (target, offset) = (target.clone(), *next);
             *next = (offset / FAULT_BYTES + 1) * FAULT_BYTES;
             let is_last = *next >= *end;
@@ -115,7 +115,6 @@ impl InlineQueue {
                 self.written.pop_front();
             }
         }
-        true
     }
 }
 
@@ -159,7 +158,9 @@ impl IoQueue for InlineQueue {
     fn wait(&mut self, wait: Wait, completions: &mut Vec<IoCompletion>) -> io::Result<()> {
         if let (None, Wait::Until(moment), Some(waker)) = (&self.done, wait, self.waker.clone()) {
             let is_time = || moment.is_some_and(|moment| moment <= Instant::now());
-            while !is_time() && !waker.wait(0)? && self.read_ahead() {}
+            while !self.written.is_empty() && !is_time() && !waker.wait(0)? {
+                self.read_ahead();
+            }
             waker.wait_until(moment)?;
             waker.clear();
         }

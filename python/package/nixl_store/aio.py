@@ -22,6 +22,9 @@ class AsyncStore:
     with the loop standing still; further batches wait for their turn, in their order. Keep it below the setting
     ``nixl_store_queue_items`` divided by the number of users of the store. A batch larger than that goes alone.
 
+    Close it before the store: a store that is closed tells nobody any more, and what is awaited then ends with
+    :meth:`close` of this.
+
     Cancelling an await asks for its batch to end early; its memory is kept, and in use, until it has completed.
     """
 
@@ -106,6 +109,9 @@ class AsyncStore:
         self._closed = True
         for turn, _ in self._turns:
             turn.cancel()
+        if self._store.closed:
+            # Its descriptor is gone, and tells nobody any more.
+            self._drain()
         if self._waiting:
             await asyncio.wait(set(self._waiting))
         self._loop.remove_reader(self._queue.fileno())

@@ -183,8 +183,8 @@ class Adapter(L2AdapterInterface):
             self._unlock([key_name(key) for key in keys])
 
     def _unlock(self, names: list[str], tries: int = 0) -> None:
-        self._collect_unlocks()
         try:
+            self._collect_unlocks()
             ticket = self._store.submit_unpin(names, deadline=math.inf)
         except Exception as error:  # noqa: BLE001 - LMCache takes for granted that this works
             self._complaints.say("an unlock was refused", error)
