@@ -251,6 +251,27 @@ class Plugin(AdapterTest):
         for number, one in enumerate(loaded):
             self.assertEqual(content_of(one), payload(number, 100 * KIB))
 
+    def test_memory_that_cannot_be_registered_is_no_obstacle(self) -> None:
+        arena = self.arena
+        mapped = arena.bytes
+
+        class Elsewhere:
+            """The address of nothing."""
+
+            def data_ptr(self) -> int:
+                return 4096
+
+            def __len__(self) -> int:
+                return 4096
+
+        arena.bytes = Elsewhere()  # type: ignore[assignment]
+        try:
+            with self.assertLogs("nixl_store.lmcache", "WARNING"):
+                adapter = self.adapter()
+        finally:
+            arena.bytes = mapped
+        self.assertTrue(self.store(adapter, [object_key(1)], self.objects([1])).is_successful())
+
     def test_parameters_that_are_none_are_refused(self) -> None:
         for wrong in ({"max_capacity_gb": -1}, {"max_capacity_gb": "1"}, {"use_directio": True}, {"config_file": "x"}):
             with self.assertRaises((TypeError, ValueError)):

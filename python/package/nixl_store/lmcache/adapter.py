@@ -119,8 +119,13 @@ class Adapter(L2AdapterInterface):
     def _register(self, l1: L1MemoryDesc) -> None:
         # What LMCache has not touched yet of memory that grows must not be touched by registering it.
         length = l1.size if l1.stable_registration_size is None else l1.stable_registration_size
-        if length > 0:
+        if length <= 0:
+            return
+        try:
             self._store.register(Region(l1.ptr, length, host=True))
+        except Error as error:
+            # It only saves processor time.
+            self._complaints.say("LMCache's memory could not be registered; transfers go on without", error)
 
     def get_store_event_fd(self) -> int:
         return self._stores.queue.fileno()
