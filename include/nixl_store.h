@@ -150,6 +150,12 @@
 #define NIXL_STORE_IN_PROGRESS 2                /**< The batch is not completed yet. */
 #define NIXL_STORE_PINNED 3                     /**< Not removed, because it is pinned. */
 
+/**
+ * Not stored, because under cache_policy REUSE it is not worth displacing anything for; nothing was written. See
+ * NIXL_STORE_ITEM_ADMIT.
+ */
+#define NIXL_STORE_NOT_ADMITTED 4
+
 /* ======== Statuses: errors ======== */
 
 #define NIXL_STORE_ERROR_INVALID_ARGUMENT -1    /**< An argument cannot be accepted; nothing was done. */
@@ -233,6 +239,12 @@
  * nixl_store_ticket_progress() and nixl_store_stream_wait().
  */
 #define NIXL_STORE_ITEM_FRONT 8
+
+/**
+ * Of a put: store it whatever the policy REUSE finds, so that it does not end with NIXL_STORE_NOT_ADMITTED. What makes
+ * room for it is the item that leaves first.
+ */
+#define NIXL_STORE_ITEM_ADMIT 16
 
 /** As an item_index of nixl_store_stream_wait(): all items of the batch. */
 #define NIXL_STORE_ITEMS_ALL SIZE_MAX
@@ -374,6 +386,14 @@ typedef struct {
      * default stream of the calling thread's context. Else NULL.
      */
     void *cuda_stream;
+    /**
+     * Of lookups, gets and puts: any number for the request that the batch belongs to; 0: none. Batches with one number
+     * are one request, whose keys follow one another in the order in which they come: eviction by LRU and REUSE keeps
+     * chains in order and counts each key of a request once. Not needed where a lookup of the whole chain, such as
+     * nixl_store_prefix_match(), came before its gets and puts, nor where one batch has all of it. Some 1000 requests
+     * are remembered.
+     */
+    uint64_t request;
 } nixl_store_submit_options_t;
 
 /** A submitted batch: never 0, never given out twice by one store. */
@@ -473,6 +493,8 @@ typedef struct {
     uint64_t timed_out;
     /** Counter: items that ended because their ticket was cancelled. */
     uint64_t cancelled;
+    /** Counter: puts that ended with NIXL_STORE_NOT_ADMITTED. */
+    uint64_t puts_declined;
 } nixl_store_stats_t;
 
 /** Which path is in effect, and why. Strings are NUL-terminated, cut off where they do not fit. */
@@ -573,6 +595,7 @@ nixl_store_status_t nixl_store_open(const char *config_path,
  *
  * Returns:
  * - NIXL_STORE_OK: stored.
+ * - NIXL_STORE_NOT_ADMITTED: not stored, under cache_policy REUSE alone.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the key has no file name in the layout lmcache.
  * - NIXL_STORE_ERROR_TOO_LARGE: length is beyond object_bytes_max of the capabilities.
  * - NIXL_STORE_ERROR_POOL_FULL: every slot is pinned, in use or quarantined.
@@ -646,9 +669,12 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
  * already ends with NIXL_STORE_OK at once, and nothing is written; with NIXL_STORE_ITEM_EXACT beside it, only if the
  * object stored has the length of this one.
- * options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
- * nixl_store_stream_wait(). May be NULL.
+ * options: deadline, completion queue, user data, the request that the batch belongs to, and a CUDA stream with which
+ * the batch is ordered: see nixl_store_stream_wait(). May be NULL.
  * ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
+ *
+ * Give the keys of a prompt in the order of its chain: eviction by LRU and REUSE lets its end leave before its
+ * beginning.
  *
  * Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
  * one before submitting what depends on it.
@@ -664,9 +690,9 @@ nixl_store_status_t nixl_store_close(nixl_store_t *store);
  * - NIXL_STORE_ERROR_IO: with a stream: CUDA's driver reported an error.
  * - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
  *
- * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
- * _NO_SPACE, _INVALID_ARGUMENT (a key without a file name in the layout lmcache), _IO, _PERMISSION, _OUT_OF_MEMORY,
- * _TIMED_OUT, _CANCELLED, _POISONED.
+ * What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_ADMITTED (under cache_policy
+ * REUSE, without NIXL_STORE_ITEM_ADMIT), NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL, _NO_SPACE, _INVALID_ARGUMENT (a key
+ * without a file name in the layout lmcache), _IO, _PERMISSION, _OUT_OF_MEMORY, _TIMED_OUT, _CANCELLED, _POISONED.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_batch_put(nixl_store_t *store,
@@ -1133,6 +1159,9 @@ nixl_store_status_t nixl_store_key_length(nixl_store_t *store,
  * matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not stored
  * do not count.
  *
+ * The gets and puts of these keys that follow, in whatever batches, are taken for one request: see cache_policy in
+ * docs/EVICTION.md.
+ *
  * Returns:
  * - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
  * - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if a key cannot be one, at any place of the chain.
@@ -1143,6 +1172,29 @@ nixl_store_status_t nixl_store_prefix_match(nixl_store_t *store,
                                             const nixl_store_key_t *keys,
                                             size_t key_count,
                                             size_t *matched_out);
+
+/**
+ * As nixl_store_prefix_match(), and tells how many of the keys behind the prefix would be stored if they were put now:
+ * for engines that copy a chunk before they put it, and need not copy one that would be declined.
+ *
+ * keys: as there.
+ * object_bytes: bytes of each object; 0: as many as the stored ones have on average. A static pool does not ask.
+ * matched_out: as there.
+ * admitted_out: gets the number of keys right behind the prefix that puts would store, at most 4096. The key after them
+ * would end with NIXL_STORE_NOT_ADMITTED, and so would what follows it. Without cache_policy REUSE all of them would be
+ * stored.
+ *
+ * Nothing is reserved: what is put, got and pinned meanwhile may change the answer.
+ *
+ * Returns: as nixl_store_prefix_match().
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_prefix_plan(nixl_store_t *store,
+                                           const nixl_store_key_t *keys,
+                                           size_t key_count,
+                                           uint64_t object_bytes,
+                                           size_t *matched_out,
+                                           size_t *admitted_out);
 
 /**
  * Removes a key and its object. Gets that are under way still deliver the object.

@@ -15,6 +15,8 @@ pub enum Status {
     InProgress = 2,
     /// A removal was refused because the key is pinned.
     Pinned = 3,
+    /// A put was declined by the eviction policy; nothing was written.
+    NotAdmitted = 4,
     /// An argument cannot be accepted; nothing was done.
     InvalidArgument = -1,
     /// NULL, closed, or never a handle or ticket of this store.
@@ -68,11 +70,12 @@ impl Status {
     }
 
     /// Every status.
-    pub const ALL: [Status; 26] = [
+    pub const ALL: [Status; 27] = [
         Status::Ok,
         Status::NotFound,
         Status::InProgress,
         Status::Pinned,
+        Status::NotAdmitted,
         Status::InvalidArgument,
         Status::InvalidHandle,
         Status::Config,

@@ -47,6 +47,8 @@ counters! {
     puts_ok,
     /// Puts that failed.
     puts_failed,
+    /// Puts that the eviction policy declined.
+    puts_declined,
     /// Gets that delivered bytes.
     gets_hit,
     /// Gets that found nothing.

@@ -74,6 +74,8 @@ pub struct Wish {
     pub exact: bool,
     /// A put that leaves a stored object as it is and moves nothing.
     pub keep: bool,
+    /// A put that the eviction policy does not decline.
+    pub must: bool,
     /// A get whose bytes are proven from the front, so that they can be used while the rest is on its way.
     pub front: bool,
 }

@@ -4,9 +4,9 @@ use std::ffi::c_void;
 
 use super::check::{self, invalid};
 use super::constants::{
-    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_FRONT,
-    NIXL_STORE_ITEM_KEEP, NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO, NIXL_STORE_MEMORY_CUDA,
-    NIXL_STORE_MEMORY_HOST, NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
+    ITEM_FLAGS, NIXL_STORE_BATCH_ITEMS_MAX, NIXL_STORE_ITEM_ADMIT, NIXL_STORE_ITEM_EXACT,
+    NIXL_STORE_ITEM_FRONT, NIXL_STORE_ITEM_KEEP, NIXL_STORE_ITEM_RANGE, NIXL_STORE_MEMORY_AUTO,
+    NIXL_STORE_MEMORY_CUDA, NIXL_STORE_MEMORY_HOST, NIXL_STORE_SEGMENTS_PER_ITEM_MAX,
 };
 use super::handle::store_bits;
 use super::options;
@@ -31,9 +31,11 @@ use crate::store::{BatchBuilder, Direction, Wish};
 /// that the segments describe is read until the batch completed. With NIXL_STORE_ITEM_KEEP an item whose key is stored
 /// already ends with NIXL_STORE_OK at once, and nothing is written; with NIXL_STORE_ITEM_EXACT beside it, only if the
 /// object stored has the length of this one.
-/// options: deadline, completion queue, user data, and a CUDA stream with which the batch is ordered: see
-/// nixl_store_stream_wait(). May be NULL.
+/// options: deadline, completion queue, user data, the request that the batch belongs to, and a CUDA stream with which the
+/// batch is ordered: see nixl_store_stream_wait(). May be NULL.
 /// ticket_out: gets the ticket, which the caller consumes with nixl_store_ticket_wait(), whatever became of the batch.
+///
+/// Give the keys of a prompt in the order of its chain: eviction by LRU and REUSE lets its end leave before its beginning.
 ///
 /// Waits only while the submission queue is full, up to the deadline. Batches have no order among each other: wait for
 /// one before submitting what depends on it.
@@ -49,7 +51,8 @@ use crate::store::{BatchBuilder, Direction, Wish};
 /// - NIXL_STORE_ERROR_IO: with a stream: CUDA's driver reported an error.
 /// - NIXL_STORE_ERROR_OUT_OF_MEMORY: as named.
 ///
-/// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
+/// What the items can end with, see nixl_store_ticket_wait(): NIXL_STORE_OK, NIXL_STORE_NOT_ADMITTED (under cache_policy
+/// REUSE, without NIXL_STORE_ITEM_ADMIT), NIXL_STORE_ERROR_TOO_LARGE, _POOL_FULL,
 /// _NO_SPACE, _INVALID_ARGUMENT (a key without a file name in the layout lmcache), _IO, _PERMISSION, _OUT_OF_MEMORY,
 /// _TIMED_OUT, _CANCELLED, _POISONED.
 #[unsafe(no_mangle)]
@@ -198,6 +201,7 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
     }
     match direction {
         Direction::Get if has(NIXL_STORE_ITEM_KEEP) => Err(invalid("NIXL_STORE_ITEM_KEEP is for puts")),
+        Direction::Get if has(NIXL_STORE_ITEM_ADMIT) => Err(invalid("NIXL_STORE_ITEM_ADMIT is for puts")),
         Direction::Get if has(NIXL_STORE_ITEM_RANGE) && has(NIXL_STORE_ITEM_EXACT) => {
             Err(invalid("NIXL_STORE_ITEM_EXACT is for gets of whole objects; a range is always exact"))
         }
@@ -214,6 +218,7 @@ fn wish(item: &nixl_store_item_t, direction: Direction) -> Result<Wish> {
             range_offset: has(NIXL_STORE_ITEM_RANGE).then_some(item.object_offset),
             exact: has(NIXL_STORE_ITEM_EXACT),
             keep: has(NIXL_STORE_ITEM_KEEP),
+            must: has(NIXL_STORE_ITEM_ADMIT),
             front: has(NIXL_STORE_ITEM_FRONT),
         }),
     }

@@ -31,6 +31,9 @@ pub const NIXL_STORE_NOT_FOUND: i32 = 1;
 pub const NIXL_STORE_IN_PROGRESS: i32 = 2;
 /// Not removed, because it is pinned.
 pub const NIXL_STORE_PINNED: i32 = 3;
+/// Not stored, because under cache_policy REUSE it is not worth displacing anything for; nothing was written. See
+/// NIXL_STORE_ITEM_ADMIT.
+pub const NIXL_STORE_NOT_ADMITTED: i32 = 4;
 
 /// ======== Statuses: errors ========
 ///
@@ -100,6 +103,8 @@ pub const NIXL_STORE_PATH_BYTES_MAX: usize = 4096;
 pub const NIXL_STORE_CONFIG_BYTES_MAX: usize = 1048576;
 /// Most items of a batch, and most keys of a prefix match.
 pub const NIXL_STORE_BATCH_ITEMS_MAX: usize = 65536;
+/// Most keys that nixl_store_prefix_plan() looks at behind the prefix.
+pub const NIXL_STORE_PLAN_KEYS_MAX: usize = 4096;
 /// Most segments of an item.
 pub const NIXL_STORE_SEGMENTS_PER_ITEM_MAX: usize = 65536;
 /// Segments of a get batch up to which items are compared.
@@ -134,6 +139,9 @@ pub const NIXL_STORE_ITEM_KEEP: u32 = 4;
 /// Of a get: prove bytes from the front, so that they can be used while the rest is on its way; see
 /// nixl_store_ticket_progress() and nixl_store_stream_wait().
 pub const NIXL_STORE_ITEM_FRONT: u32 = 8;
+/// Of a put: store it whatever the policy REUSE finds, so that it does not end with NIXL_STORE_NOT_ADMITTED. What makes room
+/// for it is the item that leaves first.
+pub const NIXL_STORE_ITEM_ADMIT: u32 = 16;
 /// As an item_index of nixl_store_stream_wait(): all items of the batch.
 pub const NIXL_STORE_ITEMS_ALL: usize = u64::MAX as usize;
 
@@ -161,8 +169,11 @@ pub const NIXL_STORE_LOG_INFO: u32 = 3;
 pub const NIXL_STORE_LOG_DEBUG: u32 = 4;
 
 /// Every flag that an item may carry.
-pub(super) const ITEM_FLAGS: u32 =
-    NIXL_STORE_ITEM_RANGE | NIXL_STORE_ITEM_EXACT | NIXL_STORE_ITEM_KEEP | NIXL_STORE_ITEM_FRONT;
+pub(super) const ITEM_FLAGS: u32 = NIXL_STORE_ITEM_RANGE
+    | NIXL_STORE_ITEM_EXACT
+    | NIXL_STORE_ITEM_KEEP
+    | NIXL_STORE_ITEM_FRONT
+    | NIXL_STORE_ITEM_ADMIT;
 /// Every flag that a submit may carry.
 pub(super) const SUBMIT_FLAGS: u32 =
     NIXL_STORE_SUBMIT_CHAIN | NIXL_STORE_SUBMIT_AFTER_STREAM | NIXL_STORE_SUBMIT_BEFORE_STREAM;
@@ -195,6 +206,7 @@ statuses! {
     NIXL_STORE_NOT_FOUND = NotFound,
     NIXL_STORE_IN_PROGRESS = InProgress,
     NIXL_STORE_PINNED = Pinned,
+    NIXL_STORE_NOT_ADMITTED = NotAdmitted,
     NIXL_STORE_ERROR_INVALID_ARGUMENT = InvalidArgument,
     NIXL_STORE_ERROR_INVALID_HANDLE = InvalidHandle,
     NIXL_STORE_ERROR_CONFIG = Config,
@@ -224,6 +236,7 @@ const _: () = {
     assert!(NIXL_STORE_NAMESPACE_BYTES_MAX == store::NAMESPACE_BYTES_MAX);
     assert!(NIXL_STORE_CONFIG_BYTES_MAX as u64 == config::FILE_BYTES_MAX);
     assert!(NIXL_STORE_BATCH_ITEMS_MAX == store::BATCH_ITEMS_MAX);
+    assert!(NIXL_STORE_PLAN_KEYS_MAX == store::PLAN_KEYS_MAX);
     assert!(NIXL_STORE_SEGMENTS_PER_ITEM_MAX == store::SEGMENTS_PER_ITEM_MAX);
     // Whatever one item may hold is checked against itself without exception.
     assert!(NIXL_STORE_OVERLAP_SEGMENTS_MAX >= NIXL_STORE_SEGMENTS_PER_ITEM_MAX);
@@ -244,7 +257,7 @@ mod tests {
         for (status, name) in STATUSES {
             assert_eq!(status_name(*status).map(|name| name.to_str().unwrap()), Some(*name));
         }
-        assert_eq!(status_name(4), None);
+        assert_eq!(status_name(5), None);
         assert_eq!(status_name(-23), None);
     }
 

@@ -8,7 +8,7 @@ use super::handle::OpenStore;
 use super::panic::with_store;
 use super::types::{nixl_store_key_t, nixl_store_status_t, nixl_store_t};
 use crate::error::{Result, Status};
-use crate::store::PREFIX_GROUP_KEYS;
+use crate::store::{PREFIX_GROUP_KEYS, PrefixMatch};
 
 /// ======== Full layer: keys ========
 ///
@@ -74,6 +74,9 @@ pub unsafe extern "C" fn nixl_store_key_length(
 /// matched_out: gets the number of leading keys that are stored, 0 to key_count. Keys after the first that is not
 /// stored do not count.
 ///
+/// The gets and puts of these keys that follow, in whatever batches, are taken for one request: see cache_policy in
+/// docs/EVICTION.md.
+///
 /// Returns:
 /// - NIXL_STORE_OK: *matched_out is the number, also if it is 0.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if a key cannot be one, at any place of the chain.
@@ -88,33 +91,81 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
     with_store("nixl_store_prefix_match", store, |open| {
         // SAFETY: the header asks for a pointer to a size_t.
         let matched_out = unsafe { check::output("matched_out", matched_out) }?;
-        let count = match key_count {
-            // A prompt shorter than a chunk has no keys, which is nothing wrong.
-            0 => 0,
-            _ => check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?,
-        };
-        let mut matched = 0;
-        for first in (0..count).step_by(PREFIX_GROUP_KEYS) {
-            let mut group: [&[u8]; PREFIX_GROUP_KEYS] = [&[]; PREFIX_GROUP_KEYS];
-            let group = &mut group[..PREFIX_GROUP_KEYS.min(count - first)];
-            for (index, place) in (first..).zip(&mut *group) {
-                // SAFETY: within the array.
-                let raw = unsafe { keys.add(index).read() };
-                let checked = check::reserved_fields(&raw.reserved);
-                // SAFETY: the header asks for `key_length` readable bytes.
-                *place = checked
-                    .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
-                    .map_err(|error| invalid(format!("key {index}: {error}")))?;
-            }
-            // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at
-            // once, and not only later, when all keys before it are stored.
-            if matched == first {
-                matched += open.store.prefix(group)?;
-            }
-        }
-        matched_out.write(matched);
+        let mut prefix = open.store.prefix_match(false)?;
+        // SAFETY: this function's promises are `add_chain`'s.
+        unsafe { add_chain(&mut prefix, keys, key_count) }?;
+        matched_out.write(prefix.matched());
         Ok(Status::Ok)
     })
+}
+
+/// As nixl_store_prefix_match(), and tells how many of the keys behind the prefix would be stored if they were put now: for
+/// engines that copy a chunk before they put it, and need not copy one that would be declined.
+///
+/// keys: as there.
+/// object_bytes: bytes of each object; 0: as many as the stored ones have on average. A static pool does not ask.
+/// matched_out: as there.
+/// admitted_out: gets the number of keys right behind the prefix that puts would store, at most
+/// NIXL_STORE_PLAN_KEYS_MAX. The key after them would
+/// end with NIXL_STORE_NOT_ADMITTED, and so would what follows it. Without cache_policy REUSE all of them would be stored.
+///
+/// Nothing is reserved: what is put, got and pinned meanwhile may change the answer.
+///
+/// Returns: as nixl_store_prefix_match().
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_prefix_plan(
+    store: *mut nixl_store_t,
+    keys: *const nixl_store_key_t,
+    key_count: usize,
+    object_bytes: u64,
+    matched_out: *mut usize,
+    admitted_out: *mut usize,
+) -> nixl_store_status_t {
+    with_store("nixl_store_prefix_plan", store, |open| {
+        // SAFETY: the header asks for pointers to a size_t.
+        let matched_out = unsafe { check::output("matched_out", matched_out) }?;
+        // SAFETY: as above.
+        let admitted_out = unsafe { check::output("admitted_out", admitted_out) }?;
+        let mut prefix = open.store.prefix_match(true)?;
+        // SAFETY: this function's promises are `add_chain`'s.
+        unsafe { add_chain(&mut prefix, keys, key_count) }?;
+        matched_out.write(prefix.matched());
+        admitted_out.write(prefix.admissible(object_bytes));
+        Ok(Status::Ok)
+    })
+}
+
+/// Looks the keys of a chain up, all of which are checked.
+///
+/// # Safety
+/// `keys` points to `key_count` keys, whose bytes are readable during the call.
+unsafe fn add_chain(
+    prefix: &mut PrefixMatch<'_>,
+    keys: *const nixl_store_key_t,
+    key_count: usize,
+) -> Result<()> {
+    let count = match key_count {
+        // A prompt shorter than a chunk has no keys, which is nothing wrong.
+        0 => 0,
+        _ => check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?,
+    };
+    for first in (0..count).step_by(PREFIX_GROUP_KEYS) {
+        let mut group: [&[u8]; PREFIX_GROUP_KEYS] = [&[]; PREFIX_GROUP_KEYS];
+        let group = &mut group[..PREFIX_GROUP_KEYS.min(count - first)];
+        for (index, place) in (first..).zip(&mut *group) {
+            // SAFETY: within the array.
+            let raw = unsafe { keys.add(index).read() };
+            let checked = check::reserved_fields(&raw.reserved);
+            // SAFETY: as this function's.
+            *place = checked
+                .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
+                .map_err(|error| invalid(format!("key {index}: {error}")))?;
+        }
+        // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at
+        // once, and not only later, when all keys before it are stored.
+        prefix.add(group)?;
+    }
+    Ok(())
 }
 
 /// Removes a key and its object. Gets that are under way still deliver the object.

@@ -104,6 +104,7 @@ fn stats_to_c(stats: &Stats) -> nixl_store_stats_t {
     let Snapshot {
         puts_ok,
         puts_failed,
+        puts_declined,
         gets_hit,
         gets_missed,
         gets_failed,
@@ -131,6 +132,7 @@ fn stats_to_c(stats: &Stats) -> nixl_store_stats_t {
         items_in_flight,
         puts_ok,
         puts_failed,
+        puts_declined,
         gets_hit,
         gets_missed,
         gets_failed,

@@ -164,6 +164,7 @@ pub(super) unsafe fn submit(
             .then(|| Duration::from_millis(options.deadline_ms)),
         queue,
         user_data: options.user_data,
+        request: (options.request != 0).then_some(options.request),
         stream: (after || before).then(|| StreamOrder {
             stream: StreamHandle::new(options.cuda_stream),
             after,

@@ -81,6 +81,7 @@ pub unsafe extern "C" fn nixl_store_open(
 ///
 /// Returns:
 /// - NIXL_STORE_OK: stored.
+/// - NIXL_STORE_NOT_ADMITTED: not stored, under cache_policy REUSE alone.
 /// - NIXL_STORE_ERROR_INVALID_ARGUMENT: also if the key has no file name in the layout lmcache.
 /// - NIXL_STORE_ERROR_TOO_LARGE: length is beyond object_bytes_max of the capabilities.
 /// - NIXL_STORE_ERROR_POOL_FULL: every slot is pinned, in use or quarantined.
@@ -102,7 +103,7 @@ pub unsafe extern "C" fn nixl_store_put(
         // A put only reads, so losing the `const` here leads to no write.
         let result = transfer_one(open, Direction::Put, key, data.cast_mut(), length)?;
         match result.status {
-            Status::Ok => Ok(Status::Ok),
+            Status::Ok | Status::NotAdmitted => Ok(result.status),
             status => Err(Error::new(status, "a put cannot end like this")),
         }
     })
@@ -239,8 +240,8 @@ fn transfer_one(
     // item's deadline sees to it that it ends.
     open.store.ticket_wait(ticket, None, &mut |_, result, message| {
         outcome = Some(match result.status {
-            // The callers of this function handle these three; any other status is an error.
-            Status::Ok | Status::NotFound | Status::BufferTooSmall => Ok(result),
+            // The callers of this function handle these; any other status is an error.
+            Status::Ok | Status::NotFound | Status::NotAdmitted | Status::BufferTooSmall => Ok(result),
             _ => Err(item_error(&result, message)),
         });
     })?;

@@ -138,6 +138,12 @@ pub struct nixl_store_submit_options_t {
     /// With NIXL_STORE_SUBMIT_AFTER_STREAM or _BEFORE_STREAM: the stream, a CUstream or cudaStream_t; NULL is the legacy
     /// default stream of the calling thread's context. Else NULL.
     pub cuda_stream: *mut c_void,
+    /// Of lookups, gets and puts: any number for the request that the batch belongs to; 0: none. Batches with one number are one
+    /// request, whose keys follow one another in the order in which they come: eviction by LRU and REUSE keeps chains
+    /// in order and counts each key of a request once. Not needed where a lookup of the whole chain, such as
+    /// nixl_store_prefix_match(), came before its gets and puts, nor where one batch has all of it. Some 1000 requests are
+    /// remembered.
+    pub request: u64,
 }
 
 /// Says that a batch finished.
@@ -222,6 +228,8 @@ pub struct nixl_store_stats_t {
     pub timed_out: u64,
     /// Counter: items that ended because their ticket was cancelled.
     pub cancelled: u64,
+    /// Counter: puts that ended with NIXL_STORE_NOT_ADMITTED.
+    pub puts_declined: u64,
 }
 
 /// Which path is in effect, and why. Strings are NUL-terminated, cut off where they do not fit.
@@ -293,17 +301,18 @@ layout!(nixl_store_item_t: size 64, align 8, {
 layout!(nixl_store_result_t: size 48, align 8, {
     status @ 0, os_error @ 4, bytes @ 8, object_length @ 16, reserved @ 24,
 });
-layout!(nixl_store_submit_options_t: size 48, align 8, {
+layout!(nixl_store_submit_options_t: size 56, align 8, {
     struct_size @ 0, deadline_ms @ 8, queue @ 16, user_data @ 24, flags @ 32, reserved @ 36, cuda_stream @ 40,
+    request @ 48,
 });
 layout!(nixl_store_completion_t: size 32, align 8, { ticket @ 0, user_data @ 8, status @ 16, reserved @ 20 });
 layout!(nixl_store_key_t: size 32, align 8, { key @ 0, key_length @ 8, reserved @ 16 });
-layout!(nixl_store_stats_t: size 200, align 8, {
+layout!(nixl_store_stats_t: size 208, align 8, {
     struct_size @ 0, keys @ 8, bytes_stored @ 16, slots @ 24, slots_free @ 32, capacity_bytes @ 40,
     keys_pinned @ 48, items_in_flight @ 56, puts_ok @ 64, puts_failed @ 72, gets_hit @ 80, gets_missed @ 88,
     gets_failed @ 96, bytes_put @ 104, bytes_got @ 112, bytes_direct @ 120, bytes_staged @ 128, evictions @ 136,
     corruptions @ 144, quarantined_slots @ 152, gets_unverified @ 160, short_transfers @ 168, retries @ 176,
-    timed_out @ 184, cancelled @ 192,
+    timed_out @ 184, cancelled @ 192, puts_declined @ 200,
 });
 layout!(nixl_store_capabilities_t: size 936, align 8, {
     struct_size @ 0, object_bytes_max @ 8, direct_alignment @ 16, io_threads @ 24, direct_io @ 28,

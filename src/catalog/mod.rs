@@ -5,21 +5,28 @@
 //! this process knows of the objects of a dynamic store, whose files others share.
 
 mod arena;
+mod chains;
 mod index;
 mod objects;
 mod order;
 mod slots;
 #[cfg(all(test, not(feature = "shuttle")))]
 mod testing;
+#[cfg(all(test, not(feature = "shuttle")))]
+mod testing_chains;
 mod touches;
 
 use std::collections::TryReserveError;
 
+pub use chains::{Chain, Chains};
 pub use objects::{OBJECTS_MAX, ObjectCatalog, ObjectGauges, ObjectReservation, RoomRefused, Victim};
 pub use slots::{
     Cleanups, Cleared, DirtySlot, Gauges, Haunted, Lease, OutOfUse, Published, Release, Remove, Reservation,
     Reserve, SLOTS_MAX, SlotCatalog, StoredEntry, Suspect, Why,
 };
+
+/// Keys whose puts are foreseen at a time: puts wait for whoever looks ahead, some 100 ns for each key.
+pub const FORESEEN_MAX: usize = 4096;
 
 /// A table of `count` times `value`.
 ///

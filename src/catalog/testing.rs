@@ -2,9 +2,18 @@
 
 use crate::config::CachePolicy;
 
-/// All policies.
+/// The policies whose order of leaving [`NaiveOrder`] knows.
 pub(crate) const POLICIES: [CachePolicy; 4] =
     [CachePolicy::Lru, CachePolicy::Lfu, CachePolicy::Fifo, CachePolicy::Mru];
+
+/// All policies.
+pub(crate) const EVERY_POLICY: [CachePolicy; 5] =
+    [CachePolicy::Lru, CachePolicy::Lfu, CachePolicy::Fifo, CachePolicy::Mru, CachePolicy::Reuse];
+
+/// A digest for tests: spread like a real one.
+pub(crate) fn digest(key: &[u8]) -> u128 {
+    twox_hash::XxHash3_128::oneshot(key)
+}
 
 /// A small random generator: every run of a test takes the same path for the same seed.
 pub(crate) struct Lcg(u64);
@@ -81,7 +90,7 @@ impl<T: Copy + PartialEq> NaiveOrder<T> {
     pub(crate) fn victims(&self) -> Vec<T> {
         let mut entries = self.entries.clone();
         match self.policy {
-            CachePolicy::Lru | CachePolicy::Fifo => {}
+            CachePolicy::Lru | CachePolicy::Reuse | CachePolicy::Fifo => {}
             // A stable sort: ties stay in order of arrival at the frequency.
             CachePolicy::Lfu => entries.sort_by_key(|entry| entry.1),
             CachePolicy::Mru => entries.reverse(),

@@ -8,9 +8,9 @@
 
 use crossbeam_queue::ArrayQueue;
 
+use super::chains::Sight;
+use super::order::{Order, counts_uses};
 use crate::config::CachePolicy;
-
-use super::order::Order;
 
 /// Uses that may wait. Small, so that emptying the queue holds the lock for microseconds.
 pub(super) const PENDING_MAX: usize = 256;
@@ -18,20 +18,20 @@ pub(super) const PENDING_MAX: usize = 256;
 /// A bounded queue of used items.
 pub(super) struct Touches {
     /// None under a policy that ignores uses.
-    pending: Option<ArrayQueue<u32>>,
+    pending: Option<ArrayQueue<(u32, Sight)>>,
 }
 
 impl Touches {
     /// An empty queue.
     pub(super) fn new(policy: CachePolicy) -> Touches {
-        Touches { pending: Order::counts_uses(policy).then(|| ArrayQueue::new(PENDING_MAX)) }
+        Touches { pending: counts_uses(policy).then(|| ArrayQueue::new(PENDING_MAX)) }
     }
 
     /// Notes a use. False: no room; the caller must lock the order, bring it up to date with
     /// [`Touches::apply`] and touch the item there.
     #[must_use]
-    pub(super) fn note(&self, item: u32) -> bool {
-        self.pending.as_ref().is_none_or(|pending| pending.push(item).is_ok())
+    pub(super) fn note(&self, item: u32, sight: Sight) -> bool {
+        self.pending.as_ref().is_none_or(|pending| pending.push((item, sight)).is_ok())
     }
 
     /// Brings the order up to date with every use noted before the call.
@@ -40,7 +40,7 @@ impl Touches {
         // As many as can have been there at the start: uses noted meanwhile must not hold us up.
         for _ in 0..PENDING_MAX {
             match pending.pop() {
-                Some(item) => order.touch(item),
+                Some((item, sight)) => order.touch(item, sight),
                 None => break,
             }
         }

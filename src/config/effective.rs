@@ -46,6 +46,8 @@ pub(super) fn list(document: &Document, config: &Config) -> Result<Vec<Effective
         ("nixl_store_map_files", store.map_files.to_string()),
         ("nixl_store_timeout_ms", or_none(number(store.timeout_ms))),
         ("nixl_store_queue_items", store.queue_items.to_string()),
+        ("nixl_store_reuse_quantile", store.reuse_quantile.to_string()),
+        ("nixl_store_reuse_ghost_entries", store.reuse_ghost_entries.to_string()),
         (
             "nixl_store_hf3fs_library",
             or_none(store.hf3fs_library.as_ref().map(|path| quote(&path.to_string_lossy()))),

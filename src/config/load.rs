@@ -28,11 +28,12 @@ const ENDPOINTS_MAX: usize = 1024;
 /// Largest N of `cuda:N`.
 const CUDA_DEVICE_MAX: u32 = 1023;
 
-const POLICIES: [(&str, CachePolicy); 4] = [
+const POLICIES: [(&str, CachePolicy); 5] = [
     ("LRU", CachePolicy::Lru),
     ("LFU", CachePolicy::Lfu),
     ("FIFO", CachePolicy::Fifo),
     ("MRU", CachePolicy::Mru),
+    ("REUSE", CachePolicy::Reuse),
 ];
 
 /// Names of NIXL's `nixl_thread_sync_t`.
@@ -63,12 +64,16 @@ pub(super) fn config(document: &Document, environment: Environment<'_>) -> Resul
     let backend = backend(&extra)?;
     let pool_size = pool_size(&extra)?;
     let buffer_device = buffer_device(document, backend)?;
+    let cache_policy = match document.top("cache_policy")? {
+        Some(setting) => setting.choice(&POLICIES, true)?,
+        None => CachePolicy::default(),
+    };
     let mut config = Config {
         source: document.path.clone(),
         chunk_size_tokens: CHUNK_SIZE_TOKENS_DEFAULT,
         buffer_bytes: None,
         buffer_device,
-        cache_policy: CachePolicy::default(),
+        cache_policy,
         backend,
         pool_size,
         paths: paths(&extra, backend, &mut notices)?,
@@ -78,7 +83,7 @@ pub(super) fn config(document: &Document, environment: Environment<'_>) -> Resul
         presence_cache: false,
         presence_cache_only: false,
         endpoint_list: endpoints(&extra, backend, &mut notices)?,
-        store: store_settings::read(&extra, backend, pool_size, &mut notices)?,
+        store: store_settings::read(&extra, backend, pool_size, cache_policy, &mut notices)?,
         notices: Vec::new(),
         warning: unknown.and_then(|names| unknown_names(&names)),
         effective: Vec::new(),
@@ -88,9 +93,6 @@ pub(super) fn config(document: &Document, environment: Environment<'_>) -> Resul
     }
     if let Some(setting) = document.top("nixl_buffer_size")? {
         config.buffer_bytes = Some(setting.whole(BUFFER_BYTES_MIN..=BUFFER_BYTES_MAX, "bytes")?);
-    }
-    if let Some(setting) = document.top("cache_policy")? {
-        config.cache_policy = setting.choice(&POLICIES, true)?;
     }
     if let Some(setting) = extra.find("use_direct_io")? {
         config.use_direct_io = setting.boolean()?;

@@ -32,7 +32,7 @@ mod types;
 pub use backend_params::FAULT_PARAMETER;
 pub use source::FILE_BYTES_MAX;
 pub use types::{
-    BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Effective, Layout,
+    BackendKind, BufferDevice, CHUNK_SIZE_TOKENS_DEFAULT, CachePolicy, Config, Effective, Eviction, Layout,
     QUEUE_ITEMS_DEFAULT, SecretMap, SettingOrigin, StoreSettings, TIMEOUT_MS_DEFAULT,
 };
 
@@ -51,6 +51,15 @@ pub enum Source<'a> {
 pub type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 impl Config {
+    /// The policy, and what it is set to.
+    pub fn eviction(&self) -> Eviction {
+        Eviction {
+            policy: self.cache_policy,
+            reuse_quantile: self.store.reuse_quantile,
+            ghost_entries: self.store.reuse_ghost_entries,
+        }
+    }
+
     /// Reads the source, applies the environment's overrides and checks everything.
     ///
     /// # Errors

@@ -1,10 +1,11 @@
 //! The settings `nixl_store_*`: this library's own, each with a default and a range. LMCache ignores them.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use super::names;
 use super::setting::{Level, Setting};
-use super::{BackendKind, Layout, StoreSettings};
+use super::{BackendKind, CachePolicy, Layout, StoreSettings};
 use crate::error::Result;
 
 /// Largest `nixl_store_chunk_bytes`: 1 TiB.
@@ -24,12 +25,17 @@ const TIMEOUT_MS_MAX: u64 = 24 * 60 * 60 * 1000;
 /// Range of `nixl_store_queue_items`.
 const QUEUE_ITEMS_MIN: u32 = 16;
 const QUEUE_ITEMS_MAX: u32 = 1 << 20;
+/// Range of `nixl_store_reuse_quantile`. At 0 and 1 nothing would be learned.
+const REUSE_QUANTILE: RangeInclusive<f64> = 0.05..=0.99;
+/// Most `nixl_store_reuse_ghost_entries`: half a KiB for each object.
+const REUSE_GHOST_ENTRIES_MAX: u32 = 64;
 
 /// Reads them; what the chosen backend or pool makes pointless is noted.
 pub(super) fn read(
     extra: &Level<'_>,
     backend: BackendKind,
     pool_size: u32,
+    policy: CachePolicy,
     notices: &mut Vec<String>,
 ) -> Result<StoreSettings> {
     let mut store = StoreSettings::default();
@@ -38,6 +44,7 @@ pub(super) fn read(
     };
     let is_static = pool_size > 0;
     const STATIC: &str = "the pool is static (nixl_pool_size is not 0)";
+    const ONLY_REUSE: &str = "cache_policy is not REUSE";
 
     if let Some(setting) = extra.find("nixl_store_chunk_bytes")? {
         store.chunk_bytes = Some(setting.size(1..=CHUNK_BYTES_MAX)?);
@@ -104,6 +111,18 @@ pub(super) fn read(
     if let Some(setting) = extra.find("nixl_store_queue_items")? {
         store.queue_items = setting.whole_u32(QUEUE_ITEMS_MIN..=QUEUE_ITEMS_MAX, "items")?;
     }
+    if let Some(setting) = extra.find("nixl_store_reuse_quantile")? {
+        store.reuse_quantile = quantile(&setting)?;
+        if policy != CachePolicy::Reuse {
+            note(&setting.key, &setting.place, ONLY_REUSE);
+        }
+    }
+    if let Some(setting) = extra.find("nixl_store_reuse_ghost_entries")? {
+        store.reuse_ghost_entries = setting.whole_u32(0..=REUSE_GHOST_ENTRIES_MAX, "keys for each object")?;
+        if policy != CachePolicy::Reuse {
+            note(&setting.key, &setting.place, ONLY_REUSE);
+        }
+    }
     if let Some(setting) = extra.find("nixl_store_hf3fs_library")? {
         let allowed = "the absolute path of libhf3fs_api_shared.so";
         let path = Path::new(setting.text(allowed)?);
@@ -117,6 +136,14 @@ pub(super) fn read(
     }
     store.allow_unknown = names::allows_unknown(extra)?;
     Ok(store)
+}
+
+fn quantile(setting: &Setting<'_>) -> Result<f64> {
+    let number = setting.scalar().and_then(|scalar| scalar.text.trim().parse::<f64>().ok());
+    number.filter(|number| REUSE_QUANTILE.contains(number)).ok_or_else(|| {
+        let (least, most) = (REUSE_QUANTILE.start(), REUSE_QUANTILE.end());
+        setting.refuse(format_args!("a number from {least} to {most}, such as 0.6"))
+    })
 }
 
 /// 0 is refused: elsewhere in this library a timeout of 0 does not wait, in many a configuration it waits for ever.

@@ -11,6 +11,10 @@ pub const TIMEOUT_MS_DEFAULT: u64 = 30_000;
 
 /// `nixl_store_queue_items` where the file has none: 16 chains of 256 chunks at once.
 pub const QUEUE_ITEMS_DEFAULT: u32 = 4096;
+/// `nixl_store_reuse_quantile` unless set.
+pub const REUSE_QUANTILE_DEFAULT: f64 = 0.6;
+/// `nixl_store_reuse_ghost_entries` unless set.
+pub const REUSE_GHOST_ENTRIES_DEFAULT: u32 = 8;
 
 /// `chunk_size` where the file has none, in tokens; LMCache's default.
 pub const CHUNK_SIZE_TOKENS_DEFAULT: u64 = 256;
@@ -75,7 +79,7 @@ pub enum BufferDevice {
     Cuda(Option<u32>),
 }
 
-/// Eviction order (`cache_policy`), with LMCache's meanings.
+/// Eviction order (`cache_policy`): four with LMCache's meanings, and this library's own REUSE.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum CachePolicy {
     /// Least recently used leaves first.
@@ -87,6 +91,8 @@ pub enum CachePolicy {
     Fifo,
     /// Most recently used leaves first.
     Mru,
+    /// As LRU, and what is not worth displacing anything for is not stored.
+    Reuse,
 }
 
 impl CachePolicy {
@@ -97,7 +103,27 @@ impl CachePolicy {
             CachePolicy::Lfu => "LFU",
             CachePolicy::Fifo => "FIFO",
             CachePolicy::Mru => "MRU",
+            CachePolicy::Reuse => "REUSE",
         }
+    }
+}
+
+/// The policy, and what it is set to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Eviction {
+    /// `cache_policy`.
+    pub policy: CachePolicy,
+    /// `nixl_store_reuse_quantile`: the part of reuses that come sooner than what is new may displace.
+    pub reuse_quantile: f64,
+    /// `nixl_store_reuse_ghost_entries`: keys remembered after they left or were declined, for each that is stored.
+    pub ghost_entries: u32,
+}
+
+impl From<CachePolicy> for Eviction {
+    /// A policy with the defaults of its settings.
+    fn from(policy: CachePolicy) -> Eviction {
+        let (reuse_quantile, ghost_entries) = (REUSE_QUANTILE_DEFAULT, REUSE_GHOST_ENTRIES_DEFAULT);
+        Eviction { policy, reuse_quantile, ghost_entries }
     }
 }
 
@@ -144,6 +170,10 @@ pub struct StoreSettings {
     pub timeout_ms: Option<u64>,
     /// `nixl_store_queue_items`: items that may wait or be under way, per direction.
     pub queue_items: u32,
+    /// `nixl_store_reuse_quantile`: see [`Eviction`].
+    pub reuse_quantile: f64,
+    /// `nixl_store_reuse_ghost_entries`: see [`Eviction`].
+    pub reuse_ghost_entries: u32,
     /// `nixl_store_hf3fs_library`: 3FS's client library; `None`: the loader looks for it.
     pub hf3fs_library: Option<PathBuf>,
     /// `nixl_store_allow_unknown`: a `nixl_*` name that nobody knows is warned of, not refused.
@@ -163,6 +193,8 @@ impl Default for StoreSettings {
             map_files: true,
             timeout_ms: Some(TIMEOUT_MS_DEFAULT),
             queue_items: QUEUE_ITEMS_DEFAULT,
+            reuse_quantile: REUSE_QUANTILE_DEFAULT,
+            reuse_ghost_entries: REUSE_GHOST_ENTRIES_DEFAULT,
             hf3fs_library: None,
             allow_unknown: false,
         }

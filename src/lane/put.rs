@@ -21,7 +21,7 @@ use crate::memory::arena::zero_slice;
 use crate::memory::bytes::{self, NotHost};
 use crate::memory::staging::SLICE_BYTES_MAX;
 use crate::memory::{Holds, Stretch};
-use crate::placement::{Placement, PutPlace, Sink, Tombstones};
+use crate::placement::{Placement, PutPlace, PutWish, Sink, Tombstones};
 
 /// Least bytes of one write, and the largest record that goes down in one.
 pub(super) const PIECE_BYTES: u64 = SLICE_BYTES_MAX as u64;
@@ -84,8 +84,9 @@ impl<P: Placement> Lane<P> {
         let Some((key, _)) = item_parts(&guard) else { return };
         let Some((batch, item, _)) = guard.parts() else { return };
         let length = item.length as u64;
+        let wish = PutWish { deadline: batch.deadline, must: item.wish.must };
         let alone = self.hold();
-        let answer = self.placement.open_put(&key, length, batch.deadline);
+        let answer = self.placement.open_put(&key, length, wish);
         self.puts_opening += 1;
         self.ask(answer, move |place| Reply::PutOpened { guard, attempts, place, alone });
     }
@@ -103,6 +104,10 @@ impl<P: Placement> Lane<P> {
             Ok(PutPlace::Busy) => {
                 self.shared.let_go();
                 self.parked_puts.push_back(Parked { guard, attempts });
+            }
+            Ok(PutPlace::Declined) => {
+                self.shared.let_go();
+                self.finish(guard, ItemResult::of(Status::NotAdmitted));
             }
             Err(error) => {
                 self.shared.let_go();

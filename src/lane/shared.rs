@@ -440,6 +440,7 @@ impl Shared {
                 metrics.puts_ok.increment();
                 metrics.bytes_put.add(length);
             }
+            (Direction::Put, Status::NotAdmitted) => metrics.puts_declined.increment(),
             (Direction::Put, _) => metrics.puts_failed.increment(),
         }
     }

@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use crate::backend::Target;
 use crate::batch::Question;
+use crate::catalog::Chains;
 use crate::error::{Result, Status};
 use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
@@ -144,6 +145,15 @@ pub struct Sink<C> {
     pub claim: C,
 }
 
+/// What a put asks for beside its key and length.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PutWish {
+    /// When the put is to have ended, for a placement whose work can be called back.
+    pub deadline: Option<Instant>,
+    /// It is not to be declined, whatever the eviction policy finds.
+    pub must: bool,
+}
+
 /// The answer to a wish to write.
 #[derive(Debug)]
 pub enum PutPlace<C> {
@@ -151,6 +161,8 @@ pub enum PutPlace<C> {
     Ready(Sink<C>),
     /// Nothing free now, but something is under way that will free it.
     Busy,
+    /// The eviction policy finds that the key is not worth displacing another for.
+    Declined,
 }
 
 /// Totals for statistics.
@@ -184,6 +196,22 @@ pub trait Keys: Send + Sync {
     /// # Errors
     /// What the file system answers.
     fn contains(&self, key: &Key<'_>) -> Result<bool>;
+
+    /// Where requests and their keys are written down, if the eviction policy knows them.
+    fn chains(&self) -> Option<Arc<Chains>> {
+        None
+    }
+
+    /// The number that the key has there.
+    fn chain_id(&self, key: &Key<'_>) -> u128 {
+        key.digest
+    }
+
+    /// How many of these keys, one after the other from the first on, a put would store now: they are what is missing of a chain
+    /// that was looked up, by the numbers that they have in [`Keys::chains`], each `length` bytes long.
+    fn admissible(&self, ids: &[u128], _length: u64) -> usize {
+        ids.len()
+    }
 
     /// A hint that [`Keys::contains`] is asked soon about the key with this digest.
     fn expect(&self, _digest: u128) {}
@@ -328,7 +356,8 @@ pub trait Placement: Keys + 'static {
     /// Payload of the largest object, where there is a bound.
     fn payload_bytes_max(&self) -> Option<u64>;
 
-    /// Length of the stored object, as [`Keys::length`].
+    /// Length of the stored object, as [`Keys::length`], for a put that may leave it as it is. To a policy that knows requests
+    /// that is a use.
     fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>>;
 
     /// Finds the record and keeps it from being overwritten until `close_get`. `None`: not stored. Errors are what the
@@ -352,12 +381,12 @@ pub trait Placement: Keys + 'static {
     ) -> Answer<Tombstones<Self::TombClaim>>;
 
     /// Finds room, evicting if need be. Errors are `PoolFull`, `NoSpace`, `TooLarge`, or what the file system answers.
-    /// What a placement does for this put that can be called back ends by `deadline`.
+    /// What a placement does for this put that can be called back ends by its deadline.
     fn open_put(
         self: &Arc<Self>,
         key: &Key<'_>,
         length: u64,
-        deadline: Option<Instant>,
+        wish: PutWish,
     ) -> Answer<Result<PutPlace<Self::PutClaim>>>;
 
     /// Publishes what was written. After an error, which is what the file system answers, nothing is visible and nothing

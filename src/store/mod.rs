@@ -5,6 +5,7 @@ mod gate;
 mod open;
 mod options;
 mod place;
+mod prefix;
 mod regions;
 mod settings;
 mod streams;
@@ -27,6 +28,7 @@ use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 use self::gate::Gate;
 use self::regions::Regions;
 use self::streams::Streams;
+use crate::catalog::Chains;
 use crate::lane::caller::Carrier;
 use crate::lane::chores::Chores;
 use crate::lane::shared::Shared;
@@ -34,11 +36,13 @@ use crate::layout::record::{self, EffectiveKey};
 use crate::placement::{Key, Keys};
 
 pub use self::options::{Capabilities, DeviceService, OpenOptions, Stats, SubmitOptions};
+pub use self::prefix::PrefixMatch;
 pub use self::streams::StreamOrder;
 pub use self::submit::BatchBuilder;
 pub use crate::batch::BATCH_ITEMS_MAX;
 pub use crate::batch::completion::Completion;
 pub use crate::batch::{Direction, ItemResult, Question, Wish};
+pub use crate::catalog::FORESEEN_MAX as PLAN_KEYS_MAX;
 pub use crate::layout::record::{KEY_BYTES_MAX, NAMESPACE_BYTES_MAX};
 
 /// Most segments of one item.
@@ -67,6 +71,8 @@ const QUEUES_MAX: usize = 1024;
 pub struct Store {
     shared: Arc<Shared>,
     keys: Arc<dyn Keys>,
+    /// Where requests and their keys are written down, if the eviction policy knows them.
+    chains: Option<Arc<Chains>>,
     /// The lanes, and who keeps deadlines.
     threads: Mutex<Vec<std::thread::JoinHandle<()>>>,
     chores: Arc<Chores>,
@@ -239,30 +245,6 @@ impl Store {
     /// As [`EffectiveKey::new`] and the file system answer.
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         self.with_key(key, |key| self.keys.contains(key))
-    }
-
-    /// How many of at most [`PREFIX_GROUP_KEYS`] keys are stored before the first that is not.
-    ///
-    /// All digests are computed before the first is looked up, so that the memory that lookups wait for is fetched for
-    /// all of them at a time.
-    ///
-    /// # Errors
-    /// As for [`Store::contains`].
-    pub fn prefix(&self, keys: &[&[u8]]) -> Result<usize> {
-        self.check_open()?;
-        let mut digests = [0; PREFIX_GROUP_KEYS];
-        for (key, digest) in keys.iter().zip(&mut digests) {
-            *digest = EffectiveKey::lend(&self.namespace, key, record::digest)?;
-            self.keys.expect(*digest);
-        }
-        for (index, (key, &digest)) in keys.iter().zip(&digests).enumerate() {
-            if !EffectiveKey::lend(&self.namespace, key, |effective| {
-                self.keys.contains(&Key { effective, digest })
-            })?? {
-                return Ok(index);
-            }
-        }
-        Ok(keys.len().min(PREFIX_GROUP_KEYS))
     }
 
     /// Length of the stored object, if there is one.

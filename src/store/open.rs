@@ -115,6 +115,7 @@ impl Store {
         let parts = shared.staging.bytes().div_ceil(REGION_BYTES_MAX);
         Ok(Store {
             shared,
+            chains: placed.keys.chains(),
             keys: placed.keys,
             threads: Mutex::new(threads),
             chores,

@@ -33,6 +33,8 @@ pub struct SubmitOptions {
     pub queue: Option<QueueId>,
     /// Given back in the completion.
     pub user_data: u64,
+    /// The caller's number for the request that the batch belongs to; `None`: its keys tell, or nothing does.
+    pub request: Option<u64>,
     /// A stream of the caller's, and how the batch and its work are ordered.
     pub stream: Option<StreamOrder>,
 }

@@ -55,11 +55,11 @@ pub(super) fn place(
     backend: &Arc<dyn Backend>,
 ) -> Result<Placed> {
     let logger = &options.logger;
-    let policy = config.cache_policy;
+    let eviction = config.eviction();
     let maps_files = |medium| config.store.map_files && backend.reads_mappings(medium);
     if backend.stores() == Stores::Memory {
         let chunk_bytes = chunk_bytes(config, options)?;
-        let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, policy, backend, logger)?;
+        let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, eviction, backend, logger)?;
         if maps_files(Medium::Memory) {
             slots.map_files(&"the slots in memory");
         }
@@ -98,7 +98,7 @@ pub(super) fn place(
         direct_io: config.use_direct_io && backend.supports_direct_io(),
         habits: backend.habits(),
     };
-    let mut slots = Slots::on_storage(&path, &name, &parameters, policy, backend, logger)?;
+    let mut slots = Slots::on_storage(&path, &name, &parameters, eviction, backend, logger)?;
     // Not before: opening the pool may have made the directory.
     let medium = backend.medium(medium(&path));
     if maps_files(medium) {

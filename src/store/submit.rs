@@ -13,6 +13,7 @@ use crate::error::{Error, Result, Status};
 use crate::lane::inquiry::Inquiry;
 use crate::layout::record::EffectiveKey;
 use crate::memory::Stretch;
+use crate::placement::Key;
 use crate::sync::{Arc, Ordering, lock};
 
 /// Collects the items of a batch before it is submitted.
@@ -100,6 +101,9 @@ impl<'a> BatchBuilder<'a> {
         if self.batch.is_empty() {
             return Err(invalid("a batch needs keys".to_owned()));
         }
+        if matches!(question, Question::Lookup { .. }) {
+            self.note_request(options.request);
+        }
         let (ticket, entered) = self.enter(&options, |_| Ok(()))?;
         let (shared, keys) = (Arc::clone(&store.shared), Arc::clone(&store.keys));
         let inquiry = Inquiry::new(shared, keys, Arc::clone(&self.batch), question);
@@ -113,6 +117,24 @@ impl<'a> BatchBuilder<'a> {
             store.shared.end_waiting(&self.batch, Status::Poisoned);
         }
         Ok(ticket)
+    }
+
+    /// Writes down that the keys of the batch follow one another in a request.
+    fn note_request(&self, name: Option<u64>) {
+        let Some(chains) = &self.store.chains else { return };
+        let keys = &self.store.keys;
+        let mut ids = self
+            .batch
+            .items()
+            .iter()
+            .map(|item| keys.chain_id(&Key { effective: self.batch.key(item), digest: item.digest }));
+        let Some(first) = ids.next() else { return };
+        let mut chain = match (self.batch.question, name) {
+            (Some(_), None) => chains.look_up(),
+            (_, name) => chains.join(name, first),
+        };
+        chain.add(first);
+        ids.for_each(|id| chain.add(id));
     }
 
     fn is_carried(&self) -> bool {
@@ -129,6 +151,7 @@ impl<'a> BatchBuilder<'a> {
         if self.batch.is_empty() || self.batch.items().iter().any(|item| item.length == 0) {
             return Err(invalid("a batch needs items, and each item memory".to_owned()));
         }
+        self.note_request(options.request);
         if let Some(order) = options.stream {
             return self.start_in_order(options, order);
         }

@@ -60,6 +60,7 @@ impl Submit<'_> {
             flags: self.flags,
             reserved: 0,
             cuda_stream: ptr::without_provenance_mut(self.stream),
+            request: 0,
         }
     }
 }

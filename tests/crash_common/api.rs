@@ -408,6 +408,7 @@ impl Submit {
             flags: 0,
             reserved: 0,
             cuda_stream: std::ptr::null_mut(),
+            request: 0,
         }
     }
 }

@@ -58,7 +58,7 @@ FIELD(nixl_store_result_t, object_length, 16);
 FIELD(nixl_store_result_t, reserved, 24);
 ROOM(nixl_store_result_t, 3, 8);
 
-SIZE(nixl_store_submit_options_t, 48);
+SIZE(nixl_store_submit_options_t, 56);
 FIELD(nixl_store_submit_options_t, struct_size, 0);
 FIELD(nixl_store_submit_options_t, deadline_ms, 8);
 FIELD(nixl_store_submit_options_t, queue, 16);
@@ -66,6 +66,7 @@ FIELD(nixl_store_submit_options_t, user_data, 24);
 FIELD(nixl_store_submit_options_t, flags, 32);
 FIELD(nixl_store_submit_options_t, reserved, 36);
 FIELD(nixl_store_submit_options_t, cuda_stream, 40);
+FIELD(nixl_store_submit_options_t, request, 48);
 
 SIZE(nixl_store_completion_t, 32);
 FIELD(nixl_store_completion_t, ticket, 0);
@@ -80,7 +81,7 @@ FIELD(nixl_store_key_t, key_length, 8);
 FIELD(nixl_store_key_t, reserved, 16);
 ROOM(nixl_store_key_t, 4, 4);
 
-SIZE(nixl_store_stats_t, 200);
+SIZE(nixl_store_stats_t, 208);
 FIELD(nixl_store_stats_t, struct_size, 0);
 FIELD(nixl_store_stats_t, keys, 8);
 FIELD(nixl_store_stats_t, bytes_stored, 16);
@@ -106,6 +107,7 @@ FIELD(nixl_store_stats_t, short_transfers, 168);
 FIELD(nixl_store_stats_t, retries, 176);
 FIELD(nixl_store_stats_t, timed_out, 184);
 FIELD(nixl_store_stats_t, cancelled, 192);
+FIELD(nixl_store_stats_t, puts_declined, 200);
 
 SIZE(nixl_store_capabilities_t, 936);
 FIELD(nixl_store_capabilities_t, struct_size, 0);

@@ -53,6 +53,7 @@ fn options() -> nixl_store_submit_options_t {
         flags: 0,
         reserved: 0,
         cuda_stream: ptr::null_mut(),
+        request: 0,
     }
 }
 

@@ -45,6 +45,7 @@ fn options_of_older_programs_have_no_stream() {
         flags,
         reserved: 0,
         cuda_stream: stream,
+        request: 0,
     };
     let (old, new) = (40, size_of::<nixl_store_submit_options_t>());
     bench.stream.hold();

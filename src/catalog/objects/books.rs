@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::catalog::order::Order;
-use crate::config::CachePolicy;
+use crate::catalog::order::{Moment, Order};
 
 use super::ObjectGauges;
 use super::entry::Entry;
@@ -30,9 +29,9 @@ pub(super) struct Books {
 }
 
 impl Books {
-    pub(super) fn new(policy: CachePolicy) -> Books {
+    pub(super) fn new(order: Order) -> Books {
         Books {
-            order: Order::new(policy),
+            order,
             keys: 0,
             keys_pinned: 0,
             forgotten: 0,
@@ -65,23 +64,38 @@ impl Books {
         self.tags[node as usize]
     }
 
-    /// Counts an object in, as the newest.
-    pub(super) fn insert(&mut self, entry: Entry, held: bool) {
+    /// Counts an object in, as the newest. `returns`: it was seen before.
+    pub(super) fn insert(&mut self, entry: Entry, held: bool, moment: Moment, returns: bool) {
         self.keys += 1;
         self.bytes += u128::from(entry.bytes);
         if held {
             self.held.insert(entry.node);
-            self.order.insert_parked(entry.node);
+            self.order.insert_parked(entry.node, moment, returns);
         } else {
             self.bytes_evictable += u128::from(entry.bytes);
             self.objects_evictable += 1;
-            self.order.insert(entry.node);
+            self.order.insert(entry.node, moment, returns);
         }
+    }
+
+    /// Counts an object out to make room, and has its key remembered.
+    pub(super) fn evict(&mut self, entry: Entry) {
+        let tag = self.tag(entry.node);
+        if self.order.is_listed(entry.node) {
+            self.bytes_evictable -= u128::from(entry.bytes);
+            self.objects_evictable -= 1;
+        }
+        self.order.evict(entry.node, tag);
+        self.count_out(entry);
     }
 
     /// Counts an object out.
     pub(super) fn remove(&mut self, entry: Entry) {
         self.take_out(entry);
+        self.count_out(entry);
+    }
+
+    fn count_out(&mut self, entry: Entry) {
         self.held.remove(&entry.node);
         self.keys -= 1;
         self.keys_pinned -= u64::from(entry.pins > 0);
@@ -91,13 +105,15 @@ impl Books {
 
     /// A put of a known object: it enters the order anew, at frequency 1. An object that its own process
     /// puts is not held any longer.
-    pub(super) fn renew(&mut self, entry: Entry) {
+    pub(super) fn renew(&mut self, entry: Entry, moment: Moment) {
+        let verdict = self.order.judge_stored(entry.node, moment);
+        self.order.admit(self.tag(entry.node), &verdict);
         self.take_out(entry);
         self.held.remove(&entry.node);
         if entry.pins > 0 {
-            self.order.insert_parked(entry.node);
+            self.order.insert_parked(entry.node, moment, true);
         } else {
-            self.order.insert(entry.node);
+            self.order.insert(entry.node, moment, true);
             self.bytes_evictable += u128::from(entry.bytes);
             self.objects_evictable += 1;
         }

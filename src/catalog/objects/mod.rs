@@ -15,18 +15,23 @@
 
 mod books;
 mod entry;
+mod foresee;
 mod room;
 #[cfg(test)]
 mod tests;
 
 pub use room::{ObjectReservation, RoomRefused, Victim};
 
-use crate::config::CachePolicy;
-use crate::sync::{Mutex, MutexGuard, lock};
+use std::collections::TryReserveError;
+
+use crate::config::Eviction;
+use crate::sync::{Arc, Mutex, MutexGuard, lock};
 
 use self::books::Books;
 use self::entry::Entry;
+use super::chains::{Chains, Sight};
 use super::index::{Index, tag_of};
+use super::order::{self, Moment, Order};
 use super::touches::Touches;
 
 /// Most objects that a catalog remembers, which bounds its memory (about 100 bytes each, beside names).
@@ -45,6 +50,8 @@ const INDEX_BYTES: usize = 4 << 20;
 /// The known objects of a dynamic store. All methods may be called from any thread.
 pub struct ObjectCatalog {
     index: Index,
+    /// Under a policy that knows requests.
+    chains: Option<Arc<Chains>>,
     touches: Touches,
     books: Mutex<Books>,
     capacity_bytes: Option<u64>,
@@ -71,26 +78,49 @@ pub struct ObjectGauges {
 
 impl ObjectCatalog {
     /// An empty catalog; `capacity_bytes` `None` is unlimited.
-    pub fn new(policy: CachePolicy, capacity_bytes: Option<u64>) -> ObjectCatalog {
-        ObjectCatalog::with_objects_max(policy, capacity_bytes, OBJECTS_MAX)
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn new(eviction: Eviction, capacity_bytes: Option<u64>) -> Result<ObjectCatalog, TryReserveError> {
+        ObjectCatalog::with_objects_max(eviction, capacity_bytes, None, OBJECTS_MAX)
     }
 
     /// An empty catalog of at most so many objects of any size, those that are being put included.
-    pub fn of_objects(policy: CachePolicy, capacity_objects: u32) -> ObjectCatalog {
-        let catalog = ObjectCatalog::with_objects_max(policy, None, OBJECTS_MAX);
-        ObjectCatalog { capacity_objects: Some(capacity_objects), ..catalog }
+    ///
+    /// # Errors
+    /// If there is no memory for it.
+    pub fn of_objects(eviction: Eviction, capacity_objects: u32) -> Result<ObjectCatalog, TryReserveError> {
+        ObjectCatalog::with_objects_max(eviction, None, Some(capacity_objects), OBJECTS_MAX)
     }
 
-    fn with_objects_max(policy: CachePolicy, capacity_bytes: Option<u64>, objects_max: u32) -> ObjectCatalog {
-        let index = Index::new(objects_max);
-        let books = Mutex::new(Books::new(policy));
-        ObjectCatalog {
-            index,
-            touches: Touches::new(policy),
-            books,
+    fn with_objects_max(
+        eviction: Eviction,
+        capacity_bytes: Option<u64>,
+        capacity_objects: Option<u32>,
+        objects_max: u32,
+    ) -> Result<ObjectCatalog, TryReserveError> {
+        let chains = order::chains(eviction.policy)?;
+        let order = Order::new(eviction, chains.as_ref(), None)?;
+        Ok(ObjectCatalog {
+            index: Index::new(objects_max),
+            chains,
+            touches: Touches::new(eviction.policy),
+            books: Mutex::new(Books::new(order)),
             capacity_bytes,
-            capacity_objects: None,
+            capacity_objects,
             objects_max,
+        })
+    }
+
+    /// Where requests and their keys are written down, if the policy knows them.
+    pub fn chains(&self) -> Option<&Arc<Chains>> {
+        self.chains.as_ref()
+    }
+
+    /// Counts a use by a put that leaves the object as it is, under a policy that knows requests.
+    pub fn keep(&self, id: u128) {
+        if self.chains.is_some() {
+            self.touch(id);
         }
     }
 
@@ -142,18 +172,19 @@ impl ObjectCatalog {
     /// Counts a use. False: the object is not known.
     pub fn touch(&self, id: u128) -> bool {
         let tag = tag_of(id);
+        let sight = self.sight(tag);
         {
             let table = self.index.shard(tag);
             let Some(packed) = table.get(tag, entry::is_id(id)) else { return false };
             // Noted under the shard's lock: whoever takes the object out and gives its place in the
             // order to another locks the books in between, and so applies the note first.
-            if self.touches.note(Entry::unpack(packed).node) {
+            if self.touches.note(Entry::unpack(packed).node, sight) {
                 return true;
             }
         }
         let mut books = self.books();
         match self.index.shard(tag).get(tag, entry::is_id(id)).map(Entry::unpack) {
-            Some(entry) => books.order.touch(entry.node),
+            Some(entry) => books.order.touch(entry.node, sight),
             None => return false,
         }
         true
@@ -164,7 +195,8 @@ impl ObjectCatalog {
     pub fn observe(&self, id: u128, name: Option<&str>, bytes: u64) {
         let mut books = self.books();
         if !self.update(&mut books, id, name, bytes) {
-            self.add(&mut books, id, name, bytes, false);
+            let moment = books.order.begin(Sight::ALONE);
+            self.add(&mut books, Added { id, name, bytes, held: false, moment, returns: false });
         }
     }
 
@@ -237,6 +269,11 @@ impl ObjectCatalog {
         lock(&self.books).gauges()
     }
 
+    /// Where the object with this tag stands in a request.
+    fn sight(&self, tag: u32) -> Sight {
+        self.chains.as_ref().map_or(Sight::ALONE, |chains| chains.sight(tag))
+    }
+
     /// Locks the books, with the order up to date.
     fn books(&self) -> MutexGuard<'_, Books> {
         let mut books = lock(&self.books);
@@ -265,7 +302,8 @@ impl ObjectCatalog {
     }
 
     /// Takes in an object that is not known, as the newest; a held one out of reach of eviction.
-    fn add(&self, books: &mut Books, id: u128, name: Option<&str>, bytes: u64, held: bool) {
+    fn add(&self, books: &mut Books, added: Added<'_>) {
+        let Added { id, name, bytes, held, moment, returns } = added;
         if books.keys >= self.objects_max {
             match self.take_first(books) {
                 Some(_) => books.forgotten += 1,
@@ -280,8 +318,19 @@ impl ObjectCatalog {
         let name = storable(name);
         let entry = Entry { id, bytes, node: books.take_node(tag), pins: 0, named: name.is_some(), note: 0 };
         self.index.shard(tag).insert(tag, id as u64, &entry.head(), name.unwrap_or_default().as_bytes());
-        books.insert(entry, held);
+        books.insert(entry, held, moment, returns);
     }
+}
+
+/// An object that was not known.
+struct Added<'a> {
+    id: u128,
+    name: Option<&'a str>,
+    bytes: u64,
+    held: bool,
+    moment: Moment,
+    /// It was seen before.
+    returns: bool,
 }
 
 /// No file system has longer names, so no file with one can be there.

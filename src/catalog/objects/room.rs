@@ -1,7 +1,11 @@
 //! Room for puts: what is counted in advance, and which objects must go for it.
 
 use super::books::Books;
-use super::{Entry, ObjectCatalog, entry, tag_of};
+use super::{Added, Entry, ObjectCatalog, Sight, entry, tag_of};
+use crate::catalog::order::{Moment, Verdict, Victims};
+
+/// Objects of a request's own chain that the search for a victim passes over; a search that meets more ends.
+const PASSED_OVER_MAX: u32 = 64;
 
 /// Bytes counted for a put under way. End it with [`ObjectCatalog::commit`] or [`ObjectCatalog::cancel`].
 #[derive(Debug)]
@@ -10,6 +14,8 @@ pub struct ObjectReservation {
     bytes: u64,
     /// 0 if the object replaces one that was known when the put began.
     objects: u32,
+    /// The first 32 bits of the object's digest, when in which request its put was admitted, and why; `None`: nobody asked.
+    admitted: Option<(u32, Moment, Verdict)>,
 }
 
 /// An object that was taken out of the catalog and is to be unlinked.
@@ -32,46 +38,96 @@ pub enum RoomRefused {
     Busy,
     /// Too little may be evicted: the rest is pinned or held.
     Full,
+    /// The policy finds that the object is not worth displacing others for.
+    Declined,
 }
 
 impl ObjectCatalog {
-    /// Counts the bytes of a coming put and names the objects that must go for it.
+    /// Counts the bytes of a coming put of this object and names the objects that must go for it. The caller keeps the object
+    /// from going away meanwhile: where objects are counted, one that is known already is not counted twice.
+    ///
+    /// `must`: whatever the policy finds, it is not declined. Neither is an object that is known, whose old bytes are not to
+    /// stay.
     ///
     /// # Errors
     /// Why there is no room; then nothing is counted and no object was taken out.
-    pub fn reserve(&self, bytes: u64) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
-        self.reserve_as(None, bytes)
-    }
-
-    /// The same for a put of this object, which the caller keeps from going away meanwhile: where objects are counted,
-    /// one that is known already is not counted twice.
-    ///
-    /// # Errors
-    /// As for [`ObjectCatalog::reserve`].
-    pub fn reserve_for(&self, id: u128, bytes: u64) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
-        self.reserve_as(Some(id), bytes)
-    }
-
-    fn reserve_as(
+    pub fn reserve(
         &self,
-        id: Option<u128>,
+        id: u128,
         bytes: u64,
+        must: bool,
     ) -> Result<(ObjectReservation, Vec<Victim>), RoomRefused> {
         if self.capacity_bytes.is_some_and(|capacity| bytes > capacity) {
             return Err(RoomRefused::TooLarge);
         }
+        let tag = tag_of(id);
+        let sight = self.sight(tag);
         let mut books = self.books();
-        let objects = u32::from(!id.is_some_and(|id| self.contains(id)));
-        let reservation = ObjectReservation { bytes, objects };
+        let moment = books.order.begin(sight);
+        let known = self.index.shard(tag).get(tag, entry::is_id(id)).map(Entry::unpack);
+        // A known object enters the order anew when its put is committed, and is judged then.
+        let verdict = known.map_or_else(|| books.order.judge(tag, moment), |_| Verdict::default());
+        let objects = u32::from(known.is_none());
+        let reservation = ObjectReservation { bytes, objects, admitted: Some((tag, moment, verdict)) };
         books.bytes_in_flight += u128::from(bytes);
         books.objects_in_flight += objects;
+        if !must
+            && known.is_none()
+            && books.order.declines()
+            && self.is_to_be_declined(&books, moment, &verdict)
+        {
+            books.order.decline(tag, moment, &verdict);
+            books.end(&reservation);
+            return Err(RoomRefused::Declined);
+        }
         match self.evict_excess(&mut books, &reservation) {
-            Ok(victims) => Ok((reservation, victims)),
+            Ok(victims) => {
+                books.order.admit(tag, &verdict);
+                Ok((reservation, victims))
+            }
             Err(refused) => {
-                books.end(reservation);
+                books.end(&reservation);
                 Err(refused)
             }
         }
+    }
+
+    /// Whether the policy declines a put that is counted already: what would have to leave for it is not idle for long enough.
+    /// Where nothing may leave that is another question.
+    fn is_to_be_declined(&self, books: &Books, moment: Moment, verdict: &Verdict) -> bool {
+        let (mut bytes, mut objects) = (self.excess(books), self.excess_objects(books));
+        if bytes == 0 && objects == 0 {
+            return false;
+        }
+        if books.order.has_declined(moment) {
+            return true;
+        }
+        let mut victims = books.order.victims(moment, true);
+        while bytes > 0 || objects > 0 {
+            let Some(node) = self.next_of_others(books, &mut victims, moment) else {
+                return victims.has_spared;
+            };
+            if !books.order.is_worth(node, moment, verdict) {
+                return true;
+            }
+            let tag = books.tag(node);
+            let found = self.index.shard(tag).get(tag, entry::is_node(node)).map(Entry::unpack);
+            bytes = bytes.saturating_sub(found.map_or(0, |entry| u128::from(entry.bytes)));
+            objects = objects.saturating_sub(1);
+        }
+        false
+    }
+
+    /// The next victim that is not of the request's own chain.
+    pub(super) fn next_of_others(&self, books: &Books, victims: &mut Victims, moment: Moment) -> Option<u32> {
+        for _ in 0..=PASSED_OVER_MAX {
+            let node = books.order.next(victims)?;
+            if moment.request == 0 || self.sight(books.tag(node)).request != moment.request {
+                return Some(node);
+            }
+            victims.has_spared = true;
+        }
+        None
     }
 
     /// Names further objects that must go for a reservation, after some had to be put back.
@@ -85,20 +141,28 @@ impl ObjectCatalog {
     /// A put completed: the object now has `bytes` bytes and is the newest.
     pub fn commit(&self, reservation: ObjectReservation, id: u128, name: Option<&str>, bytes: u64) {
         let mut books = self.books();
-        books.end(reservation);
+        books.end(&reservation);
+        let (moment, returns) = match reservation.admitted {
+            Some((_, moment, verdict)) => (moment, verdict.returns),
+            None => (books.order.begin(self.sight(tag_of(id))), false),
+        };
         if self.update(&mut books, id, name, bytes) {
             let tag = tag_of(id);
             if let Some(entry) = self.index.shard(tag).get(tag, entry::is_id(id)).map(Entry::unpack) {
-                books.renew(entry);
+                books.renew(entry, moment);
             }
         } else {
-            self.add(&mut books, id, name, bytes, false);
+            self.add(&mut books, Added { id, name, bytes, held: false, moment, returns });
         }
     }
 
     /// A put failed.
     pub fn cancel(&self, reservation: ObjectReservation) {
-        self.books().end(reservation);
+        let mut books = self.books();
+        books.end(&reservation);
+        if let Some((tag, moment, verdict)) = reservation.admitted {
+            books.order.take_back(tag, moment, &verdict);
+        }
     }
 
     /// A victim could not be unlinked because someone holds it. It is counted again, and not named
@@ -106,7 +170,10 @@ impl ObjectCatalog {
     pub fn put_back(&self, victim: Victim) {
         let mut books = self.books();
         if !self.update(&mut books, victim.id, victim.name.as_deref(), victim.bytes) {
-            self.add(&mut books, victim.id, victim.name.as_deref(), victim.bytes, true);
+            let moment = books.order.begin(Sight::ALONE);
+            let Victim { id, name, bytes } = &victim;
+            let (name, bytes) = (name.as_deref(), *bytes);
+            self.add(&mut books, Added { id: *id, name, bytes, held: true, moment, returns: false });
         }
     }
 
@@ -114,7 +181,7 @@ impl ObjectCatalog {
     /// device that is full before the capacity is, or without one.
     pub fn evict_at_least(&self, bytes: u64) -> Vec<Victim> {
         let mut books = self.books();
-        let victims = self.take_bytes(&mut books, u128::from(bytes));
+        let victims = self.take_bytes(&mut books, u128::from(bytes), None);
         if victims.is_empty() {
             self.end_holding(&mut books);
         }
@@ -124,7 +191,7 @@ impl ObjectCatalog {
     /// Names the objects that must go where more were found than the capacity has room for. No put is under way.
     pub fn take_excess(&self) -> Vec<Victim> {
         let mut books = self.books();
-        let nothing = ObjectReservation { bytes: 0, objects: 0 };
+        let nothing = ObjectReservation { bytes: 0, objects: 0, admitted: None };
         self.evict_excess(&mut books, &nothing).unwrap_or_default()
     }
 
@@ -153,9 +220,11 @@ impl ObjectCatalog {
                 books.bytes_in_flight > u128::from(own.bytes) || books.objects_in_flight > own.objects;
             return Err(if others { RoomRefused::Busy } else { RoomRefused::Full });
         }
-        let mut victims = self.take_bytes(books, excess);
+        // What was judged is what goes.
+        let asks = own.admitted.map(|(_, moment, _)| moment).filter(|_| books.order.declines());
+        let mut victims = self.take_bytes(books, excess, asks);
         while (victims.len() as u64) < u64::from(objects) {
-            let Some(victim) = self.take_first(books) else { break };
+            let Some(victim) = self.take_next(books, asks) else { break };
             victims.push(victim);
         }
         if self.capacity_bytes.is_some() && books.keys >= self.objects_max {
@@ -165,20 +234,36 @@ impl ObjectCatalog {
         Ok(victims)
     }
 
-    fn take_bytes(&self, books: &mut Books, bytes: u128) -> Vec<Victim> {
+    fn take_bytes(&self, books: &mut Books, bytes: u128, asks: Option<Moment>) -> Vec<Victim> {
         let mut victims = Vec::new();
         let mut freed = 0;
         while freed < bytes {
-            let Some(victim) = self.take_first(books) else { break };
+            let Some(victim) = self.take_next(books, asks) else { break };
             freed += u128::from(victim.bytes);
             victims.push(victim);
         }
         victims
     }
 
+    /// Takes out the object that leaves first, if it can be none of the request that asks.
+    fn take_next(&self, books: &mut Books, asks: Option<Moment>) -> Option<Victim> {
+        let of_others = asks.and_then(|moment| {
+            let mut victims = books.order.victims(moment, true);
+            self.next_of_others(books, &mut victims, moment)
+        });
+        match of_others {
+            Some(node) => self.take(books, node),
+            None => self.take_first(books),
+        }
+    }
+
     /// Takes out the object that leaves first.
     pub(super) fn take_first(&self, books: &mut Books) -> Option<Victim> {
         let node = books.order.first_victim()?;
+        self.take(books, node)
+    }
+
+    fn take(&self, books: &mut Books, node: u32) -> Option<Victim> {
         let tag = books.tag(node);
         let mut table = self.index.shard(tag);
         let found = table.find(tag, entry::is_node(node))?;
@@ -186,7 +271,7 @@ impl ObjectCatalog {
         let entry = Entry::unpack(packed);
         let victim = Victim { id: entry.id, name: entry::name(packed).map(Box::from), bytes: entry.bytes };
         table.remove(found);
-        books.remove(entry);
+        books.evict(entry);
         Some(victim)
     }
 
@@ -204,8 +289,8 @@ impl ObjectCatalog {
 
 impl Books {
     /// A put is over.
-    fn end(&mut self, reservation: ObjectReservation) {
-        let ObjectReservation { bytes, objects } = reservation;
+    fn end(&mut self, reservation: &ObjectReservation) {
+        let ObjectReservation { bytes, objects, .. } = *reservation;
         self.bytes_in_flight -= u128::from(bytes);
         self.objects_in_flight -= objects;
     }

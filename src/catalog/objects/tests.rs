@@ -3,6 +3,7 @@
 use super::*;
 use crate::catalog::testing::{Lcg, NaiveOrder, POLICIES};
 use crate::catalog::touches::PENDING_MAX;
+use crate::config::CachePolicy;
 
 /// Ids spread like digests, from a small number.
 fn id(n: u64) -> u128 {
@@ -45,7 +46,7 @@ fn objects_leave_in_the_order_of_the_naive_model() {
     for policy in POLICIES {
         for seed in 0..20 {
             let mut random = Lcg::new(seed);
-            let catalog = ObjectCatalog::new(policy, None);
+            let catalog = ObjectCatalog::new(policy.into(), None).unwrap();
             let mut model = NaiveOrder::new(policy);
             let mut pins = [None::<u32>; 10];
             for step in 0..500 {
@@ -62,7 +63,8 @@ fn objects_leave_in_the_order_of_the_naive_model() {
                         }
                     }
                     1 => {
-                        let (reservation, victims) = catalog.reserve(bytes).expect("there is no limit");
+                        let (reservation, victims) =
+                            catalog.reserve(0, bytes, false).expect("there is no limit");
                         assert!(victims.is_empty());
                         catalog.commit(reservation, id(n), None, bytes);
                         model.remove(n);
@@ -122,7 +124,7 @@ fn the_capacity_is_never_exceeded() {
     for seed in 0..40 {
         let mut random = Lcg::new(seed);
         let capacity = 1000;
-        let catalog = ObjectCatalog::new(POLICIES[seed as usize % 4], Some(capacity));
+        let catalog = ObjectCatalog::new(POLICIES[seed as usize % 4].into(), Some(capacity)).unwrap();
         let mut open = Vec::new();
         for _ in 0..800 {
             let n = random.below(12);
@@ -130,7 +132,7 @@ fn the_capacity_is_never_exceeded() {
                 0..=2 => {
                     let bytes = random.below(capacity + 50);
                     let before = catalog.gauges();
-                    match catalog.reserve(bytes) {
+                    match catalog.reserve(0, bytes, false) {
                         Ok((reservation, _)) => open.push((reservation, bytes)),
                         Err(refused) => {
                             assert_eq!(refused == RoomRefused::TooLarge, bytes > capacity);
@@ -160,15 +162,15 @@ fn the_capacity_is_never_exceeded() {
 /// Three different answers for three different things to do: give up, try again later, unpin.
 #[test]
 fn a_refusal_says_why() {
-    let catalog = ObjectCatalog::new(CachePolicy::Lru, Some(100));
-    assert_eq!(catalog.reserve(101).expect_err("it cannot fit"), RoomRefused::TooLarge);
-    let (under_way, _) = catalog.reserve(60).expect("the store is empty");
-    assert_eq!(catalog.reserve(60).expect_err("the other put is there"), RoomRefused::Busy);
+    let catalog = ObjectCatalog::new(CachePolicy::Lru.into(), Some(100)).unwrap();
+    assert_eq!(catalog.reserve(0, 101, false).expect_err("it cannot fit"), RoomRefused::TooLarge);
+    let (under_way, _) = catalog.reserve(0, 60, false).expect("the store is empty");
+    assert_eq!(catalog.reserve(0, 60, false).expect_err("the other put is there"), RoomRefused::Busy);
     catalog.commit(under_way, id(1), None, 60);
     assert!(catalog.pin(id(1)));
-    assert_eq!(catalog.reserve(60).expect_err("it is pinned"), RoomRefused::Full);
+    assert_eq!(catalog.reserve(0, 60, false).expect_err("it is pinned"), RoomRefused::Full);
     assert!(catalog.unpin(id(1)));
-    let (reservation, victims) = catalog.reserve(60).expect("it may go now");
+    let (reservation, victims) = catalog.reserve(0, 60, false).expect("it may go now");
     assert_eq!(ids(&victims), [id(1)]);
     catalog.cancel(reservation);
     assert_eq!(catalog.gauges(), ObjectGauges::default());
@@ -180,11 +182,11 @@ fn a_refusal_says_why() {
 #[test]
 fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
     for policy in POLICIES {
-        let catalog = ObjectCatalog::new(policy, Some(30));
+        let catalog = ObjectCatalog::new(policy.into(), Some(30)).unwrap();
         for n in 0..3 {
             catalog.observe(id(n), Some("name"), 10);
         }
-        let (reservation, mut victims) = catalog.reserve(10).expect("all may go");
+        let (reservation, mut victims) = catalog.reserve(0, 10, false).expect("all may go");
         let mut seen = Vec::new();
         let refused = loop {
             for victim in victims.drain(..) {
@@ -204,7 +206,7 @@ fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
         catalog.cancel(reservation);
         assert_eq!(catalog.gauges().bytes, 30);
 
-        let (reservation, victims) = catalog.reserve(10).expect("they are tried again");
+        let (reservation, victims) = catalog.reserve(0, 10, false).expect("they are tried again");
         assert_eq!(victims.len(), 1);
         catalog.commit(reservation, id(7), None, 10);
         audit(&catalog);
@@ -214,9 +216,9 @@ fn a_victim_that_was_put_back_is_not_named_again_in_the_same_search() {
 /// An object that is held elsewhere and pinned here stays after either ends.
 #[test]
 fn held_and_pinned_objects_stay_until_both_end() {
-    let catalog = ObjectCatalog::new(CachePolicy::Lru, Some(10));
+    let catalog = ObjectCatalog::new(CachePolicy::Lru.into(), Some(10)).unwrap();
     catalog.observe(id(1), None, 10);
-    let (reservation, mut victims) = catalog.reserve(10).expect("it may go");
+    let (reservation, mut victims) = catalog.reserve(0, 10, false).expect("it may go");
     catalog.put_back(victims.pop().expect("one had to go"));
     assert!(catalog.pin(id(1)) && catalog.unpin(id(1)));
     audit(&catalog);
@@ -232,12 +234,12 @@ fn held_and_pinned_objects_stay_until_both_end() {
 /// A scan sees objects that are known: that is no use of them. A put of one is.
 #[test]
 fn seeing_an_object_again_is_no_use_of_it() {
-    let catalog = ObjectCatalog::new(CachePolicy::Lru, None);
+    let catalog = ObjectCatalog::new(CachePolicy::Lru.into(), None).unwrap();
     for n in 0..3 {
         catalog.observe(id(n), None, 10);
     }
     catalog.observe(id(0), None, 15);
-    let (reservation, _) = catalog.reserve(20).expect("there is no limit");
+    let (reservation, _) = catalog.reserve(0, 20, false).expect("there is no limit");
     catalog.commit(reservation, id(1), None, 20);
     assert_eq!(
         (catalog.length(id(0)), catalog.length(id(1)), catalog.length(id(9))),
@@ -252,7 +254,7 @@ fn seeing_an_object_again_is_no_use_of_it() {
 /// In the layout where names are not made from digests, the victim's name is all that tells its object.
 #[test]
 fn names_stay_with_their_objects() {
-    let catalog = ObjectCatalog::new(CachePolicy::Fifo, None);
+    let catalog = ObjectCatalog::new(CachePolicy::Fifo.into(), None).unwrap();
     catalog.observe(id(1), Some("first"), 1);
     catalog.observe(id(2), None, 1);
     catalog.observe(id(3), Some("third"), 1);
@@ -270,7 +272,7 @@ fn names_stay_with_their_objects() {
 /// with a capacity has it evicted instead, so that nothing stays on storage uncounted.
 #[test]
 fn no_more_objects_are_remembered_than_allowed() {
-    let catalog = ObjectCatalog::with_objects_max(CachePolicy::Lru, Some(1000), 3);
+    let catalog = ObjectCatalog::with_objects_max(CachePolicy::Lru.into(), Some(1000), None, 3).unwrap();
     for n in 0..5 {
         catalog.observe(id(n), None, 1);
         audit(&catalog);
@@ -278,7 +280,7 @@ fn no_more_objects_are_remembered_than_allowed() {
     assert!(!catalog.contains(id(1)) && catalog.contains(id(2)) && catalog.contains(id(4)));
     assert_eq!((catalog.gauges().keys, catalog.gauges().forgotten), (3, 2));
 
-    let (reservation, victims) = catalog.reserve(1).expect("there is room");
+    let (reservation, victims) = catalog.reserve(0, 1, false).expect("there is room");
     assert_eq!(ids(&victims), [id(2)]);
     catalog.commit(reservation, id(5), None, 1);
     assert_eq!((catalog.gauges().keys, catalog.gauges().forgotten), (3, 2));
@@ -296,7 +298,7 @@ fn no_more_objects_are_remembered_than_allowed() {
 /// object that got its place, and none may be dropped.
 #[test]
 fn uses_count_for_their_object_only() {
-    let catalog = ObjectCatalog::new(CachePolicy::Lfu, None);
+    let catalog = ObjectCatalog::new(CachePolicy::Lfu.into(), None).unwrap();
     catalog.observe(id(1), None, 1);
     (0..5).for_each(|_| assert!(catalog.touch(id(1))));
     assert!(catalog.forget(id(1)));
@@ -312,7 +314,7 @@ fn uses_count_for_their_object_only() {
 /// Many threads work on the same few objects; afterwards the sums must still be those of the objects.
 #[test]
 fn sums_hold_under_concurrency() {
-    let catalog = ObjectCatalog::new(CachePolicy::Lru, Some(500));
+    let catalog = ObjectCatalog::new(CachePolicy::Lru.into(), Some(500)).unwrap();
     std::thread::scope(|scope| {
         for seed in 0..4 {
             let catalog = &catalog;
@@ -322,7 +324,7 @@ fn sums_hold_under_concurrency() {
                     let n = random.below(20);
                     match random.below(6) {
                         0 | 1 => {
-                            if let Ok((reservation, victims)) = catalog.reserve(100) {
+                            if let Ok((reservation, victims)) = catalog.reserve(0, 100, false) {
                                 if random.below(4) == 0 {
                                     victims.into_iter().for_each(|victim| catalog.put_back(victim));
                                 }
@@ -344,16 +346,16 @@ fn sums_hold_under_concurrency() {
 /// A pool of so many objects never has more, those under way included; a put of a key that it has takes no second place.
 #[test]
 fn objects_are_counted_where_a_pool_has_so_many() {
-    let catalog = ObjectCatalog::of_objects(CachePolicy::Lru, 3);
+    let catalog = ObjectCatalog::of_objects(CachePolicy::Lru.into(), 3).unwrap();
     for n in 0..3 {
-        let (reservation, victims) = catalog.reserve_for(id(n), 100).expect("there is room");
+        let (reservation, victims) = catalog.reserve(id(n), 100, false).expect("there is room");
         assert!(victims.is_empty());
         catalog.commit(reservation, id(n), None, 100);
     }
     // One that replaces, however large, and one that is new.
-    let (again, victims) = catalog.reserve_for(id(0), 9_000).expect("it takes its own place");
+    let (again, victims) = catalog.reserve(id(0), 9_000, false).expect("it takes its own place");
     assert!(victims.is_empty());
-    let (new, victims) = catalog.reserve_for(id(7), 1).expect("one leaves");
+    let (new, victims) = catalog.reserve(id(7), 1, false).expect("one leaves");
     assert_eq!(ids(&victims), [id(0)], "the oldest; who evicts passes over what is being put");
     catalog.put_back(victims[0].clone());
     assert_eq!(ids(&catalog.make_room(&new).expect("another one leaves")), [id(1)]);
@@ -365,12 +367,12 @@ fn objects_are_counted_where_a_pool_has_so_many() {
     for n in [0, 2, 7] {
         assert!(catalog.pin(id(n)));
     }
-    assert_eq!(catalog.reserve_for(id(8), 1).unwrap_err(), RoomRefused::Full);
-    let (replaced, _) = catalog.reserve_for(id(2), 1).expect("a pinned key may be put again");
+    assert_eq!(catalog.reserve(id(8), 1, false).unwrap_err(), RoomRefused::Full);
+    let (replaced, _) = catalog.reserve(id(2), 1, false).expect("a pinned key may be put again");
     catalog.cancel(replaced);
     audit(&catalog);
     // More than there may be were found at open.
-    let found = ObjectCatalog::of_objects(CachePolicy::Lru, 2);
+    let found = ObjectCatalog::of_objects(CachePolicy::Lru.into(), 2).unwrap();
     (0..5).for_each(|n| found.observe(id(n), None, 1));
     assert_eq!(ids(&found.take_excess()), [id(0), id(1), id(2)]);
     assert!(found.take_excess().is_empty());
@@ -379,7 +381,7 @@ fn objects_are_counted_where_a_pool_has_so_many() {
 /// What is noted beside an object is gone with its size; objects are told by the beginning of their ids.
 #[test]
 fn a_note_lasts_as_long_as_the_size() {
-    let catalog = ObjectCatalog::new(CachePolicy::Lru, None);
+    let catalog = ObjectCatalog::new(CachePolicy::Lru.into(), None).unwrap();
     catalog.observe(id(1), Some("name"), 10);
     catalog.note(id(1), 11, 5);
     assert_eq!(catalog.noted(id(1)), Some((10, 0)), "noted for another size");

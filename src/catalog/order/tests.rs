@@ -1,8 +1,30 @@
 use super::*;
 use crate::catalog::testing::{Lcg, NaiveOrder, POLICIES};
 
+fn new_order(policy: CachePolicy) -> Order {
+    Order::new(policy.into(), chains(policy).unwrap().as_ref(), None).unwrap()
+}
+
+impl Order {
+    /// A put of a key that belongs to no request.
+    fn put(&mut self, item: u32) {
+        let moment = self.begin(Sight::ALONE);
+        self.insert(item, moment, false);
+    }
+
+    fn put_parked(&mut self, item: u32) {
+        let moment = self.begin(Sight::ALONE);
+        self.insert_parked(item, moment, false);
+    }
+
+    fn use_alone(&mut self, item: u32) {
+        self.touch(item, Sight::ALONE);
+    }
+}
+
 fn victims(order: &Order) -> Vec<u32> {
-    std::iter::successors(order.first_victim(), |&item| order.victim_after(item)).collect()
+    let mut victims = order.victims(Moment::default(), false);
+    std::iter::from_fn(|| order.next(&mut victims)).collect()
 }
 
 /// Keys are put, used, pinned, unpinned and removed at random. After every step the whole order of
@@ -12,7 +34,7 @@ fn every_policy_follows_its_naive_model() {
     for policy in POLICIES {
         for seed in 0..20 {
             let mut random = Lcg::new(seed);
-            let mut order = Order::new(policy);
+            let mut order = new_order(policy);
             let mut model = NaiveOrder::new(policy);
             let items = 1 + random.below(12);
             for step in 0..600 {
@@ -20,11 +42,11 @@ fn every_policy_follows_its_naive_model() {
                 let known = order.is_listed(item) || order.is_parked(item);
                 match random.below(12) {
                     0..=2 if !known => {
-                        order.insert(item);
+                        order.put(item);
                         model.put(item);
                     }
                     3 if !known => {
-                        order.insert_parked(item);
+                        order.put_parked(item);
                         model.put_parked(item);
                     }
                     4 => {
@@ -40,7 +62,7 @@ fn every_policy_follows_its_naive_model() {
                         model.unpark(item);
                     }
                     _ => {
-                        order.touch(item);
+                        order.use_alone(item);
                         model.touch(item);
                     }
                 }
@@ -56,15 +78,15 @@ fn every_policy_follows_its_naive_model() {
 fn an_order_survives_export_and_import() {
     for policy in POLICIES {
         let mut random = Lcg::new(5);
-        let mut order = Order::new(policy);
+        let mut order = new_order(policy);
         for item in 0..40 {
-            order.insert(item);
+            order.put(item);
             for _ in 0..random.below(6) {
-                order.touch(random.below(40) as u32);
+                order.use_alone(random.below(40) as u32);
             }
         }
         let exported = order.oldest_first();
-        let mut imported = Order::new(policy);
+        let mut imported = new_order(policy);
         for &(item, frequency) in &exported {
             imported.insert_known(item, frequency);
         }
@@ -73,8 +95,8 @@ fn an_order_survives_export_and_import() {
 
         for _ in 0..200 {
             let item = random.below(40) as u32;
-            order.touch(item);
-            imported.touch(item);
+            order.use_alone(item);
+            imported.use_alone(item);
         }
         assert_eq!(victims(&imported), victims(&order), "{policy:?}");
     }
@@ -85,14 +107,14 @@ fn an_order_survives_export_and_import() {
 #[test]
 fn parked_items_are_exported_where_unparking_puts_them() {
     for policy in POLICIES {
-        let mut order = Order::new(policy);
+        let mut order = new_order(policy);
         for item in 0..6 {
-            order.insert(item);
-            (0..item % 3).for_each(|_| order.touch(item));
+            order.put(item);
+            (0..item % 3).for_each(|_| order.use_alone(item));
         }
         order.park(0);
         order.park(4);
-        order.touch(0);
+        order.use_alone(0);
         let exported = order.oldest_first();
         order.unpark(0);
         order.unpark(4);
@@ -105,13 +127,13 @@ fn parked_items_are_exported_where_unparking_puts_them() {
 /// of the buckets nor make the import slower than one step for each key.
 #[test]
 fn claimed_frequencies_cannot_upset_the_order() {
-    let mut order = Order::new(CachePolicy::Lfu);
+    let mut order = new_order(CachePolicy::Lfu);
     for (item, frequency) in (0..).zip([5, 3, u32::MAX, 0, 7]) {
         order.insert_known(item, frequency);
     }
     assert_eq!(order.oldest_first(), [(0, 5), (1, 5), (2, u32::MAX), (3, u32::MAX), (4, u32::MAX)]);
-    order.touch(4);
-    order.touch(0);
+    order.use_alone(4);
+    order.use_alone(0);
     assert_eq!(victims(&order), [1, 0, 2, 3, 4]);
 }
 
@@ -119,24 +141,24 @@ fn claimed_frequencies_cannot_upset_the_order() {
 /// would grow with every get.
 #[test]
 fn buckets_are_used_again() {
-    let mut order = Order::new(CachePolicy::Lfu);
+    let mut ranked = Ranked::new(CachePolicy::Lfu, 10).unwrap();
     let mut random = Lcg::new(1);
-    (0..10).for_each(|item| order.insert(item));
+    (0..10).for_each(|item| ranked.insert(item));
     for _ in 0..100_000 {
-        order.touch(random.below(10) as u32);
+        ranked.touch(random.below(10) as u32);
     }
-    assert!(order.buckets.len() <= 11, "{} buckets for 10 items", order.buckets.len());
+    assert!(ranked.buckets() <= 11, "{} buckets for 10 items", ranked.buckets());
 }
 
 /// A use may be noted just before its key leaves. It must not bring the key back.
 #[test]
 fn a_use_of_something_gone_is_ignored() {
     for policy in POLICIES {
-        let mut order = Order::new(policy);
-        order.insert(3);
+        let mut order = new_order(policy);
+        order.put(3);
         order.remove(3);
-        order.touch(3);
-        order.touch(1_000_000);
+        order.use_alone(3);
+        order.use_alone(1_000_000);
         assert_eq!(order.first_victim(), None);
         assert!(order.oldest_first().is_empty());
     }

@@ -4,9 +4,11 @@
 
 use std::collections::{HashSet, TryReserveError};
 
+use crate::catalog::chains::Chains;
 use crate::catalog::filled;
 use crate::catalog::order::Order;
-use crate::config::CachePolicy;
+use crate::config::Eviction;
+use crate::sync::Arc;
 
 use super::durability::Durability;
 use super::ghosts::Ghosts;
@@ -66,11 +68,15 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub(super) fn new(slots: u32, policy: CachePolicy) -> Result<Ledger, TryReserveError> {
+    pub(super) fn new(
+        slots: u32,
+        eviction: Eviction,
+        chains: Option<&Arc<Chains>>,
+    ) -> Result<Ledger, TryReserveError> {
         let mut counts = [0; STATES];
         counts[State::Free as usize] = slots;
         Ok(Ledger {
-            order: Order::with_room(policy, slots as usize)?,
+            order: Order::new(eviction, chains, Some(slots))?,
             ghosts: Ghosts::new(),
             next_generation: 1,
             bytes: 0,
@@ -157,7 +163,11 @@ impl Ledger {
     }
 
     pub(super) fn is_any_free(&self) -> bool {
-        self.counts[State::Free as usize] > 0
+        self.count_free() > 0
+    }
+
+    pub(super) fn count_free(&self) -> u32 {
+        self.counts[State::Free as usize]
     }
 
     /// The first unclean slot from `from` on.

@@ -28,6 +28,7 @@ mod change;
 mod durability;
 mod entry;
 mod flush;
+mod foresee;
 mod ghosts;
 mod lease;
 mod ledger;
@@ -44,14 +45,15 @@ pub use recover::{OutOfUse, StoredEntry, Why};
 use std::collections::TryReserveError;
 use std::hash::{BuildHasher, Hasher, RandomState};
 
-use crate::config::CachePolicy;
-use crate::sync::{AtomicBool, Mutex, MutexGuard, lock};
+use crate::config::Eviction;
+use crate::sync::{Arc, AtomicBool, Mutex, MutexGuard, lock};
 
 use self::entry::Entry;
 use self::lease::Leases;
 use self::ledger::Ledger;
+use super::chains::{Chains, Sight};
 use super::index::{Index, tag_of};
-use super::order::ITEMS_MAX;
+use super::order::{self, ITEMS_MAX};
 use super::touches::Touches;
 
 /// Most slots of a pool.
@@ -63,6 +65,8 @@ pub struct SlotCatalog {
     /// SipHash with a random key: unlike the digest, nobody can make two keys that share a check.
     check: RandomState,
     leases: Leases,
+    /// Under a policy that knows requests.
+    chains: Option<Arc<Chains>>,
     touches: Touches,
     ledger: Mutex<Ledger>,
     /// Whether there may be unclean slots, for those who do not hold the ledger.
@@ -192,15 +196,18 @@ impl SlotCatalog {
     /// The catalog of an empty pool with `slots` slots, at most [`SLOTS_MAX`].
     ///
     /// # Errors
-    /// If there is no memory for its tables, about 22 bytes a slot; what a key takes beside comes with the key.
-    pub fn new(slots: u32, policy: CachePolicy) -> Result<SlotCatalog, TryReserveError> {
+    /// If there is no memory for its tables, about 22 bytes a slot, and under REUSE 8 more for each key that it remembers; what a
+    /// key takes beside comes with the key.
+    pub fn new(slots: u32, eviction: Eviction) -> Result<SlotCatalog, TryReserveError> {
         let slots = slots.min(SLOTS_MAX);
+        let chains = order::chains(eviction.policy)?;
         Ok(SlotCatalog {
             index: Index::new(slots),
             check: RandomState::new(),
             leases: Leases::new(slots)?,
-            touches: Touches::new(policy),
-            ledger: Mutex::new(Ledger::new(slots, policy)?),
+            touches: Touches::new(eviction.policy),
+            ledger: Mutex::new(Ledger::new(slots, eviction, chains.as_ref())?),
+            chains,
             is_any_unclean: AtomicBool::new(false),
         })
     }
@@ -240,10 +247,41 @@ impl SlotCatalog {
         };
         // Noted while the lease is held: the slot gets no other key before someone releases the
         // lease, then locks the ledger and so applies the note to the key that it was meant for.
-        if !self.touches.note(lease.slot) {
-            self.ledger().order.touch(lease.slot);
+        let sight = self.sight(tag);
+        if !self.touches.note(lease.slot, sight) {
+            self.ledger().order.touch(lease.slot, sight);
         }
         Some(lease)
+    }
+
+    /// Length of the stored object, for a put that leaves it as it is. Under a policy that knows requests that is a use.
+    pub fn keep(&self, digest: u128, key: &[u8]) -> Option<u64> {
+        if self.chains.is_none() {
+            return self.length(digest, key);
+        }
+        let tag = tag_of(digest);
+        let sight = self.sight(tag);
+        let entry = {
+            let table = self.index.shard(tag);
+            let entry = Entry::unpack(table.get(tag, entry::is_key(key))?);
+            // Noted under the shard's lock: whoever takes the key out and gives its slot to another locks the ledger in
+            // between, and so applies the note first.
+            if self.touches.note(entry.slot, sight) {
+                return Some(entry.length);
+            }
+            entry
+        };
+        let mut ledger = self.ledger();
+        let found = self.index.shard(tag).get(tag, entry::is_key(key)).map(Entry::unpack);
+        if let Some(found) = found {
+            ledger.order.touch(found.slot, sight);
+        }
+        Some(entry.length)
+    }
+
+    /// Where requests and their keys are written down, if the policy knows them.
+    pub fn chains(&self) -> Option<&Arc<Chains>> {
+        self.chains.as_ref()
     }
 
     /// Ends a read.
@@ -260,6 +298,12 @@ impl SlotCatalog {
     /// The pool at this moment.
     pub fn gauges(&self) -> Gauges {
         lock(&self.ledger).gauges()
+    }
+
+    /// Where the key with this tag stands in a request.
+    #[inline]
+    fn sight(&self, tag: u32) -> Sight {
+        self.chains.as_ref().map_or(Sight::ALONE, |chains| chains.sight(tag))
     }
 
     #[inline]

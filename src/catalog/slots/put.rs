@@ -2,6 +2,11 @@
 
 use super::ledger::{Ledger, State};
 use super::{Cleanups, DirtySlot, Entry, SlotCatalog, entry, tag_of};
+use crate::catalog::order::{Moment, Verdict};
+
+/// Keys of a request's own chain that the search for a victim passes over. They lie there because what they hang on has left, so
+/// there are few; a search that meets more ends.
+const PASSED_OVER_MAX: u32 = 64;
 
 /// A slot that one put owns until it is published or abandoned.
 #[derive(Debug)]
@@ -13,6 +18,9 @@ pub struct Reservation {
     evicted: bool,
     /// See `durability`.
     began: u32,
+    /// When in which request the put was admitted, and why.
+    moment: Moment,
+    verdict: Verdict,
 }
 
 impl Reservation {
@@ -42,6 +50,18 @@ pub enum Reserve {
     Busy,
     /// Every slot is pinned or out of use.
     Full,
+    /// The policy finds that the key is not worth displacing another for.
+    Declined,
+}
+
+/// Who asks for a slot.
+#[derive(Clone, Copy, Debug)]
+struct Asks {
+    tag: u32,
+    moment: Moment,
+    verdict: Verdict,
+    /// It may be declined.
+    may_decline: bool,
 }
 
 /// How [`SlotCatalog::publish`] ended.
@@ -59,20 +79,42 @@ impl SlotCatalog {
     /// Finds a slot for a put of the key with this digest: a free one, else that of the key which
     /// leaves first by the policy. Keys that are pinned, being read, or of which an older record may
     /// still be on storage are passed over. In a full pool the key's own old bytes go before any other.
-    pub fn reserve(&self, digest: u128) -> Reserve {
+    ///
+    /// `must`: whatever the policy finds, it is not declined. Neither is a key that is stored, whose old bytes are not to stay.
+    pub fn reserve(&self, digest: u128, must: bool) -> Reserve {
         let tag = tag_of(digest);
+        let sight = self.sight(tag);
         let mut ledger = self.ledger();
-        let (slot, evicted) = match ledger.take_free() {
-            Some(slot) => (slot, false),
-            None => match self.evict(&mut ledger, tag) {
-                Ok(slot) => (slot, true),
-                Err(refusal) => return refusal,
-            },
+        let moment = ledger.order.begin(sight);
+        let free = ledger.take_free();
+        let stored = if free.is_none() { self.slot_of(tag) } else { None };
+        let verdict = match stored {
+            Some((slot, _)) => ledger.order.judge_stored(slot, moment),
+            None => ledger.order.judge(tag, moment),
+        };
+        let may_decline = !must && stored.is_none() && ledger.order.declines();
+        let (slot, evicted) = match free {
+            Some(slot) => {
+                ledger.order.admit(tag, &verdict);
+                (slot, false)
+            }
+            None => {
+                let own = stored.and_then(|(slot, is_pinned)| (!is_pinned).then_some(slot));
+                match self.evict(&mut ledger, &Asks { tag, moment, verdict, may_decline }, own) {
+                    Ok(slot) => (slot, true),
+                    Err(refusal) => {
+                        if matches!(refusal, Reserve::Declined) {
+                            ledger.order.decline(tag, moment, &verdict);
+                        }
+                        return refusal;
+                    }
+                }
+            }
         };
         let generation = ledger.next_generation;
         ledger.next_generation = generation.saturating_add(1);
         let began = ledger.durability.now();
-        Reserve::Slot(Reservation { slot, tag, generation, evicted, began })
+        Reserve::Slot(Reservation { slot, tag, generation, evicted, began, moment, verdict })
     }
 
     /// Makes a completed put visible in place of what was stored under the key before. Pins of the
@@ -81,7 +123,7 @@ impl SlotCatalog {
     /// Call it when the whole record is in the slot, with the key whose digest was given to
     /// [`SlotCatalog::reserve`].
     pub fn publish(&self, reservation: Reservation, key: &[u8], length: u64) -> Published {
-        let Reservation { slot, tag, generation, began, .. } = reservation;
+        let Reservation { slot, tag, generation, began, moment, verdict, .. } = reservation;
         debug_assert!(key.len() <= entry::KEY_BYTES_MAX, "keys are checked where they come in");
         let mut ledger = self.ledger();
         // The new record has overwritten the evicted one.
@@ -100,6 +142,7 @@ impl SlotCatalog {
         }
 
         let mut replaced = None;
+        let mut returns = verdict.returns;
         let pins = old.map_or(0, |old| old.pins);
         let entry = Entry { generation, length, slot, pins };
         match found {
@@ -107,6 +150,12 @@ impl SlotCatalog {
             None => table.insert(tag, self.check_of(key), key, &entry.fields()),
         }
         if let Some(old) = old {
+            if !returns {
+                // It took a free slot, and only now it is known that the key was stored.
+                let verdict = ledger.order.judge_stored(old.slot, moment);
+                ledger.order.admit(tag, &verdict);
+                returns = true;
+            }
             ledger.order.remove(old.slot);
             ledger.bytes -= u128::from(old.length);
             ledger.ghosts.add(old.slot, tag, old.generation);
@@ -118,9 +167,9 @@ impl SlotCatalog {
         }
         drop(table);
         if pins > 0 {
-            ledger.order.insert_parked(slot);
+            ledger.order.insert_parked(slot, moment, returns);
         } else {
-            ledger.order.insert(slot);
+            ledger.order.insert(slot, moment, returns);
         }
         ledger.bytes += u128::from(length);
         ledger.set(slot, State::Live);
@@ -130,8 +179,9 @@ impl SlotCatalog {
 
     /// Gives up a put that failed after anything may have been written.
     pub fn abandon(&self, reservation: Reservation) -> DirtySlot {
-        let Reservation { slot, tag, .. } = reservation;
+        let Reservation { slot, tag, moment, verdict, .. } = reservation;
         let mut ledger = self.ledger();
+        ledger.order.take_back(tag, moment, &verdict);
         // The write may have got as far as a valid record before it was reported as failed. But a
         // failed put supersedes nothing, so it counts as the oldest.
         ledger.ghosts.add(slot, tag, 0);
@@ -142,6 +192,7 @@ impl SlotCatalog {
     /// record is still there.
     pub fn abandon_unwritten(&self, reservation: Reservation) -> Option<DirtySlot> {
         let mut ledger = self.ledger();
+        ledger.order.take_back(reservation.tag, reservation.moment, &reservation.verdict);
         // A tombstone that a free slot had may be among what a sync lost that failed meanwhile.
         if reservation.evicted || ledger.durability.failed_since(reservation.began) {
             return Some(ledger.send_to_cleaning(reservation.slot));
@@ -150,41 +201,69 @@ impl SlotCatalog {
         None
     }
 
-    /// Takes a slot for a put of the key with the tag `wanted_by` from a key. From that key itself if it
-    /// can be, so that putting the same keys again into a full pool costs no other key its place; else
-    /// from the one that leaves first.
-    fn evict(&self, ledger: &mut Ledger, wanted_by: u32) -> Result<u32, Reserve> {
+    /// Takes a slot for a put from a key. From that key itself (`own`) if it can be, so that putting the same keys again into a
+    /// full pool costs no other key its place; else from the one that leaves first, if that is worth it.
+    fn evict(&self, ledger: &mut Ledger, asks: &Asks, own: Option<u32>) -> Result<u32, Reserve> {
+        let Asks { tag: wanted_by, moment, verdict, may_decline } = *asks;
         if !ledger.ghosts.haunt(wanted_by)
-            && let Some(slot) = self.evictable_slot(wanted_by)
+            && let Some(slot) = own
             && self.evict_slot(ledger, slot, wanted_by)
         {
+            ledger.order.remove(slot);
+            ledger.order.admit(wanted_by, &verdict);
             return Ok(slot);
         }
+        if may_decline && ledger.order.has_declined(moment) {
+            return Err(Reserve::Declined);
+        }
         let mut being_read = false;
-        let mut candidate = ledger.order.first_victim();
-        while let Some(slot) = candidate {
+        let mut passed_over = 0;
+        let mut victims = ledger.order.victims(moment, may_decline);
+        while let Some(slot) = ledger.order.next(&mut victims) {
             let tag = ledger.tag(slot);
-            if !ledger.ghosts.haunt(tag) {
-                if self.evict_slot(ledger, slot, tag) {
-                    return Ok(slot);
-                }
-                being_read = true;
+            if ledger.ghosts.haunt(tag) {
+                continue;
             }
-            candidate = ledger.order.victim_after(slot);
+            if may_decline {
+                // The request that asks will come to that key.
+                if moment.request != 0 && self.sight(tag).request == moment.request {
+                    victims.has_spared = true;
+                    passed_over += 1;
+                    if passed_over > PASSED_OVER_MAX {
+                        break;
+                    }
+                    continue;
+                }
+                if !ledger.order.is_worth(slot, moment, &verdict) {
+                    return Err(Reserve::Declined);
+                }
+            }
+            if self.evict_slot(ledger, slot, tag) {
+                ledger.order.admit(wanted_by, &verdict);
+                ledger.order.evict(slot, tag);
+                return Ok(slot);
+            }
+            being_read = true;
         }
         // A haunted key can leave when no older record of it is on storage any more. Whatever sees to that is in motion,
         // but for slots that could not be cleaned: they haunt until they get another chance.
-        Err(if being_read || ledger.in_motion() { Reserve::Busy } else { Reserve::Full })
+        Err(if victims.has_spared {
+            Reserve::Declined
+        } else if being_read || ledger.in_motion() {
+            Reserve::Busy
+        } else {
+            Reserve::Full
+        })
     }
 
-    /// The slot of a key with this tag that is not pinned.
-    fn evictable_slot(&self, tag: u32) -> Option<u32> {
+    /// The slot of a key with this tag, and whether it is pinned.
+    pub(super) fn slot_of(&self, tag: u32) -> Option<(u32, bool)> {
         let table = self.index.shard(tag);
         let entry = table.find(tag, |_| true).map(|found| Entry::unpack(table.at(found)))?;
-        (entry.pins == 0).then_some(entry.slot)
+        Some((entry.slot, entry.pins > 0))
     }
 
-    /// Evicts the key in a slot unless someone is reading it.
+    /// Takes the key in a slot out of the index unless someone is reading it. The order still has it.
     fn evict_slot(&self, ledger: &mut Ledger, slot: u32, tag: u32) -> bool {
         let evicted = {
             let mut table = self.index.shard(tag);
@@ -197,7 +276,6 @@ impl SlotCatalog {
             table.remove(found);
             evicted
         };
-        ledger.order.remove(slot);
         ledger.bytes -= u128::from(evicted.length);
         ledger.ghosts.add(slot, tag, evicted.generation);
         ledger.set(slot, State::Reserved);

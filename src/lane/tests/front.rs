@@ -10,7 +10,7 @@ use crate::error::Status;
 use crate::layout::record::CHECKSUM_BLOCK_BYTES;
 use crate::sync::{Arc, lock};
 
-const FRONT: Wish = Wish { range_offset: None, exact: false, keep: false, front: true };
+const FRONT: Wish = Wish { range_offset: None, exact: false, keep: false, must: false, front: true };
 
 fn object(bytes: usize) -> Vec<u8> {
     (0..bytes).map(|index| (index * 31 + index / 257) as u8).collect()

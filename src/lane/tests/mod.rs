@@ -187,7 +187,8 @@ impl Bench {
 
 fn in_memory(slots: u32) -> Slots {
     let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
-    Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru, &backend, &Logger::to_stderr()).unwrap()
+    Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru.into(), &backend, &Logger::to_stderr())
+        .unwrap()
 }
 
 impl<P: Placement> Bench<P> {

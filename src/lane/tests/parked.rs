@@ -3,7 +3,7 @@
 use super::*;
 use crate::catalog::{DirtySlot, Lease, Reservation};
 use crate::error::{Error, Result};
-use crate::placement::{Answer, Gauges, GetWish, Key, Keys, PutPlace, Source, Tombstones};
+use crate::placement::{Answer, Gauges, GetWish, Key, Keys, PutPlace, PutWish, Source, Tombstones};
 use crate::sync::{AtomicBool, Ordering};
 
 /// A pool whose gets find no descriptor while `is_short` says so, as those of a dynamic store may.
@@ -75,9 +75,9 @@ impl Placement for Short {
         self: &Arc<Self>,
         key: &Key<'_>,
         length: u64,
-        deadline: Option<Instant>,
+        wish: PutWish,
     ) -> Answer<Result<PutPlace<Reservation>>> {
-        self.slots.open_put(key, length, deadline)
+        self.slots.open_put(key, length, wish)
     }
     fn commit_put(
         self: &Arc<Self>,

@@ -9,6 +9,7 @@ use super::look::Seen;
 use super::sizes::RecordBytes;
 use super::{Buckets, Core, Kind};
 use crate::batch::Question;
+use crate::catalog::Chains;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
 use crate::layout::bucket::listing::{self, Bounds};
@@ -23,6 +24,22 @@ pub(super) const TURN_TIME_MAX: Duration = Duration::from_secs(10);
 const CLEARED_AT_ONCE: usize = 100_000;
 
 impl Keys for Buckets {
+    fn chains(&self) -> Option<Arc<Chains>> {
+        self.core.catalog.chains().cloned()
+    }
+
+    fn chain_id(&self, key: &Key<'_>) -> u128 {
+        self.core.name(key).map_or(key.digest, |name| self.core.names.id_of(&name))
+    }
+
+    fn admissible(&self, ids: &[u128], length: u64) -> usize {
+        let gauges = self.core.catalog.gauges();
+        let mean = gauges.bytes / u64::from(gauges.keys).max(1);
+        let bytes =
+            if length == 0 { mean } else { RecordBytes::of(length).map_or(u64::MAX, RecordBytes::whole) };
+        self.core.catalog.admissible(ids, bytes)
+    }
+
     fn contains(&self, key: &Key<'_>) -> Result<bool> {
         let core = &self.core;
         let name = core.name(key)?;

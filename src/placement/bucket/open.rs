@@ -39,12 +39,13 @@ impl Buckets {
         bucket: &Bucket,
         logger: &Logger,
     ) -> Result<Buckets> {
-        let policy = config.cache_policy;
+        let eviction = config.eviction();
+        let no_memory = |_| Error::new(Status::OutOfMemory, "no memory for the index of the store");
         let rules = Rules::new(config, namespace_bytes);
         let (names, kind, catalog) = match pool {
             None => {
                 let names = Names::dynamic(&bucket.prefix, config.store.layout)?;
-                (names, Kind::Dynamic, ObjectCatalog::new(policy, rules.capacity_bytes))
+                (names, Kind::Dynamic, ObjectCatalog::new(eviction, rules.capacity_bytes).map_err(no_memory)?)
             }
             Some(Pool { name, shape }) => {
                 if shape.object_count > OBJECTS_MAX {
@@ -61,7 +62,7 @@ impl Buckets {
                 let (owner, pool_id) = enter(bucket, &names, shape, logger)?;
                 let PoolShape { object_count, chunk_bytes, .. } = shape;
                 let kind = Kind::Pool { owner: Box::new(owner), pool_id, object_count, chunk_bytes };
-                (names, kind, ObjectCatalog::of_objects(policy, object_count))
+                (names, kind, ObjectCatalog::of_objects(eviction, object_count).map_err(no_memory)?)
             }
         };
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

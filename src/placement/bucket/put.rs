@@ -14,7 +14,7 @@ use crate::error::{Error, Result, Status};
 use crate::layout::files::ObjectName;
 use crate::layout::record::CHECKSUM_BLOCK_BYTES;
 use crate::placement::objects::OBJECT_BYTES_MAX;
-use crate::placement::{OwnedKey, PutPlace, Sink};
+use crate::placement::{OwnedKey, PutPlace, PutWish, Sink};
 use crate::s3::{FailureKind, UploadId};
 use crate::sync::{Arc, Ordering};
 
@@ -55,15 +55,25 @@ pub(super) struct Begun {
     pub(super) deadline: Option<Instant>,
 }
 
+/// What became of a wish to put.
+pub(super) enum Start {
+    /// It is counted.
+    Begun(Begun),
+    /// There will be room when something ends.
+    Busy,
+    /// The eviction policy finds that the object is not worth displacing others for.
+    Declined,
+}
+
 impl Core {
-    /// Counts a put in. `None`: there will be room when something ends.
+    /// Counts a put in.
     pub(super) fn begin_writing(
         &self,
         name: ObjectName,
         turn: Turn,
         length: u64,
-        deadline: Option<Instant>,
-    ) -> Result<Option<Begun>> {
+        wish: PutWish,
+    ) -> Result<Start> {
         let too_large =
             |what: &str| Err(Error::new(Status::TooLarge, format!("object of {length} bytes; {what}")));
         let Some(parts) = RecordBytes::of(length) else {
@@ -79,23 +89,25 @@ impl Core {
             owner.check()?;
         }
         let id = self.names.id_of(&name);
-        let (reservation, mut victims) = match self.catalog.reserve_for(id, parts.whole()) {
+        let (reservation, mut victims) = match self.catalog.reserve(id, parts.whole(), wish.must) {
             Ok(reserved) => reserved,
-            Err(refused) => return self.refused(refused, length).map(|()| None),
+            Err(RoomRefused::Declined) => return Ok(Start::Declined),
+            Err(refused) => return self.refused(refused, length).map(|()| Start::Busy),
         };
         // Others have put more than this process knew when it counted: every process that puts then removes twice what it
         // puts, until there is room again.
         if self.is_over.load(Ordering::Relaxed) {
             victims.extend(self.catalog.evict_at_least(parts.whole()));
         }
-        Ok(Some(Begun { name, id, parts, reservation, victims, turn, deadline }))
+        Ok(Start::Begun(Begun { name, id, parts, reservation, victims, turn, deadline: wish.deadline }))
     }
 
     /// Why there is no room; `Ok`: there will be.
     fn refused(&self, refused: RoomRefused, length: u64) -> Result<()> {
         let full = |message: &str| Err(Error::new(Status::PoolFull, message));
         match refused {
-            RoomRefused::Busy => Ok(()),
+            // The second only where a put is begun, which sees to it.
+            RoomRefused::Busy | RoomRefused::Declined => Ok(()),
             RoomRefused::TooLarge => Err(Error::new(
                 Status::TooLarge,
                 format!("object of {length} bytes takes more than nixl_store_capacity_bytes"),
@@ -115,15 +127,16 @@ impl Core {
         name: ObjectName,
         key: &OwnedKey,
         length: u64,
-        deadline: Option<Instant>,
+        wish: PutWish,
     ) -> Result<PutPlace<Draft>> {
         let until = Instant::now() + TURN_TIME_MAX;
-        let until = deadline.map_or(until, |deadline| deadline.min(until));
+        let until = wish.deadline.map_or(until, |deadline| deadline.min(until));
         let turn = self.in_use.turn(self.names.id_of(&name), Change::Put, until);
         let turn = turn.ok_or_else(|| busy("putting", key))?;
-        match self.begin_writing(name, turn, length, deadline)? {
-            Some(begun) => self.make_ready(begun),
-            None => Ok(PutPlace::Busy),
+        match self.begin_writing(name, turn, length, wish)? {
+            Start::Begun(begun) => self.make_ready(begun),
+            Start::Busy => Ok(PutPlace::Busy),
+            Start::Declined => Ok(PutPlace::Declined),
         }
     }
 

@@ -4,14 +4,13 @@
 //! was there as a whole. Larger ones take round trips before and after, so lanes are given work for other threads.
 
 use std::io;
-use std::time::Instant;
 
 use super::get::Reading;
 use super::in_use::Taken;
-use super::put::Draft;
+use super::put::{Draft, Start};
 use super::{Buckets, Kind};
 use crate::error::Result;
-use crate::placement::{Answer, GetWish, Key, Never, Placement, PutPlace, Source, Tombstones};
+use crate::placement::{Answer, GetWish, Key, Never, Placement, PutPlace, PutWish, Source, Tombstones};
 use crate::sync::Arc;
 
 impl Placement for Buckets {
@@ -30,7 +29,14 @@ impl Placement for Buckets {
         let (core, key) = (Arc::clone(&self.core), key.to_owned());
         Answer::later(move || {
             let asking = Arc::clone(&core);
-            core.bucket.client.block_on(async move { asking.length(&key, None).await })
+            let length = core.bucket.client.block_on({
+                let key = key.clone();
+                async move { asking.length(&key, None).await }
+            })?;
+            if length.is_some() {
+                core.catalog.keep(core.names.id_of(&core.name(&key.key())?));
+            }
+            Ok(length)
         })
     }
 
@@ -103,7 +109,7 @@ impl Placement for Buckets {
         self: &Arc<Self>,
         key: &Key<'_>,
         length: u64,
-        deadline: Option<Instant>,
+        wish: PutWish,
     ) -> Answer<Result<PutPlace<Draft>>> {
         let core = &self.core;
         let name = match core.name(key) {
@@ -116,12 +122,13 @@ impl Placement for Buckets {
             Err(Taken::ByTransfer) => return Answer::Now(Ok(PutPlace::Busy)),
             Err(Taken::ForAMoment) => {
                 let (core, key) = (Arc::clone(core), key.to_owned());
-                return Answer::later(move || core.wait_and_write(name, &key, length, deadline));
+                return Answer::later(move || core.wait_and_write(name, &key, length, wish));
             }
         };
-        let begun = match core.begin_writing(name, turn, length, deadline) {
-            Ok(Some(begun)) => begun,
-            Ok(None) => return Answer::Now(Ok(PutPlace::Busy)),
+        let begun = match core.begin_writing(name, turn, length, wish) {
+            Ok(Start::Begun(begun)) => begun,
+            Ok(Start::Busy) => return Answer::Now(Ok(PutPlace::Busy)),
+            Ok(Start::Declined) => return Answer::Now(Ok(PutPlace::Declined)),
             Err(error) => return Answer::Now(Err(error)),
         };
         if begun.victims.is_empty() && begun.parts.whole() < core.bucket.multipart_bytes_min {

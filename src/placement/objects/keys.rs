@@ -1,13 +1,32 @@
 //! Questions about keys of a dynamic store, and their removal and pinning: the file system answers.
 
 use super::Objects;
+use super::limits::record_bytes;
 use crate::batch::Question;
+use crate::catalog::Chains;
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
 use crate::layout::files::{Evicted, ObjectName, is_planted};
 use crate::placement::{Asked, Gauges, Key, Keys};
+use crate::sync::Arc;
 
 impl Keys for Objects {
+    fn chains(&self) -> Option<Arc<Chains>> {
+        self.catalog.chains().cloned()
+    }
+
+    fn chain_id(&self, key: &Key<'_>) -> u128 {
+        self.name(key).map_or(key.digest, |name| self.files.id_of(&name))
+    }
+
+    fn admissible(&self, ids: &[u128], length: u64) -> usize {
+        let gauges = self.catalog.gauges();
+        let mean = gauges.bytes / u64::from(gauges.keys).max(1);
+        let bytes =
+            if length == 0 { mean } else { record_bytes(length).map_or(u64::MAX, |parts| parts.bytes) };
+        self.catalog.admissible(ids, bytes)
+    }
+
     fn contains(&self, key: &Key<'_>) -> Result<bool> {
         let name = self.name(key)?;
         let id = self.files.id_of(&name);

@@ -118,7 +118,8 @@ impl Objects {
         let objects = Objects {
             files,
             backend: Arc::clone(backend),
-            catalog: ObjectCatalog::new(config.cache_policy, config.store.capacity_bytes),
+            catalog: ObjectCatalog::new(config.eviction(), config.store.capacity_bytes)
+                .map_err(|_| Error::new(Status::OutOfMemory, "no memory for the index of the store"))?,
             layout,
             namespace_bytes,
             serve_unverified: config.store.serve_unverified,
@@ -229,8 +230,13 @@ impl Objects {
     }
 
     /// Makes room within the capacity.
-    fn reserve(&self, bytes: u64) -> std::result::Result<ObjectReservation, RoomRefused> {
-        let (reservation, mut victims) = self.catalog.reserve(bytes)?;
+    fn reserve(
+        &self,
+        id: u128,
+        bytes: u64,
+        must: bool,
+    ) -> std::result::Result<ObjectReservation, RoomRefused> {
+        let (reservation, mut victims) = self.catalog.reserve(id, bytes, must)?;
         loop {
             if victims.is_empty() {
                 return Ok(reservation);

@@ -60,7 +60,7 @@ fn put(objects: &Objects, name: &str, payload: &[u8]) {
     let effective = EffectiveKey::new(b"", name.as_bytes()).unwrap();
     let key = Key { effective: effective.bytes(), digest: effective.digest() };
     let Ok(PutPlace::Ready(Sink { extent, generation, claim, .. })) =
-        objects.begin_writing(&key, payload.len() as u64)
+        objects.begin_writing(&key, payload.len() as u64, false)
     else {
         panic!("no room for {name}");
     };
@@ -166,7 +166,7 @@ fn a_put_that_cannot_be_synced_leaves_nothing_behind() {
     for name in ["old", "new"] {
         let effective = EffectiveKey::new(b"", name.as_bytes()).unwrap();
         let key = Key { effective: effective.bytes(), digest: effective.digest() };
-        let Ok(PutPlace::Ready(Sink { mut claim, .. })) = objects.begin_writing(&key, 5000) else {
+        let Ok(PutPlace::Ready(Sink { mut claim, .. })) = objects.begin_writing(&key, 5000, false) else {
             panic!("no room")
         };
         // A pipe, which cannot be synced, in its place.

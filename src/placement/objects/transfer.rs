@@ -4,7 +4,6 @@
 
 use std::fs::File;
 use std::io;
-use std::time::Instant;
 
 use super::limits::{RecordBytes, record_bytes};
 use super::{Draft, Objects, Reading};
@@ -15,7 +14,8 @@ use crate::error::{Error, Result, Status};
 use crate::layout::files::ObjectName;
 use crate::layout::record;
 use crate::placement::{
-    Answer, Extent, Foreign, GetWish, Key, Keys, Never, Placement, PutPlace, Sink, Source, Tombstones, Work,
+    Answer, Extent, Foreign, GetWish, Key, Keys, Never, Placement, PutPlace, PutWish, Sink, Source,
+    Tombstones, Work,
 };
 use crate::sync::{Arc, Ordering};
 
@@ -30,7 +30,7 @@ impl Placement for Objects {
 
     fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>> {
         let (objects, key) = (Arc::clone(self), key.to_owned());
-        Answer::later(move || objects.length(&key.key()))
+        Answer::later(move || objects.keep(&key.key()))
     }
 
     fn open_get(self: &Arc<Self>, key: &Key<'_>, _wish: GetWish) -> Answer<Result<Option<Source<Reading>>>> {
@@ -58,10 +58,10 @@ impl Placement for Objects {
         self: &Arc<Self>,
         key: &Key<'_>,
         length: u64,
-        _deadline: Option<Instant>,
+        wish: PutWish,
     ) -> Answer<Result<PutPlace<Draft>>> {
         let (objects, key) = (Arc::clone(self), key.to_owned());
-        Answer::later(move || objects.begin_writing(&key.key(), length))
+        Answer::later(move || objects.begin_writing(&key.key(), length, wish.must))
     }
 
     fn commit_put(
@@ -102,6 +102,15 @@ impl Placement for Objects {
 }
 
 impl Objects {
+    /// Length of the object, for a put that may leave it as it is.
+    fn keep(&self, key: &Key<'_>) -> Result<Option<u64>> {
+        let length = self.length(key)?;
+        if length.is_some() {
+            self.catalog.keep(self.files.id_of(&self.name(key)?));
+        }
+        Ok(length)
+    }
+
     fn begin_reading(&self, key: &Key<'_>) -> Result<Option<Source<Reading>>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
@@ -161,14 +170,15 @@ impl Objects {
         }
     }
 
-    pub(super) fn begin_writing(&self, key: &Key<'_>, length: u64) -> Result<PutPlace<Draft>> {
+    pub(super) fn begin_writing(&self, key: &Key<'_>, length: u64, must: bool) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let RecordBytes { padded_bytes, trailer_bytes, bytes } = record_bytes(length)?;
         self.note_put(bytes);
-        let reservation = match self.reserve(bytes) {
+        let reservation = match self.reserve(self.files.id_of(&name), bytes, must) {
             Ok(reservation) => reservation,
             Err(RoomRefused::Busy) => return Ok(PutPlace::Busy),
+            Err(RoomRefused::Declined) => return Ok(PutPlace::Declined),
             Err(RoomRefused::TooLarge) => {
                 return Err(Error::new(
                     Status::TooLarge,

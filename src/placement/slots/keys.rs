@@ -5,13 +5,22 @@ use std::time::Instant;
 use super::Slots;
 use super::cleaning::REMOVAL_WAIT_MAX;
 use crate::batch::Question;
-use crate::catalog::Remove;
+use crate::catalog::{Chains, Remove};
 use crate::error::{Error, Result, Status};
 use crate::placement::{Gauges, Key, Keys};
+use crate::sync::Arc;
 
 impl Keys for Slots {
     fn contains(&self, key: &Key<'_>) -> Result<bool> {
         Ok(self.catalog.contains(key.digest, key.effective))
+    }
+
+    fn chains(&self) -> Option<Arc<Chains>> {
+        self.catalog.chains().cloned()
+    }
+
+    fn admissible(&self, ids: &[u128], _length: u64) -> usize {
+        self.catalog.admissible(ids)
     }
 
     fn expect(&self, digest: u128) {

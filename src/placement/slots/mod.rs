@@ -14,7 +14,7 @@ use self::storage::{MemorySlots, SlotStorage};
 use super::Extent;
 use crate::backend::{Backend, Target};
 use crate::catalog::{OutOfUse, SlotCatalog, StoredEntry, Why};
-use crate::config::CachePolicy;
+use crate::config::Eviction;
 use crate::error::{Error, Result, Status};
 use crate::layout::pool::{self, Geometry, Pool, PoolParameters, Source as Recovery};
 use crate::layout::record;
@@ -90,11 +90,11 @@ impl Slots {
         parent: &Path,
         name: &str,
         parameters: &PoolParameters,
-        policy: CachePolicy,
+        eviction: Eviction,
         backend: &Arc<dyn Backend>,
         logger: &Logger,
     ) -> Result<Slots> {
-        let catalog = catalog(parameters.slot_count, policy)?;
+        let catalog = catalog(parameters.slot_count, eviction)?;
         let (pool, recovered) = Pool::open(parent, name, parameters, logger)?;
         let is_doubted = pool.is_doubted();
         // From here on whatever fails gives the pool back as it goes.
@@ -133,7 +133,7 @@ impl Slots {
     pub fn in_memory(
         slot_count: u32,
         chunk_bytes: u64,
-        policy: CachePolicy,
+        eviction: Eviction,
         backend: &Arc<dyn Backend>,
         logger: &Logger,
     ) -> Result<Slots> {
@@ -143,7 +143,7 @@ impl Slots {
                 format!("nixl_pool_size {slot_count} x {chunk_bytes} bytes is more than memory can have"),
             )
         })?;
-        let catalog = catalog(slot_count, policy)?;
+        let catalog = catalog(slot_count, eviction)?;
         let bytes = geometry.total_bytes();
         if bytes > file_size_limit() {
             return Err(Error::new(
@@ -280,8 +280,8 @@ impl Kept<'_> {
     }
 }
 
-fn catalog(slots: u32, policy: CachePolicy) -> Result<SlotCatalog> {
-    SlotCatalog::new(slots, policy).map_err(|_| no_memory(slots))
+fn catalog(slots: u32, eviction: Eviction) -> Result<SlotCatalog> {
+    SlotCatalog::new(slots, eviction).map_err(|_| no_memory(slots))
 }
 
 fn no_memory(slots: u32) -> Error {

@@ -1,14 +1,14 @@
 //! A static pool around a transfer: the slot that is read, the slot that is written. Nothing here waits for storage: the
 //! catalog is memory, and tombstones are written by the lane.
 
-use std::io;
-use std::time::Instant;
-
 use super::Slots;
 use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
-use crate::placement::{Answer, Foreign, GetWish, Key, Keys, Placement, PutPlace, Sink, Source, Tombstones};
+use crate::placement::{
+    Answer, Foreign, GetWish, Key, Placement, PutPlace, PutWish, Sink, Source, Tombstones,
+};
 use crate::sync::Arc;
+use std::io;
 
 impl Placement for Slots {
     type GetClaim = Lease;
@@ -20,7 +20,7 @@ impl Placement for Slots {
     }
 
     fn find(self: &Arc<Self>, key: &Key<'_>) -> Answer<Result<Option<u64>>> {
-        Answer::Now(self.length(key))
+        Answer::Now(Ok(self.catalog.keep(key.digest, key.effective)))
     }
 
     fn open_get(self: &Arc<Self>, key: &Key<'_>, _wish: GetWish) -> Answer<Result<Option<Source<Lease>>>> {
@@ -62,14 +62,14 @@ impl Placement for Slots {
         self: &Arc<Self>,
         key: &Key<'_>,
         length: u64,
-        _deadline: Option<Instant>,
+        wish: PutWish,
     ) -> Answer<Result<PutPlace<Reservation>>> {
         if !self.catalog.is_any_unclean() {
-            return Answer::Now(self.find_room(key.digest, length));
+            return Answer::Now(self.find_room(key.digest, length, wish.must));
         }
         // A slot that could not be cleaned may get another chance, which has to wait for storage.
         let (slots, digest) = (Arc::clone(self), key.digest);
-        Answer::later(move || slots.find_room(digest, length))
+        Answer::later(move || slots.find_room(digest, length, wish.must))
     }
 
     fn commit_put(
@@ -112,7 +112,7 @@ impl Placement for Slots {
 }
 
 impl Slots {
-    fn find_room(&self, digest: u128, length: u64) -> Result<PutPlace<Reservation>> {
+    fn find_room(&self, digest: u128, length: u64, must: bool) -> Result<PutPlace<Reservation>> {
         if length > self.geometry.chunk_bytes() {
             return Err(Error::new(
                 Status::TooLarge,
@@ -123,9 +123,10 @@ impl Slots {
                 ),
             ));
         }
-        let reservation = match self.reserve(digest) {
+        let reservation = match self.reserve(digest, must) {
             Reserve::Slot(reservation) => reservation,
             Reserve::Busy => return Ok(PutPlace::Busy),
+            Reserve::Declined => return Ok(PutPlace::Declined),
             Reserve::Full => {
                 return Err(Error::new(
                     Status::PoolFull,

@@ -1,5 +1,5 @@
 use super::*;
-use crate::catalog::testing::{Lcg, POLICIES};
+use crate::catalog::testing::{EVERY_POLICY, Lcg};
 
 const KEYS: u8 = 3;
 
@@ -38,7 +38,7 @@ fn a_crash_at_any_step_never_brings_back_older_bytes() {
     for seed in 0..2000 {
         let mut random = Lcg::new(seed);
         let slots = 1 + random.below(4) as u32;
-        let catalog = SlotCatalog::new(slots, POLICIES[seed as usize % 4]).unwrap();
+        let catalog = SlotCatalog::new(slots, EVERY_POLICY[seed as usize % 5].into()).unwrap();
         let mut storage: Storage = vec![None; slots as usize];
         let mut puts: Vec<Put> = Vec::new();
         let mut open: Vec<(Reservation, usize, bool)> = Vec::new();
@@ -53,7 +53,7 @@ fn a_crash_at_any_step_never_brings_back_older_bytes() {
             let pick = |random: &mut Lcg, length: usize| random.below(length as u64) as usize;
             match random.below(14) {
                 0..=2 => {
-                    if let Reserve::Slot(reservation) = catalog.reserve(digest) {
+                    if let Reserve::Slot(reservation) = catalog.reserve(digest, false) {
                         let generation = reservation.generation();
                         puts.push(Put { key, generation, began: now, ended: None, completed: false });
                         open.push((reservation, puts.len() - 1, false));

@@ -1,7 +1,7 @@
 //! Flushes that fail and flushes that answer OK, on a model of the page cache and the device under it.
 
 use super::*;
-use crate::catalog::testing::{Lcg, POLICIES};
+use crate::catalog::testing::{EVERY_POLICY, Lcg};
 
 const KEYS: u8 = 4;
 
@@ -142,7 +142,7 @@ fn a_flush_that_answers_ok_covers_whatever_failed_before() {
         let mut random = Lcg::new(seed);
         let slots = 1 + random.below(6) as u32;
         let mut history = History {
-            catalog: SlotCatalog::new(slots, POLICIES[seed as usize % 4]).unwrap(),
+            catalog: SlotCatalog::new(slots, EVERY_POLICY[seed as usize % 5].into()).unwrap(),
             slots: vec![Slot::default(); slots as usize],
             puts: Vec::new(),
             open: Vec::new(),
@@ -156,7 +156,7 @@ fn a_flush_that_answers_ok_covers_whatever_failed_before() {
             let pick = |random: &mut Lcg, length: usize| random.below(length as u64) as usize;
             match random.below(12) {
                 0..=2 => {
-                    if let Reserve::Slot(reservation) = history.catalog.reserve(digest(&[key])) {
+                    if let Reserve::Slot(reservation) = history.catalog.reserve(digest(&[key]), false) {
                         let generation = reservation.generation();
                         history.slots[reservation.slot() as usize].write(Some(history.puts.len()));
                         history.open.push((reservation, history.puts.len()));

@@ -30,7 +30,7 @@ struct Pool {
 impl Pool {
     fn new(slots: u32, policy: CachePolicy) -> Arc<Pool> {
         let spots = (0..slots).map(|_| Mutex::default()).collect();
-        Arc::new(Pool { catalog: SlotCatalog::new(slots, policy).unwrap(), spots })
+        Arc::new(Pool { catalog: SlotCatalog::new(slots, policy.into()).unwrap(), spots })
     }
 
     fn spot(&self, slot: u32) -> crate::sync::MutexGuard<'_, Spot> {
@@ -80,7 +80,7 @@ impl Pool {
 
     fn put(&self, key: &[u8], fails: bool) {
         // Busy and full are answers: the put is given up, as spinning would never end here.
-        let Reserve::Slot(reservation) = self.catalog.reserve(digest(key)) else { return };
+        let Reserve::Slot(reservation) = self.catalog.reserve(digest(key), false) else { return };
         self.write(reservation.slot(), Some(reservation.generation()));
         if fails {
             self.clean([self.catalog.abandon(reservation)]);

@@ -2,6 +2,8 @@
 //! all interleavings of few threads.
 
 #[cfg(not(feature = "shuttle"))]
+mod chains;
+#[cfg(not(feature = "shuttle"))]
 mod crash;
 #[cfg(not(feature = "shuttle"))]
 mod flush;
@@ -20,6 +22,7 @@ mod restart;
 
 use super::ledger::State;
 use super::*;
+use crate::config::CachePolicy;
 
 /// A digest for tests: spread like a real one.
 pub(super) fn digest(key: &[u8]) -> u128 {

@@ -8,7 +8,7 @@ use super::*;
 /// its new record, even if that means that a put has to wait.
 #[test]
 fn a_key_whose_old_bytes_may_be_on_storage_is_not_evicted() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     put(&catalog, b"a");
     let overwriting = reserve(&catalog, b"x");
@@ -16,7 +16,7 @@ fn a_key_whose_old_bytes_may_be_on_storage_is_not_evicted() {
     put(&catalog, b"k");
     assert!(!contains(&catalog, b"a"));
 
-    assert!(matches!(catalog.reserve(digest(b"y")), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"y"), false), Reserve::Busy));
     let _ = catalog.publish(overwriting, b"x", 1);
     put(&catalog, b"y");
     assert!(!contains(&catalog, b"k"), "nothing old is left, and k was older than x");
@@ -26,13 +26,13 @@ fn a_key_whose_old_bytes_may_be_on_storage_is_not_evicted() {
 /// The same, when the put into the old slot fails: k is held until that slot is tombstoned.
 #[test]
 fn a_failed_overwrite_keeps_its_ghost_until_cleaned() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     put(&catalog, b"a");
     let overwriting = reserve(&catalog, b"x");
     put(&catalog, b"k");
     let dirty = catalog.abandon(overwriting);
-    assert!(matches!(catalog.reserve(digest(b"y")), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"y"), false), Reserve::Busy));
     clean(&catalog, [dirty]);
     put(&catalog, b"y");
     put(&catalog, b"z");
@@ -45,7 +45,7 @@ fn a_failed_overwrite_keeps_its_ghost_until_cleaned() {
 #[test]
 fn of_two_puts_of_a_key_the_later_begun_wins() {
     for later_first in [true, false] {
-        let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+        let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
         let (early, late) = (reserve(&catalog, b"k"), reserve(&catalog, b"k"));
         assert!(late.generation() > early.generation());
         let (early_slot, late_slot) = (early.slot(), late.slot());
@@ -70,7 +70,7 @@ fn of_two_puts_of_a_key_the_later_begun_wins() {
 /// would win over the one that the index showed.
 #[test]
 fn a_put_older_than_a_record_still_on_storage_is_dropped() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     let early = reserve(&catalog, b"k");
     put(&catalog, b"k");
     let Remove::Clean(dirty) = catalog.remove(digest(b"k"), b"k") else { panic!("nobody reads k") };
@@ -85,7 +85,7 @@ fn a_put_older_than_a_record_still_on_storage_is_dropped() {
 /// for superseded: its bytes are the newest there are.
 #[test]
 fn a_failed_put_supersedes_nothing() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     let (early, late) = (reserve(&catalog, b"k"), reserve(&catalog, b"k"));
     let generation = early.generation();
@@ -103,7 +103,7 @@ fn a_failed_put_supersedes_nothing() {
 /// record first would leave the older one to be found after a crash: so it waits its turn.
 #[test]
 fn records_of_a_removed_key_are_cleaned_oldest_first() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     let old_slot = put(&catalog, b"k");
     let lease = acquire(&catalog, b"k");
     let new_slot = put(&catalog, b"k");
@@ -123,7 +123,7 @@ fn records_of_a_removed_key_are_cleaned_oldest_first() {
 /// hands out the slot that waited.
 #[test]
 fn a_put_that_overwrites_the_older_record_hands_out_the_newer() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     put(&catalog, b"a");
     let overwriting = reserve(&catalog, b"x");
@@ -140,7 +140,7 @@ fn a_put_that_overwrites_the_older_record_hands_out_the_newer() {
 /// record must therefore stay on storage: not evicted, and if removed, not overwritten.
 #[test]
 fn a_slot_that_cannot_be_cleaned_keeps_its_key_from_eviction() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     let published = catalog.publish(reserve(&catalog, b"k"), b"k", 1);
     published.clean.into_iter().for_each(|dirty| catalog.not_cleaned(dirty));
@@ -150,11 +150,11 @@ fn a_slot_that_cannot_be_cleaned_keeps_its_key_from_eviction() {
     assert!(contains(&catalog, b"k") && contains(&catalog, b"c") && !contains(&catalog, b"b"));
 
     assert!(catalog.pin(digest(b"c"), b"c"));
-    assert!(matches!(catalog.reserve(digest(b"d")), Reserve::Full), "waiting would not help");
+    assert!(matches!(catalog.reserve(digest(b"d"), false), Reserve::Full), "waiting would not help");
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Obstructed);
     assert_eq!((catalog.clear().obstructed, contains(&catalog, b"k")), (1, true));
     assert_eq!(catalog.gauges().slots_quarantined, 1, "a removal takes no further slot out of use");
-    assert!(matches!(catalog.reserve(digest(b"d")), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"d"), false), Reserve::Full));
     audit(&catalog);
 
     // Another chance that succeeds sets everything right.
@@ -171,16 +171,19 @@ fn a_slot_that_cannot_be_cleaned_keeps_its_key_from_eviction() {
 /// An I/O error passes. Slots that it took out of use come back one by one, in turn, each handed out once.
 #[test]
 fn slots_that_could_not_be_cleaned_get_another_chance() {
-    let catalog = SlotCatalog::new(4, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(4, CachePolicy::Lru.into()).unwrap();
     for key in [b"a", b"b", b"c", b"d"] {
         put(&catalog, key);
         let Remove::Clean(dirty) = catalog.remove(digest(key), key) else { panic!("nobody reads it") };
         catalog.not_cleaned(dirty);
     }
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Full));
     let (first, second) = (catalog.reclaim(0).unwrap(), catalog.reclaim(0).unwrap());
     assert_ne!(first.slot(), second.slot());
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Busy), "what is being cleaned may come back");
+    assert!(
+        matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy),
+        "what is being cleaned may come back"
+    );
     catalog.not_cleaned(first);
     clean(&catalog, [second]);
     assert!(!reserve(&catalog, b"x").evicted());
@@ -197,15 +200,15 @@ fn slots_that_could_not_be_cleaned_get_another_chance() {
 /// would answer busy for ever.
 #[test]
 fn nothing_waits_for_a_slot_that_cannot_be_cleaned() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     let lease = acquire(&catalog, b"k");
     put(&catalog, b"k");
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Deferred);
     let Release::Clean(oldest) = catalog.release(lease) else { panic!("the last reader cleans") };
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy));
     catalog.not_cleaned(oldest);
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Full));
     assert_eq!(catalog.gauges().slots_quarantined, 2);
     audit(&catalog);
 }

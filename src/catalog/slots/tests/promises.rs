@@ -6,7 +6,7 @@ use crate::catalog::touches::PENDING_MAX;
 /// none they are told to wait rather than given the slot.
 #[test]
 fn a_slot_being_read_is_never_evicted() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"read");
     put(&catalog, b"idle");
     // A use makes it the newest; older uses of "idle" must not matter.
@@ -15,7 +15,7 @@ fn a_slot_being_read_is_never_evicted() {
 
     let reservation = reserve(&catalog, b"new");
     assert_ne!(reservation.slot(), lease.slot());
-    assert!(matches!(catalog.reserve(digest(b"more")), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"more"), false), Reserve::Busy));
     assert!(contains(&catalog, b"read") && !contains(&catalog, b"idle"));
 
     assert_eq!(catalog.release(lease), Release::Kept);
@@ -28,10 +28,10 @@ fn a_slot_being_read_is_never_evicted() {
 /// With a reader on every slot the pool is busy, not full: the readers will go.
 #[test]
 fn a_pool_whose_slots_are_all_read_is_busy() {
-    let catalog = SlotCatalog::new(1, CachePolicy::Mru).unwrap();
+    let catalog = SlotCatalog::new(1, CachePolicy::Mru.into()).unwrap();
     put(&catalog, b"a");
     let lease = acquire(&catalog, b"a");
-    assert!(matches!(catalog.reserve(digest(b"b")), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"b"), false), Reserve::Busy));
     assert_eq!(catalog.release(lease), Release::Kept);
     assert_eq!(put(&catalog, b"b"), 0);
 }
@@ -40,19 +40,19 @@ fn a_pool_whose_slots_are_all_read_is_busy() {
 /// was pinned and however full the pool; the last unpin ends that and makes it the newest key.
 #[test]
 fn a_pinned_key_is_never_evicted_or_removed() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     for key in [b"a", b"b"] {
         put(&catalog, key);
         assert!(catalog.pin(digest(key), key));
     }
     assert!(catalog.pin(digest(b"a"), b"a"));
-    assert!(matches!(catalog.reserve(digest(b"c")), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"c"), false), Reserve::Full));
     assert_eq!(catalog.remove(digest(b"a"), b"a"), Remove::Pinned);
     assert_eq!(catalog.clear().removed, 0);
     assert_eq!(catalog.gauges().keys_pinned, 2);
 
     assert!(catalog.unpin(digest(b"a"), b"a"));
-    assert!(matches!(catalog.reserve(digest(b"c")), Reserve::Full), "one of two pins is left");
+    assert!(matches!(catalog.reserve(digest(b"c"), false), Reserve::Full), "one of two pins is left");
     assert!(catalog.unpin(digest(b"b"), b"b"));
     assert!(catalog.unpin(digest(b"a"), b"a"));
     assert!(!catalog.unpin(digest(b"a"), b"a"), "there is no pin to take back");
@@ -68,7 +68,7 @@ fn a_pinned_key_is_never_evicted_or_removed() {
 /// the last of them is done, and new readers get the new bytes at once.
 #[test]
 fn replacing_never_harms_a_reader() {
-    let catalog = SlotCatalog::new(4, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(4, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     let (first, second) = (acquire(&catalog, b"k"), acquire(&catalog, b"k"));
 
@@ -92,17 +92,17 @@ fn replacing_never_harms_a_reader() {
 /// The same for removal: the key is gone at once, its bytes when the last reader is done.
 #[test]
 fn removing_never_harms_a_reader() {
-    let catalog = SlotCatalog::new(1, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(1, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     let lease = acquire(&catalog, b"k");
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Deferred);
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Absent);
     assert!(!contains(&catalog, b"k"));
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy));
     audit(&catalog);
 
     let Release::Clean(dirty) = catalog.release(lease) else { panic!("the last reader cleans") };
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Busy), "not before it is clean");
+    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy), "not before it is clean");
     clean(&catalog, [dirty]);
     assert_eq!(put(&catalog, b"x"), 0);
     audit(&catalog);
@@ -112,7 +112,7 @@ fn removing_never_harms_a_reader() {
 /// is tombstoned by its last reader so that recovery does not find the bytes either.
 #[test]
 fn a_slot_with_wrong_bytes_leaves_service() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     let slot = put(&catalog, b"k");
     assert!(catalog.pin(digest(b"k"), b"k"));
     let (finder, other) = (acquire(&catalog, b"k"), acquire(&catalog, b"k"));
@@ -130,7 +130,7 @@ fn a_slot_with_wrong_bytes_leaves_service() {
 
     assert_ne!(put(&catalog, b"k"), slot);
     assert!(catalog.pin(digest(b"k"), b"k"));
-    assert!(matches!(catalog.reserve(digest(b"x")), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Full));
     audit(&catalog);
 }
 
@@ -138,7 +138,7 @@ fn a_slot_with_wrong_bytes_leaves_service() {
 /// right and stays, the slot is wrong and leaves.
 #[test]
 fn a_wrong_read_of_replaced_bytes_spares_the_new_ones() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     let lease = acquire(&catalog, b"k");
     put(&catalog, b"k");
@@ -154,7 +154,7 @@ fn a_wrong_read_of_replaced_bytes_spares_the_new_ones() {
 /// another key still has that key's record and must be cleaned.
 #[test]
 fn an_unwritten_put_gives_its_slot_back() {
-    let catalog = SlotCatalog::new(1, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(1, CachePolicy::Lru.into()).unwrap();
     assert_eq!(catalog.abandon_unwritten(reserve(&catalog, b"a")), None);
     assert_eq!(catalog.gauges().slots_free, 1);
     put(&catalog, b"a");
@@ -169,9 +169,9 @@ fn an_unwritten_put_gives_its_slot_back() {
 /// XXH3 is no cryptographic hash: two keys with one digest can be made. They must stay two keys.
 #[test]
 fn keys_with_one_digest_are_not_mixed_up() {
-    let catalog = SlotCatalog::new(4, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(4, CachePolicy::Lru.into()).unwrap();
     for (key, length) in [(b"one", 1), (b"two", 2)] {
-        let Reserve::Slot(reservation) = catalog.reserve(42) else { panic!("the pool is empty") };
+        let Reserve::Slot(reservation) = catalog.reserve(42, false) else { panic!("the pool is empty") };
         assert_eq!(catalog.publish(reservation, key, length), Published::default());
     }
     assert_eq!((catalog.length(42, b"one"), catalog.length(42, b"two")), (Some(1), Some(2)));
@@ -186,7 +186,7 @@ fn keys_with_one_digest_are_not_mixed_up() {
 /// place of the old ones. A pinned key keeps its old bytes until the new ones are complete.
 #[test]
 fn a_put_into_a_full_pool_costs_no_other_key_its_place() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Lru.into()).unwrap();
     for key in [b"k", b"a", b"k", b"a", b"a", b"k"] {
         put(&catalog, key);
     }
@@ -202,7 +202,7 @@ fn a_put_into_a_full_pool_costs_no_other_key_its_place() {
 /// A pin is on the key, not on its bytes: replacing them keeps it, and it counts on from there.
 #[test]
 fn pins_carry_over_to_replaced_bytes() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     put(&catalog, b"k");
     assert!(catalog.pin(digest(b"k"), b"k"));
     put(&catalog, b"k");
@@ -218,7 +218,7 @@ fn pins_carry_over_to_replaced_bytes() {
 /// Clear takes all but pinned keys; what is being read follows when its reader is done.
 #[test]
 fn clear_spares_pins_and_readers() {
-    let catalog = SlotCatalog::new(3000, CachePolicy::Lfu).unwrap();
+    let catalog = SlotCatalog::new(3000, CachePolicy::Lfu.into()).unwrap();
     let keys: Vec<[u8; 4]> = (0..3000u32).map(u32::to_le_bytes).collect();
     keys.iter().for_each(|key| assert!(put(&catalog, key) < 3000));
     assert!(catalog.pin(digest(&keys[5]), &keys[5]));
@@ -240,7 +240,7 @@ fn clear_spares_pins_and_readers() {
 #[test]
 fn no_use_is_forgotten_however_many_there_are() {
     for uses in [1, PENDING_MAX - 1, PENDING_MAX, PENDING_MAX + 1, 3 * PENDING_MAX + 7] {
-        let catalog = SlotCatalog::new(2, CachePolicy::Lfu).unwrap();
+        let catalog = SlotCatalog::new(2, CachePolicy::Lfu.into()).unwrap();
         put(&catalog, b"a");
         put(&catalog, b"b");
         for (key, uses) in [(b"b", uses), (b"a", uses + 1)] {
@@ -254,7 +254,7 @@ fn no_use_is_forgotten_however_many_there_are() {
 /// Every put gets a higher generation than those before, as recovery decides by it.
 #[test]
 fn generations_rise() {
-    let catalog = SlotCatalog::new(2, CachePolicy::Fifo).unwrap();
+    let catalog = SlotCatalog::new(2, CachePolicy::Fifo.into()).unwrap();
     let mut last = 0;
     for _ in 0..10 {
         let reservation = reserve(&catalog, b"k");

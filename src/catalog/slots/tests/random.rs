@@ -1,6 +1,6 @@
 use super::helpers::*;
 use super::*;
-use crate::catalog::testing::{Lcg, NaiveOrder, POLICIES};
+use crate::catalog::testing::{EVERY_POLICY, Lcg, NaiveOrder, POLICIES};
 
 /// One caller puts, gets, removes, pins and unpins at random in a small pool. Which key leaves for
 /// each put must be what a list kept by hand says, under each policy, also with uses that were
@@ -11,7 +11,7 @@ fn keys_leave_in_the_order_of_the_naive_model() {
         for seed in 0..30 {
             let mut random = Lcg::new(seed);
             let slots = 1 + random.below(8) as u32;
-            let catalog = SlotCatalog::new(slots, policy).unwrap();
+            let catalog = SlotCatalog::new(slots, policy.into()).unwrap();
             let mut model = NaiveOrder::new(policy);
             let mut stored: Vec<(u8, u32)> = Vec::new();
             for step in 0..500 {
@@ -25,7 +25,7 @@ fn keys_leave_in_the_order_of_the_naive_model() {
                         let victim =
                             own.or_else(|| model.victims().into_iter().find(|&victim| victim != key));
                         let full = stored.len() as u32 == slots;
-                        match catalog.reserve(digest(&[key])) {
+                        match catalog.reserve(digest(&[key]), false) {
                             Reserve::Slot(reservation) => {
                                 assert_eq!(reservation.evicted(), full, "{place}");
                                 if full {
@@ -41,6 +41,7 @@ fn keys_leave_in_the_order_of_the_naive_model() {
                                 assert!(full && victim.is_none(), "{place}");
                                 continue;
                             }
+                            Reserve::Declined => panic!("{place}: {policy:?} declines nothing"),
                             Reserve::Busy => panic!("{place}: nothing is under way"),
                         }
                         model.remove(key);
@@ -107,7 +108,7 @@ fn no_slot_is_ever_lost() {
     for seed in 0..300 {
         let mut random = Lcg::new(seed);
         let slots = 1 + random.below(6) as u32;
-        let catalog = SlotCatalog::new(slots, POLICIES[seed as usize % 4]).unwrap();
+        let catalog = SlotCatalog::new(slots, EVERY_POLICY[seed as usize % 5].into()).unwrap();
         let mut puts: Vec<(Reservation, [u8; 1])> = Vec::new();
         let mut leases: Vec<(Lease, [u8; 1])> = Vec::new();
         let mut dirty: Vec<DirtySlot> = Vec::new();
@@ -118,7 +119,7 @@ fn no_slot_is_ever_lost() {
             let digest = digest(&key);
             match random.below(16) {
                 0..=3 => {
-                    if let Reserve::Slot(reservation) = catalog.reserve(digest) {
+                    if let Reserve::Slot(reservation) = catalog.reserve(digest, false) {
                         puts.push((reservation, key));
                     }
                 }

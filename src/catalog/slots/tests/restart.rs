@@ -24,7 +24,7 @@ fn restore(catalog: &SlotCatalog, (key, slot, length, generation, frequency): &O
 fn a_catalog_survives_export_and_restore() {
     for policy in POLICIES {
         let mut random = Lcg::new(3);
-        let catalog = SlotCatalog::new(20, policy).unwrap();
+        let catalog = SlotCatalog::new(20, policy.into()).unwrap();
         for n in 0..15u8 {
             put(&catalog, &[n]);
             for _ in 0..random.below(5) {
@@ -34,7 +34,7 @@ fn a_catalog_survives_export_and_restore() {
         let exported = export(&catalog);
         assert_eq!(exported.len(), 15);
 
-        let reopened = SlotCatalog::new(20, policy).unwrap();
+        let reopened = SlotCatalog::new(20, policy.into()).unwrap();
         exported.iter().for_each(|entry| assert!(restore(&reopened, entry)));
         assert_eq!(export(&reopened), exported, "{policy:?}");
         assert_eq!(reopened.gauges(), catalog.gauges());
@@ -59,7 +59,7 @@ fn a_catalog_survives_export_and_restore() {
 /// What recovery reads may be anything. What cannot be is refused and leaves no trace.
 #[test]
 fn impossible_entries_are_refused() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     let entry = |key: &[u8], slot, generation| (key.to_vec(), slot, u64::MAX, generation, 1);
     assert!(restore(&catalog, &entry(b"a", 1, 7)));
     assert!(!restore(&catalog, &entry(b"b", 1, 8)), "the slot is taken");
@@ -84,7 +84,7 @@ fn audit_sums(catalog: &SlotCatalog) {
 /// the older record after the next crash.
 #[test]
 fn generations_go_on_after_a_restart() {
-    let catalog = SlotCatalog::new(4, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(4, CachePolicy::Lru.into()).unwrap();
     assert!(restore(&catalog, &(b"a".to_vec(), 0, 1, 41, 1)));
     assert!(restore(&catalog, &(b"b".to_vec(), 1, 1, 7, 1)));
     let first = reserve(&catalog, b"a");
@@ -99,7 +99,7 @@ fn generations_go_on_after_a_restart() {
 /// A slot whose bytes proved wrong is not handed out, in the next process either.
 #[test]
 fn withheld_slots_are_not_handed_out() {
-    let catalog = SlotCatalog::new(3, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(3, CachePolicy::Lru.into()).unwrap();
     let damaged = |slot| OutOfUse { slot, why: Why::Damaged };
     assert!(catalog.withhold(&damaged(0)) && catalog.withhold(&damaged(2)));
     assert!(!catalog.withhold(&damaged(0)) && !catalog.withhold(&damaged(3)));
@@ -107,7 +107,7 @@ fn withheld_slots_are_not_handed_out() {
     assert!(!catalog.withhold(&damaged(1)));
     assert_eq!(catalog.gauges().slots_quarantined, 2);
     assert!(catalog.pin(digest(b"a"), b"a"));
-    assert!(matches!(catalog.reserve(digest(b"b")), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"b"), false), Reserve::Full));
     audit(&catalog);
 }
 
@@ -116,7 +116,7 @@ fn withheld_slots_are_not_handed_out() {
 /// was removed before the older one.
 #[test]
 fn slots_that_could_not_be_cleaned_stay_so_across_a_restart() {
-    let catalog = SlotCatalog::new(5, CachePolicy::Lru).unwrap();
+    let catalog = SlotCatalog::new(5, CachePolicy::Lru.into()).unwrap();
     let oldest = put(&catalog, b"k");
     let lease = acquire(&catalog, b"k");
     let old = put(&catalog, b"k");
@@ -129,7 +129,7 @@ fn slots_that_could_not_be_cleaned_stay_so_across_a_restart() {
 
     let out_of_use = catalog.export_out_of_use();
     assert_eq!(out_of_use.iter().map(|out| out.slot).collect::<Vec<_>>(), [oldest, old]);
-    let reopened = SlotCatalog::new(5, CachePolicy::Lru).unwrap();
+    let reopened = SlotCatalog::new(5, CachePolicy::Lru.into()).unwrap();
     out_of_use.iter().for_each(|out| assert!(reopened.withhold(out)));
     export(&catalog).iter().for_each(|entry| assert!(restore(&reopened, entry)));
     audit(&reopened);

@@ -1,25 +1,17 @@
-//! The eviction order: which item leaves first under LRU, LFU, FIFO and MRU.
+//! LFU, FIFO and MRU.
 //!
-//! Items are small numbers (slots of a pool, nodes of the catalog of objects). They sit in doubly linked
-//! lists that run through one array, so every operation moves a few integers and none allocates
+//! Items sit in doubly linked lists that run through one array, so every operation moves a few integers and none allocates
 //! beyond that array. A list belongs to a *bucket* of one frequency; buckets are linked by rising
 //! frequency. Only LFU ever has more than one bucket.
-//!
-//! An item is absent, *listed* (may be evicted) or *parked* (pinned: known, its frequency still
-//! counted, but out of every list, so that looking for a victim never walks over it).
 //!
 //! The meanings are LMCache's: LFU starts at frequency 1 with a put and breaks ties in order of
 //! arrival at that frequency; MRU takes the item used or put last; FIFO ignores uses.
 
 use std::collections::TryReserveError;
 
+use super::NIL;
 use crate::config::CachePolicy;
 
-/// Most items an order can hold: the numbers above are marks in the links.
-pub(super) const ITEMS_MAX: u32 = u32::MAX - 3;
-
-/// End of a list.
-const NIL: u32 = u32::MAX;
 /// In `Node::prev`: not in the order at all.
 const ABSENT: u32 = u32::MAX - 1;
 /// In `Node::prev`: known but in no list; `Node::place` is then its frequency.
@@ -52,8 +44,8 @@ struct Bucket {
     higher: u32,
 }
 
-/// An eviction order over items `0..`.
-pub(super) struct Order {
+/// An order by rank: how often, or when, an item was put or used.
+pub(in crate::catalog) struct Ranked {
     policy: CachePolicy,
     nodes: Vec<Node>,
     buckets: Vec<Bucket>,
@@ -63,32 +55,16 @@ pub(super) struct Order {
     highest: u32,
 }
 
-impl Order {
-    /// An empty order.
-    pub(super) fn new(policy: CachePolicy) -> Order {
-        Order {
-            policy,
-            nodes: Vec::new(),
-            buckets: Vec::new(),
-            spare_buckets: Vec::new(),
-            lowest: NIL,
-            highest: NIL,
-        }
-    }
-
+impl Ranked {
     /// An empty order with room for items `0..capacity` set aside, but not touched yet.
     ///
     /// # Errors
     /// If there is no memory for it.
-    pub(super) fn with_room(policy: CachePolicy, capacity: usize) -> Result<Order, TryReserveError> {
-        let mut order = Order::new(policy);
-        order.nodes.try_reserve_exact(capacity)?;
-        Ok(order)
-    }
-
-    /// Whether uses change the order, that is whether they need be recorded.
-    pub(super) fn counts_uses(policy: CachePolicy) -> bool {
-        policy != CachePolicy::Fifo
+    pub(super) fn new(policy: CachePolicy, capacity: usize) -> Result<Ranked, TryReserveError> {
+        let mut nodes = Vec::new();
+        nodes.try_reserve_exact(capacity)?;
+        let (buckets, spare_buckets) = (Vec::new(), Vec::new());
+        Ok(Ranked { policy, nodes, buckets, spare_buckets, lowest: NIL, highest: NIL })
     }
 
     /// A put: the item enters as the newest, at frequency 1. It must be absent.
@@ -122,7 +98,7 @@ impl Order {
         let Some(&node) = self.nodes.get(item as usize) else { return };
         match self.policy {
             CachePolicy::Fifo => {}
-            CachePolicy::Lru | CachePolicy::Mru => {
+            CachePolicy::Lru | CachePolicy::Reuse | CachePolicy::Mru => {
                 if node.is_listed() {
                     self.unlink(item, node);
                     self.append(item, node.place);
@@ -211,8 +187,8 @@ impl Order {
         }
     }
 
-    /// All items with their frequencies, oldest first, as [`Order::insert_known`] wants them back.
-    /// A parked item comes as the newest of its frequency, where [`Order::unpark`] would put it.
+    /// All items with their frequencies, oldest first, as [`Ranked::insert_known`] wants them back.
+    /// A parked item comes as the newest of its frequency, where [`Ranked::unpark`] would put it.
     pub(super) fn oldest_first(&self) -> Vec<(u32, u32)> {
         let mut parked: Vec<(u32, u32)> = (0u32..)
             .zip(&self.nodes)
@@ -349,9 +325,10 @@ fn not_nil(item: u32) -> Option<u32> {
     (item != NIL).then_some(item)
 }
 
-/// Memory for each item, for the catalogs' estimates.
-#[cfg(all(test, not(feature = "shuttle")))]
-pub(super) const NODE_BYTES: usize = size_of::<Node>();
-
-#[cfg(all(test, not(feature = "shuttle")))]
-mod tests;
+impl Ranked {
+    /// Buckets there ever were at a time.
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(super) fn buckets(&self) -> usize {
+        self.buckets.len()
+    }
+}

@@ -1,0 +1,239 @@
+//! Which request a key belongs to, and where it stands in that request's chain.
+//!
+//! A prompt is a chain of keys. An eviction order that knows chains lets a leaf leave before the block that it hangs on,
+//! and counts a request once, whatever batches it comes in. Keys say nothing of chains, but calls do: a lookup names the
+//! whole chain, and the gets and puts that follow name parts of it. So lookups and submits write down here, for each of
+//! their keys, the request and the position; whoever gets or puts the key reads it.
+//!
+//! ```text
+//! prefix match k0..k9      → request 7, positions 0..9
+//! get k0..k3, put k4..k6   → request 7, as written
+//! put k7..k12 later        → request 7, positions 7..12
+//! ```
+//!
+//! This is a hint in bounded memory: what is forgotten (more than [`REQUESTS_MAX`] requests or some [`WAYS`] keys of one set
+//! ago) counts as a request of its own. Nothing here locks; keys written by two threads at a time may be lost.
+
+use std::collections::TryReserveError;
+
+use super::index::tag_of;
+use crate::sync::{AtomicU32, AtomicU64, Ordering};
+
+/// Requests whose keys are known to belong together. A model check makes each of these tables anew for every run.
+pub(super) const REQUESTS_MAX: usize = if cfg!(feature = "shuttle") { 16 } else { 1024 };
+/// Keys of one set: a chain's keys are spread by their digests, and a chain of a few hundred must not push out its own.
+const WAYS: usize = 4;
+/// Sets, as a power of two: 64 Ki keys in 512 KiB.
+const SET_BITS: u32 = if cfg!(feature = "shuttle") { 4 } else { 14 };
+/// The last position that is told apart from those behind it.
+const POSITION_MAX: u32 = u16::MAX as u32;
+
+// An entry: the tag's low bits, the request, the position.
+const POSITION_BITS: u32 = 16;
+const REQUEST_BITS: u32 = 20;
+const REQUEST_MASK: u32 = (1 << REQUEST_BITS) - 1;
+/// Bits of the tag that an entry keeps. With the set's number they are the whole tag.
+const TAG_BITS: u32 = u64::BITS - POSITION_BITS - REQUEST_BITS;
+const TAG_MASK: u32 = (1 << TAG_BITS) - 1;
+
+const _: () = assert!(SET_BITS + TAG_BITS >= u32::BITS && REQUESTS_MAX < 1 << (REQUEST_BITS - 1));
+
+/// In a request's number: it was begun by a lookup or has a name, so whatever names its keys later belongs to it. One that
+/// began with a batch goes on only until another request begins.
+const LASTS: u32 = 1;
+
+/// A key's place in a request.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// 0: no request is known; the key is one by itself.
+    pub(super) request: u32,
+    pub(super) position: u16,
+}
+
+impl Sight {
+    /// A key that is a request by itself.
+    pub(super) const ALONE: Sight = Sight { request: 0, position: 0 };
+}
+
+/// Where in a table of [`REQUESTS_MAX`] entries the request is.
+pub(super) fn place_of(request: u32) -> usize {
+    (request >> 1) as usize % REQUESTS_MAX
+}
+
+/// The recent requests and their keys. All methods may be called from any thread.
+pub struct Chains {
+    sets: Box<[[AtomicU64; WAYS]]>,
+    /// Of each request its number (high half) and its length in keys.
+    requests: Box<[AtomicU64]>,
+    /// For names that callers gave to requests: bits of the name's hash (high half) and the request.
+    names: Box<[AtomicU64]>,
+    /// Requests begun.
+    begun: AtomicU32,
+}
+
+/// A chain being written down. Its request is as long as the keys that were added.
+pub struct Chain<'a> {
+    chains: &'a Chains,
+    request: u32,
+    position: u32,
+}
+
+impl Chains {
+    /// Nothing known yet.
+    ///
+    /// # Errors
+    /// If there is no memory for it, half a MiB.
+    pub(super) fn new() -> Result<Chains, TryReserveError> {
+        Ok(Chains {
+            sets: zeroed(1 << SET_BITS, Default::default)?,
+            requests: zeroed(REQUESTS_MAX, Default::default)?,
+            names: zeroed(REQUESTS_MAX, Default::default)?,
+            begun: AtomicU32::new(0),
+        })
+    }
+
+    /// Begins a request: somebody asks which of a chain's keys are stored.
+    pub fn look_up(&self) -> Chain<'_> {
+        Chain { chains: self, request: self.begin(LASTS), position: 0 }
+    }
+
+    /// A batch of gets or puts is about to begin, whose first key has this digest. It goes on with the request of that name,
+    /// else with the one that its first key was last seen in, else begins one.
+    pub fn join(&self, name: Option<u64>, first: u128) -> Chain<'_> {
+        let known = self.sight(tag_of(first));
+        let (request, position) = match name {
+            Some(name) => {
+                let request = self.named(name);
+                let at = if known.request == request { known.position.into() } else { self.length(request) };
+                (request, at)
+            }
+            None if known.request & LASTS != 0 || (known.request != 0 && self.is_newest(known.request)) => {
+                (known.request, known.position.into())
+            }
+            None => (self.begin(0), 0),
+        };
+        Chain { chains: self, request, position }
+    }
+
+    /// Where the key with this tag was seen last.
+    #[inline]
+    pub(super) fn sight(&self, tag: u32) -> Sight {
+        for entry in self.set(tag) {
+            let entry = entry.load(Ordering::Relaxed);
+            if is_of(entry, tag) {
+                let request = request_of(entry);
+                let is_known = request != 0 && self.request(request).is_some();
+                return if is_known { Sight { request, position: entry as u16 } } else { Sight::ALONE };
+            }
+        }
+        Sight::ALONE
+    }
+
+    /// Keys of the request; 0 if it is forgotten.
+    pub(super) fn length(&self, request: u32) -> u32 {
+        self.request(request).unwrap_or(0)
+    }
+
+    fn request(&self, request: u32) -> Option<u32> {
+        let known = self.requests[place_of(request)].load(Ordering::Relaxed);
+        ((known >> 32) as u32 == request).then_some(known as u32)
+    }
+
+    fn is_newest(&self, request: u32) -> bool {
+        number(self.begun.load(Ordering::Relaxed)) == request >> 1
+    }
+
+    fn begin(&self, lasts: u32) -> u32 {
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
+        let request = number(begun) << 1 | lasts;
+        self.requests[place_of(request)].store(u64::from(request) << 32, Ordering::Relaxed);
+        request
+    }
+
+    /// The request that a caller calls so.
+    fn named(&self, name: u64) -> u32 {
+        // Names may be small numbers in a row, or pointers: all of their bits have a say.
+        let hash = name.wrapping_mul(0x9E37_79B9_7F4A_7C15);
+        let hash = (hash ^ (hash >> 29)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let place = &self.names[hash as usize % REQUESTS_MAX];
+        let known = place.load(Ordering::Relaxed);
+        let request = known as u32;
+        if known >> 32 == hash >> 32 && request != 0 && self.request(request).is_some() {
+            return request;
+        }
+        let request = self.begin(LASTS);
+        place.store(hash >> 32 << 32 | u64::from(request), Ordering::Relaxed);
+        request
+    }
+
+    fn set(&self, tag: u32) -> &[AtomicU64; WAYS] {
+        &self.sets[(tag >> (u32::BITS - SET_BITS)) as usize]
+    }
+
+    /// Writes a key down. A key that is twice in a chain stands where it came first.
+    fn write(&self, tag: u32, request: u32, position: u32) {
+        let entry = u64::from(tag & TAG_MASK) << (REQUEST_BITS + POSITION_BITS)
+            | u64::from(request) << POSITION_BITS
+            | u64::from(position.min(POSITION_MAX));
+        let newest = number(self.begun.load(Ordering::Relaxed));
+        let set = self.set(tag);
+        let mut oldest = (0, 0);
+        for (index, place) in set.iter().enumerate() {
+            let found = place.load(Ordering::Relaxed);
+            let found_request = request_of(found);
+            if is_of(found, tag) && found_request != 0 {
+                if found_request != request {
+                    place.store(entry, Ordering::Relaxed);
+                }
+                return;
+            }
+            let age = match found_request {
+                0 => u32::MAX,
+                other => newest.wrapping_sub(other >> 1) & (REQUEST_MASK >> 1),
+            };
+            if age >= oldest.0 {
+                oldest = (age, index);
+            }
+        }
+        set[oldest.1].store(entry, Ordering::Relaxed);
+    }
+}
+
+impl Chain<'_> {
+    /// Adds the next key.
+    pub fn add(&mut self, digest: u128) {
+        self.chains.write(tag_of(digest), self.request, self.position);
+        self.position += 1;
+    }
+}
+
+impl Drop for Chain<'_> {
+    fn drop(&mut self) {
+        let place = &self.chains.requests[place_of(self.request)];
+        let known = place.load(Ordering::Relaxed);
+        if (known >> 32) as u32 == self.request && (known as u32) < self.position {
+            place.store(u64::from(self.request) << 32 | u64::from(self.position), Ordering::Relaxed);
+        }
+    }
+}
+
+/// The number of the request that was begun as the `begun`th; never 0.
+fn number(begun: u32) -> u32 {
+    let number = begun & (REQUEST_MASK >> 1);
+    if number == 0 { REQUESTS_MAX as u32 } else { number }
+}
+
+fn is_of(entry: u64, tag: u32) -> bool {
+    (entry >> (REQUEST_BITS + POSITION_BITS)) as u32 == tag & TAG_MASK
+}
+
+fn request_of(entry: u64) -> u32 {
+    (entry >> POSITION_BITS) as u32 & REQUEST_MASK
+}
+
+fn zeroed<T>(count: usize, nothing: impl FnMut() -> T) -> Result<Box<[T]>, TryReserveError> {
+    let mut table = Vec::new();
+    table.try_reserve_exact(count)?;
+    table.resize_with(count, nothing);
+    Ok(table.into_boxed_slice())
+}

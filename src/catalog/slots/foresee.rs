@@ -1,0 +1,53 @@
+//! What puts would find if they came now, so that a caller need not copy what would be declined.
+
+use super::ledger::Ledger;
+use super::{SlotCatalog, tag_of};
+use crate::catalog::FORESEEN_MAX;
+use crate::catalog::order::{Moment, Victims};
+
+impl SlotCatalog {
+    /// How many of these keys, one after the other from the first on, puts would store now. They are what is missing of a
+    /// chain that was looked up, by the digests.
+    ///
+    /// Nothing is set aside: what others put meanwhile may change the answer, and so do the uses of what the chain has stored.
+    pub fn admissible(&self, digests: &[u128]) -> usize {
+        let ledger = self.ledger();
+        if !ledger.order.declines() {
+            return digests.len();
+        }
+        let mut free = ledger.count_free();
+        let mut tau = ledger.order.tau();
+        let mut victims: Option<Victims> = None;
+        for (index, &digest) in digests.iter().take(FORESEEN_MAX).enumerate() {
+            let tag = tag_of(digest);
+            if self.slot_of(tag).is_some() {
+                continue;
+            }
+            let moment = ledger.order.foresee(self.sight(tag));
+            let verdict = ledger.order.judge_ahead(tag, moment, &mut tau);
+            if free > 0 {
+                free -= 1;
+                continue;
+            }
+            let victims = victims.get_or_insert_with(|| ledger.order.victims(moment, true));
+            let victim = self.next_evictable(&ledger, victims, moment);
+            let is_admitted = !ledger.order.has_declined(moment)
+                && victim.is_some_and(|slot| ledger.order.is_worth(slot, moment, &verdict));
+            if !is_admitted {
+                return index;
+            }
+        }
+        digests.len().min(FORESEEN_MAX)
+    }
+
+    fn next_evictable(&self, ledger: &Ledger, victims: &mut Victims, moment: Moment) -> Option<u32> {
+        loop {
+            let slot = ledger.order.next(victims)?;
+            let tag = ledger.tag(slot);
+            let is_own = moment.request != 0 && self.sight(tag).request == moment.request;
+            if !is_own && !ledger.ghosts.haunt(tag) && self.leases.is_idle(slot) {
+                return Some(slot);
+            }
+        }
+    }
+}
