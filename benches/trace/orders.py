@@ -6,7 +6,7 @@ import heapq
 from collections import OrderedDict
 from typing import Optional, Sequence
 
-from pool import Pool, Requests
+from simulated import Requests, SimulatedPool
 
 
 class LeafFirst:
@@ -48,14 +48,14 @@ class LeafFirst:
     def give_back(self, entry: tuple[int, int, int]) -> None:
         heapq.heappush(self._heap, entry)
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._last
 
     def __len__(self) -> int:
         return len(self._last)
 
 
-class Lru(Pool):
+class Lru(SimulatedPool):
     """The block leaves whose request is longest ago, the end of a chain before its beginning."""
 
     def __init__(self, capacity: int) -> None:
@@ -81,11 +81,11 @@ class Lru(Pool):
         assert oldest is not None, "a full pool has at least one block that is not under way"
         self._line.remove(oldest)
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._line
 
 
-class _Line(Pool):
+class _Line(SimulatedPool):
     """One line, in the order of arrival or of the last get."""
 
     def __init__(self, capacity: int, newest_first: bool) -> None:
@@ -99,7 +99,7 @@ class _Line(Pool):
     def _evict(self) -> None:
         self._line.popitem(last=self._newest_first)
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._line
 
 
@@ -123,7 +123,7 @@ class Mru(_Line):
         self._line.move_to_end(block)
 
 
-class Lfu(Pool):
+class Lfu(SimulatedPool):
     """A put is the first use; of equally frequent blocks the one leaves that has been so for longest."""
 
     def __init__(self, capacity: int) -> None:
@@ -145,7 +145,7 @@ class Lfu(Pool):
                 del self._rank[block]
                 return
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._rank
 
     def _set(self, block: int, uses: int) -> None:

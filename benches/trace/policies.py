@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Callable, Container, Optional, Sequence
 
 from orders import Fifo, Lfu, Lru, Mru
-from pool import Pool
+from simulated import SimulatedPool
 from reuse import Reuse
 from tiers import Tier
 
@@ -43,13 +43,13 @@ class Variant:
     def name(self) -> str:
         return self.policy if self.quantile is None else f"{self.policy} q{self.quantile:g}"
 
-    def pool(self, capacity: int) -> Pool:
+    def pool(self, capacity: int) -> SimulatedPool:
         if self.quantile is not None:
             return Reuse(capacity, quantile=self.quantile)
         return POLICIES[self.policy](capacity)
 
 
-POLICIES: dict[str, Callable[[int], Pool]] = {"LRU": Lru, "REUSE": Reuse, "LFU": Lfu, "FIFO": Fifo, "MRU": Mru}
+POLICIES: dict[str, Callable[[int], SimulatedPool]] = {"LRU": Lru, "REUSE": Reuse, "LFU": Lfu, "FIFO": Fifo, "MRU": Mru}
 
 
 def simulate(requests: Sequence[Sequence[int]], variant: Variant, capacity: int, in_flight: int = 1,
@@ -81,7 +81,7 @@ def prefix_length(chain: Sequence[int], stored: Container[int]) -> int:
     return len(chain)
 
 
-def _serve(chain: Sequence[int], pool: Pool, in_flight: int, outcome: Outcome) -> None:
+def _serve(chain: Sequence[int], pool: SimulatedPool, in_flight: int, outcome: Outcome) -> None:
     """One request: its prefix is got, the rest is put."""
     pool.begin(chain)
     matched = prefix_length(chain, pool)

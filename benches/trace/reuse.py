@@ -12,7 +12,7 @@ from typing import Optional, Sequence
 
 from ghosts import Ghosts, tag_of
 from orders import LeafFirst
-from pool import Pool, Requests
+from simulated import Requests, SimulatedPool
 
 QUANTILE = 0.6
 GHOST_ENTRIES = 8
@@ -26,7 +26,7 @@ PASSED_OVER_MAX = 64
 _WEIGHT_ONCE, _WEIGHT_AGAIN = 1, 2
 
 
-class Reuse(Pool):
+class Reuse(SimulatedPool):
     """A pool that declines puts."""
 
     def __init__(self, capacity: int, quantile: float = QUANTILE, ghost_entries: int = GHOST_ENTRIES) -> None:
@@ -93,7 +93,7 @@ class Reuse(Pool):
         line = self._again if self._returning.pop(block, False) else self._once
         line.touch(block, self._requests.base, self._requests.time(block))
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._once or block in self._again
 
     def _find_victim(self, now: int, due: float) -> Optional[tuple[LeafFirst, int]]:

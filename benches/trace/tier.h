@@ -23,8 +23,8 @@ typedef struct {
     uint32_t free, oldest, newest;
 } tier_t;
 
-/* Room for `slots` blocks and one request of up to `chain_max` more. Returns 0, or -1 after a message. Start from zeros;
- * free in either case. */
+/* Room for `slots` blocks and one request of up to `chain_max` more; without slots there is no tier. Returns 0, or -1
+ * after a message. Start from zeros; free in either case. */
 int tier_create(tier_t *tier, size_t slots, size_t chain_max);
 
 void tier_free(tier_t *tier);

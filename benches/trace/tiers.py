@@ -23,5 +23,5 @@ class Tier:
         while len(self._line) > self._slots:
             self._line.popitem(last=False)
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._line

@@ -52,7 +52,8 @@ class Policies(unittest.TestCase):
         requests = [[1, 2, 3], [1, 2, 4], [1, 2, 3, 5]]
         for policy in POLICIES:
             with self.subTest(policy):
-                self.assertEqual(simulate(requests, Variant(policy), 5), Outcome(hits=5, block_hits=5, puts=5, evictions=0))
+                outcome = simulate(requests, Variant(policy), 5)
+                self.assertEqual(outcome, Outcome(hits=5, block_hits=5, puts=5, evictions=0))
 
     def test_puts_that_are_under_way_cannot_be_evicted(self) -> None:
         # MRU, three slots full of 1 2 3. One at a time, 4 takes 3's slot and 5 takes 4's. Both at once, 5 takes 2's.

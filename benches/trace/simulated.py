@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Sequence
 
 
-class Pool:
-    """A pool of slots. A policy says which block leaves, by `_evict`; one that declines puts has its own `take_slot`."""
+class SimulatedPool:
+    """A pool of slots. A policy says which block leaves, by `_evict`; one that declines has its own `take_slot`."""
 
     def __init__(self, capacity: int) -> None:
         if capacity < 1:
@@ -41,7 +41,7 @@ class Pool:
     def _evict(self) -> None:
         raise NotImplementedError
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         raise NotImplementedError
 
 
@@ -65,5 +65,5 @@ class Requests:
     def time(self, block: int) -> int:
         return self._times[block]
 
-    def __contains__(self, block: int) -> bool:
+    def __contains__(self, block: object) -> bool:
         return block in self._times
