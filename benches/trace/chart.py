@@ -33,7 +33,7 @@ class _Scale:
             self.x_min, self.x_max = self.x_min / 2, self.x_max * 2
         highest = max(y for _, y in points)
         self.y_step = 5 if highest <= 50 else 10
-        self.y_max = max(2, math.ceil(highest * 1.05 / self.y_step)) * self.y_step
+        self.y_max = min(100, max(2, math.ceil(highest * 1.05 / self.y_step)) * self.y_step)
 
     def x(self, percent: float) -> float:
         share = math.log(percent / self.x_min) / math.log(self.x_max / self.x_min)
@@ -111,5 +111,5 @@ def _legend(series: Sequence[Series]) -> list[str]:
         parts.append(_text(x + 40, y + 4.5, one.name))
         y += 26
     parts.append(_text(x, y + 14, "circles: the library, measured", size=12, colour="#555555"))
-    parts.append(_text(x, y + 31, "lines: computed exactly", size=12, colour="#555555"))
+    parts.append(_text(x, y + 31, "lines: simulated", size=12, colour="#555555"))
     return parts
