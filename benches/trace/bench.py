@@ -20,7 +20,7 @@ import pictures
 import report
 from policies import POLICIES
 from runner import RunError, Runner
-from study import VARIANTS, Plan, Record, Study
+from study import COMPARED, VARIANTS, Plan, Record, Study
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _TRACE = _REPOSITORY / "benches/data/conversation.blocks"
@@ -113,7 +113,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     print("\nExact check: block by block in memory, against a simulation of the policy", flush=True)
     checks = study.exact_checks(_print_exact)
-    if plan.tier_percent:
+    if plan.tier_percent and any(variant in COMPARED for variant in plan.variants):
         print(f"\nBehind a tier of {plan.tier_percent:g} % in memory, checked as exactly", flush=True)
     tiered = study.behind_tier(_print_exact)
     for cells in report.tier_rows(tiered, study.references):
