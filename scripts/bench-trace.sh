@@ -2,13 +2,14 @@
 # The benchmark behind `make bench-trace`. Needs Rust, a C compiler and Python 3.9.
 #
 # Builds the library and the replay program, tests the calculators that the results are compared with, then replays the
-# trace with every eviction policy and several pool sizes. Results go to build/bench: trace.json, trace.md, trace.svg.
+# trace with every eviction policy and several pool sizes, alone and behind a tier in memory. Results go to build/bench:
+# trace.json, trace.md, and as pictures trace.svg (hits) and writes.svg (what was written for them).
 #
 #   BENCH_TRACE        another trace: Mooncake's JSON lines, or the compact form of benches/data
 #   BENCH_DIR          where the stores are made; else build/bench/trace
 #   TRACE_CHUNK_BYTES  bytes of a chunk; else 65536
 #
-# Arguments go to benches/trace/bench.py, for instance: --policies LRU --percents 5 10
+# Arguments go to benches/trace/bench.py, for instance: --policies LRU REUSE --percents 5 10 --tier-percent 0
 set -euo pipefail
 
 cd "$(dirname "$0")/.."

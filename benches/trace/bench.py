@@ -1,7 +1,7 @@
 """`make bench-trace`: replays a trace through the library with every eviction policy and several pool sizes.
 
 Needs the replay program, which scripts/bench-trace.sh builds. Exit status 0: all bytes were right, no policy hit more
-than is possible, and the exact check agreed.
+than is possible, and the exact checks agreed.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from pathlib import Path
 from typing import NoReturn, Sequence
 
 import blocks
-import chart
+import pictures
 import report
+from policies import POLICIES
 from runner import RunError, Runner
-from study import Plan, Record, Study, policy_names
+from study import COMPARED, VARIANTS, Plan, Record, Study
 
 _REPOSITORY = Path(__file__).resolve().parent.parent.parent
 _TRACE = _REPOSITORY / "benches/data/conversation.blocks"
 _PERCENTS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0)
-# Between those that are replayed, so that the chart's lines bend where the truth does.
-_PERCENTS_BETWEEN = (2.0, 3.0, 7.0, 15.0, 35.0, 70.0)
-_COLOURS = {"LRU": "#0072b2", "LFU": "#009e73", "FIFO": "#e69f00", "MRU": "#cc79a7"}
+# Up to here the exact check is cheap.
+_CHECK_PERCENT_MAX = 25.0
 
 
 def main() -> int:
@@ -49,7 +49,8 @@ def _interrupted(_signal: int, _frame: object) -> NoReturn:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replay", type=Path, required=True, help="the replay program")
-    parser.add_argument("--out", type=Path, required=True, help="folder for trace.json, trace.md and trace.svg")
+    parser.add_argument("--out", type=Path, required=True,
+                        help="folder for trace.json, trace.md, trace.svg and writes.svg")
     parser.add_argument("--trace", type=Path, default=Path(os.environ.get("BENCH_TRACE") or _TRACE),
                         help="block trace or Mooncake JSON lines; $BENCH_TRACE, else the one checked in")
     parser.add_argument("--dir", type=Path, default=os.environ.get("BENCH_DIR"),
@@ -58,7 +59,10 @@ def _arguments() -> argparse.Namespace:
                         help="bytes of a chunk; $TRACE_CHUNK_BYTES, else 65536")
     parser.add_argument("--percents", type=_percent, nargs="+", default=_PERCENTS,
                         help="pool sizes in percent of the distinct blocks")
-    parser.add_argument("--policies", nargs="+", choices=policy_names(), default=policy_names())
+    parser.add_argument("--policies", nargs="+", choices=list(POLICIES), default=list(POLICIES),
+                        help="REUSE is replayed with its default quantile and with 0.8")
+    parser.add_argument("--tier-percent", type=_percent_or_none, default=5.0,
+                        help="blocks of the tier in front, in percent of the distinct blocks; 0: no replay behind one")
     return parser.parse_args()
 
 
@@ -76,6 +80,10 @@ def _percent(text: str) -> float:
     return value
 
 
+def _percent_or_none(text: str) -> float:
+    return 0.0 if text == "0" else _percent(text)
+
+
 def _run(arguments: argparse.Namespace) -> int:
     requests = blocks.read(arguments.trace)
     folder = Path(arguments.dir or arguments.out / "trace").resolve()
@@ -86,8 +94,16 @@ def _run(arguments: argparse.Namespace) -> int:
 
     percents = sorted(set(arguments.percents))
     middle = min(percents, key=lambda percent: abs(percent - 10))
-    plan = Plan(percents, arguments.policies, arguments.chunk_bytes, check_percent=middle, large_percent=middle,
-                large_chunk_bytes=4 * arguments.chunk_bytes)
+    plan = Plan(
+        percents,
+        [variant for variant in VARIANTS if variant.policy in arguments.policies],
+        arguments.chunk_bytes,
+        check_percents=[percent for percent in percents if percent <= _CHECK_PERCENT_MAX] or [middle],
+        check_percent=middle,
+        tier_percent=arguments.tier_percent,
+        large_percent=middle,
+        large_chunk_bytes=4 * arguments.chunk_bytes,
+    )
     runner = Runner(arguments.replay, compact, folder)
     study = Study(requests, runner, plan)
     runner.check_space(study.largest())
@@ -96,7 +112,12 @@ def _run(arguments: argparse.Namespace) -> int:
     print(*report.bounds_lines(study, unbounded_hits), sep="\n")
 
     print("\nExact check: block by block in memory, against a simulation of the policy", flush=True)
-    checks = study.exact_checks(lambda record: print("  " + report.exact_line(record), flush=True))
+    checks = study.exact_checks(_print_exact)
+    if plan.tier_percent and any(variant in COMPARED for variant in plan.variants):
+        print(f"\nBehind a tier of {plan.tier_percent:g} % in memory, checked as exactly", flush=True)
+    tiered = study.behind_tier(_print_exact)
+    for cells in report.tier_rows(tiered, study.references):
+        print("  " + ", ".join(f"{name} {cell}" for name, cell in zip(report.TIER_HEADINGS, cells)))
     print(f"\nEvery policy, every pool size, chunks of {plan.chunk_bytes:,} bytes, stores in {folder}")
     print(report.terminal_line(report.HEADINGS), flush=True)
     matrix = study.matrix(lambda record: _print_row(record, study))
@@ -106,9 +127,13 @@ def _run(arguments: argparse.Namespace) -> int:
     print("\n" + "\n".join(report.MEANING))
 
     environment = _environment(arguments.trace, study, matrix[0])
-    _write(arguments.out, study, environment, unbounded_hits, matrix, checks, large)
-    print(f"\nWritten: {arguments.out}/trace.json, trace.md, trace.svg")
+    _write(arguments.out, study, environment, unbounded_hits, matrix, checks, tiered, large)
+    print(f"\nWritten: {arguments.out}/trace.json, trace.md, trace.svg, writes.svg")
     return 0
+
+
+def _print_exact(record: Record) -> None:
+    print("  " + report.exact_line(record), flush=True)
 
 
 def _print_row(record: Record, study: Study) -> None:
@@ -133,7 +158,7 @@ def _environment(trace: Path, study: Study, record: Record) -> list[str]:
 
 
 def _write(out: Path, study: Study, environment: list[str], unbounded_hits: int, matrix: Sequence[Record],
-           checks: Sequence[Record], large: Record) -> None:
+           checks: Sequence[Record], tiered: Sequence[Record], large: Record) -> None:
     document = {
         "environment": environment,
         "requests": len(study.requests),
@@ -144,30 +169,14 @@ def _write(out: Path, study: Study, environment: list[str], unbounded_hits: int,
         "replays": list(matrix),
         "replay_with_large_chunks": large,
         "exact_checks": list(checks),
+        "behind_tier": list(tiered),
     }
     (out / "trace.json").write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
-    text = report.markdown(study, environment, unbounded_hits, matrix, checks, large)
+    text = report.markdown(study, environment, unbounded_hits, matrix, checks, tiered, large)
     (out / "trace.md").write_text(text, encoding="utf-8")
-    (out / "trace.svg").write_text(_chart(study, unbounded_hits, matrix), encoding="utf-8")
-
-
-def _chart(study: Study, unbounded_hits: int, matrix: Sequence[Record]) -> str:
-    percents = study.plan.percents
-    between = [percent for percent in _PERCENTS_BETWEEN if percents[0] < percent < percents[-1]]
-    grid = sorted({*percents, *between})
-
-    def rate(hits: int) -> float:
-        return 100 * hits / study.references
-
-    series = [
-        chart.Series("never evicts", "#888888", [(p, rate(unbounded_hits)) for p in grid], dash="2 5"),
-        chart.Series("Belady's MIN", "#222222", [(p, rate(study.bound(p)["min_hits"])) for p in grid], dash="8 4"),
-    ]
-    for policy in study.plan.policies:
-        line = [(percent, rate(hits)) for percent, hits in study.curve(policy, grid)]
-        marks = [(record["percent"], rate(record["hits"])) for record in matrix if record["policy"] == policy]
-        series.append(chart.Series(policy, _COLOURS[policy], line, marks))
-    return chart.draw("Blocks hit by eviction policy and pool size", _size_of(study), series)
+    subtitle = _size_of(study)
+    (out / "trace.svg").write_text(pictures.hits(study, subtitle, unbounded_hits, matrix), encoding="utf-8")
+    (out / "writes.svg").write_text(pictures.writes(study, subtitle, matrix), encoding="utf-8")
 
 
 if __name__ == "__main__":

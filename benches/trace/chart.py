@@ -1,4 +1,4 @@
-"""The chart: hit rate by pool size, as one SVG file without dependencies."""
+"""A chart: a share of all blocks by pool size, as one SVG file without dependencies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _FONT = "font-family='system-ui, -apple-system, Segoe UI, Helvetica, Arial, sans
 
 @dataclass(frozen=True)
 class Series:
-    """One line of the chart. Points are (pool size in percent of the distinct blocks, hit rate in percent)."""
+    """One line of the chart. Points are (pool size in percent of the distinct blocks, percent of all references)."""
 
     name: str
     colour: str
@@ -24,14 +24,16 @@ class Series:
 
 
 class _Scale:
-    """Percent of the distinct blocks (logarithmic) and hit rate to pixels."""
+    """Percent of the distinct blocks (logarithmic) and percent of all references to pixels."""
 
     def __init__(self, series: Sequence[Series]) -> None:
         points = [point for one in series for point in (*one.line, *one.marks)]
         self.x_min, self.x_max = min(x for x, _ in points), max(x for x, _ in points)
         if self.x_min == self.x_max:
             self.x_min, self.x_max = self.x_min / 2, self.x_max * 2
-        self.y_max = max(10.0, math.ceil(max(y for _, y in points) * 1.05 / 5) * 5)
+        highest = max(y for _, y in points)
+        self.y_step = 5 if highest <= 50 else 10
+        self.y_max = min(100, max(2, math.ceil(highest * 1.05 / self.y_step)) * self.y_step)
 
     def x(self, percent: float) -> float:
         share = math.log(percent / self.x_min) / math.log(self.x_max / self.x_min)
@@ -41,8 +43,8 @@ class _Scale:
         return _HEIGHT - _BOTTOM - rate / self.y_max * (_HEIGHT - _TOP - _BOTTOM)
 
 
-def draw(title: str, subtitle: str, series: Sequence[Series]) -> str:
-    """The chart as text."""
+def draw(title: str, subtitle: str, what: str, series: Sequence[Series]) -> str:
+    """The chart as text; `what` is on the vertical axis."""
     scale = _Scale(series)
     parts = [
         f"<svg xmlns='http://www.w3.org/2000/svg' width='{_WIDTH}' height='{_HEIGHT}' "
@@ -50,7 +52,7 @@ def draw(title: str, subtitle: str, series: Sequence[Series]) -> str:
         f"<rect width='{_WIDTH}' height='{_HEIGHT}' fill='#ffffff'/>",
         _text(_LEFT, 30, title, size=18, weight="600"),
         _text(_LEFT, 52, subtitle, size=13, colour="#555555"),
-        *_axes(scale, series),
+        *_axes(scale, what, series),
     ]
     for one in series:
         parts.extend(_plot(scale, one))
@@ -65,10 +67,10 @@ def _text(x: float, y: float, text: str, size: int = 13, anchor: str = "start", 
             f"font-weight='{weight}'{turn}>{escape(text)}</text>")
 
 
-def _axes(scale: _Scale, series: Sequence[Series]) -> list[str]:
+def _axes(scale: _Scale, what: str, series: Sequence[Series]) -> list[str]:
     right, bottom = _WIDTH - _RIGHT, _HEIGHT - _BOTTOM
     parts = []
-    for step in range(0, int(scale.y_max) + 1, 5):
+    for step in range(0, scale.y_max + 1, scale.y_step):
         y = scale.y(step)
         parts.append(f"<line x1='{_LEFT}' y1='{y:.1f}' x2='{right}' y2='{y:.1f}' stroke='#e4e4e4'/>")
         parts.append(_text(_LEFT - 10, y + 4.5, f"{step} %", anchor="end"))
@@ -80,7 +82,7 @@ def _axes(scale: _Scale, series: Sequence[Series]) -> list[str]:
     parts.append(_text((_LEFT + right) / 2, bottom + 50, "slots of the pool, of the trace's distinct blocks "
                        "(logarithmic)", anchor="middle"))
     middle = (_TOP + bottom) / 2
-    parts.append(_text(22, middle, "blocks hit, of all referenced", anchor="middle",
+    parts.append(_text(22, middle, what, anchor="middle",
                        turn=f" transform='rotate(-90 22 {middle:.1f})'"))
     return parts
 
@@ -109,5 +111,5 @@ def _legend(series: Sequence[Series]) -> list[str]:
         parts.append(_text(x + 40, y + 4.5, one.name))
         y += 26
     parts.append(_text(x, y + 14, "circles: the library, measured", size=12, colour="#555555"))
-    parts.append(_text(x, y + 31, "lines: computed exactly", size=12, colour="#555555"))
+    parts.append(_text(x, y + 31, "lines: simulated", size=12, colour="#555555"))
     return parts

@@ -99,7 +99,8 @@ static unsigned char *place(const mover_t *mover, size_t index)
 typedef nixl_store_status_t submit_function_t(nixl_store_t *, const nixl_store_item_t *, size_t,
                                               const nixl_store_submit_options_t *, nixl_store_ticket_t *);
 
-/* One batch of the chain's blocks from `first` on, from submit to its last byte. A miss is no failure here. */
+/* One batch of the chain's blocks from `first` on, from submit to its last byte. Neither a miss nor a put
+ * that was declined is a failure here. */
 static int run_batch(mover_t *mover, submit_function_t *submit, size_t first, size_t count, uint32_t flags,
                      mover_traffic_t *traffic)
 {
@@ -124,7 +125,9 @@ static int run_batch(mover_t *mover, submit_function_t *submit, size_t first, si
     status = nixl_store_ticket_wait(mover->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, mover->results, count,
                                     &result_count);
     samples_add(&traffic->batches, samples_now() - start);
-    return status == NIXL_STORE_OK || status == NIXL_STORE_NOT_FOUND ? 0 : store_failed("transfer", status);
+    if (status == NIXL_STORE_OK || status == NIXL_STORE_NOT_FOUND || status == NIXL_STORE_NOT_ADMITTED)
+        return 0;
+    return store_failed("transfer", status);
 }
 
 static uint64_t count_wrong_bytes(const mover_t *mover, size_t index, uint64_t id, unsigned char *expected)
@@ -198,10 +201,12 @@ int mover_put(mover_t *mover, const uint64_t *ids, size_t first, size_t end)
         if (run_batch(mover, nixl_store_batch_put, first, batch, NIXL_STORE_ITEM_KEEP, &mover->put) != 0)
             return -1;
         for (index = 0; index < batch; index++) {
-            const uint64_t bytes = mover->results[index].bytes;
-            mover->put.bytes += bytes;
-            mover->put.blocks += bytes != 0;
-            mover->blocks_kept += bytes == 0;
+            const nixl_store_result_t *const result = &mover->results[index];
+
+            mover->put.bytes += result->bytes;
+            mover->put.blocks += result->bytes != 0;
+            mover->blocks_declined += result->status == NIXL_STORE_NOT_ADMITTED;
+            mover->blocks_kept += result->status == NIXL_STORE_OK && result->bytes == 0;
         }
     }
     return 0;

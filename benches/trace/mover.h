@@ -33,8 +33,9 @@ typedef struct {
     mover_traffic_t get, put;
     samples_t lookups;
     uint64_t blocks_behind; /* stored at the time of the lookup, but behind the first that was not */
-    uint64_t blocks_kept; /* puts of blocks that were stored already */
-    uint64_t blocks_lost; /* found by the lookup, not by the get */
+    uint64_t blocks_kept;     /* puts of blocks that were stored already */
+    uint64_t blocks_declined; /* puts that were not worth what would have left for them */
+    uint64_t blocks_lost;     /* found by the lookup, not by the get */
     uint64_t blocks_wrong;
     uint64_t bytes_wrong;
 } mover_t;
@@ -45,8 +46,8 @@ int mover_create(mover_t *mover, nixl_store_t *store, size_t block_bytes, size_t
 
 void mover_free(mover_t *mover);
 
-/* How many blocks at the start of the chain are stored. Keeps the chain's keys for the calls below. Returns 0, or -1
- * after a message. */
+/* How many blocks at the start of the chain are stored; also tells the store that what follows is one request. Keeps
+ * the chain's keys for the calls below. Returns 0, or -1 after a message. */
 int mover_look_up(mover_t *mover, const uint64_t *ids, size_t count, size_t *matched_out);
 
 /* Counts the blocks of the chain that are stored behind the first that is not: hits of a cache that could use a block
@@ -56,7 +57,8 @@ int mover_count_behind(mover_t *mover, size_t matched, size_t count);
 /* Gets the first `count` blocks of the chain and compares them. Returns 0, or -1 after a message. */
 int mover_get(mover_t *mover, const uint64_t *ids, size_t count);
 
-/* Puts the blocks of the chain from `first` up to `end` unless they are stored. Returns 0, or -1 after a message. */
+/* Puts the blocks of the chain from `first` up to `end` unless they are stored; the store may decline some. Returns 0,
+ * or -1 after a message. */
 int mover_put(mover_t *mover, const uint64_t *ids, size_t first, size_t end);
 
 #endif

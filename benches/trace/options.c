@@ -9,6 +9,8 @@
 
 /* Larger blocks than any model has. */
 #define BLOCK_BYTES_MAX ((size_t)1 << 30)
+/* As many as a trace may have in all. */
+#define TIER_SLOTS_MAX ((size_t)1 << 26)
 
 static int parse_size(const char *name, const char *text, size_t max, size_t *size_out)
 {
@@ -42,6 +44,8 @@ int replay_options_parse(replay_options_t *options, int argc, char **argv)
             result = parse_size(name, value, BLOCK_BYTES_MAX, &options->block_bytes);
         else if (strcmp(name, "--batch-max") == 0)
             result = parse_size(name, value, NIXL_STORE_BATCH_ITEMS_MAX, &options->batch_max);
+        else if (strcmp(name, "--tier-slots") == 0)
+            result = parse_size(name, value, TIER_SLOTS_MAX, &options->tier_slots);
         else
             break;
         if (result != 0)
@@ -49,6 +53,7 @@ int replay_options_parse(replay_options_t *options, int argc, char **argv)
     }
     if (index == argc && options->trace_path != NULL && options->config_path != NULL && options->block_bytes != 0)
         return 0;
-    fprintf(stderr, "usage: replay --trace FILE --config FILE --block-bytes N [--batch-max ITEMS]\n");
+    fprintf(stderr, "usage: replay --trace FILE --config FILE --block-bytes N [--batch-max ITEMS] "
+                    "[--tier-slots BLOCKS]\n");
     return -1;
 }

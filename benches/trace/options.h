@@ -8,7 +8,8 @@ typedef struct {
     const char *trace_path;
     const char *config_path;
     size_t block_bytes;
-    size_t batch_max; /* items of one batch; 1 moves block by block */
+    size_t batch_max;  /* items of one batch; 1 moves block by block */
+    size_t tier_slots; /* blocks of the tier in front of the store; 0: none */
 } replay_options_t;
 
 /* Returns 0, or -1 after a message. */

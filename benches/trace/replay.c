@@ -1,25 +1,34 @@
 /* Replays a block trace through a store as an engine would, and prints what happened as one JSON object.
  *
  * For each request: the longest stored prefix of its chain is looked up, those blocks are got in one batch, the others
- * put in one. Arrival times are not waited for. Exit status 0: every byte that came back was right. */
+ * put in one. With a tier in front the store sees of each chain what the tier does not serve. Arrival times are not
+ * waited for. Exit status 0: every byte that came back was right. */
 #include "blocks.h"
 #include "mover.h"
 #include "options.h"
+#include "tier.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-static int serve_all(mover_t *mover, const blocks_t *trace)
+static int serve_all(mover_t *mover, tier_t *tier, uint64_t *tier_hits, const blocks_t *trace)
 {
     size_t index;
 
     for (index = 0; index < trace->request_count; index++) {
-        const uint64_t *const ids = trace->ids + trace->requests[index].first;
-        const size_t count = trace->requests[index].count;
+        const uint64_t *const chain = trace->ids + trace->requests[index].first;
+        const size_t chain_count = trace->requests[index].count;
+        const size_t served = tier_prefix(tier, chain, chain_count);
+        const uint64_t *const ids = chain + served;
+        const size_t count = chain_count - served;
         size_t matched;
 
+        *tier_hits += served;
+        tier_keep(tier, chain, chain_count);
+        if (count == 0)
+            continue;
         if (mover_look_up(mover, ids, count, &matched) != 0 || mover_count_behind(mover, matched, count) != 0 ||
             mover_get(mover, ids, matched) != 0 || mover_put(mover, ids, matched, count) != 0)
             return -1;
@@ -35,7 +44,7 @@ static void print_traffic(const char *name, mover_traffic_t *traffic)
            samples_percentile(&traffic->batches, 50) * 1e3, samples_percentile(&traffic->batches, 99) * 1e3);
 }
 
-static int report(mover_t *mover, const blocks_t *trace, double wall_seconds)
+static int report(mover_t *mover, const blocks_t *trace, uint64_t tier_hits, double wall_seconds)
 {
     nixl_store_capabilities_t capabilities = {.struct_size = sizeof capabilities};
     nixl_store_stats_t stats = {.struct_size = sizeof stats};
@@ -45,13 +54,20 @@ static int report(mover_t *mover, const blocks_t *trace, double wall_seconds)
         fprintf(stderr, "replay: %s\n", nixl_store_error_message());
         return -1;
     }
+    if (stats.puts_declined != mover->blocks_declined) {
+        fprintf(stderr, "replay: the store counts %" PRIu64 " puts that it declined, but %" PRIu64 " ended so\n",
+                stats.puts_declined, mover->blocks_declined);
+        return -1;
+    }
     printf("{\"requests\": %zu, \"blocks_referenced\": %zu, \"wall_seconds\": %.6f, ", trace->request_count,
            trace->id_count, wall_seconds);
     print_traffic("get", &mover->get);
     print_traffic("put", &mover->put);
     printf("\"lookup\": {\"calls\": %zu, \"seconds\": %.6f}, ", mover->lookups.count, mover->lookups.seconds_sum);
-    printf("\"blocks_behind\": %" PRIu64 ", \"blocks_kept\": %" PRIu64 ", \"blocks_lost\": %" PRIu64 ", ",
-           mover->blocks_behind, mover->blocks_kept, mover->blocks_lost);
+    printf("\"tier_hits\": %" PRIu64 ", \"blocks_behind\": %" PRIu64 ", \"blocks_kept\": %" PRIu64 ", ", tier_hits,
+           mover->blocks_behind, mover->blocks_kept);
+    printf("\"blocks_declined\": %" PRIu64 ", \"blocks_lost\": %" PRIu64 ", ", mover->blocks_declined,
+           mover->blocks_lost);
     printf("\"blocks_wrong\": %" PRIu64 ", \"bytes_wrong\": %" PRIu64 ", ", mover->blocks_wrong, mover->bytes_wrong);
     printf("\"evictions\": %" PRIu64 ", \"corruptions\": %" PRIu64 ", \"keys_stored\": %" PRIu64 ", ", stats.evictions,
            stats.corruptions, stats.keys);
@@ -63,18 +79,24 @@ static int report(mover_t *mover, const blocks_t *trace, double wall_seconds)
 static int replay(const blocks_t *trace, const replay_options_t *options, nixl_store_t *store)
 {
     mover_t mover = {0};
-    int result = mover_create(&mover, store, options->block_bytes, trace->chain_max, options->batch_max);
+    tier_t tier = {0};
+    int result = tier_create(&tier, options->tier_slots, trace->chain_max);
 
+    if (result == 0)
+        result = mover_create(&mover, store, options->block_bytes, trace->chain_max, options->batch_max);
     if (result == 0) {
         const double start = samples_now();
-        result = serve_all(&mover, trace);
+        uint64_t tier_hits = 0;
+
+        result = serve_all(&mover, &tier, &tier_hits, trace);
         if (result == 0)
-            result = report(&mover, trace, samples_now() - start);
+            result = report(&mover, trace, tier_hits, samples_now() - start);
         /* Before its memory is freed the store has to let go of it. */
         if (nixl_store_memory_unregister(store, mover.buffer) < 0)
             fprintf(stderr, "replay: unregister: %s\n", nixl_store_error_message());
     }
     mover_free(&mover);
+    tier_free(&tier);
     return result;
 }
 

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Optional
 
+from policies import Variant
+
 # Room beside the payload, rounded up: a slot's trailer and padding, and a pool's own files.
 _SLOT_OVERHEAD_BYTES = 8192
 _POOL_OVERHEAD_BYTES = 64 << 20
@@ -27,24 +29,31 @@ class RunError(Exception):
 class Pool:
     """One store to replay through."""
 
-    policy: str
+    variant: Variant
     slots: int
     chunk_bytes: int
     in_memory: bool = False
+    tier_slots: int = 0  # of the tier in front; 0: none
 
     def __str__(self) -> str:
-        return f"{self.policy}, {self.slots:,} slots of {self.chunk_bytes:,} bytes{' in memory' * self.in_memory}"
+        tier = f" behind a tier of {self.tier_slots:,} blocks" if self.tier_slots else ""
+        return (f"{self.variant.name}, {self.slots:,} slots of {self.chunk_bytes:,} bytes"
+                f"{' in memory' * self.in_memory}{tier}")
 
     def disk_bytes(self) -> int:
         return self.slots * (self.chunk_bytes + _SLOT_OVERHEAD_BYTES) + _POOL_OVERHEAD_BYTES
 
     def config(self, folder: Path) -> str:
         """The configuration file. JSON strings are YAML strings, whatever is in the folder's name."""
+        quantile = self.variant.quantile
+        # Where it is the default nothing is said, so that the exact check holds the library to its default too.
+        setting = "" if quantile is None else f"  nixl_store_reuse_quantile: {quantile}\n"
         place = "" if self.in_memory else f"  use_direct_io: true\n  nixl_path: [{json.dumps(str(folder))}]\n"
         return (
             f"chunk_size: 512\nnixl_buffer_size: {_STAGING_BYTES}\nnixl_buffer_device: cpu\n"
-            f"cache_policy: {self.policy}\nextra_config:\n  enable_nixl_storage: true\n"
-            f"  nixl_backend: {'MEMORY' if self.in_memory else 'POSIX'}\n  nixl_pool_size: {self.slots}\n{place}"
+            f"cache_policy: {self.variant.policy}\nextra_config:\n  enable_nixl_storage: true\n"
+            f"  nixl_backend: {'MEMORY' if self.in_memory else 'POSIX'}\n  nixl_pool_size: {self.slots}\n"
+            f"{setting}{place}"
         )
 
 
@@ -80,6 +89,8 @@ class Runner:
             command += ["--block-bytes", str(pool.chunk_bytes)]
             if batch_max is not None:
                 command += ["--batch-max", str(batch_max)]
+            if pool.tier_slots:
+                command += ["--tier-slots", str(pool.tier_slots)]
             # The environment wins over the file, and must not turn this store into another one.
             environment = {name: value for name, value in os.environ.items() if not name.startswith("LMCACHE_")}
             done = subprocess.run(command, stdout=subprocess.PIPE, env=environment, check=False)

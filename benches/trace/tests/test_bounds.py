@@ -9,7 +9,7 @@ from typing import Iterator
 
 import context  # noqa: F401
 from bounds import Bound, belady, unbounded
-from policies import POLICIES, prefix_length, simulate
+from policies import POLICIES, Variant, prefix_length, simulate
 
 
 def best_prefix_hits(requests: list[list[int]], capacity: int) -> int:
@@ -90,7 +90,7 @@ class Bounds(unittest.TestCase):
             self.assertLessEqual(bound, unbounded(chains))
             for policy, in_flight in itertools.product(POLICIES, (1, 8)):
                 with self.subTest(policy=policy, capacity=capacity, in_flight=in_flight):
-                    self.assertLessEqual(simulate(chains, policy, capacity, in_flight).hits, bound)
+                    self.assertLessEqual(simulate(chains, Variant(policy), capacity, in_flight).hits, bound)
 
 
 if __name__ == "__main__":
