@@ -197,6 +197,10 @@
 #define NIXL_STORE_PATH_BYTES_MAX 4096          /**< Longest config_path, in bytes with its NUL. */
 #define NIXL_STORE_CONFIG_BYTES_MAX 1048576     /**< Longest configuration, file or text, in bytes. */
 #define NIXL_STORE_BATCH_ITEMS_MAX 65536        /**< Most items of a batch, and most keys of a prefix match. */
+
+/** Most keys that nixl_store_prefix_plan() looks at behind the prefix. */
+#define NIXL_STORE_PLAN_KEYS_MAX 4096
+
 #define NIXL_STORE_SEGMENTS_PER_ITEM_MAX 65536  /**< Most segments of an item. */
 #define NIXL_STORE_OVERLAP_SEGMENTS_MAX 65536   /**< Segments of a get batch up to which items are compared. */
 #define NIXL_STORE_STORES_MAX 1024              /**< Most stores open at one time in a process. */
@@ -1180,9 +1184,9 @@ nixl_store_status_t nixl_store_prefix_match(nixl_store_t *store,
  * keys: as there.
  * object_bytes: bytes of each object; 0: as many as the stored ones have on average. A static pool does not ask.
  * matched_out: as there.
- * admitted_out: gets the number of keys right behind the prefix that puts would store, at most 4096. The key after them
- * would end with NIXL_STORE_NOT_ADMITTED, and so would what follows it. Without cache_policy REUSE all of them would be
- * stored.
+ * admitted_out: gets the number of keys right behind the prefix that puts would store, at most
+ * NIXL_STORE_PLAN_KEYS_MAX. The key after them would end with NIXL_STORE_NOT_ADMITTED, and so would what follows it.
+ * Without cache_policy REUSE all of them would be stored.
  *
  * Nothing is reserved: what is put, got and pinned meanwhile may change the answer.
  *

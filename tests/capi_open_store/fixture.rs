@@ -183,5 +183,6 @@ pub(crate) fn submit_options() -> nixl_store_submit_options_t {
         flags: 0,
         reserved: 0,
         cuda_stream: std::ptr::null_mut(),
+        request: 0,
     }
 }

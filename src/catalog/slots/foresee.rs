@@ -20,7 +20,7 @@ impl SlotCatalog {
         let mut victims: Option<Victims> = None;
         for (index, &digest) in digests.iter().take(FORESEEN_MAX).enumerate() {
             let tag = tag_of(digest);
-            if self.slot_of(tag).is_some() {
+            if self.index.shard(tag).find(tag, |_| true).is_some() {
                 continue;
             }
             let moment = ledger.order.foresee(self.sight(tag));

@@ -76,18 +76,18 @@ pub struct Published {
 }
 
 impl SlotCatalog {
-    /// Finds a slot for a put of the key with this digest: a free one, else that of the key which
+    /// Finds a slot for a put of the key, whose digest that is: a free one, else that of the key which
     /// leaves first by the policy. Keys that are pinned, being read, or of which an older record may
     /// still be on storage are passed over. In a full pool the key's own old bytes go before any other.
     ///
     /// `must`: whatever the policy finds, it is not declined. Neither is a key that is stored, whose old bytes are not to stay.
-    pub fn reserve(&self, digest: u128, must: bool) -> Reserve {
+    pub fn reserve(&self, digest: u128, key: &[u8], must: bool) -> Reserve {
         let tag = tag_of(digest);
         let sight = self.sight(tag);
         let mut ledger = self.ledger();
         let moment = ledger.order.begin(sight);
         let free = ledger.take_free();
-        let stored = if free.is_none() { self.slot_of(tag) } else { None };
+        let stored = if free.is_none() { self.slot_of(tag, key) } else { None };
         let verdict = match stored {
             Some((slot, _)) => ledger.order.judge_stored(slot, moment),
             None => ledger.order.judge(tag, moment),
@@ -256,10 +256,10 @@ impl SlotCatalog {
         })
     }
 
-    /// The slot of a key with this tag, and whether it is pinned.
-    pub(super) fn slot_of(&self, tag: u32) -> Option<(u32, bool)> {
+    /// The slot of the key, and whether it is pinned.
+    fn slot_of(&self, tag: u32, key: &[u8]) -> Option<(u32, bool)> {
         let table = self.index.shard(tag);
-        let entry = table.find(tag, |_| true).map(|found| Entry::unpack(table.at(found)))?;
+        let entry = table.get(tag, entry::is_key(key)).map(Entry::unpack)?;
         Some((entry.slot, entry.pins > 0))
     }
 

@@ -93,7 +93,7 @@ impl Slots {
 
     /// Reserves a slot for a put. Where none is free, a slot that could not be cleaned gets another chance before a key has
     /// to leave; where no key can leave either, a few get one, and at once.
-    pub(super) fn reserve(&self, digest: u128, must: bool) -> Reserve {
+    pub(super) fn reserve(&self, key: &Key<'_>, must: bool) -> Reserve {
         if self.catalog.is_any_unclean()
             && !self.catalog.is_any_free()
             && let Some(dirty) = self.another_chance(false)
@@ -102,7 +102,7 @@ impl Slots {
         }
         let mut failures = 0;
         loop {
-            let answer = self.catalog.reserve(digest, must);
+            let answer = self.catalog.reserve(key.digest, key.effective, must);
             if !matches!(answer, Reserve::Full) || failures >= CHANCES_PER_PUT_MAX {
                 return answer;
             }

@@ -65,11 +65,11 @@ impl Placement for Slots {
         wish: PutWish,
     ) -> Answer<Result<PutPlace<Reservation>>> {
         if !self.catalog.is_any_unclean() {
-            return Answer::Now(self.find_room(key.digest, length, wish.must));
+            return Answer::Now(self.find_room(key, length, wish.must));
         }
         // A slot that could not be cleaned may get another chance, which has to wait for storage.
-        let (slots, digest) = (Arc::clone(self), key.digest);
-        Answer::later(move || slots.find_room(digest, length, wish.must))
+        let (slots, key) = (Arc::clone(self), key.to_owned());
+        Answer::later(move || slots.find_room(&key.key(), length, wish.must))
     }
 
     fn commit_put(
@@ -112,7 +112,7 @@ impl Placement for Slots {
 }
 
 impl Slots {
-    fn find_room(&self, digest: u128, length: u64, must: bool) -> Result<PutPlace<Reservation>> {
+    fn find_room(&self, key: &Key<'_>, length: u64, must: bool) -> Result<PutPlace<Reservation>> {
         if length > self.geometry.chunk_bytes() {
             return Err(Error::new(
                 Status::TooLarge,
@@ -123,7 +123,7 @@ impl Slots {
                 ),
             ));
         }
-        let reservation = match self.reserve(digest, must) {
+        let reservation = match self.reserve(key, must) {
             Reserve::Slot(reservation) => reservation,
             Reserve::Busy => return Ok(PutPlace::Busy),
             Reserve::Declined => return Ok(PutPlace::Declined),

@@ -38,7 +38,7 @@ impl Engine {
         if self.catalog.keep(digest(&key), &key).is_some() {
             return Some(false);
         }
-        match self.catalog.reserve(digest(&key), must) {
+        match self.catalog.reserve(digest(&key), &key, must) {
             Reserve::Slot(reservation) => {
                 clean(&self.catalog, self.catalog.publish(reservation, &key, 100).clean);
                 Some(true)
@@ -223,7 +223,7 @@ fn a_retry_is_no_second_sight() {
     alone.add(digest(b"alone"));
     drop(alone);
     for _ in 0..50 {
-        assert!(matches!(engine.catalog.reserve(digest(b"alone"), false), Reserve::Declined));
+        assert!(matches!(engine.catalog.reserve(digest(b"alone"), b"alone", false), Reserve::Declined));
     }
     engine.look_up(&[new[0], new[0]]);
     assert_eq!(engine.put(new[0], false), Some(true), "the second request that wants it");
@@ -242,7 +242,9 @@ fn a_put_that_fails_is_as_if_it_had_been_declined() {
     let block = prompt(3, 1)[0];
     for _ in 0..3 {
         engine.look_up(&[block]);
-        let Reserve::Slot(reservation) = engine.catalog.reserve(digest(&block.to_le_bytes()), false) else {
+        let Reserve::Slot(reservation) =
+            engine.catalog.reserve(digest(&block.to_le_bytes()), &block.to_le_bytes(), false)
+        else {
             panic!("it is wanted for the second time")
         };
         clean(&engine.catalog, [engine.catalog.abandon(reservation)]);
@@ -260,7 +262,7 @@ fn a_stored_key_is_never_declined() {
     engine.serve(&prompt(1, 4));
     for block in prompt(1, 4) {
         let key = block.to_le_bytes();
-        let Reserve::Slot(reservation) = engine.catalog.reserve(digest(&key), false) else {
+        let Reserve::Slot(reservation) = engine.catalog.reserve(digest(&key), &key, false) else {
             panic!("declined")
         };
         clean(&engine.catalog, engine.catalog.publish(reservation, &key, 50).clean);
@@ -269,7 +271,7 @@ fn a_stored_key_is_never_declined() {
     // Also while its own slot is being read.
     let key = prompt(1, 1)[0].to_le_bytes();
     let lease = engine.catalog.acquire(digest(&key), &key).unwrap();
-    assert!(matches!(engine.catalog.reserve(digest(&key), false), Reserve::Slot(_)));
+    assert!(matches!(engine.catalog.reserve(digest(&key), &key, false), Reserve::Slot(_)));
     drop(engine.catalog.release(lease));
 }
 

@@ -53,7 +53,7 @@ fn a_crash_at_any_step_never_brings_back_older_bytes() {
             let pick = |random: &mut Lcg, length: usize| random.below(length as u64) as usize;
             match random.below(14) {
                 0..=2 => {
-                    if let Reserve::Slot(reservation) = catalog.reserve(digest, false) {
+                    if let Reserve::Slot(reservation) = catalog.reserve(digest, &[key], false) {
                         let generation = reservation.generation();
                         puts.push(Put { key, generation, began: now, ended: None, completed: false });
                         open.push((reservation, puts.len() - 1, false));

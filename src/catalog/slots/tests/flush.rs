@@ -156,7 +156,8 @@ fn a_flush_that_answers_ok_covers_whatever_failed_before() {
             let pick = |random: &mut Lcg, length: usize| random.below(length as u64) as usize;
             match random.below(12) {
                 0..=2 => {
-                    if let Reserve::Slot(reservation) = history.catalog.reserve(digest(&[key]), false) {
+                    if let Reserve::Slot(reservation) = history.catalog.reserve(digest(&[key]), &[key], false)
+                    {
                         let generation = reservation.generation();
                         history.slots[reservation.slot() as usize].write(Some(history.puts.len()));
                         history.open.push((reservation, history.puts.len()));

@@ -4,7 +4,7 @@ use super::*;
 
 /// Reserves a slot that must be there.
 pub(super) fn reserve(catalog: &SlotCatalog, key: &[u8]) -> Reservation {
-    match catalog.reserve(digest(key), false) {
+    match catalog.reserve(digest(key), key, false) {
         Reserve::Slot(reservation) => reservation,
         other => panic!("no slot for {key:?}: {other:?}"),
     }

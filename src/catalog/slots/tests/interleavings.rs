@@ -80,7 +80,7 @@ impl Pool {
 
     fn put(&self, key: &[u8], fails: bool) {
         // Busy and full are answers: the put is given up, as spinning would never end here.
-        let Reserve::Slot(reservation) = self.catalog.reserve(digest(key), false) else { return };
+        let Reserve::Slot(reservation) = self.catalog.reserve(digest(key), key, false) else { return };
         self.write(reservation.slot(), Some(reservation.generation()));
         if fails {
             self.clean([self.catalog.abandon(reservation)]);

@@ -16,7 +16,7 @@ fn a_key_whose_old_bytes_may_be_on_storage_is_not_evicted() {
     put(&catalog, b"k");
     assert!(!contains(&catalog, b"a"));
 
-    assert!(matches!(catalog.reserve(digest(b"y"), false), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"y"), b"y", false), Reserve::Busy));
     let _ = catalog.publish(overwriting, b"x", 1);
     put(&catalog, b"y");
     assert!(!contains(&catalog, b"k"), "nothing old is left, and k was older than x");
@@ -32,7 +32,7 @@ fn a_failed_overwrite_keeps_its_ghost_until_cleaned() {
     let overwriting = reserve(&catalog, b"x");
     put(&catalog, b"k");
     let dirty = catalog.abandon(overwriting);
-    assert!(matches!(catalog.reserve(digest(b"y"), false), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"y"), b"y", false), Reserve::Busy));
     clean(&catalog, [dirty]);
     put(&catalog, b"y");
     put(&catalog, b"z");
@@ -150,11 +150,11 @@ fn a_slot_that_cannot_be_cleaned_keeps_its_key_from_eviction() {
     assert!(contains(&catalog, b"k") && contains(&catalog, b"c") && !contains(&catalog, b"b"));
 
     assert!(catalog.pin(digest(b"c"), b"c"));
-    assert!(matches!(catalog.reserve(digest(b"d"), false), Reserve::Full), "waiting would not help");
+    assert!(matches!(catalog.reserve(digest(b"d"), b"d", false), Reserve::Full), "waiting would not help");
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Obstructed);
     assert_eq!((catalog.clear().obstructed, contains(&catalog, b"k")), (1, true));
     assert_eq!(catalog.gauges().slots_quarantined, 1, "a removal takes no further slot out of use");
-    assert!(matches!(catalog.reserve(digest(b"d"), false), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"d"), b"d", false), Reserve::Full));
     audit(&catalog);
 
     // Another chance that succeeds sets everything right.
@@ -177,11 +177,11 @@ fn slots_that_could_not_be_cleaned_get_another_chance() {
         let Remove::Clean(dirty) = catalog.remove(digest(key), key) else { panic!("nobody reads it") };
         catalog.not_cleaned(dirty);
     }
-    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Full));
     let (first, second) = (catalog.reclaim(0).unwrap(), catalog.reclaim(0).unwrap());
     assert_ne!(first.slot(), second.slot());
     assert!(
-        matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy),
+        matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Busy),
         "what is being cleaned may come back"
     );
     catalog.not_cleaned(first);
@@ -206,9 +206,9 @@ fn nothing_waits_for_a_slot_that_cannot_be_cleaned() {
     put(&catalog, b"k");
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Deferred);
     let Release::Clean(oldest) = catalog.release(lease) else { panic!("the last reader cleans") };
-    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Busy));
     catalog.not_cleaned(oldest);
-    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Full));
     assert_eq!(catalog.gauges().slots_quarantined, 2);
     audit(&catalog);
 }

@@ -15,7 +15,7 @@ fn a_slot_being_read_is_never_evicted() {
 
     let reservation = reserve(&catalog, b"new");
     assert_ne!(reservation.slot(), lease.slot());
-    assert!(matches!(catalog.reserve(digest(b"more"), false), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"more"), b"more", false), Reserve::Busy));
     assert!(contains(&catalog, b"read") && !contains(&catalog, b"idle"));
 
     assert_eq!(catalog.release(lease), Release::Kept);
@@ -31,7 +31,7 @@ fn a_pool_whose_slots_are_all_read_is_busy() {
     let catalog = SlotCatalog::new(1, CachePolicy::Mru.into()).unwrap();
     put(&catalog, b"a");
     let lease = acquire(&catalog, b"a");
-    assert!(matches!(catalog.reserve(digest(b"b"), false), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"b"), b"b", false), Reserve::Busy));
     assert_eq!(catalog.release(lease), Release::Kept);
     assert_eq!(put(&catalog, b"b"), 0);
 }
@@ -46,13 +46,13 @@ fn a_pinned_key_is_never_evicted_or_removed() {
         assert!(catalog.pin(digest(key), key));
     }
     assert!(catalog.pin(digest(b"a"), b"a"));
-    assert!(matches!(catalog.reserve(digest(b"c"), false), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"c"), b"c", false), Reserve::Full));
     assert_eq!(catalog.remove(digest(b"a"), b"a"), Remove::Pinned);
     assert_eq!(catalog.clear().removed, 0);
     assert_eq!(catalog.gauges().keys_pinned, 2);
 
     assert!(catalog.unpin(digest(b"a"), b"a"));
-    assert!(matches!(catalog.reserve(digest(b"c"), false), Reserve::Full), "one of two pins is left");
+    assert!(matches!(catalog.reserve(digest(b"c"), b"c", false), Reserve::Full), "one of two pins is left");
     assert!(catalog.unpin(digest(b"b"), b"b"));
     assert!(catalog.unpin(digest(b"a"), b"a"));
     assert!(!catalog.unpin(digest(b"a"), b"a"), "there is no pin to take back");
@@ -98,11 +98,11 @@ fn removing_never_harms_a_reader() {
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Deferred);
     assert_eq!(catalog.remove(digest(b"k"), b"k"), Remove::Absent);
     assert!(!contains(&catalog, b"k"));
-    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy));
+    assert!(matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Busy));
     audit(&catalog);
 
     let Release::Clean(dirty) = catalog.release(lease) else { panic!("the last reader cleans") };
-    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Busy), "not before it is clean");
+    assert!(matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Busy), "not before it is clean");
     clean(&catalog, [dirty]);
     assert_eq!(put(&catalog, b"x"), 0);
     audit(&catalog);
@@ -130,7 +130,7 @@ fn a_slot_with_wrong_bytes_leaves_service() {
 
     assert_ne!(put(&catalog, b"k"), slot);
     assert!(catalog.pin(digest(b"k"), b"k"));
-    assert!(matches!(catalog.reserve(digest(b"x"), false), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"x"), b"x", false), Reserve::Full));
     audit(&catalog);
 }
 
@@ -171,7 +171,7 @@ fn an_unwritten_put_gives_its_slot_back() {
 fn keys_with_one_digest_are_not_mixed_up() {
     let catalog = SlotCatalog::new(4, CachePolicy::Lru.into()).unwrap();
     for (key, length) in [(b"one", 1), (b"two", 2)] {
-        let Reserve::Slot(reservation) = catalog.reserve(42, false) else { panic!("the pool is empty") };
+        let Reserve::Slot(reservation) = catalog.reserve(42, key, false) else { panic!("the pool is empty") };
         assert_eq!(catalog.publish(reservation, key, length), Published::default());
     }
     assert_eq!((catalog.length(42, b"one"), catalog.length(42, b"two")), (Some(1), Some(2)));

@@ -25,7 +25,7 @@ fn keys_leave_in_the_order_of_the_naive_model() {
                         let victim =
                             own.or_else(|| model.victims().into_iter().find(|&victim| victim != key));
                         let full = stored.len() as u32 == slots;
-                        match catalog.reserve(digest(&[key]), false) {
+                        match catalog.reserve(digest(&[key]), &[key], false) {
                             Reserve::Slot(reservation) => {
                                 assert_eq!(reservation.evicted(), full, "{place}");
                                 if full {
@@ -119,7 +119,7 @@ fn no_slot_is_ever_lost() {
             let digest = digest(&key);
             match random.below(16) {
                 0..=3 => {
-                    if let Reserve::Slot(reservation) = catalog.reserve(digest, false) {
+                    if let Reserve::Slot(reservation) = catalog.reserve(digest, &key, false) {
                         puts.push((reservation, key));
                     }
                 }

@@ -107,7 +107,7 @@ fn withheld_slots_are_not_handed_out() {
     assert!(!catalog.withhold(&damaged(1)));
     assert_eq!(catalog.gauges().slots_quarantined, 2);
     assert!(catalog.pin(digest(b"a"), b"a"));
-    assert!(matches!(catalog.reserve(digest(b"b"), false), Reserve::Full));
+    assert!(matches!(catalog.reserve(digest(b"b"), b"b", false), Reserve::Full));
     audit(&catalog);
 }
 
