@@ -101,7 +101,8 @@ impl<'a> BatchBuilder<'a> {
         if self.batch.is_empty() {
             return Err(invalid("a batch needs keys".to_owned()));
         }
-        if matches!(question, Question::Lookup { .. }) {
+        // Pins of a chain are how some engines ask for what is stored of it.
+        if matches!(question, Question::Lookup { .. } | Question::Pin) {
             self.note_request(options.request);
         }
         let (ticket, entered) = self.enter(&options, |_| Ok(()))?;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::catalog::chains::Sight;
 use crate::catalog::order::{Moment, Order};
 
 use super::ObjectGauges;
@@ -137,11 +138,11 @@ impl Books {
     }
 
     /// Lets an object be evicted again.
-    pub(super) fn unpark(&mut self, entry: Entry) {
+    pub(super) fn unpark(&mut self, entry: Entry, sight: Sight) {
         if self.order.is_parked(entry.node) {
             self.bytes_evictable += u128::from(entry.bytes);
             self.objects_evictable += 1;
-            self.order.unpark(entry.node);
+            self.order.unpark(entry.node, sight);
         }
     }
 

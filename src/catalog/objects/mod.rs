@@ -239,6 +239,7 @@ impl ObjectCatalog {
     /// False: the object is not known, or not pinned.
     pub fn unpin(&self, id: u128) -> bool {
         let tag = tag_of(id);
+        let sight = self.sight(tag);
         let mut books = self.books();
         let mut table = self.index.shard(tag);
         let Some(found) = table.find(tag, entry::is_id(id)) else { return false };
@@ -252,7 +253,7 @@ impl ObjectCatalog {
         if entry.pins == 1 {
             books.keys_pinned -= 1;
             if !books.is_held(entry.node) {
-                books.unpark(entry);
+                books.unpark(entry, sight);
             }
         }
         true

@@ -281,7 +281,7 @@ impl ObjectCatalog {
             let tag = books.tag(node);
             let found = self.index.shard(tag).get(tag, entry::is_node(node)).map(Entry::unpack);
             if let Some(entry) = found.filter(|entry| entry.pins == 0) {
-                books.unpark(entry);
+                books.unpark(entry, Sight::ALONE);
             }
         }
     }

@@ -226,11 +226,12 @@ impl Order {
         }
     }
 
-    /// Lists a parked item again, as the newest of its kind.
-    pub(super) fn unpark(&mut self, item: u32) {
+    /// Lists a parked item again, as the newest of its kind; the keys of one request in the order of its chain, however their
+    /// pins end.
+    pub(super) fn unpark(&mut self, item: u32, sight: Sight) {
         match self {
             Order::Ranked(ranked) => ranked.unpark(item),
-            Order::Recency(recency) => recency.unpark(item),
+            Order::Recency(recency) => recency.unpark(item, sight),
         }
     }
 

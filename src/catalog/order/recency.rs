@@ -265,12 +265,12 @@ impl Recency {
         }
     }
 
-    pub(super) fn unpark(&mut self, item: u32) {
+    pub(super) fn unpark(&mut self, item: u32, sight: Sight) {
         let state = self.state(item);
         if state.is_parked() {
-            let present = self.requests.present();
-            self.node_mut(item).last = present.now;
-            self.place(item, state.list(), present);
+            let moment = self.requests.begin(sight);
+            self.node_mut(item).last = moment.now;
+            self.place(item, state.list(), moment);
         }
     }
 

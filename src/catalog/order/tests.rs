@@ -58,7 +58,7 @@ fn every_policy_follows_its_naive_model() {
                         model.park(item);
                     }
                     6 => {
-                        order.unpark(item);
+                        order.unpark(item, Sight::ALONE);
                         model.unpark(item);
                     }
                     _ => {
@@ -116,8 +116,8 @@ fn parked_items_are_exported_where_unparking_puts_them() {
         order.park(4);
         order.use_alone(0);
         let exported = order.oldest_first();
-        order.unpark(0);
-        order.unpark(4);
+        order.unpark(0, Sight::ALONE);
+        order.unpark(4, Sight::ALONE);
         assert_eq!(exported.len(), 6);
         assert_eq!(order.oldest_first(), exported, "{policy:?}");
     }

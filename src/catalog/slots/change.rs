@@ -119,6 +119,7 @@ impl SlotCatalog {
     /// False: no such key, or not pinned.
     pub fn unpin(&self, digest: u128, key: &[u8]) -> bool {
         let tag = tag_of(digest);
+        let sight = self.sight(tag);
         let mut ledger = self.ledger();
         let mut table = self.index.shard(tag);
         let Some(found) = table.find(tag, entry::is_key(key)) else { return false };
@@ -130,7 +131,7 @@ impl SlotCatalog {
             pins => entry::rewrite(table.at_mut(found), &Entry { pins: pins - 1, ..entry }),
         }
         if entry.pins == 1 {
-            ledger.order.unpark(entry.slot);
+            ledger.order.unpark(entry.slot, sight);
             ledger.keys_pinned -= 1;
         }
         true
