@@ -151,7 +151,7 @@ fn one_wrong_field_refuses_the_batch() {
         refused(nixl_store_item_t { segment_count: 0, ..good }, put);
         refused(nixl_store_item_t { segment_count: 65537, ..good }, put);
         refused(nixl_store_item_t { segment_count: u64::MAX, ..good }, put);
-        refused(nixl_store_item_t { flags: 16, ..good }, put);
+        refused(nixl_store_item_t { flags: 32, ..good }, put);
         refused(nixl_store_item_t { reserved: [0, 0, 1, 0, 0], ..good }, put);
         refused(nixl_store_item_t { object_offset: 1, ..good }, put);
         let base = good_segments[0];
@@ -168,6 +168,7 @@ fn one_wrong_field_refuses_the_batch() {
     }
     refused(nixl_store_item_t { flags: NIXL_STORE_ITEM_RANGE, ..good }, true);
     refused(nixl_store_item_t { flags: NIXL_STORE_ITEM_FRONT, ..good }, true);
+    refused(nixl_store_item_t { flags: NIXL_STORE_ITEM_ADMIT, ..good }, false);
     let past = nixl_store_item_t { flags: NIXL_STORE_ITEM_RANGE, object_offset: u64::MAX, ..good };
     refused(past, false);
     assert_eq!(fixture.submit(true, &[], ptr::null()), Err(NIXL_STORE_ERROR_INVALID_ARGUMENT));

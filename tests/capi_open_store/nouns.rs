@@ -204,9 +204,9 @@ fn growable_outputs_keep_to_the_callers_size() {
     };
     let (ok, max) = (NIXL_STORE_OK, u64::MAX);
     assert_eq!(read(16), (ok, 16, 1, max, [max; 2]));
-    assert_eq!(read(200), (ok, 200, 1, 1, [max; 2]));
-    assert_eq!(read(208), (ok, 208, 1, 1, [0, max]));
-    assert_eq!(read(216), (ok, 216, 1, 1, [0, 0]));
+    assert_eq!(read(208), (ok, 208, 1, 1, [max; 2]));
+    assert_eq!(read(216), (ok, 216, 1, 1, [0, max]));
+    assert_eq!(read(224), (ok, 224, 1, 1, [0, 0]));
     for size in [0, 7, 201, 1 << 20] {
         assert_eq!(read(size).0, NIXL_STORE_ERROR_INVALID_ARGUMENT);
     }

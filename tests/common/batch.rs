@@ -48,6 +48,8 @@ pub struct Submit<'q> {
     pub flags: u32,
     /// The address that stands for a stream.
     pub stream: usize,
+    /// The number of the request that the batch belongs to; 0: none.
+    pub request: u64,
 }
 
 impl Submit<'_> {
@@ -60,7 +62,7 @@ impl Submit<'_> {
             flags: self.flags,
             reserved: 0,
             cuda_stream: ptr::without_provenance_mut(self.stream),
-            request: 0,
+            request: self.request,
         }
     }
 }

@@ -12,6 +12,7 @@ pub struct Status(pub nixl_store_status_t);
 pub const OK: Status = Status(NIXL_STORE_OK);
 pub const NOT_FOUND: Status = Status(NIXL_STORE_NOT_FOUND);
 pub const IN_PROGRESS: Status = Status(NIXL_STORE_IN_PROGRESS);
+pub const NOT_ADMITTED: Status = Status(NIXL_STORE_NOT_ADMITTED);
 pub const PINNED: Status = Status(NIXL_STORE_PINNED);
 pub const INVALID_ARGUMENT: Status = Status(NIXL_STORE_ERROR_INVALID_ARGUMENT);
 pub const INVALID_HANDLE: Status = Status(NIXL_STORE_ERROR_INVALID_HANDLE);

@@ -241,6 +241,28 @@ impl Store {
         matched
     }
 
+    /// The stored prefix of a chain, and how many of the keys behind it would be stored now.
+    #[track_caller]
+    pub fn prefix_plan(&self, keys: &[&[u8]], object_bytes: u64) -> (usize, usize) {
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|key| nixl_store_key_t {
+                key: key.as_ptr().cast(),
+                key_length: key.len() as u64,
+                reserved: [0; 4],
+            })
+            .collect();
+        let (mut matched, mut admitted) = (usize::MAX, usize::MAX);
+        let (matched_out, admitted_out) = (&raw mut matched, &raw mut admitted);
+        // SAFETY: the keys are readable, the places writable.
+        let status = unsafe {
+            let (keys, count) = (keys.as_ptr(), keys.len());
+            nixl_store_prefix_plan(self.handle, keys, count, object_bytes, matched_out, admitted_out)
+        };
+        assert_eq!(Status(status), OK, "{}", message());
+        (matched, admitted)
+    }
+
     pub fn remove(&self, key: &[u8]) -> Status {
         // SAFETY: the key is readable.
         Status(unsafe { nixl_store_key_remove(self.handle, key.as_ptr().cast(), key.len()) })

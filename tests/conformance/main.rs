@@ -18,6 +18,7 @@ mod faulty_fs;
 #[path = "../s3_common/mod.rs"]
 mod s3_common;
 
+mod admission;
 mod batches;
 mod callers;
 mod capacities;
@@ -208,6 +209,8 @@ macro_rules! store_of_any_memory {
             promise!(room, a_full_store_evicts_what_was_used_longest_ago);
             promise!(room, a_pinned_key_is_neither_evicted_nor_removed);
             promise!(room, clear_leaves_what_is_pinned);
+            promise!(admission, what_is_worth_displacing_nothing_is_declined);
+            promise!(admission, a_chain_leaves_from_its_end);
             promise!(registered, registered_memory_is_source_and_target);
             promise!(registered, allocated_memory_is_source_and_target);
             promise!(model, random_operations_agree_with_a_map);

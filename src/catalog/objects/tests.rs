@@ -1,7 +1,7 @@
 #![cfg(not(feature = "shuttle"))]
 
 use super::*;
-use crate::catalog::testing::{Lcg, NaiveOrder, POLICIES};
+use crate::catalog::testing::{EVERY_POLICY, Lcg, NaiveOrder, POLICIES};
 use crate::catalog::touches::PENDING_MAX;
 use crate::config::CachePolicy;
 
@@ -17,6 +17,7 @@ fn ids(victims: &[Victim]) -> Vec<u128> {
 /// Checks the sums against what the index holds.
 fn audit(catalog: &ObjectCatalog) {
     let books = catalog.books();
+    assert!(books.order.audit(), "the eviction order is broken");
     let (mut keys, mut bytes, mut evictable, mut pinned, mut objects) = (0, 0, 0, 0, 0);
     for (node, _) in books.order.oldest_first() {
         let tag = books.tag(node);
@@ -124,16 +125,20 @@ fn the_capacity_is_never_exceeded() {
     for seed in 0..40 {
         let mut random = Lcg::new(seed);
         let capacity = 1000;
-        let catalog = ObjectCatalog::new(POLICIES[seed as usize % 4].into(), Some(capacity)).unwrap();
+        let catalog = ObjectCatalog::new(EVERY_POLICY[seed as usize % 5].into(), Some(capacity)).unwrap();
         let mut open = Vec::new();
         for _ in 0..800 {
             let n = random.below(12);
+            if let Some(chains) = catalog.chains().filter(|_| random.below(5) == 0) {
+                let mut chain = chains.look_up();
+                (0..1 + random.below(5)).for_each(|_| chain.add(id(random.below(12))));
+            }
             match random.below(8) {
                 0..=2 => {
                     let bytes = random.below(capacity + 50);
                     let before = catalog.gauges();
-                    match catalog.reserve(0, bytes, false) {
-                        Ok((reservation, _)) => open.push((reservation, bytes)),
+                    match catalog.reserve(id(n), bytes, random.below(4) == 0) {
+                        Ok((reservation, _)) => open.push((reservation, n, bytes)),
                         Err(refused) => {
                             assert_eq!(refused == RoomRefused::TooLarge, bytes > capacity);
                             assert_eq!(catalog.gauges(), before);
@@ -141,11 +146,11 @@ fn the_capacity_is_never_exceeded() {
                     }
                 }
                 3 | 4 if !open.is_empty() => {
-                    let (reservation, bytes) = open.swap_remove(random.below(open.len() as u64) as usize);
+                    let (reservation, n, bytes) = open.swap_remove(random.below(open.len() as u64) as usize);
                     catalog.commit(reservation, id(n), None, bytes);
                 }
                 5 if !open.is_empty() => {
-                    let (reservation, _) = open.swap_remove(random.below(open.len() as u64) as usize);
+                    let (reservation, ..) = open.swap_remove(random.below(open.len() as u64) as usize);
                     catalog.cancel(reservation);
                 }
                 6 => drop(catalog.pin(id(n))),

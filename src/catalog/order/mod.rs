@@ -275,6 +275,15 @@ impl Order {
         }
     }
 
+    /// Whether what links the items is sound.
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(super) fn audit(&self) -> bool {
+        match self {
+            Order::Ranked(_) => true,
+            Order::Recency(recency) => recency.audit(),
+        }
+    }
+
     /// All items with their frequencies, oldest first, as [`Order::insert_known`] wants them back. A parked item comes where
     /// [`Order::unpark`] would put it.
     pub(super) fn oldest_first(&self) -> Vec<(u32, u32)> {

@@ -362,7 +362,9 @@ impl Recency {
         let last = self.node(item).last;
         let anchor = self.requests.of(moment).map_or(NIL, |request| request.anchors[list]);
         let is_ours = |recency: &Recency, other: u32| {
+            // An anchor may be the item itself, from before it was taken out of the list.
             other != NIL
+                && other != item
                 && recency.state(other) == State::LISTED[list]
                 && recency.node(other).last.wrapping_sub(moment.base) <= recency.requests.length_of(moment)
                 && moment.has_seen(recency.node(other).last)
@@ -414,6 +416,25 @@ impl Recency {
         }
         // The request that lies here goes on behind what is left of it.
         self.requests.move_anchor(list, item, newer);
+    }
+
+    /// Whether both lists hold together, forwards and backwards, and hold what is listed and nothing else.
+    #[cfg(all(test, not(feature = "shuttle")))]
+    pub(super) fn audit(&self) -> bool {
+        let walk = |list: usize| {
+            let (mut count, mut newer, mut at) = (0, NIL, self.lists[list].newest);
+            while at != NIL && count <= self.items {
+                if self.node(at).newer != newer || self.state(at) != State::LISTED[list] {
+                    return None;
+                }
+                (count, newer, at) = (count + 1, at, self.node(at).older);
+            }
+            (self.lists[list].oldest == newer).then_some(count)
+        };
+        let listed = self.states.iter().filter(|state| state.is_listed()).count();
+        let parked = self.states.iter().filter(|state| state.is_parked()).count();
+        walk(ONCE).zip(walk(AGAIN)).is_some_and(|(once, again)| (once + again) as usize == listed)
+            && listed + parked == self.items as usize
     }
 
     fn node(&self, item: u32) -> Node {

@@ -47,6 +47,8 @@ pub(super) fn audit(catalog: &SlotCatalog) {
         slots,
         "a slot was lost or counted twice: {gauges:?}"
     );
+    #[cfg(not(feature = "shuttle"))]
+    assert!(ledger.order.audit(), "the eviction order is broken");
     assert_eq!(ledger.audit_free(), (gauges.slots_free, true), "the free list is not the free slots");
     assert_eq!(catalog.index.len(), gauges.keys as usize, "index and slots disagree");
 

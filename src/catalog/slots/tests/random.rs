@@ -117,9 +117,12 @@ fn no_slot_is_ever_lost() {
         for _ in 0..600 {
             let key = [random.below(5) as u8];
             let digest = digest(&key);
+            if random.below(6) == 0 {
+                announce(&catalog, &mut random);
+            }
             match random.below(16) {
                 0..=3 => {
-                    if let Reserve::Slot(reservation) = catalog.reserve(digest, &key, false) {
+                    if let Reserve::Slot(reservation) = catalog.reserve(digest, &key, random.below(3) == 0) {
                         puts.push((reservation, key));
                     }
                 }
@@ -177,4 +180,13 @@ fn no_slot_is_ever_lost() {
         let gauges = catalog.gauges();
         assert_eq!((gauges.slots_reserved, gauges.slots_leaving), (0, 0), "seed {seed}: {gauges:?}");
     }
+}
+
+/// Somebody looks a chain of a few keys up, or goes on with a request by its number.
+fn announce(catalog: &SlotCatalog, random: &mut Lcg) {
+    let Some(chains) = catalog.chains() else { return };
+    let keys: Vec<u128> = (0..1 + random.below(4)).map(|_| digest(&[random.below(5) as u8])).collect();
+    let name = (random.below(2) == 0).then(|| random.below(3));
+    let mut chain = if random.below(2) == 0 { chains.look_up() } else { chains.join(name, keys[0]) };
+    keys.into_iter().for_each(|key| chain.add(key));
 }
