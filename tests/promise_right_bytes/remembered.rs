@@ -62,8 +62,8 @@ fn payloads_are_proven_without_their_trailers() {
             }
             records[6..9].iter().for_each(erase_trailer);
             records[9..12].iter().for_each(flip_a_sum);
-            for index in 0..4 {
-                let (at, what) = (places[index] as usize, format!("{name}: byte {}", places[index]));
+            for (index, &place) in places.iter().enumerate().take(4) {
+                let (at, what) = (place as usize, format!("{name}: byte {place}"));
                 let block = at / BLOCK as usize * BLOCK as usize;
                 let other = (block + BLOCK as usize) % (3 * BLOCK as usize);
                 assert_eq!(range(&store, index, other, 10_000, 0), OK, "{what}: another block");
