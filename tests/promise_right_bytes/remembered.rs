@@ -119,6 +119,8 @@ fn a_trailer_is_read_once_after_an_open() {
             for index in 0..6 {
                 let found = right_or_absent(&store, index, LENGTH, &name);
                 assert_eq!(found, index < 4, "{name}: object {index}");
+                let status = range(&store, index, 140_000, 10, NIXL_STORE_ITEM_FRONT);
+                assert_eq!(status, if found { OK } else { NOT_FOUND }, "{name}: object {index}");
             }
             format::flip(&records[1].path, records[1].payload_offset + 2 * BLOCK, 1);
             assert_eq!(range(&store, 1, 10, 10, 0), OK);
