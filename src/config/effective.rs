@@ -44,6 +44,7 @@ pub(super) fn list(document: &Document, config: &Config) -> Result<Vec<Effective
         ("nixl_store_unverified_bytes", or_none(number(store.unverified_bytes))),
         ("nixl_store_io_threads", or_none(store.io_threads.map(|threads| threads.to_string()))),
         ("nixl_store_map_files", store.map_files.to_string()),
+        ("nixl_store_index_sums_bytes", store.index_sums_bytes.to_string()),
         ("nixl_store_timeout_ms", or_none(number(store.timeout_ms))),
         ("nixl_store_queue_items", store.queue_items.to_string()),
         ("nixl_store_reuse_quantile", store.reuse_quantile.to_string()),

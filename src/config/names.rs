@@ -28,7 +28,7 @@ pub(super) fn allows_unknown(extra: &Level<'_>) -> Result<bool> {
 }
 
 /// Every setting that is read here. `local_cpu_use_hugepages` is LMCache's and therefore not refused elsewhere.
-pub(super) const KNOWN: [(&str, Depth); 34] = [
+pub(super) const KNOWN: [(&str, Depth); 35] = [
     ("chunk_size", Depth::Top),
     ("nixl_buffer_size", Depth::Top),
     ("nixl_buffer_device", Depth::Top),
@@ -56,6 +56,7 @@ pub(super) const KNOWN: [(&str, Depth); 34] = [
     ("nixl_store_unverified_bytes", Depth::Extra),
     ("nixl_store_io_threads", Depth::Extra),
     ("nixl_store_map_files", Depth::Extra),
+    ("nixl_store_index_sums_bytes", Depth::Extra),
     ("nixl_store_timeout_ms", Depth::Extra),
     ("nixl_store_queue_items", Depth::Extra),
     ("nixl_store_reuse_quantile", Depth::Extra),

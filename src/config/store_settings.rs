@@ -18,6 +18,8 @@ const CAPACITY_BYTES_MAX: u64 = i64::MAX as u64;
 const PREFIX_BYTES_MAX: usize = 256;
 /// Largest `nixl_store_unverified_bytes`: 1 TiB, as for chunks.
 const UNVERIFIED_BYTES_MAX: u64 = CHUNK_BYTES_MAX;
+/// Largest `nixl_store_index_sums_bytes`: 1 TiB.
+const INDEX_SUMS_BYTES_MAX: u64 = 1 << 40;
 /// Most `nixl_store_io_threads`.
 const IO_THREADS_MAX: u32 = 64;
 /// Longest `nixl_store_timeout_ms`: a day.
@@ -104,6 +106,14 @@ pub(super) fn read(
     }
     if let Some(setting) = extra.find("nixl_store_map_files")? {
         store.map_files = setting.boolean()?;
+    }
+    if let Some(setting) = extra.find("nixl_store_index_sums_bytes")? {
+        store.index_sums_bytes = setting.size(0..=INDEX_SUMS_BYTES_MAX)?;
+        if !is_static {
+            note(&setting.key, &setting.place, "it is for slots of a static pool, and nixl_pool_size is 0");
+        } else if backend == BackendKind::Obj {
+            note(&setting.key, &setting.place, "it is for slots, and OBJ has objects");
+        }
     }
     if let Some(setting) = extra.find("nixl_store_timeout_ms")? {
         store.timeout_ms = timeout(&setting)?;

@@ -16,6 +16,9 @@ pub const REUSE_QUANTILE_DEFAULT: f64 = 0.6;
 /// `nixl_store_reuse_ghost_entries` unless set.
 pub const REUSE_GHOST_ENTRIES_DEFAULT: u32 = 8;
 
+/// `nixl_store_index_sums_bytes` where the file has none: enough for 400 GiB in chunks of 256 KiB.
+pub const INDEX_SUMS_BYTES_DEFAULT: u64 = 64 << 20;
+
 /// `chunk_size` where the file has none, in tokens; LMCache's default.
 pub const CHUNK_SIZE_TOKENS_DEFAULT: u64 = 256;
 
@@ -166,6 +169,8 @@ pub struct StoreSettings {
     pub io_threads: Option<u32>,
     /// `nixl_store_map_files`: read slot files that lie in memory through a mapping.
     pub map_files: bool,
+    /// `nixl_store_index_sums_bytes`: most memory for checksums of what lies in slots; 0: gets read them. Static pools only.
+    pub index_sums_bytes: u64,
     /// `nixl_store_timeout_ms`: deadline of an operation that names none; `None` is no deadline.
     pub timeout_ms: Option<u64>,
     /// `nixl_store_queue_items`: items that may wait or be under way, per direction.
@@ -191,6 +196,7 @@ impl Default for StoreSettings {
             unverified_bytes: None,
             io_threads: None,
             map_files: true,
+            index_sums_bytes: INDEX_SUMS_BYTES_DEFAULT,
             timeout_ms: Some(TIMEOUT_MS_DEFAULT),
             queue_items: QUEUE_ITEMS_DEFAULT,
             reuse_quantile: REUSE_QUANTILE_DEFAULT,

@@ -1,4 +1,4 @@
-//! Gets: read whole checksum blocks and the trailer, deliver, and say how it went. Whether the record proves right is
+//! Gets: read whole checksum blocks, and the trailer where their sums are not known, deliver, and say how it went. Whether the record proves right is
 //! judged in [`super::proof`].
 
 use super::front::Front;
@@ -124,6 +124,7 @@ impl<P: Placement> Lane<P> {
         let sums = self.spares.sums(blocks);
         let proof = match payload_bytes {
             Some(object_bytes) if extent.trailer_bytes == 0 => Proof::Waived { object_bytes },
+            Some(object_bytes) if self.placement.sums(&claim).is_some() => Proof::Known { object_bytes },
             _ => Proof::Unread,
         };
         let front = is_front.then(|| Front {

@@ -89,6 +89,8 @@ impl<C> Get<C> {
 pub(super) enum Proof {
     /// The file carries no trailer of ours, is this long, and is served as it is.
     Waived { object_bytes: u64 },
+    /// The sums of its blocks are in memory, so that the trailer is not needed; the object is this long.
+    Known { object_bytes: u64 },
     /// The trailer was not asked for yet.
     Unread,
     /// The trailer is on its way.
@@ -107,7 +109,9 @@ impl Proof {
     /// The object's length, once it is known for sure.
     pub fn object_bytes(self) -> Option<u64> {
         match self {
-            Proof::Waived { object_bytes } | Proof::Trailer { object_bytes } => Some(object_bytes),
+            Proof::Waived { object_bytes }
+            | Proof::Known { object_bytes }
+            | Proof::Trailer { object_bytes } => Some(object_bytes),
             _ => None,
         }
     }

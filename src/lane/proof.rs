@@ -1,16 +1,17 @@
-//! The right bytes or a miss: what was read is taken in, summed, and compared with what the trailer says.
+//! The right bytes or a miss: what was read is taken in, summed, and compared with what the trailer says, or with the sums of its
+//! blocks that the placement has in memory.
 
 use std::ops::Range;
 
 use super::Lane;
 use super::get::refusal;
 use super::item::item_parts;
-use super::job::{Job, Piece, Proof, TAIL_BYTES, Work};
+use super::job::{Get, Job, Piece, Proof, TAIL_BYTES, Work};
 use super::plan::blocks_in;
 use crate::layout::record::{self, CHECKSUM_BLOCK_BYTES, Invalid};
 use crate::memory::bytes::{self, NotHost};
 use crate::memory::{Holds, Stretch};
-use crate::placement::Placement;
+use crate::placement::{BlockSums, Placement};
 
 impl<P: Placement> Lane<P> {
     /// Decodes the trailer, which has landed, and compares it with what was asked for.
@@ -164,46 +165,80 @@ impl<P: Placement> Lane<P> {
         let Work::Get(get) = &mut job.work else { return };
         let Some(object_bytes) = get.proof.object_bytes().filter(|_| job.failure.is_none()) else { return };
         let is_waived = get.proof.is_waived();
-        let Some(front) = &mut get.front else { return };
+        let Some(front) = &get.front else { return };
+        let known = get.sums_in(&*self.placement);
+        let first = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
+        let expected = |block: usize| match &known {
+            Some(sums) => sums.get(first + block),
+            None => front.expected.get(block).copied(),
+        };
         let before = front.proven;
-        while front.is_in_place(front.proven)
-            && (is_waived
-                || front
-                    .expected
-                    .get(front.proven)
-                    .is_some_and(|sum| job.sums.get(front.proven) == Some(sum)))
+        let mut proven = before;
+        while front.is_in_place(proven)
+            && (is_waived || expected(proven).is_some_and(|sum| job.sums.get(proven) == Some(&sum)))
         {
-            front.proven += 1;
+            proven += 1;
         }
-        if front.proven > before {
-            let end = get.span.start + (front.proven * CHECKSUM_BLOCK_BYTES) as u64;
+        let is_wrong = front.is_in_place(proven) && expected(proven).is_some();
+        if let Some(front) = &mut get.front {
+            front.proven = proven;
+        }
+        if proven > before {
+            let end = get.span.start + (proven * CHECKSUM_BLOCK_BYTES) as u64;
             let end = end.min(get.want.end).min(object_bytes);
             job.guard.advance(end.saturating_sub(get.want.start));
         }
         // What is in place and did not count is not what was stored.
-        if front.is_in_place(front.proven) && front.proven < front.expected.len() {
+        if is_wrong {
             job.damaged("payload checksum does not match");
         }
     }
 
-    /// Compares the sums of all blocks that were read with the trailer's.
+    /// Compares the sums of all blocks that were read with those in memory, or with the trailer's, which are remembered if they are
+    /// right.
     pub(super) fn compare_checksums(&self, job: &mut Job<P>) {
         let range = job.trailer_range();
         let Work::Get(get) = &job.work else { return };
-        if get.proof.is_waived() {
-            return;
-        }
-        // `check_trailer` found it right, or there would be a failure.
-        let trailer = job.buffer.as_ref().map(|buffer| record::decode_again(&buffer.as_slice()[range]));
-        let Some(Ok(trailer)) = trailer else { return job.damaged("damaged trailer") };
-        let first = (get.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
-        let blocks = blocks_in(get.span.clone(), trailer.identity().payload_bytes);
-        let right = blocks.into_iter().all(|(block, _)| {
-            let computed = job.sums.get(block - first).copied();
-            computed.is_some() && trailer.block_checksum(block) == computed
-        });
+        let right = match get.proof {
+            Proof::Waived { .. } => true,
+            Proof::Known { object_bytes } => {
+                let known = get.sums_in(&*self.placement);
+                known.is_some_and(|sums| get.is_right(&job.sums, object_bytes, |block| sums.get(block)))
+            }
+            _ => {
+                // `check_trailer` found it right, or there would be a failure.
+                let trailer =
+                    job.buffer.as_ref().map(|buffer| record::decode_again(&buffer.as_slice()[range]));
+                let Some(Ok(trailer)) = trailer else { return job.damaged("damaged trailer") };
+                let object_bytes = trailer.identity().payload_bytes;
+                let right = get.is_right(&job.sums, object_bytes, |block| trailer.block_checksum(block));
+                if right && let Some(claim) = &get.claim {
+                    self.placement.learn(claim, &trailer);
+                }
+                right
+            }
+        };
         if !right {
             job.damaged("payload checksum does not match");
+        }
+    }
+}
+
+impl<C: Send> Get<C> {
+    /// Whether the sums that were computed are the expected ones.
+    fn is_right(&self, sums: &[u64], object_bytes: u64, expected: impl Fn(usize) -> Option<u64>) -> bool {
+        let first = (self.span.start / CHECKSUM_BLOCK_BYTES as u64) as usize;
+        blocks_in(self.span.clone(), object_bytes).into_iter().all(|(block, _)| {
+            let computed = sums.get(block - first).copied();
+            computed.is_some() && expected(block) == computed
+        })
+    }
+
+    /// The sums that the blocks are compared with, if they are in memory.
+    fn sums_in<'a, P: Placement<GetClaim = C>>(&self, placement: &'a P) -> Option<BlockSums<'a>> {
+        match (self.proof, &self.claim) {
+            (Proof::Known { .. }, Some(claim)) => placement.sums(claim),
+            _ => None,
         }
     }
 }

@@ -378,6 +378,11 @@ impl<P: Placement> Lane<P> {
 
     pub(super) fn finish_put(&mut self, job: Job<P>) {
         let Job { guard, work, failure, buffer, sums, bytes_staged, extent, .. } = job;
+        if failure.is_none()
+            && let Work::Put(Put { claim: Some(claim), .. }) = &work
+        {
+            self.placement.learn_put(claim, &sums);
+        }
         self.spares.keep(buffer, sums);
         // A file is closed before its item ends: whoever waits for the end may count descriptors.
         drop(extent);

@@ -8,6 +8,7 @@ pub mod signal;
 pub mod staging;
 pub mod stretch;
 mod xxh3;
+pub mod zeroed;
 
 pub use arena::{AlignedBuffer, Arena, zero_page};
 pub use copier::{Copier, Copiers, CopyDirection, CopyDone, CopyPart};
@@ -15,3 +16,4 @@ pub use mapping::Mapping;
 pub use signal::{Mark, Signal, Words};
 pub use staging::{Holds, Staging};
 pub use stretch::{DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch};
+pub use zeroed::Zeroed;

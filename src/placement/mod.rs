@@ -7,6 +7,7 @@ mod asking;
 pub mod bucket;
 pub mod objects;
 pub mod slots;
+mod sums;
 
 use std::convert::Infallible;
 use std::io;
@@ -16,6 +17,7 @@ use crate::backend::Target;
 use crate::batch::Question;
 use crate::catalog::Chains;
 use crate::error::{Result, Status};
+use crate::layout::record::Trailer;
 use crate::sync::Arc;
 use crate::sys::file::DirectAlignment;
 
@@ -23,6 +25,7 @@ pub use answer::{Answer, Work};
 #[cfg(test)]
 pub(crate) use asking::one_by_one;
 pub use asking::{Asked, Asking};
+pub use sums::BlockSums;
 
 /// A key as the store uses it: effective bytes and their digest.
 #[derive(Clone, Copy, Debug)]
@@ -414,6 +417,18 @@ pub trait Placement: Keys + 'static {
         claim: Self::TombClaim,
         outcome: io::Result<()>,
     ) -> Answer<Tombstones<Self::TombClaim>>;
+
+    /// The checksums of the record that a get has opened, if they are in memory: it is proven by them then, and without its trailer.
+    /// They stay known until `close_get`.
+    fn sums(&self, _claim: &Self::GetClaim) -> Option<BlockSums<'_>> {
+        None
+    }
+
+    /// Takes in the trailer of a record that a get has opened and proven right, the trailer as well as what it read of the payload.
+    fn learn(&self, _claim: &Self::GetClaim, _trailer: &Trailer<'_>) {}
+
+    /// Takes in the checksums of all blocks of a put whose record is written, before it is committed.
+    fn learn_put(&self, _claim: &Self::PutClaim, _sums: &[u64]) {}
 
     /// Whether there is work that no call waits for: other processes' doings to be looked at, and the like.
     fn background(self: &Arc<Self>) -> Option<Work<()>> {

@@ -60,6 +60,7 @@ pub(super) fn place(
     if backend.stores() == Stores::Memory {
         let chunk_bytes = chunk_bytes(config, options)?;
         let mut slots = Slots::in_memory(config.pool_size, chunk_bytes, eviction, backend, logger)?;
+        slots.keep_sums(config.store.index_sums_bytes);
         if maps_files(Medium::Memory) {
             slots.map_files(&"the slots in memory");
         }
@@ -99,6 +100,7 @@ pub(super) fn place(
         habits: backend.habits(),
     };
     let mut slots = Slots::on_storage(&path, &name, &parameters, eviction, backend, logger)?;
+    slots.keep_sums(config.store.index_sums_bytes);
     // Not before: opening the pool may have made the directory.
     let medium = backend.medium(medium(&path));
     if maps_files(medium) {

@@ -90,6 +90,8 @@ pub struct Setup {
     pub capacity_bytes: u64,
     pub queue_items: u32,
     pub timeout_ms: u64,
+    /// `nixl_store_index_sums_bytes`; `None`: its default.
+    pub sums_bytes: Option<u64>,
     pub io_threads: u32,
     pub kernel_queue_size: u32,
     pub serve_unverified: bool,
@@ -124,6 +126,7 @@ impl Setup {
         queue_items: 4096,
         // Far longer than any test: a machine under load must not turn into timeouts.
         timeout_ms: 600_000,
+        sums_bytes: None,
         io_threads: 2,
         kernel_queue_size: 128,
         serve_unverified: false,
@@ -202,6 +205,9 @@ impl Setup {
                 writeln!(yaml, "  nixl_store_capacity_bytes: {}", self.capacity_bytes).unwrap();
                 writeln!(yaml, "  nixl_store_serve_unverified: {}", self.serve_unverified).unwrap();
             }
+        }
+        if let Some(bytes) = self.sums_bytes {
+            writeln!(yaml, "  nixl_store_index_sums_bytes: {bytes}").unwrap();
         }
         let mut parameters = String::new();
         if self.backend() == "POSIX" {

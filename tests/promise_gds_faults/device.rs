@@ -154,7 +154,7 @@ fn under_errors_each_item_of_device_memory_is_right_or_says_so() {
         let (_scratch, store) = open(of, MIB);
         let mut random = Random::new(3);
         let (mut failed, mut done) = (0, 0);
-        for _ in 0..4 {
+        for _ in 0..12 {
             // What a put that failed was to replace would be found by the get.
             store.clear();
             // An entry of a batch that fails is done once more, by itself, and may succeed then.

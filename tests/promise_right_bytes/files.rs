@@ -31,7 +31,8 @@ fn cuts(record_bytes: u64) -> Vec<u64> {
 fn a_pool_file_cut_while_open_costs_what_was_cut() {
     for (name, setup) in pools() {
         let scratch = Scratch::new(name);
-        let store = Store::open(&Setup { slots: SLOTS, ..setup.clone() }, &scratch);
+        // Else a record of which only the trailer is cut off is still found.
+        let store = Store::open(&Setup { slots: SLOTS, sums_bytes: Some(0), ..setup.clone() }, &scratch);
         put_objects(&store, SLOTS as usize, LENGTH);
         let (pool, records) = (Pool::of(&scratch), records(&scratch));
         let path = &pool.files()[2];

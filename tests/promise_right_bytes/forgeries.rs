@@ -69,7 +69,8 @@ fn a_forged_trailer_is_a_miss() {
         for stage in ["open", "closed", "crashed"] {
             let lies = lies();
             let scratch = Scratch::new(name);
-            let setup = Setup { slots: lies.len() as u32 + 8, chunk_bytes: CHUNK, ..setup.clone() };
+            let slots = lies.len() as u32 + 8;
+            let setup = Setup { slots, chunk_bytes: CHUNK, sums_bytes: Some(0), ..setup.clone() };
             let mut store = Store::open(&setup, &scratch);
             put_objects(&store, lies.len() + 1, LENGTH);
             let record = |index: usize| format::record_of(&scratch, setup.layout, &key(index));

@@ -19,6 +19,7 @@ mod flips;
 mod forgeries;
 mod index;
 mod planted;
+mod remembered;
 mod unverified;
 
 use common::payload::assert_same;
@@ -101,5 +102,5 @@ fn reopen(setup: &Setup, scratch: &Scratch, as_after_a_crash: bool) -> Store {
 /// But for what is no file: it is refused there, as one that O_DIRECT does not go with.
 #[test]
 fn once_more_over_hf3fs() {
-    common::hf3fs::once_more(&["a_pool_with_something_else_for_a_file_is_refused"], 33);
+    common::hf3fs::once_more(&["a_pool_with_something_else_for_a_file_is_refused"], 38);
 }

@@ -27,6 +27,7 @@ fn every_setting_is_listed_with_its_value_and_where_it_came_from() {
         "use_direct_io=true (line 8)",
         "nixl_store_timeout_ms=none (line 9)",
         "nixl_store_queue_items=4096 (default)",
+        "nixl_store_index_sums_bytes=67108864 (default)",
         "local_cpu_use_hugepages=false (default)",
         "nixl_backend_params={} (default)",
     ] {
@@ -296,6 +297,12 @@ fn store_settings_have_defaults_and_ranges() {
     assert_eq!(store.unverified_bytes, Some(32 << 20));
     assert_eq!(loaded(&dynamic("")).store.unverified_bytes, None);
     assert!(!store.map_files);
+    let sums = |value: &str| loaded(&posix(value)).store.index_sums_bytes;
+    assert_eq!(sums(""), 64 << 20);
+    assert_eq!(
+        (sums("nixl_store_index_sums_bytes: 0"), sums("nixl_store_index_sums_bytes: 1GiB")),
+        (0, 1 << 30)
+    );
     assert_eq!((store.io_threads, store.timeout_ms, store.queue_items), (Some(8), None, 100));
     assert_eq!(loaded(&dynamic("nixl_store_capacity_bytes: 0")).store.capacity_bytes, None);
 
@@ -310,6 +317,8 @@ fn store_settings_have_defaults_and_ranges() {
         ("nixl_store_serve_unverified: sometimes", "true, false"),
         ("nixl_store_unverified_bytes: 0", "bytes from 1 to 1099511627776"),
         ("nixl_store_map_files: 2", "true, false"),
+        ("nixl_store_index_sums_bytes: -1", "bytes from 0 to 1099511627776"),
+        ("nixl_store_index_sums_bytes: 2TiB", "bytes from 0 to 1099511627776"),
         ("nixl_store_io_threads: 0", "from 1 to 64"),
         ("nixl_store_io_threads: 65", "from 1 to 64"),
         ("nixl_store_timeout_ms: 86400001", "from 1 to 86400000"),
@@ -337,6 +346,12 @@ fn pointless_store_settings_are_named() {
     assert_notice(&config, &["nixl_store_prefix has no effect", "OBJ"]);
     assert_notice(&config, &["nixl_store_serve_unverified has no effect", "lmcache"]);
     assert_notice(&config, &["nixl_store_unverified_bytes has no effect", "serve_unverified: true"]);
+    let dynamic =
+        posix("nixl_store_index_sums_bytes: 1MiB").replace("nixl_pool_size: 64", "nixl_pool_size: 0");
+    assert_notice(&loaded(&dynamic), &["nixl_store_index_sums_bytes has no effect", "static pool"]);
+    let sums = "  nixl_store_index_sums_bytes: 1MiB\n  nixl_backend_params:\n";
+    let in_bucket = loaded(&with_params("OBJ", "bucket: b").replace("  nixl_backend_params:\n", sums));
+    assert_notice(&in_bucket, &["nixl_store_index_sums_bytes has no effect"]);
     let obj = loaded(&with_params("OBJ", "bucket: b").replace("nixl_path: /p", "nixl_store_prefix: kv/"));
     assert_eq!(obj.store.prefix, "kv/");
     assert!(obj.notices.is_empty(), "{:?}", obj.notices);

@@ -3,6 +3,7 @@
 mod front;
 mod parked;
 mod server;
+mod sums;
 
 use std::collections::VecDeque;
 use std::io;

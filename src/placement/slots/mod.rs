@@ -4,6 +4,7 @@ mod cleaning;
 mod flush;
 mod keys;
 mod storage;
+mod sums;
 mod transfer;
 
 use std::fs::File;
@@ -11,6 +12,7 @@ use std::path::Path;
 
 use self::cleaning::Chances;
 use self::storage::{MemorySlots, SlotStorage};
+use self::sums::Sums;
 use super::Extent;
 use crate::backend::{Backend, Target};
 use crate::catalog::{OutOfUse, SlotCatalog, StoredEntry, Why};
@@ -38,6 +40,7 @@ struct SlotFile {
 /// A static pool and its catalog.
 pub struct Slots {
     catalog: SlotCatalog,
+    sums: Sums,
     files: Vec<SlotFile>,
     geometry: Geometry,
     pool_id: u128,
@@ -175,6 +178,7 @@ impl Slots {
         };
         let mut slots = Slots {
             catalog,
+            sums: Sums::default(),
             files: Vec::new(),
             geometry: storage.geometry(),
             pool_id: storage.pool_id(),
@@ -214,6 +218,27 @@ impl Slots {
             self.logger
                 .warn(format_args!("{place}: not mapped, so gets read the files, which is slower ({why})"));
             return;
+        }
+    }
+
+    /// Keeps the checksums of what lies in the slots in memory from here on, in at most `bytes_max` bytes, so that gets need not read
+    /// them. Where there is not as much memory gets read them, and a warning says so.
+    pub fn keep_sums(&mut self, bytes_max: u64) {
+        let slots = self.geometry.slot_count();
+        match Sums::new(slots, self.geometry.chunk_bytes(), bytes_max) {
+            Ok(sums) => self.sums = sums,
+            Err(error) => self.logger.warn(format_args!(
+                "{}: no memory for checksums ({error}), so each get reads its trailer; nixl_store_index_sums_bytes sets how much is \
+                 asked for",
+                self.place
+            )),
+        }
+        let kept = self.sums.slots();
+        if (1..slots as usize).contains(&kept) {
+            self.logger.info(format_args!(
+                "{}: the checksums of {kept} of {slots} slots fit nixl_store_index_sums_bytes; gets from the others read trailers",
+                self.place
+            ));
         }
     }
 

@@ -4,8 +4,9 @@
 use super::Slots;
 use crate::catalog::{DirtySlot, Lease, Release, Reservation, Reserve};
 use crate::error::{Error, Result, Status};
+use crate::layout::record::Trailer;
 use crate::placement::{
-    Answer, Foreign, GetWish, Key, Placement, PutPlace, PutWish, Sink, Source, Tombstones,
+    Answer, BlockSums, Foreign, GetWish, Key, Placement, PutPlace, PutWish, Sink, Source, Tombstones,
 };
 use crate::sync::Arc;
 use std::io;
@@ -93,6 +94,20 @@ impl Placement for Slots {
         Answer::Now(false)
     }
 
+    fn sums(&self, lease: &Lease) -> Option<BlockSums<'_>> {
+        self.sums.known(lease.slot(), lease.generation(), lease.length())
+    }
+
+    fn learn(&self, lease: &Lease, trailer: &Trailer<'_>) {
+        let sum_of = |block| trailer.block_checksum(block);
+        self.sums.learn(lease.slot(), lease.generation(), trailer.block_count(), sum_of);
+    }
+
+    fn learn_put(&self, reservation: &Reservation, sums: &[u64]) {
+        let sum_of = |block: usize| sums.get(block).copied();
+        self.sums.learn(reservation.slot(), reservation.generation(), sums.len(), sum_of);
+    }
+
     fn entombed(
         self: &Arc<Self>,
         claim: DirtySlot,
@@ -134,6 +149,8 @@ impl Slots {
                 ));
             }
         };
+        // Before anything is written there.
+        self.sums.forget(reservation.slot());
         if reservation.evicted() {
             self.evictions.increment();
         }
