@@ -23,6 +23,8 @@ out=build/instructions
 MARGIN_PERCENT=5
 # Other compilers inline differently; that much is let through where the budgets were taken with another one.
 COMPILER_PERCENT=15
+# What a put or a get may take more under REUSE than under LRU, in percent.
+REUSE_PERCENT=5
 # Cheaper than that below the budget, and the budget no longer guards.
 SLACK_PERCENT=25
 
@@ -52,23 +54,30 @@ ln -s libnixl_store.so.0 "$out/libnixl_store.so"
 "$CC" -std=c11 -O2 -Wall -Wextra -Wpedantic -Iinclude -o "$out/operations" benches/instructions/operations.c \
     -L"$out" -lnixl_store "-Wl,-rpath,\$ORIGIN"
 
-GLIBC_TUNABLES=glibc.cpu.hwcaps=-ERMS valgrind --quiet --tool=callgrind --callgrind-out-file="$out/callgrind.out" \
-    "$out/operations" benches/instructions/lmcache.yaml >"$out/calls.txt" || fail "the operations failed under callgrind"
+# Counts the operations with a configuration and writes instructions for each, and the profiles behind them, with that prefix.
+measure() {
+    local config=$1 prefix=$2 name calls profiles instructions profile
+    GLIBC_TUNABLES=glibc.cpu.hwcaps=-ERMS valgrind --quiet --tool=callgrind \
+        --callgrind-out-file="$out/callgrind.out" "$out/operations" "$config" >"$out/calls.txt" ||
+        fail "the operations failed under callgrind"
+    # The middle one of an operation's profiles counts. One of them now and then holds what has nothing to do with the
+    # operation, such as a thread of the library that wakes once in a while; and on a busy machine a caller sometimes
+    # finds done what it would have slept for, which takes fewer.
+    while read -r name calls; do
+        mapfile -t profiles < <(
+            grep -lx "desc: Trigger: Client Request: $name" "$out"/callgrind.out.* | xargs -r grep -H '^totals: ' |
+                sed 's/^\(.*\):totals: \(.*\)$/\2 \1/' | sort -n
+        )
+        [ ${#profiles[@]} -gt 0 ] || fail "callgrind wrote no profile of $name"
+        read -r instructions profile <<<"${profiles[$((${#profiles[@]} / 2))]}"
+        mv "$profile" "$out/$prefix$name.callgrind"
+        echo "$name $((instructions / calls))"
+    done <"$out/calls.txt" >"$out/${prefix}measured.txt"
+    rm -f "$out"/callgrind.out*
+}
 
-# The middle one of an operation's profiles counts. One of them now and then holds what has nothing to do with the
-# operation, such as a thread of the library that wakes once in a while; and on a busy machine a caller sometimes finds
-# done what it would have slept for, which takes fewer.
-while read -r name calls; do
-    mapfile -t profiles < <(
-        grep -lx "desc: Trigger: Client Request: $name" "$out"/callgrind.out.* | xargs -r grep -H '^totals: ' |
-            sed 's/^\(.*\):totals: \(.*\)$/\2 \1/' | sort -n
-    )
-    [ ${#profiles[@]} -gt 0 ] || fail "callgrind wrote no profile of $name"
-    read -r instructions profile <<<"${profiles[$((${#profiles[@]} / 2))]}"
-    mv "$profile" "$out/$name.callgrind"
-    echo "$name $((instructions / calls))"
-done <"$out/calls.txt" >"$out/measured.txt"
-rm -f "$out"/callgrind.out*
+measure benches/instructions/lmcache.yaml ''
+measure benches/instructions/lmcache-reuse.yaml reuse-
 
 compiler=$(rustc --version | cut -d ' ' -f 1-2)
 if [ "${1:-}" = --update ]; then
@@ -117,3 +126,18 @@ awk -v tolerance="$tolerance" -v slack=$SLACK_PERCENT -v out="$out" -v budgets="
             "    scripts/bench-instructions.sh --update\n", failures
         exit 1
     }' "$budgets" "$out/measured.txt"
+
+awk -v most=$REUSE_PERCENT '
+    FNR == NR { lru[$1] = $2; next }
+    FNR == 1 { printf "\n%-18s %12s %12s\n", "the same", "under REUSE", "under LRU" }
+    $1 ~ /^(batch_)?(put|get)_[0-9]/ {
+        printf "%-18s %12d %12d  %+.1f %%\n", $1, $2, lru[$1], 100 * ($2 / lru[$1] - 1)
+        if ($2 > lru[$1] * (1 + most / 100))
+            failures = failures sprintf("%s takes %d instructions under REUSE, %d under LRU.\n", $1, $2, lru[$1])
+    }
+    END {
+        if (failures != "") {
+            printf "\n%s", failures
+            exit 1
+        }
+    }' "$out/measured.txt" "$out/reuse-measured.txt"

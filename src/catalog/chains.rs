@@ -69,6 +69,8 @@ pub struct Chains {
     names: Box<[AtomicU64]>,
     /// Requests begun.
     begun: AtomicU32,
+    /// Whether a key that is put by itself is written down too, so that it is known when it is put again at once.
+    notes_single_puts: bool,
 }
 
 /// A chain being written down. Its request is as long as the keys that were added.
@@ -83,12 +85,13 @@ impl Chains {
     ///
     /// # Errors
     /// If there is no memory for it, half a MiB.
-    pub(super) fn new() -> Result<Chains, TryReserveError> {
+    pub(super) fn new(notes_single_puts: bool) -> Result<Chains, TryReserveError> {
         Ok(Chains {
             sets: zeroed(1 << SET_BITS, Default::default)?,
             requests: zeroed(REQUESTS_MAX, Default::default)?,
             names: zeroed(REQUESTS_MAX, Default::default)?,
             begun: AtomicU32::new(0),
+            notes_single_puts,
         })
     }
 
@@ -113,6 +116,25 @@ impl Chains {
             None => (self.begin(0), 0),
         };
         Chain { chains: self, request, position }
+    }
+
+    /// One key is about to be got or put by itself. It is no chain; where its being put again at once has to be known, it is a
+    /// request.
+    pub fn note_single(&self, is_put: bool, id: u128) {
+        if !is_put || !self.notes_single_puts {
+            return;
+        }
+        let tag = tag_of(id);
+        let set = self.set(tag);
+        let known = set.iter().find(|place| is_of(place.load(Ordering::Relaxed), tag));
+        if let Some(known) = known {
+            let request = request_of(known.load(Ordering::Relaxed));
+            if self.request(request).is_some() && (request & LASTS != 0 || self.is_newest(request)) {
+                return;
+            }
+        }
+        let request = self.begin_with(0, 1);
+        known.unwrap_or_else(|| self.oldest(set)).store(entry_of(tag, request, 0), Ordering::Relaxed);
     }
 
     /// Where the key with this tag was seen last.
@@ -144,9 +166,14 @@ impl Chains {
     }
 
     fn begin(&self, lasts: u32) -> u32 {
+        self.begin_with(lasts, 0)
+    }
+
+    fn begin_with(&self, lasts: u32, length: u32) -> u32 {
         let begun = self.begun.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let request = number(begun) << 1 | lasts;
-        self.requests[place_of(request)].store(u64::from(request) << 32, Ordering::Relaxed);
+        self.requests[place_of(request)]
+            .store(u64::from(request) << 32 | u64::from(length), Ordering::Relaxed);
         request
     }
 
@@ -171,36 +198,42 @@ impl Chains {
     }
 
     /// Writes a key down. A key that is twice in a chain stands where it came first.
+    #[inline]
     fn write(&self, tag: u32, request: u32, position: u32) {
-        let entry = u64::from(tag & TAG_MASK) << (REQUEST_BITS + POSITION_BITS)
-            | u64::from(request) << POSITION_BITS
-            | u64::from(position.min(POSITION_MAX));
-        let newest = number(self.begun.load(Ordering::Relaxed));
+        let entry = entry_of(tag, request, position);
         let set = self.set(tag);
-        let mut oldest = (0, 0);
-        for (index, place) in set.iter().enumerate() {
+        for place in set {
             let found = place.load(Ordering::Relaxed);
-            let found_request = request_of(found);
-            if is_of(found, tag) && found_request != 0 {
-                if found_request != request {
+            if is_of(found, tag) {
+                if request_of(found) != request {
                     place.store(entry, Ordering::Relaxed);
                 }
                 return;
             }
-            let age = match found_request {
-                0 => u32::MAX,
-                other => newest.wrapping_sub(other >> 1) & (REQUEST_MASK >> 1),
-            };
-            if age >= oldest.0 {
-                oldest = (age, index);
-            }
         }
-        set[oldest.1].store(entry, Ordering::Relaxed);
+        self.oldest(set).store(entry, Ordering::Relaxed);
+    }
+
+    /// The place of a set that nothing is in, else the one whose request began longest ago.
+    #[inline(never)]
+    fn oldest<'a>(&self, set: &'a [AtomicU64; WAYS]) -> &'a AtomicU64 {
+        let newest = number(self.begun.load(Ordering::Relaxed));
+        let age = |place: &AtomicU64| match request_of(place.load(Ordering::Relaxed)) {
+            0 => u32::MAX,
+            request => newest.wrapping_sub(request >> 1) & (REQUEST_MASK >> 1),
+        };
+        let [first, rest @ ..] = set;
+        let oldest = rest.iter().fold((age(first), first), |oldest, place| {
+            let age = age(place);
+            if age >= oldest.0 { (age, place) } else { oldest }
+        });
+        oldest.1
     }
 }
 
 impl Chain<'_> {
     /// Adds the next key.
+    #[inline]
     pub fn add(&mut self, digest: u128) {
         self.chains.write(tag_of(digest), self.request, self.position);
         self.position += 1;
@@ -221,6 +254,12 @@ impl Drop for Chain<'_> {
 fn number(begun: u32) -> u32 {
     let number = begun & (REQUEST_MASK >> 1);
     if number == 0 { REQUESTS_MAX as u32 } else { number }
+}
+
+fn entry_of(tag: u32, request: u32, position: u32) -> u64 {
+    u64::from(tag & TAG_MASK) << (REQUEST_BITS + POSITION_BITS)
+        | u64::from(request) << POSITION_BITS
+        | u64::from(position.min(POSITION_MAX))
 }
 
 fn is_of(entry: u64, tag: u32) -> bool {

@@ -8,7 +8,7 @@ use super::gate::Entered;
 use super::{BATCH_ITEMS_MAX, QueueId, Store, StreamOrder, SubmitOptions, Ticket, closing, invalid};
 use crate::batch::completion::COMPLETIONS_MAX;
 use crate::batch::ticket::{Reserved, TICKETS_MAX};
-use crate::batch::{Batch, Direction, ItemGuard, Notice, Question, Wish};
+use crate::batch::{Batch, Direction, Item, ItemGuard, Notice, Question, Wish};
 use crate::error::{Error, Result, Status};
 use crate::lane::inquiry::Inquiry;
 use crate::layout::record::EffectiveKey;
@@ -124,11 +124,12 @@ impl<'a> BatchBuilder<'a> {
     fn note_request(&self, name: Option<u64>) {
         let Some(chains) = &self.store.chains else { return };
         let keys = &self.store.keys;
-        let mut ids = self
-            .batch
-            .items()
-            .iter()
-            .map(|item| keys.chain_id(&Key { effective: self.batch.key(item), digest: item.digest }));
+        let id_of =
+            |item: &Item| keys.chain_id(&Key { effective: self.batch.key(item), digest: item.digest });
+        if let ([item], None, None) = (self.batch.items(), name, self.batch.question) {
+            return chains.note_single(self.batch.direction == Direction::Put, id_of(item));
+        }
+        let mut ids = self.batch.items().iter().map(id_of);
         let Some(first) = ids.next() else { return };
         let mut chain = match (self.batch.question, name) {
             (Some(_), None) => chains.look_up(),

@@ -2,7 +2,7 @@
 
 use super::books::Books;
 use super::{Added, Entry, ObjectCatalog, Sight, entry, tag_of};
-use crate::catalog::order::{Moment, Verdict, Victims};
+use crate::catalog::order::{Admitted, Moment, Verdict, Victims};
 
 /// Objects of a request's own chain that the search for a victim passes over; a search that meets more ends.
 const PASSED_OVER_MAX: u32 = 64;
@@ -15,7 +15,7 @@ pub struct ObjectReservation {
     /// 0 if the object replaces one that was known when the put began.
     objects: u32,
     /// The first 32 bits of the object's digest, when in which request its put was admitted, and why; `None`: nobody asked.
-    admitted: Option<(u32, Moment, Verdict)>,
+    admitted: Option<(u32, Moment, Admitted)>,
 }
 
 /// An object that was taken out of the catalog and is to be unlinked.
@@ -68,7 +68,8 @@ impl ObjectCatalog {
         // A known object enters the order anew when its put is committed, and is judged then.
         let verdict = known.map_or_else(|| books.order.judge(tag, moment), |_| Verdict::default());
         let objects = u32::from(known.is_none());
-        let reservation = ObjectReservation { bytes, objects, admitted: Some((tag, moment, verdict)) };
+        let reservation =
+            ObjectReservation { bytes, objects, admitted: Some((tag, moment, verdict.admitted())) };
         books.bytes_in_flight += u128::from(bytes);
         books.objects_in_flight += objects;
         if !must
@@ -143,7 +144,7 @@ impl ObjectCatalog {
         let mut books = self.books();
         books.end(&reservation);
         let (moment, returns) = match reservation.admitted {
-            Some((_, moment, verdict)) => (moment, verdict.returns),
+            Some((_, moment, admitted)) => (moment, admitted.returns),
             None => (books.order.begin(self.sight(tag_of(id))), false),
         };
         if self.update(&mut books, id, name, bytes) {
@@ -160,8 +161,8 @@ impl ObjectCatalog {
     pub fn cancel(&self, reservation: ObjectReservation) {
         let mut books = self.books();
         books.end(&reservation);
-        if let Some((tag, moment, verdict)) = reservation.admitted {
-            books.order.take_back(tag, moment, &verdict);
+        if let Some((tag, moment, admitted)) = reservation.admitted {
+            books.order.take_back(tag, moment, admitted);
         }
     }
 

@@ -30,8 +30,22 @@ pub(in crate::catalog) struct Verdict {
     left_at: Option<u32>,
     /// It was declined in this very request, where it counts once.
     is_repeated: bool,
-    /// The key is stored, or was seen in an earlier request.
+    returns: bool,
+}
+
+/// What a put has to give back if it fails, and what its key was.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(in crate::catalog) struct Admitted {
+    left_at: Option<u32>,
+    /// The key was stored, or was seen in an earlier request.
     pub(in crate::catalog) returns: bool,
+}
+
+impl Verdict {
+    /// What has to be kept of it while the put is under way.
+    pub(in crate::catalog) fn admitted(&self) -> Admitted {
+        Admitted { left_at: self.left_at, returns: self.returns }
+    }
 }
 
 /// The learned number, and the keys that are not stored.
@@ -128,8 +142,8 @@ impl Admission {
     }
 
     /// A put that was admitted failed. An earlier sight of its key is none the worse for that.
-    pub(super) fn take_back(&mut self, tag: u32, moment: Moment, verdict: &Verdict) {
-        self.departed.remember(tag, verdict.left_at.unwrap_or(moment.now), moment);
+    pub(super) fn take_back(&mut self, tag: u32, moment: Moment, admitted: Admitted) {
+        self.departed.remember(tag, admitted.left_at.unwrap_or(moment.now), moment);
     }
 
     /// A key leaves that was seen last at `then`.

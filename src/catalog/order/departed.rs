@@ -41,18 +41,22 @@ impl Departed {
     /// Remembers a key that was seen last at `then`.
     pub(super) fn remember(&mut self, tag: u32, then: u32, moment: Moment) {
         let Some(set) = self.set_mut(tag) else { return };
-        let age = |entry: u64| match entry {
-            FREE => u64::from(u32::MAX) + 1,
-            entry => u64::from(moment.since(entry as u32)),
-        };
-        let known = set.iter().position(|entry| tag_of(*entry) == tag);
-        let place = known.or_else(|| {
-            let oldest = set.iter().enumerate().rev().max_by_key(|(_, entry)| age(**entry));
-            oldest.map(|(index, _)| index)
-        });
-        if let Some(entry) = place.and_then(|place| set.get_mut(place)) {
-            *entry = u64::from(tag) << 32 | u64::from(then);
+        // The place of the key itself, else one that is free, else the one of the oldest.
+        let (mut place, mut age) = (0, 0);
+        for (index, &entry) in set.iter().enumerate() {
+            if tag_of(entry) == tag {
+                place = index;
+                break;
+            }
+            let older = match entry {
+                FREE => u64::from(u32::MAX) + 1,
+                entry => u64::from(moment.since(entry as u32)),
+            };
+            if older > age {
+                (place, age) = (index, older);
+            }
         }
+        set[place] = u64::from(tag) << 32 | u64::from(then);
     }
 
     /// Forgets a key.

@@ -31,7 +31,7 @@ use super::chains::{Chains, Sight};
 use crate::config::{CachePolicy, Eviction};
 use crate::sync::Arc;
 
-pub(super) use self::admission::Verdict;
+pub(super) use self::admission::{Admitted, Verdict};
 pub(super) use self::recency::Victims;
 pub(super) use self::requests::Moment;
 
@@ -60,7 +60,9 @@ pub(super) fn counts_uses(policy: CachePolicy) -> bool {
 /// If there is no memory for it.
 pub(super) fn chains(policy: CachePolicy) -> Result<Option<Arc<Chains>>, TryReserveError> {
     match policy {
-        CachePolicy::Lru | CachePolicy::Reuse => Ok(Some(Arc::new(Chains::new()?))),
+        CachePolicy::Lru | CachePolicy::Reuse => {
+            Ok(Some(Arc::new(Chains::new(policy == CachePolicy::Reuse)?)))
+        }
         CachePolicy::Lfu | CachePolicy::Fifo | CachePolicy::Mru => Ok(None),
     }
 }
@@ -145,15 +147,20 @@ impl Order {
     }
 
     /// A put that was admitted failed: its key is remembered as if it had been declined.
-    pub(super) fn take_back(&mut self, tag: u32, moment: Moment, verdict: &Verdict) {
+    pub(super) fn take_back(&mut self, tag: u32, moment: Moment, admitted: Admitted) {
         if let Order::Recency(recency) = self {
-            recency.take_back(tag, moment, verdict);
+            recency.take_back(tag, moment, admitted);
         }
     }
 
     /// Whether puts may be declined.
     pub(super) fn declines(&self) -> bool {
         matches!(self, Order::Recency(recency) if recency.declines())
+    }
+
+    /// Whether the request has other keys.
+    pub(super) fn has_others(&self, moment: Moment) -> bool {
+        matches!(self, Order::Recency(recency) if recency.has_others(moment))
     }
 
     /// Whether something of the request was declined before.

@@ -11,7 +11,7 @@
 use std::collections::TryReserveError;
 
 use super::NIL;
-use super::admission::{Admission, Verdict};
+use super::admission::{Admission, Admitted, Verdict};
 use super::requests::{Moment, Requests};
 use crate::catalog::chains::{Chains, Sight};
 use crate::config::{CachePolicy, Eviction};
@@ -142,6 +142,10 @@ impl Recency {
         self.admission.is_some()
     }
 
+    pub(super) fn has_others(&self, moment: Moment) -> bool {
+        moment.request != 0 && self.requests.length_of(moment) > 1
+    }
+
     pub(super) fn has_declined(&self, moment: Moment) -> bool {
         self.requests.of(moment).is_some_and(|request| request.has_declined)
     }
@@ -184,9 +188,9 @@ impl Recency {
         }
     }
 
-    pub(super) fn take_back(&mut self, tag: u32, moment: Moment, verdict: &Verdict) {
+    pub(super) fn take_back(&mut self, tag: u32, moment: Moment, admitted: Admitted) {
         if let Some(admission) = &mut self.admission {
-            admission.take_back(tag, moment, verdict);
+            admission.take_back(tag, moment, admitted);
         }
     }
 

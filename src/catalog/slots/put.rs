@@ -2,7 +2,7 @@
 
 use super::ledger::{Ledger, State};
 use super::{Cleanups, DirtySlot, Entry, SlotCatalog, entry, tag_of};
-use crate::catalog::order::{Moment, Verdict};
+use crate::catalog::order::{Admitted, Moment, Verdict};
 
 /// Keys of a request's own chain that the search for a victim passes over. They lie there because what they hang on has left, so
 /// there are few; a search that meets more ends.
@@ -20,7 +20,7 @@ pub struct Reservation {
     began: u32,
     /// When in which request the put was admitted, and why.
     moment: Moment,
-    verdict: Verdict,
+    admitted: Admitted,
 }
 
 impl Reservation {
@@ -114,7 +114,8 @@ impl SlotCatalog {
         let generation = ledger.next_generation;
         ledger.next_generation = generation.saturating_add(1);
         let began = ledger.durability.now();
-        Reserve::Slot(Reservation { slot, tag, generation, evicted, began, moment, verdict })
+        let admitted = verdict.admitted();
+        Reserve::Slot(Reservation { slot, tag, generation, evicted, began, moment, admitted })
     }
 
     /// Makes a completed put visible in place of what was stored under the key before. Pins of the
@@ -123,7 +124,7 @@ impl SlotCatalog {
     /// Call it when the whole record is in the slot, with the key whose digest was given to
     /// [`SlotCatalog::reserve`].
     pub fn publish(&self, reservation: Reservation, key: &[u8], length: u64) -> Published {
-        let Reservation { slot, tag, generation, began, moment, verdict, .. } = reservation;
+        let Reservation { slot, tag, generation, began, moment, admitted, .. } = reservation;
         debug_assert!(key.len() <= entry::KEY_BYTES_MAX, "keys are checked where they come in");
         let mut ledger = self.ledger();
         // The new record has overwritten the evicted one.
@@ -142,7 +143,7 @@ impl SlotCatalog {
         }
 
         let mut replaced = None;
-        let mut returns = verdict.returns;
+        let mut returns = admitted.returns;
         let pins = old.map_or(0, |old| old.pins);
         let entry = Entry { generation, length, slot, pins };
         match found {
@@ -179,9 +180,9 @@ impl SlotCatalog {
 
     /// Gives up a put that failed after anything may have been written.
     pub fn abandon(&self, reservation: Reservation) -> DirtySlot {
-        let Reservation { slot, tag, moment, verdict, .. } = reservation;
+        let Reservation { slot, tag, moment, admitted, .. } = reservation;
         let mut ledger = self.ledger();
-        ledger.order.take_back(tag, moment, &verdict);
+        ledger.order.take_back(tag, moment, admitted);
         // The write may have got as far as a valid record before it was reported as failed. But a
         // failed put supersedes nothing, so it counts as the oldest.
         ledger.ghosts.add(slot, tag, 0);
@@ -192,7 +193,7 @@ impl SlotCatalog {
     /// record is still there.
     pub fn abandon_unwritten(&self, reservation: Reservation) -> Option<DirtySlot> {
         let mut ledger = self.ledger();
-        ledger.order.take_back(reservation.tag, reservation.moment, &reservation.verdict);
+        ledger.order.take_back(reservation.tag, reservation.moment, reservation.admitted);
         // A tombstone that a free slot had may be among what a sync lost that failed meanwhile.
         if reservation.evicted || ledger.durability.failed_since(reservation.began) {
             return Some(ledger.send_to_cleaning(reservation.slot));
@@ -216,6 +217,7 @@ impl SlotCatalog {
         if may_decline && ledger.order.has_declined(moment) {
             return Err(Reserve::Declined);
         }
+        let has_others = may_decline && ledger.order.has_others(moment);
         let mut being_read = false;
         let mut passed_over = 0;
         let mut victims = ledger.order.victims(moment, may_decline);
@@ -226,7 +228,7 @@ impl SlotCatalog {
             }
             if may_decline {
                 // The request that asks will come to that key.
-                if moment.request != 0 && self.sight(tag).request == moment.request {
+                if has_others && self.sight(tag).request == moment.request {
                     victims.has_spared = true;
                     passed_over += 1;
                     if passed_over > PASSED_OVER_MAX {
