@@ -91,6 +91,27 @@ fn yaml_1_1_booleans_and_numbers_are_read_as_pyyaml_reads_them() {
     assert_refused(&format!("nixl_buffer_size: 1GiB\n{}", posix("")), &["whole number of bytes"]);
 }
 
+/// The settings of REUSE have ranges, and have no effect under another policy, which is said.
+#[test]
+fn settings_of_reuse_have_ranges() {
+    let settings = |extra: &str| format!("cache_policy: REUSE\n{}", posix(extra));
+    let config = loaded(&settings("nixl_store_reuse_quantile: 0.8\nnixl_store_reuse_ghost_entries: 0\n"));
+    let eviction = config.eviction();
+    assert_eq!((eviction.reuse_quantile, eviction.ghost_entries), (0.8, 0));
+    assert!(config.notices.is_empty(), "{:?}", config.notices);
+    let defaults = loaded(&settings("")).eviction();
+    assert_eq!((defaults.reuse_quantile, defaults.ghost_entries), (0.6, 8));
+    for wrong in ["0", "1", "0.04", "-1", "nan", "inf", "half", "[0.6]"] {
+        let text = settings(&format!("nixl_store_reuse_quantile: {wrong}\n"));
+        assert_refused(&text, &["nixl_store_reuse_quantile", "a number from 0.05 to 0.99, such as 0.6"]);
+    }
+    let many = settings("nixl_store_reuse_ghost_entries: 65\n");
+    assert_refused(&many, &["nixl_store_reuse_ghost_entries", "from 0 to 64"]);
+    let config = loaded(&posix("nixl_store_reuse_quantile: 0.8\nnixl_store_reuse_ghost_entries: 4\n"));
+    assert!(config.notices.iter().all(|notice| notice.contains("cache_policy is not REUSE")));
+    assert_eq!(config.notices.len(), 2, "{:?}", config.notices);
+}
+
 /// LMCache compares policy names without case.
 #[test]
 fn cache_policies_have_lmcaches_names() {
@@ -99,12 +120,13 @@ fn cache_policies_have_lmcaches_names() {
         ("lfu", CachePolicy::Lfu),
         ("FIFO", CachePolicy::Fifo),
         ("Mru", CachePolicy::Mru),
+        ("reuse", CachePolicy::Reuse),
     ] {
         assert_eq!(loaded(&format!("cache_policy: {word}\n{}", posix(""))).cache_policy, policy);
     }
     assert_refused(
         &format!("cache_policy: ARC\n{}", posix("")),
-        &[":1: cache_policy is \"ARC\"; allowed: LRU, LFU, FIFO, MRU"],
+        &[":1: cache_policy is \"ARC\"; allowed: LRU, LFU, FIFO, MRU, REUSE"],
     );
 }
 

@@ -10,7 +10,7 @@ use crate::sync::{Arc, lock};
 
 /// Memory for the sums of two slots.
 const SUMS_BYTES: u64 = 2 * (1 + CHUNK_BYTES as u64 / record::CHECKSUM_BLOCK_BYTES as u64) * 8;
-const FRONT: Wish = Wish { range_offset: None, exact: false, keep: false, front: true };
+const FRONT: Wish = Wish { range_offset: None, exact: false, keep: false, must: false, front: true };
 /// Ends inside a block, and with a tail block of its own.
 const BYTES: usize = 3 * MIB + 70_000;
 
