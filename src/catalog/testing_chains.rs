@@ -117,12 +117,13 @@ impl ChainModel {
                 }
                 self.forget(block);
             }
-            let victim = victim.expect("LRU finds one");
-            self.stored.retain(|stored| *stored != victim);
-            if self.is_reuse() {
-                self.remember(victim.block, victim.last());
+            if let Some(victim) = victim {
+                self.stored.retain(|stored| *stored != victim);
+                if self.is_reuse() {
+                    self.remember(victim.block, victim.last());
+                }
+                served.evicted.push(victim.block);
             }
-            served.evicted.push(victim.block);
         } else if self.is_reuse() {
             self.forget(block);
         }

@@ -17,24 +17,27 @@ fn assert_leaves_from_its_end(store: &Store, prompt: &Prompt, length: usize) {
     }
 }
 
+/// Lets the store know which keys are one chain; returns the number of the request, if it has one.
+type Announce = fn(&Store, &Prompt) -> u64;
+
 /// A prompt that is computed piece by piece is put piece by piece. Its pieces belong together because the chain was looked up
 /// before; or because it was asked about in a batch of lookups or pins; or because the caller says so.
 #[test]
 fn pieces_of_a_prompt_are_one_chain() {
-    let announce: [(&str, &dyn Fn(&Store, &Prompt) -> u64); 4] = [
-        ("a prefix match", &|store, prompt| {
+    let announce: [(&str, Announce); 4] = [
+        ("a prefix match", |store, prompt| {
             assert_eq!(store.prefix_match(&keys(prompt)), 0);
             0
         }),
-        ("lookups", &|store, prompt| {
+        ("lookups", |store, prompt| {
             assert_eq!(store.ask(Ask::Chain, prompt).0, NOT_FOUND);
             0
         }),
-        ("pins", &|store, prompt| {
+        ("pins", |store, prompt| {
             assert_eq!(store.ask(Ask::Pin, prompt).0, NOT_FOUND);
             0
         }),
-        ("a number", &|_, _| 77),
+        ("a number", |_, _| 77),
     ];
     for (what, announce) in announce {
         let scratch = Scratch::new("pieces");

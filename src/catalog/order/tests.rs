@@ -1,8 +1,8 @@
 use super::*;
 use crate::catalog::testing::{Lcg, NaiveOrder, POLICIES};
 
-fn new_order(policy: CachePolicy) -> Order {
-    Order::new(policy.into(), chains(policy).unwrap().as_ref(), None).unwrap()
+fn new_order(policy: CachePolicy) -> Result<Order, TryReserveError> {
+    chains(policy).and_then(|chains| Order::new(policy.into(), chains.as_ref(), None))
 }
 
 impl Order {
@@ -34,7 +34,7 @@ fn every_policy_follows_its_naive_model() {
     for policy in POLICIES {
         for seed in 0..20 {
             let mut random = Lcg::new(seed);
-            let mut order = new_order(policy);
+            let mut order = new_order(policy).unwrap();
             let mut model = NaiveOrder::new(policy);
             let items = 1 + random.below(12);
             for step in 0..600 {
@@ -78,7 +78,7 @@ fn every_policy_follows_its_naive_model() {
 fn an_order_survives_export_and_import() {
     for policy in POLICIES {
         let mut random = Lcg::new(5);
-        let mut order = new_order(policy);
+        let mut order = new_order(policy).unwrap();
         for item in 0..40 {
             order.put(item);
             for _ in 0..random.below(6) {
@@ -86,7 +86,7 @@ fn an_order_survives_export_and_import() {
             }
         }
         let exported = order.oldest_first();
-        let mut imported = new_order(policy);
+        let mut imported = new_order(policy).unwrap();
         for &(item, frequency) in &exported {
             imported.insert_known(item, frequency);
         }
@@ -107,7 +107,7 @@ fn an_order_survives_export_and_import() {
 #[test]
 fn parked_items_are_exported_where_unparking_puts_them() {
     for policy in POLICIES {
-        let mut order = new_order(policy);
+        let mut order = new_order(policy).unwrap();
         for item in 0..6 {
             order.put(item);
             (0..item % 3).for_each(|_| order.use_alone(item));
@@ -127,7 +127,7 @@ fn parked_items_are_exported_where_unparking_puts_them() {
 /// of the buckets nor make the import slower than one step for each key.
 #[test]
 fn claimed_frequencies_cannot_upset_the_order() {
-    let mut order = new_order(CachePolicy::Lfu);
+    let mut order = new_order(CachePolicy::Lfu).unwrap();
     for (item, frequency) in (0..).zip([5, 3, u32::MAX, 0, 7]) {
         order.insert_known(item, frequency);
     }
@@ -154,7 +154,7 @@ fn buckets_are_used_again() {
 #[test]
 fn a_use_of_something_gone_is_ignored() {
     for policy in POLICIES {
-        let mut order = new_order(policy);
+        let mut order = new_order(policy).unwrap();
         order.put(3);
         order.remove(3);
         order.use_alone(3);

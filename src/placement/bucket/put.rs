@@ -55,14 +55,22 @@ pub(super) struct Begun {
     pub(super) deadline: Option<Instant>,
 }
 
-/// What became of a wish to put.
-pub(super) enum Start {
-    /// It is counted.
-    Begun(Begun),
+/// Why a put was not counted in.
+pub(super) enum NotBegun {
     /// There will be room when something ends.
     Busy,
     /// The eviction policy finds that the object is not worth displacing others for.
     Declined,
+}
+
+impl NotBegun {
+    /// The answer to who wants to put.
+    pub(super) fn place(self) -> PutPlace<Draft> {
+        match self {
+            NotBegun::Busy => PutPlace::Busy,
+            NotBegun::Declined => PutPlace::Declined,
+        }
+    }
 }
 
 impl Core {
@@ -73,7 +81,7 @@ impl Core {
         turn: Turn,
         length: u64,
         wish: PutWish,
-    ) -> Result<Start> {
+    ) -> Result<std::result::Result<Begun, NotBegun>> {
         let too_large =
             |what: &str| Err(Error::new(Status::TooLarge, format!("object of {length} bytes; {what}")));
         let Some(parts) = RecordBytes::of(length) else {
@@ -91,15 +99,15 @@ impl Core {
         let id = self.names.id_of(&name);
         let (reservation, mut victims) = match self.catalog.reserve(id, parts.whole(), wish.must) {
             Ok(reserved) => reserved,
-            Err(RoomRefused::Declined) => return Ok(Start::Declined),
-            Err(refused) => return self.refused(refused, length).map(|()| Start::Busy),
+            Err(RoomRefused::Declined) => return Ok(Err(NotBegun::Declined)),
+            Err(refused) => return self.refused(refused, length).map(|()| Err(NotBegun::Busy)),
         };
         // Others have put more than this process knew when it counted: every process that puts then removes twice what it
         // puts, until there is room again.
         if self.is_over.load(Ordering::Relaxed) {
             victims.extend(self.catalog.evict_at_least(parts.whole()));
         }
-        Ok(Start::Begun(Begun { name, id, parts, reservation, victims, turn, deadline: wish.deadline }))
+        Ok(Ok(Begun { name, id, parts, reservation, victims, turn, deadline: wish.deadline }))
     }
 
     /// Why there is no room; `Ok`: there will be.
@@ -134,9 +142,8 @@ impl Core {
         let turn = self.in_use.turn(self.names.id_of(&name), Change::Put, until);
         let turn = turn.ok_or_else(|| busy("putting", key))?;
         match self.begin_writing(name, turn, length, wish)? {
-            Start::Begun(begun) => self.make_ready(begun),
-            Start::Busy => Ok(PutPlace::Busy),
-            Start::Declined => Ok(PutPlace::Declined),
+            Ok(begun) => self.make_ready(begun),
+            Err(refused) => Ok(refused.place()),
         }
     }
 

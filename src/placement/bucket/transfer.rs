@@ -7,7 +7,7 @@ use std::io;
 
 use super::get::Reading;
 use super::in_use::Taken;
-use super::put::{Draft, Start};
+use super::put::Draft;
 use super::{Buckets, Kind};
 use crate::error::Result;
 use crate::placement::{Answer, GetWish, Key, Never, Placement, PutPlace, PutWish, Source, Tombstones};
@@ -126,9 +126,8 @@ impl Placement for Buckets {
             }
         };
         let begun = match core.begin_writing(name, turn, length, wish) {
-            Ok(Start::Begun(begun)) => begun,
-            Ok(Start::Busy) => return Answer::Now(Ok(PutPlace::Busy)),
-            Ok(Start::Declined) => return Answer::Now(Ok(PutPlace::Declined)),
+            Ok(Ok(begun)) => begun,
+            Ok(Err(refused)) => return Answer::Now(Ok(refused.place())),
             Err(error) => return Answer::Now(Err(error)),
         };
         if begun.victims.is_empty() && begun.parts.whole() < core.bucket.multipart_bytes_min {
