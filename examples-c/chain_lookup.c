@@ -36,7 +36,7 @@ typedef nixl_store_status_t (*question_t)(nixl_store_t *, const nixl_store_key_t
 
 static int failed(const char *what, nixl_store_status_t status)
 {
-    if (status >= 0) /* not found, pinned: an answer */
+    if (status >= 0) /* not found, pinned, not admitted: an answer */
         return 0;
     fprintf(stderr, "chain_lookup: %s: %s: %s\n", what, nixl_store_status_name(status), nixl_store_error_message());
     return 1;
@@ -97,7 +97,7 @@ static int run(nixl_store_t *store)
 {
     static chain_t chain;
     static nixl_store_result_t results[CHAIN_KEYS];
-    size_t prefix = 0, pinned = 0, removed = 0;
+    size_t prefix = 0, matched = 0, admitted = 0, pinned = 0, removed = 0;
     uint64_t bytes = 0;
     double asked;
 
@@ -119,6 +119,12 @@ static int run(nixl_store_t *store)
         fprintf(stderr, "chain_lookup: wrong: %d were put, of %d bytes each\n", STORED_KEYS, CHUNK_BYTES);
         return 1;
     }
+
+    /* With cache_policy REUSE a store declines what is not worth displacing anything for. This says beforehand how many of
+     * the other chunks it would take, so that room and time for copying them can be planned. Other policies take all. */
+    if (failed("plan", nixl_store_prefix_plan(store, chain.keys, CHAIN_KEYS, CHUNK_BYTES, &matched, &admitted)))
+        return 1;
+    printf("              %zu more would be stored if they were put now\n", admitted);
 
     /* One that was evicted since is not found, and ends the prefix. */
     if (ask(store, "pin", nixl_store_batch_pin, 0, &chain, prefix, results))

@@ -71,7 +71,7 @@ public:
         store_.register_memory(pool_.memory(), pool_.memory_bytes());
     }
 
-    void serve(const Tokens &tokens)
+    void serve(const Tokens &tokens, std::uint32_t put_flags = 0)
     {
         const std::vector<std::string> keys = chain_keys(tokens);
         std::vector<BlockPool::Block> blocks = take_resident(keys);
@@ -92,7 +92,7 @@ public:
         counts_.loaded += to_load.size();
         load(to_load, to_compute);
         compute(to_compute);
-        write_behind(to_compute);
+        write_behind(to_compute, put_flags);
 
         for (const BlockPool::Block block : blocks)
             check_block(block);
@@ -195,7 +195,7 @@ private:
     }
 
     // Gathers computed blocks from all layers. The request does not wait for storage.
-    void write_behind(const std::vector<BlockPool::Block> &blocks)
+    void write_behind(const std::vector<BlockPool::Block> &blocks, std::uint32_t put_flags)
     {
         while (!writes_.empty() && store_.is_finished(writes_.front().ticket))
             finish_writes(writes_.size() - 1);
@@ -206,7 +206,7 @@ private:
             pool_.hold(block);
             transfers.push_back(pool_.transfer(block));
         }
-        writes_.push_back({store_.put(transfers), blocks});
+        writes_.push_back({store_.put(transfers, put_flags), blocks});
     }
 
     void finish_writes(std::size_t left)
@@ -271,7 +271,7 @@ int run(const char *config_path)
 
     for (Tokens &prompt : system_prompts) {
         append_random(prompt, system_prompt_tokens, random);
-        engine.serve(prompt);
+        engine.serve(prompt, NIXL_STORE_ITEM_ADMIT); // it stays for good, so no policy is to decline it
         engine.pin(prompt);
     }
     for (std::size_t index = 0; index < conversation_count; ++index)

@@ -169,7 +169,7 @@ BlockStore::Stored BlockStore::finish()
     results.resize(result_count);
     writing_ = 0;
     for (const nixl_store_result_t &result : results) {
-        stored.failed += result.status == NIXL_STORE_OK ? 0 : 1;
+        stored.failed += result.status < 0 ? 1 : 0;
         stored.written += result.status == NIXL_STORE_OK && result.bytes > 0 ? 1 : 0;
     }
     return stored;

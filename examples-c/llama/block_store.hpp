@@ -45,7 +45,7 @@ public:
 
     struct Stored {
         std::size_t written = 0; // blocks that were not there before
-        std::size_t failed = 0;
+        std::size_t failed = 0;  // not those that the store declined
     };
 
     // Waits until what is being stored is stored.

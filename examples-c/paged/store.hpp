@@ -76,9 +76,10 @@ public:
         return matched;
     }
 
-    nixl_store_ticket_t put(const std::vector<Transfer> &transfers)
+    // flags: NIXL_STORE_ITEM_ADMIT for what must be stored; else a store with cache_policy REUSE may decline it.
+    nixl_store_ticket_t put(const std::vector<Transfer> &transfers, std::uint32_t flags = 0)
     {
-        return submit("put", nixl_store_batch_put, transfers);
+        return submit("put", nixl_store_batch_put, transfers, flags);
     }
 
     nixl_store_ticket_t get(const std::vector<Transfer> &transfers)
@@ -154,11 +155,14 @@ private:
     }
 
     template <typename Function>
-    nixl_store_ticket_t submit(const char *what, Function function, const std::vector<Transfer> &transfers)
+    nixl_store_ticket_t submit(const char *what, Function function, const std::vector<Transfer> &transfers,
+                               std::uint32_t flags = 0)
     {
         std::vector<nixl_store_item_t> items;
-        for (const Transfer &transfer : transfers)
+        for (const Transfer &transfer : transfers) {
             items.push_back(item_of(transfer));
+            items.back().flags = flags;
+        }
         nixl_store_ticket_t ticket = 0;
         check(what, function(store_, items.data(), items.size(), nullptr, &ticket));
         return ticket;

@@ -86,7 +86,7 @@ static void prepare_items(mover_t *mover, const uint64_t *ids, size_t count)
 typedef nixl_store_status_t submit_function_t(nixl_store_t *, const nixl_store_item_t *, size_t,
                                               const nixl_store_submit_options_t *, nixl_store_ticket_t *);
 
-/* One batch from submission to its last byte. What is not there is no failure here. */
+/* One batch from submission to its last byte. What is not there, or was declined, is no failure here. */
 static int run_batch(mover_t *mover, submit_function_t *submit, const char *what, size_t count,
                      replay_traffic_t *traffic)
 {
@@ -100,7 +100,7 @@ static int run_batch(mover_t *mover, submit_function_t *submit, const char *what
     status = nixl_store_ticket_wait(mover->store, ticket, NIXL_STORE_TIMEOUT_INFINITE, mover->results, count,
                                     &result_count);
     samples_add(&traffic->batches, samples_now() - start);
-    if (status == NIXL_STORE_OK || status == NIXL_STORE_NOT_FOUND)
+    if (status >= NIXL_STORE_OK)
         return 0;
     mover_store_failed(what, status);
     for (index = 0; index < result_count; index++) {
@@ -124,8 +124,14 @@ int mover_put(mover_t *mover, const uint64_t *ids, size_t count, replay_totals_t
         prepare_items(mover, ids, batch);
         if (run_batch(mover, nixl_store_batch_put, "put", batch, &totals->put) != 0)
             return -1;
-        totals->put.blocks += batch;
-        totals->put.bytes += batch * mover->block_bytes;
+        for (index = 0; index < batch; index++) {
+            if (mover->results[index].status == NIXL_STORE_NOT_ADMITTED) {
+                totals->blocks_declined++;
+                continue;
+            }
+            totals->put.blocks++;
+            totals->put.bytes += mover->block_bytes;
+        }
         ids += batch;
         count -= batch;
     }

@@ -36,7 +36,7 @@ int mover_store_failed(const char *what, nixl_store_status_t status);
 int mover_create(mover_t *mover, nixl_store_t *store, size_t block_bytes);
 void mover_free(mover_t *mover);
 
-/* Puts `count` blocks. Returns 0, or -1 after a message. */
+/* Puts `count` blocks; those that the store declines are counted. Returns 0, or -1 after a message. */
 int mover_put(mover_t *mover, const uint64_t *ids, size_t count, replay_totals_t *totals);
 
 /* Gets `count` blocks and compares every byte. Those that are not there are counted as lost and written to the

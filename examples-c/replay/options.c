@@ -23,7 +23,7 @@ static const char usage[] =
     "\n"
     "The temporary store (POSIX, static pool), removed at the end:\n"
     "  --pool-slots N       slots of one block each (default 1024)\n"
-    "  --policy NAME        LRU (default), LFU, FIFO or MRU\n"
+    "  --policy NAME        LRU (default), LFU, FIFO, MRU or REUSE\n"
     "  --direct             O_DIRECT: past the page cache\n"
     "  --temp-dir DIR       make its folder in DIR (default $TMPDIR, else /tmp)\n";
 
@@ -90,7 +90,7 @@ static int parse_share(const char *text, uint64_t *share_out, uint64_t *count_ou
 
 static int parse_policy(const char *text, const char **policy_out)
 {
-    static const char *const policies[] = {"LRU", "LFU", "FIFO", "MRU"};
+    static const char *const policies[] = {"LRU", "LFU", "FIFO", "MRU", "REUSE"};
     size_t index;
 
     for (index = 0; index < sizeof policies / sizeof policies[0]; index++) {
@@ -139,7 +139,7 @@ int replay_options_parse(replay_options_t *options, int argc, char **argv)
         case OPTION_POLICY:
             only_temporary = "--policy";
             if (parse_policy(optarg, &options->policy) != 0)
-                return refuse("--policy", optarg, "LRU, LFU, FIFO or MRU");
+                return refuse("--policy", optarg, "LRU, LFU, FIFO, MRU or REUSE");
             break;
         case OPTION_DIRECT:
             only_temporary = "--direct";

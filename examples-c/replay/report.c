@@ -129,6 +129,8 @@ void replay_report(replay_totals_t *totals, const nixl_store_capabilities_t *cap
     if (totals->blocks_hit_of_others > 0)
         printf("  %-22s%s of them put by another process\n", "", grouped(a, totals->blocks_hit_of_others));
     printf("  %-22s%s\n", "evictions", grouped(a, stats->evictions));
+    if (totals->blocks_declined > 0)
+        printf("  %-22s%s\n", "puts declined", grouped(a, totals->blocks_declined));
     printf("  %-22s%s\n", "corruptions caught", grouped(a, stats->corruptions));
     if (totals->blocks_lost > 0)
         printf("  %-22s%s\n", "blocks lost", grouped(a, totals->blocks_lost));

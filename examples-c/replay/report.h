@@ -25,6 +25,7 @@ typedef struct {
     uint64_t blocks_hit_unbounded; /* what a cache that never evicts would have hit */
     uint64_t blocks_hit_of_others; /* hits of blocks that this process had not put: another one had */
     uint64_t blocks_distinct;
+    uint64_t blocks_declined;  /* puts that the policy REUSE found not worth displacing anything for */
     uint64_t blocks_lost;      /* matched or contained, yet not found when read */
     uint64_t blocks_wrong;     /* of another length or with a wrong byte */
     replay_traffic_t get, put, final_get;

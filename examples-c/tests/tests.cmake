@@ -24,9 +24,11 @@ set_tests_properties(${prefix}.quickstart_names_a_missing_configuration PROPERTI
     PASS_REGULAR_EXPRESSION "quickstart: open: .*/nowhere/lmcache\\.yaml")
 
 add_test(NAME ${prefix}.async_batch COMMAND async_batch)
+set_tests_properties(${prefix}.async_batch PROPERTIES
+    PASS_REGULAR_EXPRESSION "512 chunks of 256 KiB put and 512 got back.*every byte right")
 add_test(NAME ${prefix}.chain_lookup COMMAND chain_lookup)
 set_tests_properties(${prefix}.chain_lookup PROPERTIES
-    PASS_REGULAR_EXPRESSION "96 of a chain of 128 chunks are stored, 1572864 bytes.*96 were pinned.*97 removed")
+    PASS_REGULAR_EXPRESSION "96 of a chain of 128 chunks are stored, 1572864 bytes.*32 more would be stored.*96 were pinned.*97 removed")
 add_test(NAME ${prefix}.paged_kv_cache COMMAND paged_kv_cache)
 set_tests_properties(${prefix}.paged_kv_cache PROPERTIES
     PASS_REGULAR_EXPRESSION "12 blocks pinned.*every byte of [0-9]+ blocks compared, 0 wrong")
@@ -36,9 +38,12 @@ set(replay_arguments --trace "${trace}" --requests 80 --block-bytes 128K --pool-
 add_test(NAME ${prefix}.trace_replay COMMAND trace_replay ${replay_arguments})
 add_test(NAME ${prefix}.trace_replay_direct COMMAND trace_replay ${replay_arguments} --direct
     --temp-dir "${CMAKE_CURRENT_BINARY_DIR}")
-foreach(policy IN ITEMS LFU FIFO MRU)
+foreach(policy IN ITEMS LFU FIFO MRU REUSE)
     add_test(NAME ${prefix}.trace_replay_${policy} COMMAND trace_replay ${replay_arguments} --policy ${policy})
 endforeach()
+add_test(NAME ${prefix}.trace_replay_counts_what_is_declined COMMAND trace_replay ${replay_arguments} --policy REUSE)
+set_tests_properties(${prefix}.trace_replay_counts_what_is_declined PROPERTIES
+    PASS_REGULAR_EXPRESSION "puts declined +[1-9].*wrong blocks +0 of ")
 # A size that no alignment likes, and a pool that holds everything, so that it hits all that can be hit.
 add_test(NAME ${prefix}.trace_replay_hits_all_that_an_unbounded_cache_could COMMAND trace_replay
     --trace "${trace}" --block-bytes 1001 --pool-slots 12000)

@@ -63,6 +63,8 @@ pub struct Submit {
     pub queue: Option<(QueueHandle, u64)>,
     /// `NIXL_STORE_SUBMIT_CHAIN` or 0.
     pub flags: u32,
+    /// The request that it belongs to; 0: none that is named.
+    pub request: u64,
 }
 
 /// One completion.
@@ -383,7 +385,7 @@ impl Handle {
         }
     }
 
-    /// Stores one object.
+    /// Stores one object: `NIXL_STORE_OK`, or `NIXL_STORE_NOT_ADMITTED`.
     ///
     /// # Errors
     /// The library's.
@@ -449,6 +451,26 @@ impl Handle {
             nixl_store_prefix_match(self.raw(), array.as_ptr(), array.len(), &raw mut matched)
         })?;
         Ok(matched)
+    }
+
+    /// The same, and how many of the keys behind them puts would store, of so many bytes each.
+    ///
+    /// # Errors
+    /// The library's.
+    pub fn prefix_plan(self, keys: &Keys, object_bytes: u64) -> Result<(usize, usize), Failure> {
+        let (array, mut matched, mut admitted) = (key_array(keys), 0, 0);
+        // SAFETY: an array of that length that lives until the call returns, as the keys do; places for the numbers.
+        answer(unsafe {
+            nixl_store_prefix_plan(
+                self.raw(),
+                array.as_ptr(),
+                array.len(),
+                object_bytes,
+                &raw mut matched,
+                &raw mut admitted,
+            )
+        })?;
+        Ok((matched, admitted))
     }
 
     /// Makes durable what was put.
@@ -563,6 +585,7 @@ fn submit_options(submit: Submit) -> nixl_store_submit_options_t {
         flags: submit.flags,
         reserved: 0,
         cuda_stream: ptr::null_mut(),
+        request: submit.request,
     }
 }
 

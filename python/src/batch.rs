@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use nixl_store::capi::{
     NIXL_STORE_DEADLINE_DEFAULT, NIXL_STORE_DEADLINE_NONE, NIXL_STORE_ERROR_INVALID_HANDLE,
-    NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP, NIXL_STORE_OK, NIXL_STORE_SUBMIT_CHAIN, nixl_store_result_t,
-    nixl_store_status_t,
+    NIXL_STORE_ITEM_ADMIT, NIXL_STORE_ITEM_EXACT, NIXL_STORE_ITEM_KEEP, NIXL_STORE_OK,
+    NIXL_STORE_SUBMIT_CHAIN, nixl_store_result_t, nixl_store_status_t,
 };
 use pyo3::exceptions::{PyIndexError, PyTimeoutError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -35,6 +35,8 @@ pub struct Flags {
     pub keep: bool,
     /// `NIXL_STORE_ITEM_EXACT`.
     pub exact: bool,
+    /// `NIXL_STORE_ITEM_ADMIT`.
+    pub admit: bool,
 }
 
 impl Transfer {
@@ -54,7 +56,8 @@ impl Transfer {
                 segments: Vec::with_capacity(keys.len()),
                 counts: Vec::with_capacity(keys.len()),
                 flags: if flags.keep { NIXL_STORE_ITEM_KEEP } else { 0 }
-                    | if flags.exact { NIXL_STORE_ITEM_EXACT } else { 0 },
+                    | if flags.exact { NIXL_STORE_ITEM_EXACT } else { 0 }
+                    | if flags.admit { NIXL_STORE_ITEM_ADMIT } else { 0 },
                 keys,
             },
             held: Vec::new(),
@@ -186,11 +189,12 @@ pub fn deadline_ms(seconds: Option<f64>) -> PyResult<u64> {
 ///
 /// # Errors
 /// `ValueError`.
-pub fn submit(deadline: Option<f64>, chain: bool) -> PyResult<Submit> {
+pub fn submit(deadline: Option<f64>, chain: bool, request: u64) -> PyResult<Submit> {
     Ok(Submit {
         deadline_ms: deadline_ms(deadline)?,
         queue: None,
         flags: if chain { NIXL_STORE_SUBMIT_CHAIN } else { 0 },
+        request,
     })
 }
 
@@ -231,6 +235,11 @@ impl Results {
         self.0.items.first().filter(|item| item.status == NIXL_STORE_OK).map(|item| item.object_length)
     }
 
+    /// Whether every item ended well.
+    pub fn is_ok(&self) -> bool {
+        self.0.status == NIXL_STORE_OK
+    }
+
     fn list<'py, T: IntoPyObject<'py>>(
         &self,
         py: Python<'py>,
@@ -242,7 +251,8 @@ impl Results {
 
 #[pymethods]
 impl Results {
-    /// Status of the batch: 0 if every item ended well, positive if one was not found or is pinned, else the first error.
+    /// Status of the batch: 0 if every item ended well, positive if one was not found, declined or pinned, else the first
+    /// error.
     #[getter]
     fn status(&self) -> i32 {
         self.0.status
@@ -251,7 +261,7 @@ impl Results {
     /// Whether every item ended well.
     #[getter]
     fn ok(&self) -> bool {
-        self.0.status == NIXL_STORE_OK
+        self.is_ok()
     }
 
     /// What the library says of the first error; empty if there was none.
@@ -260,7 +270,7 @@ impl Results {
         &self.0.message
     }
 
-    /// For each item, whether it ended well: stored, found, removed, pinned.
+    /// For each item, whether it ended well: stored, found, removed, pinned. A put that was declined is not stored.
     #[getter]
     fn found<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         self.list(py, |item| item.status == NIXL_STORE_OK)
@@ -303,7 +313,8 @@ impl Results {
         self.0.items.iter().take_while(|item| item.status == NIXL_STORE_OK).count()
     }
 
-    /// Raises the first error, with these results as its attribute `results`; does nothing if there was none.
+    /// Raises the first error, with these results as its attribute `results`; does nothing if there was none. What is not
+    /// found, declined or pinned is no error.
     pub fn raise_for_error(slf: &Bound<'_, Self>) -> PyResult<()> {
         let (py, ended) = (slf.py(), &slf.get().0);
         if ended.status >= NIXL_STORE_OK {

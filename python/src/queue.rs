@@ -40,6 +40,7 @@ struct Pending {
 struct How {
     deadline: Option<f64>,
     chain: bool,
+    request: u64,
     tag: Option<Py<PyAny>>,
 }
 
@@ -65,7 +66,7 @@ impl Queue {
         how: How,
         submit: impl FnOnce(Submit) -> Result<u64, Failure>,
     ) -> PyResult<u64> {
-        let options = batch::submit(how.deadline, how.chain)?;
+        let options = batch::submit(how.deadline, how.chain, how.request)?;
         let number = self.next.fetch_add(1, Ordering::Relaxed);
         self.pending().insert(number, Pending { items, ticket: 0, held, tag: how.tag });
         let submitted = submit(Submit { queue: Some((self.queue, number)), ..options });
@@ -171,7 +172,7 @@ impl Queue {
     }
 
     /// As Store.submit_put(), with a number instead of a Ticket.
-    #[pyo3(signature = (keys, memory, *, keep=false, exact=false, deadline=None, tag=None))]
+    #[pyo3(signature = (keys, memory, *, keep=false, exact=false, admit=false, request=0, deadline=None, tag=None))]
     #[expect(clippy::too_many_arguments, reason = "named ones in Python")]
     fn submit_put(
         &self,
@@ -180,39 +181,44 @@ impl Queue {
         memory: &Bound<'_, PyAny>,
         keep: bool,
         exact: bool,
+        admit: bool,
+        request: u64,
         deadline: Option<f64>,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
-        let transfer = Transfer::new(keys, memory, false, Flags { keep, exact })?;
-        self.transfer(py, transfer, true, How { deadline, chain: false, tag })
+        let transfer = Transfer::new(keys, memory, false, Flags { keep, exact, admit })?;
+        self.transfer(py, transfer, true, How { deadline, chain: false, request, tag })
     }
 
     /// As Store.submit_get(), with a number instead of a Ticket.
-    #[pyo3(signature = (keys, memory, *, exact=false, deadline=None, tag=None))]
+    #[pyo3(signature = (keys, memory, *, exact=false, request=0, deadline=None, tag=None))]
+    #[expect(clippy::too_many_arguments, reason = "named ones in Python")]
     fn submit_get(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         memory: &Bound<'_, PyAny>,
         exact: bool,
+        request: u64,
         deadline: Option<f64>,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
-        let transfer = Transfer::new(keys, memory, true, Flags { keep: false, exact })?;
-        self.transfer(py, transfer, false, How { deadline, chain: false, tag })
+        let transfer = Transfer::new(keys, memory, true, Flags { exact, ..Flags::default() })?;
+        self.transfer(py, transfer, false, How { deadline, chain: false, request, tag })
     }
 
     /// As Store.submit_lookup(), with a number instead of a Ticket.
-    #[pyo3(signature = (keys, *, chain=false, deadline=None, tag=None))]
+    #[pyo3(signature = (keys, *, chain=false, request=0, deadline=None, tag=None))]
     fn submit_lookup(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         chain: bool,
+        request: u64,
         deadline: Option<f64>,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
-        self.ask(py, Question::Lookup, keys, How { deadline, chain, tag })
+        self.ask(py, Question::Lookup, keys, How { deadline, chain, request, tag })
     }
 
     /// As Store.submit_remove(), with a number instead of a Ticket.
@@ -224,7 +230,7 @@ impl Queue {
         deadline: Option<f64>,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
-        self.ask(py, Question::Remove, keys, How { deadline, chain: false, tag })
+        self.ask(py, Question::Remove, keys, How { deadline, chain: false, request: 0, tag })
     }
 
     /// As Store.submit_pin(), with a number instead of a Ticket.
@@ -236,7 +242,7 @@ impl Queue {
         deadline: Option<f64>,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
-        self.ask(py, Question::Pin, keys, How { deadline, chain: false, tag })
+        self.ask(py, Question::Pin, keys, How { deadline, chain: false, request: 0, tag })
     }
 
     /// As Store.submit_unpin(), with a number instead of a Ticket.
@@ -248,7 +254,7 @@ impl Queue {
         deadline: Option<f64>,
         tag: Option<Py<PyAny>>,
     ) -> PyResult<u64> {
-        self.ask(py, Question::Unpin, keys, How { deadline, chain: false, tag })
+        self.ask(py, Question::Unpin, keys, How { deadline, chain: false, request: 0, tag })
     }
 }
 

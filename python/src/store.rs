@@ -143,9 +143,10 @@ impl NativeStore {
         py: Python<'_>,
         transfer: Transfer,
         is_put: bool,
+        request: u64,
         deadline: Option<f64>,
     ) -> PyResult<Ticket> {
-        let submit = batch::submit(deadline, false)?;
+        let submit = batch::submit(deadline, false, request)?;
         self.shared.sweep();
         let submitted = transfer.submit(py, &self.shared, is_put, submit);
         errors::pass_log_on(py);
@@ -210,11 +211,14 @@ impl NativeStore {
         self.shared.is_closed()
     }
 
-    /// Stores one object and waits until it is visible, replacing what the key had.
+    /// Stores one object and waits until it is visible, replacing what the key had: whether it is stored now. False only with
+    /// the cache_policy REUSE, which declines what is not worth displacing anything for; nothing was written then.
     ///
     /// memory: a buffer, a Region, or a list of these, whose bytes are the object, one after the other. keep: leave what is
-    /// stored under the key, if anything is. exact, with keep: unless it has another length.
-    #[pyo3(signature = (key, memory, *, keep=false, exact=false, deadline=None))]
+    /// stored under the key, if anything is. exact, with keep: unless it has another length. admit: store it whatever REUSE
+    /// finds.
+    #[pyo3(signature = (key, memory, *, keep=false, exact=false, admit=false, deadline=None))]
+    #[expect(clippy::too_many_arguments, reason = "named ones in Python")]
     fn put(
         &self,
         py: Python<'_>,
@@ -222,18 +226,22 @@ impl NativeStore {
         memory: &Bound<'_, PyAny>,
         keep: bool,
         exact: bool,
+        admit: bool,
         deadline: Option<f64>,
-    ) -> PyResult<()> {
-        if !keep && !exact && deadline.is_none() && buffer::has_buffer(memory) {
+    ) -> PyResult<bool> {
+        if !keep && !exact && !admit && deadline.is_none() && buffer::has_buffer(memory) {
             let (key, view) = (batch::with_key(key, <[u8]>::to_vec)?, buffer::view(memory)?);
             let view = &view;
             // SAFETY: that nobody writes to the memory meanwhile is what every document of this module asks of its caller.
-            return self.call(py, move |handle| handle.put(&key, unsafe { view.bytes() })).map(|_| ());
+            let status = self.call(py, move |handle| handle.put(&key, unsafe { view.bytes() }))?;
+            return Ok(status == NIXL_STORE_OK);
         }
-        let transfer = Transfer::one(key, memory, false, Flags { keep, exact })?;
-        let ticket = self.transfer(py, transfer, true, deadline)?;
-        let results = ticket.wait_until(py, None)?;
-        results.map_or(Ok(()), |results| batch::Results::raise_for_error(&Bound::new(py, results)?))
+        let transfer = Transfer::one(key, memory, false, Flags { keep, exact, admit })?;
+        let ticket = self.transfer(py, transfer, true, 0, deadline)?;
+        let Some(results) = ticket.wait_until(py, None)? else { return Ok(false) };
+        let is_stored = results.is_ok();
+        batch::Results::raise_for_error(&Bound::new(py, results)?)?;
+        Ok(is_stored)
     }
 
     /// Fetches one object: its bytes, or None if it is not stored or cannot be proven right.
@@ -284,8 +292,8 @@ impl NativeStore {
         exact: bool,
         deadline: Option<f64>,
     ) -> PyResult<Option<u64>> {
-        let transfer = Transfer::one(key, memory, true, Flags { keep: false, exact })?;
-        let ticket = self.transfer(py, transfer, false, deadline)?;
+        let transfer = Transfer::one(key, memory, true, Flags { exact, ..Flags::default() })?;
+        let ticket = self.transfer(py, transfer, false, 0, deadline)?;
         let Some(results) = ticket.wait_until(py, None)? else { return Ok(None) };
         let length = results.only_length();
         batch::Results::raise_for_error(&Bound::new(py, results)?)?;
@@ -295,9 +303,12 @@ impl NativeStore {
     /// Submits puts of many objects and returns at once with a Ticket.
     ///
     /// keys: a list of str or bytes. memory: a list, for each key a buffer, a Region, or a list of these; it must not change
-    /// until the batch has completed. keep, exact: see put(). deadline: seconds within which an item must have been started;
-    /// None: the store's, infinity: none.
-    #[pyo3(signature = (keys, memory, *, keep=false, exact=false, deadline=None))]
+    /// until the batch has completed. keep, exact, admit: see put(). Give the keys of a prompt in the order of its chain.
+    /// request: any number for the request that the batch belongs to, where the keys of one come in several batches and no
+    /// lookup of them all came before; 0: none. deadline: seconds within which an item must have been started; None: the
+    /// store's, infinity: none.
+    #[pyo3(signature = (keys, memory, *, keep=false, exact=false, admit=false, request=0, deadline=None))]
+    #[expect(clippy::too_many_arguments, reason = "named ones in Python")]
     fn submit_put(
         &self,
         py: Python<'_>,
@@ -305,37 +316,45 @@ impl NativeStore {
         memory: &Bound<'_, PyAny>,
         keep: bool,
         exact: bool,
+        admit: bool,
+        request: u64,
         deadline: Option<f64>,
     ) -> PyResult<Ticket> {
-        self.transfer(py, Transfer::new(keys, memory, false, Flags { keep, exact })?, true, deadline)
+        let transfer = Transfer::new(keys, memory, false, Flags { keep, exact, admit })?;
+        self.transfer(py, transfer, true, request, deadline)
     }
 
     /// Submits gets of many objects and returns at once with a Ticket.
     ///
-    /// keys, deadline: see submit_put(). memory: a list, for each key a writable buffer, a Region, or a list of these; nobody
-    /// may look at it until the batch has completed, and then only where the item was found. exact: see get_into().
-    #[pyo3(signature = (keys, memory, *, exact=false, deadline=None))]
+    /// keys, request, deadline: see submit_put(). memory: a list, for each key a writable buffer, a Region, or a list of
+    /// these; nobody may look at it until the batch has completed, and then only where the item was found. exact: see
+    /// get_into().
+    #[pyo3(signature = (keys, memory, *, exact=false, request=0, deadline=None))]
     fn submit_get(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         memory: &Bound<'_, PyAny>,
         exact: bool,
+        request: u64,
         deadline: Option<f64>,
     ) -> PyResult<Ticket> {
-        self.transfer(py, Transfer::new(keys, memory, true, Flags { keep: false, exact })?, false, deadline)
+        let transfer = Transfer::new(keys, memory, true, Flags { exact, ..Flags::default() })?;
+        self.transfer(py, transfer, false, request, deadline)
     }
 
-    /// Submits lookups of many keys. chain: the keys are a chain; behind the first that is missing none is looked up.
-    #[pyo3(signature = (keys, *, chain=false, deadline=None))]
+    /// Submits lookups of many keys. chain: the keys are a chain; behind the first that is missing none is looked up. request:
+    /// see submit_put().
+    #[pyo3(signature = (keys, *, chain=false, request=0, deadline=None))]
     fn submit_lookup(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         chain: bool,
+        request: u64,
         deadline: Option<f64>,
     ) -> PyResult<Ticket> {
-        batch::ask(py, &self.shared, Question::Lookup, keys, batch::submit(deadline, chain)?)
+        batch::ask(py, &self.shared, Question::Lookup, keys, batch::submit(deadline, chain, request)?)
     }
 
     /// Submits removals of many keys.
@@ -346,13 +365,13 @@ impl NativeStore {
         keys: &Bound<'_, PyAny>,
         deadline: Option<f64>,
     ) -> PyResult<Ticket> {
-        batch::ask(py, &self.shared, Question::Remove, keys, batch::submit(deadline, false)?)
+        batch::ask(py, &self.shared, Question::Remove, keys, batch::submit(deadline, false, 0)?)
     }
 
     /// Submits pins of many keys. Only those that ended well are pinned, and are to be unpinned.
     #[pyo3(signature = (keys, *, deadline=None))]
     fn submit_pin(&self, py: Python<'_>, keys: &Bound<'_, PyAny>, deadline: Option<f64>) -> PyResult<Ticket> {
-        batch::ask(py, &self.shared, Question::Pin, keys, batch::submit(deadline, false)?)
+        batch::ask(py, &self.shared, Question::Pin, keys, batch::submit(deadline, false, 0)?)
     }
 
     /// Submits unpins of many keys.
@@ -363,7 +382,7 @@ impl NativeStore {
         keys: &Bound<'_, PyAny>,
         deadline: Option<f64>,
     ) -> PyResult<Ticket> {
-        batch::ask(py, &self.shared, Question::Unpin, keys, batch::submit(deadline, false)?)
+        batch::ask(py, &self.shared, Question::Unpin, keys, batch::submit(deadline, false, 0)?)
     }
 
     /// Makes a completion queue: batches submitted through it are told of by its descriptor.
@@ -387,6 +406,23 @@ impl NativeStore {
     fn prefix_match(&self, py: Python<'_>, keys: &Bound<'_, PyAny>) -> PyResult<usize> {
         let keys = batch::keys_of(keys)?;
         self.call(py, move |handle| handle.prefix_match(&keys))
+    }
+
+    /// How many keys at the start of a chain are stored, and how many of those right behind them puts would store now; the one
+    /// after them, and what follows it, would be declined.
+    ///
+    /// For engines that copy a chunk before they put it. object_bytes: of each object; 0: as many as the stored ones have on
+    /// average. Looks at some 4000 keys behind the prefix. Without the cache_policy REUSE all of them would be stored. Nothing
+    /// is reserved.
+    #[pyo3(signature = (keys, object_bytes=0))]
+    fn prefix_plan(
+        &self,
+        py: Python<'_>,
+        keys: &Bound<'_, PyAny>,
+        object_bytes: u64,
+    ) -> PyResult<(usize, usize)> {
+        let keys = batch::keys_of(keys)?;
+        self.call(py, move |handle| handle.prefix_plan(&keys, object_bytes))
     }
 
     /// Removes a key: whether it was stored. Raises PinnedError if it is pinned.
@@ -464,6 +500,7 @@ impl NativeStore {
                 s.retries,
                 s.timed_out,
                 s.cancelled,
+                s.puts_declined,
             ],
         )
     }

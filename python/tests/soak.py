@@ -230,11 +230,13 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=30.0)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--dynamic", action="store_true", help="a file for each key, with a capacity, instead of a pool")
+    parser.add_argument("--policy", default="LRU", help="the cache_policy")
     parser.add_argument("--adapter", action="store_true", help="the adapter for LMCache's type plugin")
     parser.add_argument("--dir", default=None, help="where the store is made and removed again")
     arguments = parser.parse_args()
     folder = tempfile.mkdtemp(prefix="nixl-store-soak-", dir=arguments.dir)
     settings: dict[str, Any] = {"nixl_backend": "POSIX", "nixl_path": folder, "use_direct_io": True}
+    settings["cache_policy"] = arguments.policy
     if arguments.dynamic:
         settings.update(nixl_pool_size=0, nixl_store_capacity_bytes=SLOTS * 108_000)
     else:

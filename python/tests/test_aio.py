@@ -3,7 +3,7 @@
 import asyncio
 import unittest
 from collections.abc import Awaitable
-from typing import Any, Callable
+from typing import Any, Callable, Optional
 
 import nixl_store
 
@@ -13,8 +13,13 @@ from .common import KIB, StoreTest, payload
 class Asyncio(StoreTest):
     """AsyncStore."""
 
-    def run_with(self, body: Callable[[nixl_store.AsyncStore], Awaitable[None]], **options: Any) -> nixl_store.Store:
-        store = self.open()
+    def run_with(
+        self,
+        body: Callable[[nixl_store.AsyncStore], Awaitable[None]],
+        settings: Optional[dict[str, Any]] = None,
+        **options: Any,
+    ) -> nixl_store.Store:
+        store = self.open(**(settings or {}))
 
         async def run() -> None:
             async with nixl_store.AsyncStore(store, **options) as bound:
@@ -39,6 +44,30 @@ class Asyncio(StoreTest):
             self.assertEqual(await store.unpin(keys[14:15]), [True])
 
         self.run_with(body)
+
+    def test_what_is_declined_is_an_answer(self) -> None:
+        async def body(store: nixl_store.AsyncStore) -> None:
+            self.assertTrue((await store.put([f"old {index}" for index in range(12)], [b"old"] * 12)).ok)
+            keys = [f"new {index}" for index in range(8)]
+            self.assertEqual((await store.put(keys, [b"new"] * 8)).found, [True] * 4 + [False] * 4)
+            self.assertEqual(await store.prefix_match(keys), 4)
+            self.assertTrue((await store.put(keys[4:], [b"new"] * 4, admit=True)).ok)
+
+        store = self.run_with(body, {"nixl_pool_size": 16, "cache_policy": "REUSE"})
+        self.assertEqual(store.stats().puts_declined, 4)
+
+    def test_batches_of_one_request_are_one_chain(self) -> None:
+        async def body(store: nixl_store.AsyncStore) -> None:
+            chain, memory = [f"chain {index}" for index in range(8)], [b"1"] * 4
+            self.assertEqual(await store.lookup(chain[:2], request=9), [None, None])
+            self.assertEqual(await store.prefix_match(chain[2:4], request=9), 0)
+            for half in (chain[:4], chain[4:]):
+                self.assertTrue((await store.put(half, memory, request=9)).ok)
+                self.assertTrue((await store.get(half, [bytearray(1) for _ in half], request=9)).ok)
+            self.assertTrue((await store.put([f"other {index}" for index in range(4)], memory)).ok)
+            self.assertEqual(await store.prefix_match(chain), 4)
+
+        self.run_with(body, {"nixl_pool_size": 8})
 
     def test_errors_are_raised_where_they_are_awaited(self) -> None:
         async def body(store: nixl_store.AsyncStore) -> None:

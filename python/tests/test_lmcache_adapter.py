@@ -194,6 +194,60 @@ class Plugin(AdapterTest):
         adapter.delete([object_key(1, "a")])
         self.assertEqual(dict(adapter.get_usage().bytes_by_cache_salt), {"b": 100 * KIB})
 
+    def test_what_is_declined_is_not_stored_and_nothing_else(self) -> None:
+        adapter = self.adapter(nixl_pool_size=16, cache_policy="REUSE")
+        old, new = ([object_key(8 * number) for number in numbers] for numbers in (range(12), range(100, 108)))
+        self.assertEqual(self.store(adapter, old, self.objects(list(range(12)), KIB)).bytes_transferred(), 12 * KIB)
+        listener = Listener()
+        adapter.register_listener(listener)  # type: ignore[arg-type]
+        objects = self.objects(list(range(8)), KIB)
+        with self.assertRaises(AssertionError, msg="something was logged"), self.assertLogs("nixl_store"):
+            result = self.store(adapter, new, objects)
+        self.assertEqual((result.is_successful(), result.bytes_transferred()), (True, 4 * KIB))
+        self.assertEqual((listener.stored, listener.sizes), (new[:4], [KIB] * 4))
+        with self.assertRaises(AssertionError, msg="something was logged"), self.assertLogs("nixl_store"):
+            result = self.store(adapter, new[4:], objects[4:])
+        self.assertEqual((result.is_successful(), result.bytes_transferred(), len(listener.stored)), (True, 0, 4))
+        self.assertEqual(self.lookup(adapter, new), [True] * 4 + [False] * 4)
+        self.assertEqual(self.load(adapter, new, self.empty(8, KIB)), [True] * 4 + [False] * 4)
+        adapter.submit_unlock(new[:4])
+        status = adapter.report_status()
+        self.assertEqual((status["is_healthy"], status["puts_declined"], status["puts_failed"]), (True, 8, 0))
+        self.assertEqual(adapter.get_usage().total_bytes_used, 16 * KIB)
+
+    def test_what_one_rank_is_denied_is_no_matter_of_another(self) -> None:
+        adapter = self.adapter(cache_policy="REUSE")
+        source = self.objects([1], KIB)
+        self.store(adapter, [object_key(8 * number) for number in range(40)], source * 40)
+        # As LMCache asks: all of one rank in the order of the prompt, then all of the next.
+        ranks = [[object_key(8 * number + rank) for number in range(100, 134)] for rank in range(2)]
+        self.assertEqual(self.lookup(adapter, ranks[0] + ranks[1]), [False] * 68)
+        moved = [self.store(adapter, keys, source * 34).bytes_transferred() // KIB for keys in ranks]
+        # The first fills the 24 free slots, and its end is too soon to displace anything. For the second it is late enough.
+        self.assertEqual(moved, [24, 34])
+
+    def test_chains_of_one_task_are_answered_together(self) -> None:
+        adapter = self.adapter()
+        listener = Listener()
+        adapter.register_listener(listener)  # type: ignore[arg-type]
+        keys = [object_key(number) for number in (8, 1, 16, 9, 24, 17)]
+        objects = self.objects([0, 1, 2, 3, 4, 5])
+        self.assertTrue(self.store(adapter, keys, objects).is_successful())
+        self.assertEqual((listener.stored, listener.sizes), (keys, [100 * KIB] * 6))
+        adapter.delete(keys[3:4])
+        wanted = [True] * 3 + [False] + [True] * 2
+        self.assertEqual(self.lookup(adapter, keys), wanted)
+        loaded = self.empty(6)
+        self.assertEqual(self.load(adapter, keys, loaded), wanted)
+        for place, hit in enumerate(wanted):
+            if hit:
+                self.assertEqual(content_of(loaded[place]), payload(place, 100 * KIB))
+        # One that is refused is no matter of the others, but the task has failed.
+        endless = ObjectKey(chunk_hash=b"\1" * 16, model_name="m" * 2000, kv_rank=5)
+        self.assertEqual(self.lookup(adapter, [keys[0], endless, keys[1]]), [True, False, True])
+        self.assertFalse(self.store(adapter, [object_key(32), endless], self.objects([6, 7])).is_successful())
+        self.assertEqual(self.lookup(adapter, [object_key(32)]), [True])
+
     def test_salts_and_ranks_are_keys_of_their_own(self) -> None:
         adapter = self.adapter()
         keys = [object_key(1), object_key(1, "one"), object_key(1, "two")]

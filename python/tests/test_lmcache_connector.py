@@ -63,6 +63,17 @@ class NativePlugin(StoreTest):
         self.assertTrue(driver.set(["key"], [payload(1, 100 * KIB)]))
         self.assertEqual(driver.connector.store.stats().bytes_put, before.bytes_put)
 
+    def test_what_is_declined_is_not_stored_and_nothing_else(self) -> None:
+        driver = Driver(self.connector(nixl_pool_size=16, cache_policy="REUSE"))
+        self.assertTrue(driver.set([f"old {index}" for index in range(12)], [payload(1, KIB)] * 12))
+        keys, objects = [f"new {index}" for index in range(8)], [payload(index, KIB) for index in range(8)]
+        with self.assertRaises(AssertionError, msg="something was logged"), self.assertLogs("nixl_store"):
+            end = driver.end_of(driver.connector.submit_batch_set(keys, [memoryview(one) for one in objects]))
+        self.assertEqual(end, (True, "", [True] * 4 + [False] * 4))
+        self.assertEqual(driver.end_of(driver.connector.submit_batch_exists(keys))[2], end[2])
+        self.assertEqual(driver.get(keys, KIB), [*objects[:4], *[None] * 4])
+        self.assertEqual(driver.connector.store.stats().puts_declined, 4)
+
     def test_an_object_of_another_length_is_a_miss_and_replaced(self) -> None:
         driver = Driver(self.connector())
         self.assertTrue(driver.set(["key"], [payload(1, 100 * KIB)]))

@@ -201,6 +201,86 @@ class Batches(StoreTest):
         self.assertIn(store.submit_put(["a"], [b"1"], deadline=0.0).wait().status, (0, -12))
 
 
+class Admission(StoreTest):
+    """``cache_policy: REUSE``, and requests."""
+
+    def full(self) -> nixl_store.Store:
+        """A pool of 16 slots, of which 12 hold what is too new to be displaced and four are free."""
+        store = self.open(nixl_pool_size=16, cache_policy="REUSE")
+        self.assertTrue(store.put_batch([f"old {index}" for index in range(12)], [b"old"] * 12).ok)
+        return store
+
+    def test_a_put_that_is_declined_is_an_answer(self) -> None:
+        store = self.full()
+        keys = [f"new {index}" for index in range(8)]
+        self.assertEqual(store.prefix_plan(keys), (0, 4))
+        results = store.put_batch(keys, [b"new"] * 8)
+        self.assertEqual(results.found, [True] * 4 + [False] * 4)
+        self.assertEqual(results.found_indices, [0, 1, 2, 3])
+        self.assertEqual((results.ok, results.prefix, results.message), (False, 4, ""))
+        self.assertEqual(nixl_store.status_name(results.status), "NIXL_STORE_NOT_ADMITTED")
+        self.assertEqual(results.statuses, [0] * 4 + [results.status] * 4)
+        self.assertEqual(results.sizes_moved, [3] * 4 + [None] * 4)
+        results.raise_for_error()
+        # Of one object, by either way through the library.
+        self.assertIs(store.put("another", b"new"), False)
+        self.assertIs(store.put("one more", b"new", keep=True), False)
+        self.assertIsNone(store.get("another"))
+        self.assertIs(store.put("old 3", b"newer"), True)
+        self.assertIs(store.put("old 3", b"newest", keep=True), True)
+        stats = store.stats()
+        self.assertEqual((stats.puts_declined, stats.puts_failed), (6, 0))
+        self.assertEqual(store.prefix_match(keys), 4)
+
+    def test_what_must_be_stored_is(self) -> None:
+        store = self.full()
+        self.assertTrue(store.put_batch([f"new {index}" for index in range(6)], [b"new"] * 6, admit=True).ok)
+        self.assertIs(store.put("another", b"new", admit=True), True)
+        self.assertTrue(store.submit_put(["one more"], [b"new"], admit=True).wait().ok)
+        self.assertEqual(store.get("another"), b"new")
+        self.assertEqual((store.stats().puts_declined, len(store)), (0, 16))
+
+    def test_other_policies_decline_nothing(self) -> None:
+        store = self.open(nixl_pool_size=16)
+        keys = [str(index) for index in range(40)]
+        self.assertEqual(store.prefix_plan(keys), (0, 40))
+        self.assertEqual(store.prefix_plan(keys, object_bytes=100 * KIB), (0, 40))
+        self.assertEqual(store.prefix_plan([]), (0, 0))
+        self.assertTrue(store.put_batch(keys, [b"1"] * 40).ok)
+        self.assertIs(store.put("key", b"1"), True)
+        self.assertEqual(store.stats().puts_declined, 0)
+
+    def chain_in_two_batches(self, request: int, *, looked_up: bool = False) -> int:
+        """What is left at the front of a chain of eight when others have pushed out four."""
+        store = self.open(nixl_pool_size=8)
+        chain, memory = [f"chain {index}" for index in range(8)], [b"1"] * 4
+        for half in (chain[:4], chain[4:]):
+            if looked_up:
+                self.assertEqual(store.submit_lookup(half, request=request).wait().prefix, 0)
+                self.assertTrue(store.put_batch(half, memory).ok)
+            else:
+                self.assertTrue(store.put_batch(half, memory, request=request).ok)
+                read = [bytearray(1) for _ in half]
+                self.assertTrue(store.get_batch(half, read, request=request).ok)
+        self.assertTrue(store.put_batch([f"other {index}" for index in range(4)], memory).ok)
+        left = store.prefix_match(chain)
+        store.clear()
+        store.close()
+        return left
+
+    def test_batches_of_one_request_are_one_chain(self) -> None:
+        # A chain leaves from its end. What is not known to be its end leaves after what is older.
+        self.assertEqual(self.chain_in_two_batches(0), 0)
+        self.assertEqual(self.chain_in_two_batches(7), 4)
+        self.assertEqual(self.chain_in_two_batches(2**64 - 1, looked_up=True), 4)
+
+    def test_a_request_that_cannot_be_one_is_refused(self) -> None:
+        store = self.open()
+        for request in (-1, 2**64):
+            with self.assertRaises(OverflowError):
+                store.submit_lookup(["key"], request=request)
+
+
 class Errors(StoreTest):
     """Opening what cannot be opened."""
 

@@ -97,6 +97,8 @@ class Queue:
         *,
         keep: bool = False,
         exact: bool = False,
+        admit: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
         tag: Any = None,
     ) -> int: ...
@@ -106,11 +108,18 @@ class Queue:
         memory: Iterable[Memory],
         *,
         exact: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
         tag: Any = None,
     ) -> int: ...
     def submit_lookup(
-        self, keys: Iterable[Key], *, chain: bool = False, deadline: Optional[float] = None, tag: Any = None
+        self,
+        keys: Iterable[Key],
+        *,
+        chain: bool = False,
+        request: int = 0,
+        deadline: Optional[float] = None,
+        tag: Any = None,
     ) -> int: ...
     def submit_remove(self, keys: Iterable[Key], *, deadline: Optional[float] = None, tag: Any = None) -> int: ...
     def submit_pin(self, keys: Iterable[Key], *, deadline: Optional[float] = None, tag: Any = None) -> int: ...
@@ -141,8 +150,9 @@ class Store:
         *,
         keep: bool = False,
         exact: bool = False,
+        admit: bool = False,
         deadline: Optional[float] = None,
-    ) -> None: ...
+    ) -> bool: ...
     def get(self, key: Key) -> Optional[bytes]: ...
     def get_into(
         self, key: Key, memory: Memory, *, exact: bool = False, deadline: Optional[float] = None
@@ -154,13 +164,21 @@ class Store:
         *,
         keep: bool = False,
         exact: bool = False,
+        admit: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
     ) -> Ticket: ...
     def submit_get(
-        self, keys: Iterable[Key], memory: Iterable[Memory], *, exact: bool = False, deadline: Optional[float] = None
+        self,
+        keys: Iterable[Key],
+        memory: Iterable[Memory],
+        *,
+        exact: bool = False,
+        request: int = 0,
+        deadline: Optional[float] = None,
     ) -> Ticket: ...
     def submit_lookup(
-        self, keys: Iterable[Key], *, chain: bool = False, deadline: Optional[float] = None
+        self, keys: Iterable[Key], *, chain: bool = False, request: int = 0, deadline: Optional[float] = None
     ) -> Ticket: ...
     def submit_remove(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> Ticket: ...
     def submit_pin(self, keys: Iterable[Key], *, deadline: Optional[float] = None) -> Ticket: ...
@@ -169,6 +187,7 @@ class Store:
     def contains(self, key: Key) -> bool: ...
     def length(self, key: Key) -> Optional[int]: ...
     def prefix_match(self, keys: Iterable[Key]) -> int: ...
+    def prefix_plan(self, keys: Iterable[Key], object_bytes: int = 0) -> tuple[int, int]: ...
     def remove(self, key: Key) -> bool: ...
     def pin(self, key: Key) -> bool: ...
     def unpin(self, key: Key) -> bool: ...

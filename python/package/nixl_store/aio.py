@@ -53,13 +53,15 @@ class AsyncStore:
         *,
         keep: bool = False,
         exact: bool = False,
+        admit: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
     ) -> Results:
         """As :meth:`nixl_store.Store.put_batch`."""
         return await self._batch(
             len(keys),
             lambda tag: self._queue.submit_put(
-                keys, memory, keep=keep, exact=exact, deadline=deadline, tag=tag
+                keys, memory, keep=keep, exact=exact, admit=admit, request=request, deadline=deadline, tag=tag
             ),
         )
 
@@ -69,23 +71,32 @@ class AsyncStore:
         memory: Sequence[Any],
         *,
         exact: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
     ) -> Results:
         """As :meth:`nixl_store.Store.get_batch`."""
         return await self._batch(
             len(keys),
-            lambda tag: self._queue.submit_get(keys, memory, exact=exact, deadline=deadline, tag=tag),
+            lambda tag: self._queue.submit_get(
+                keys, memory, exact=exact, request=request, deadline=deadline, tag=tag
+            ),
         )
 
-    async def lookup(self, keys: Sequence[Any]) -> list[Optional[int]]:
-        """As :meth:`nixl_store.Store.lookup`."""
-        return (await self._batch(len(keys), lambda tag: self._queue.submit_lookup(keys, tag=tag))).lengths
+    async def lookup(self, keys: Sequence[Any], *, request: int = 0) -> list[Optional[int]]:
+        """As :meth:`nixl_store.Store.lookup`. ``request``: see ``Store.submit_put()``."""
+        results = await self._batch(
+            len(keys), lambda tag: self._queue.submit_lookup(keys, request=request, tag=tag)
+        )
+        return results.lengths
 
-    async def prefix_match(self, keys: Sequence[Any]) -> int:
-        """As :meth:`nixl_store.Store.prefix_match`."""
+    async def prefix_match(self, keys: Sequence[Any], *, request: int = 0) -> int:
+        """As :meth:`nixl_store.Store.prefix_match`. ``request``: see ``Store.submit_put()``."""
         if not keys:
             return 0
-        return (await self._batch(len(keys), lambda tag: self._queue.submit_lookup(keys, chain=True, tag=tag))).prefix
+        results = await self._batch(
+            len(keys), lambda tag: self._queue.submit_lookup(keys, chain=True, request=request, tag=tag)
+        )
+        return results.prefix
 
     async def remove(self, keys: Sequence[Any]) -> list[bool]:
         """As :meth:`nixl_store.Store.remove_batch`."""

@@ -66,6 +66,8 @@ class Stats(NamedTuple):
     """Counter: items that ended because their deadline passed."""
     cancelled: int
     """Counter: items that ended because they were cancelled."""
+    puts_declined: int
+    """Counter: puts that the ``cache_policy`` REUSE declined."""
 
 
 class Capabilities(NamedTuple):
@@ -165,13 +167,18 @@ class Store(_native.Store):
         *,
         keep: bool = False,
         exact: bool = False,
+        admit: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
     ) -> Results:
         """Stores many objects and waits until they are visible. See ``submit_put()`` for the arguments.
 
-        Raises the first error of an item; its attribute ``results`` tells how each ended.
+        What the ``cache_policy`` REUSE declines is no error: ``Results.found`` tells what is stored. Raises the first error of
+        an item; its attribute ``results`` tells how each ended.
         """
-        results = self.submit_put(keys, memory, keep=keep, exact=exact, deadline=deadline).wait()
+        results = self.submit_put(
+            keys, memory, keep=keep, exact=exact, admit=admit, request=request, deadline=deadline
+        ).wait()
         results.raise_for_error()
         return results
 
@@ -181,13 +188,14 @@ class Store(_native.Store):
         memory: Iterable[Any],
         *,
         exact: bool = False,
+        request: int = 0,
         deadline: Optional[float] = None,
     ) -> Results:
         """Fetches many objects into memory and waits for them. See ``submit_get()`` for the arguments.
 
         What is not found is no error: ``Results.found`` tells. Raises the first error of an item, with ``results``.
         """
-        results = self.submit_get(keys, memory, exact=exact, deadline=deadline).wait()
+        results = self.submit_get(keys, memory, exact=exact, request=request, deadline=deadline).wait()
         results.raise_for_error()
         return results
 

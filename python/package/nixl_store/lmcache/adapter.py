@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Callable, Optional
+from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar
 
 from lmcache.lmcache_native import Bitmap
 from lmcache.v1.distributed.internal_api import L2StoreResult
@@ -15,12 +16,14 @@ from lmcache.v1.distributed.l2_adapters.base import AdapterUsage, L2AdapterInter
 from .._native import Queue, Region, Results, Ticket
 from ..errors import Error
 from ..store import Store
-from .options import Complaints, Refusals, open_store
+from .options import Complaints, open_store
 
 if TYPE_CHECKING:
     from lmcache.v1.distributed.api import MemoryLayoutDesc, ObjectKey
     from lmcache.v1.distributed.internal_api import L1MemoryDesc
     from lmcache.v1.memory_management import MemoryObj
+
+_T = TypeVar("_T")
 
 _NOTHING: Mapping[str, int] = MappingProxyType({})
 
@@ -42,33 +45,112 @@ def _region(memory: MemoryObj) -> Region:
     return Region(memory.data_ptr, memory.get_size(), memory, host=True)
 
 
+def _chains(keys: Sequence[ObjectKey]) -> list[Optional[list[int]]]:
+    """The chains among a task's keys: the places of each, or None for a chain that has them all.
+
+    Keys come in the order of the prompt, first those of one rank and group of layers, then those of the next. What each of them
+    keeps is a chain of its own, with a beginning and an end: in one batch all of it would seem to hang on the end of another.
+    """
+    owners = [(key.kv_rank, key.object_group_id, key.cache_salt) for key in keys]
+    if len(set(owners)) < 2:
+        return [None]
+    chains: dict[tuple[int, int, str], list[int]] = {}
+    for place, owner in enumerate(owners):
+        chains.setdefault(owner, []).append(place)
+    return list(chains.values())
+
+
+def _at(places: Optional[list[int]], of: list[_T]) -> list[_T]:
+    return of if places is None else [of[place] for place in places]
+
+
+class _Task:
+    """A task: one batch for each chain in it, and how they ended."""
+
+    def __init__(self, number: int, keys: list[ObjectKey], batches: int) -> None:
+        self.number = number
+        self.keys = keys
+        self._left = batches
+        self._ended: list[tuple[Optional[list[int]], Results]] = []
+        self.failed = False
+        """Whether a batch was refused or had errors. What was not found or declined is no error."""
+
+    def end(self, places: Optional[list[int]], results: Optional[Results]) -> bool:
+        """Takes the end of a batch, None if it was refused: whether it was the last."""
+        if results is None:
+            self.failed = True
+        else:
+            self.failed = self.failed or results.status < 0
+            self._ended.append((places, results))
+        self._left -= 1
+        return self._left == 0
+
+    @property
+    def found(self) -> list[int]:
+        """The places of the keys that ended well, in ascending order."""
+        found: list[int] = []
+        for places, results in self._ended:
+            indices = results.found_indices
+            found += indices if places is None else [places[index] for index in indices]
+        found.sort()
+        return found
+
+    @property
+    def sizes_moved(self) -> list[int]:
+        """For each of these, the bytes that were moved."""
+        sizes: dict[int, int] = {}
+        for places, results in self._ended:
+            for place, size in zip(places or itertools.count(), results.sizes_moved):
+                if size is not None:
+                    sizes[place] = size
+        return [sizes[place] for place in sorted(sizes)]
+
+    @property
+    def bytes_moved(self) -> int:
+        """All of them together."""
+        return sum(results.bytes_moved for _, results in self._ended)
+
+
 class _Tasks:
-    """Tasks of one kind: their queue, and those that were refused at submit."""
+    """Tasks of one kind: their queue, and what was refused at submit.
+
+    LMCache waits for the completion of each task that it submits. An exception at submit would end requests that other adapters
+    have a part in, and leave their locks. So what is refused completes as failed, like any other.
+    """
 
     def __init__(self, store: Store, complaints: Complaints) -> None:
         self.queue: Queue = store.queue()
-        self._refusals = Refusals()
-        self._refused: deque[tuple[int, Any, Optional[Results]]] = deque()
+        self._numbers = itertools.count(1)
+        self._refused: deque[tuple[_Task, Optional[list[int]]]] = deque()
         self._complaints = complaints
 
-    def submit(self, what: str, tag: Any, submit: Callable[[], int]) -> int:
-        """Submits a batch, which completes whatever becomes of it."""
-        number, error = self._refusals.submit(submit)
-        if error is not None:
-            self._complaints.say(f"{what} was refused", error)
-            self._refused.append((number, tag, None))
-            self.queue.wake()
-        return number
+    def submit(
+        self, what: str, keys: Sequence[ObjectKey], submit: Callable[[Optional[list[int]], Any], int]
+    ) -> int:
+        """Submits a batch for each chain, by its places among the keys and a tag: the task's number."""
+        chains = _chains(keys)
+        task = _Task(next(self._numbers), list(keys), len(chains))
+        for places in chains:
+            try:
+                submit(places, (task, places))
+            except Exception as error:  # noqa: BLE001 - whatever it is, the task has to complete
+                self._complaints.say(f"{what} was refused", error)
+                self._refused.append((task, places))
+                self.queue.wake()
+        return task.number
 
-    def drain(self) -> list[tuple[int, Any, Optional[Results]]]:
-        """The tasks that have completed: number, tag, and results, or None if the task was refused."""
-        completed: list[tuple[int, Any, Optional[Results]]] = []
+    def drain(self) -> list[_Task]:
+        """The tasks that have completed."""
+        completed: list[_Task] = []
         while self._refused:
-            completed.append(self._refused.popleft())
-        for one in self.queue.drain():
-            if one[2].status < 0:
-                self._complaints.say("a task of LMCache's had errors", one[2].message)
-            completed.append(one)
+            task, places = self._refused.popleft()
+            if task.end(places, None):
+                completed.append(task)
+        for _, (task, places), results in self.queue.drain():
+            if results.status < 0:
+                self._complaints.say("a task of LMCache's had errors", results.message)
+            if task.end(places, results):
+                completed.append(task)
         return completed
 
 
@@ -107,7 +189,7 @@ class Adapter(L2AdapterInterface):
         except BaseException:
             self._store.close()
             raise
-        self._found: dict[int, tuple[Bitmap, list[str]]] = {}
+        self._found: dict[int, tuple[Bitmap, list[ObjectKey]]] = {}
         self._loaded: dict[int, Bitmap] = {}
         self._unlocks: deque[tuple[Ticket, list[str], int]] = deque()
 
@@ -137,13 +219,12 @@ class Adapter(L2AdapterInterface):
         return self._loads.queue.fileno()
 
     def submit_store_task(self, keys: list[ObjectKey], objects: list[MemoryObj]) -> int:
-        tag = list(keys)
         return self._stores.submit(
             "a store",
-            tag,
-            lambda: self._stores.queue.submit_put(
-                [key_name(key) for key in keys],
-                [_region(memory) for memory in objects],
+            keys,
+            lambda places, tag: self._stores.queue.submit_put(
+                [key_name(key) for key in _at(places, keys)],
+                [_region(memory) for memory in _at(places, objects)],
                 keep=True,
                 exact=self._exact,
                 tag=tag,
@@ -152,27 +233,30 @@ class Adapter(L2AdapterInterface):
 
     def pop_completed_store_tasks(self) -> dict[int, L2StoreResult]:
         completed: dict[int, L2StoreResult] = {}
-        for number, keys, results in self._stores.drain():
-            if results is None:
-                completed[number] = L2StoreResult(False, 0)
-                continue
-            completed[number] = L2StoreResult(results.ok, results.bytes_moved)
-            # What was there already moved no bytes, and adds none to the account.
-            stored = keys if results.ok else [keys[index] for index in results.found_indices]
+        for task in self._stores.drain():
+            # A chunk that was declined is an answer: a task that failed would have LMCache log all of its keys as a warning,
+            # and keep them in a L1 that is a write buffer. Whoever listens hears of what is stored, and of nothing else.
+            completed[task.number] = L2StoreResult(not task.failed, task.bytes_moved)
+            stored = [task.keys[place] for place in task.found]
             if stored:
-                self._notify_keys_stored(stored, [size for size in results.sizes_moved if size is not None])
+                # What was there already moved no bytes, and adds none to the account.
+                self._notify_keys_stored(stored, task.sizes_moved)
         return completed
 
     def submit_lookup_and_lock_task(
         self, keys: list[ObjectKey], group_layout_descs: dict[int, MemoryLayoutDesc]
     ) -> int:
-        names = [key_name(key) for key in keys]
-        return self._lookups.submit("a lookup", names, lambda: self._lookups.queue.submit_pin(names, tag=names))
+        # The whole prompt: its loads and stores that follow are known by it to be of one request.
+        return self._lookups.submit(
+            "a lookup",
+            keys,
+            lambda places, tag: self._lookups.queue.submit_pin([key_name(key) for key in _at(places, keys)], tag=tag),
+        )
 
     def query_lookup_and_lock_result(self, task_id: int) -> Optional[Bitmap]:
-        for number, names, results in self._lookups.drain():
-            found = [] if results is None else results.found_indices
-            self._found[number] = (_bitmap(len(names), found), [names[index] for index in found])
+        for task in self._lookups.drain():
+            found = task.found
+            self._found[task.number] = (_bitmap(len(task.keys), found), [task.keys[place] for place in found])
         self._give_up_uncollected()
         answer = self._found.pop(task_id, None)
         return None if answer is None else answer[0]
@@ -181,7 +265,7 @@ class Adapter(L2AdapterInterface):
         while len(self._found) > _UNCOLLECTED_MAX:
             _, locked = self._found.pop(next(iter(self._found)))
             if locked:
-                self._unlock(locked)
+                self._unlock([key_name(key) for key in locked])
 
     def submit_unlock(self, keys: list[ObjectKey]) -> None:
         if keys:
@@ -214,24 +298,23 @@ class Adapter(L2AdapterInterface):
                     self._unlocks.append((self._store.submit_unpin(failed, deadline=math.inf), failed, tries + 1))
 
     def submit_load_task(self, keys: list[ObjectKey], objects: list[MemoryObj]) -> int:
-        tag = list(keys)
         return self._loads.submit(
             "a load",
-            tag,
-            lambda: self._loads.queue.submit_get(
-                [key_name(key) for key in keys],
-                [_region(memory) for memory in objects],
+            keys,
+            lambda places, tag: self._loads.queue.submit_get(
+                [key_name(key) for key in _at(places, keys)],
+                [_region(memory) for memory in _at(places, objects)],
                 exact=self._exact,
                 tag=tag,
             ),
         )
 
     def query_load_result(self, task_id: int) -> Optional[Bitmap]:
-        for number, keys, results in self._loads.drain():
-            found = [] if results is None else results.found_indices
-            self._loaded[number] = _bitmap(len(keys), found)
+        for task in self._loads.drain():
+            found = task.found
+            self._loaded[task.number] = _bitmap(len(task.keys), found)
             if found:
-                self._notify_keys_accessed([keys[index] for index in found])
+                self._notify_keys_accessed([task.keys[place] for place in found])
         while len(self._loaded) > _UNCOLLECTED_MAX:
             self._loaded.pop(next(iter(self._loaded)))
         return self._loaded.pop(task_id, None)

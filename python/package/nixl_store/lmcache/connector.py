@@ -61,8 +61,8 @@ class Connector:
     def drain_completions(self) -> list[Completion]:
         """The batches that have completed: number, whether it went well, message, and for each key whether it did.
 
-        A store went well if every object is stored. Of everything else each key's answer counts by itself, so that one that
-        failed is one miss.
+        A store went well if nothing failed; an object that the ``cache_policy`` REUSE declined did not, and its key's answer is
+        that it is not stored. Of everything else each key's answer counts by itself, so that one that failed is one miss.
         """
         completions: list[Completion] = []
         while self._refused:
@@ -70,7 +70,7 @@ class Connector:
         for number, tag, results in self._queue.drain():
             if results.status < 0:
                 self._complaints.say("a batch of LMCache's had errors", results.message)
-            went_well = results.ok if tag is _PUT else True
+            went_well = results.status >= 0 if tag is _PUT else True
             completions.append((number, went_well, results.message, results.found))
         return completions
 
