@@ -121,8 +121,8 @@ static int run(nixl_store_t *store)
     }
 
     /* With cache_policy REUSE a store declines what is not worth displacing anything for. This says beforehand how many of
-     * the other chunks it would take, so that room and time for copying them can be planned. Other policies take all. */
-    if (failed("plan", nixl_store_prefix_plan(store, chain.keys, CHAIN_KEYS, CHUNK_BYTES, &matched, &admitted)))
+     * the other chunks it takes, so that no more need be copied and put. Other policies take all. */
+    if (failed("plan", nixl_store_prefix_plan(store, chain.keys, CHAIN_KEYS, CHUNK_BYTES, 0, &matched, &admitted)))
         return 1;
     printf("              %zu more would be stored if they were put now\n", admitted);
 

@@ -1183,12 +1183,15 @@ nixl_store_status_t nixl_store_prefix_match(nixl_store_t *store,
  *
  * keys: as there.
  * object_bytes: bytes of each object; 0: as many as the stored ones have on average. A static pool does not ask.
+ * request: any number for the request, as in nixl_store_submit_options_t; 0: none.
  * matched_out: as there.
  * admitted_out: gets the number of keys right behind the prefix that puts would store, at most
- * NIXL_STORE_PLAN_KEYS_MAX. The key after them would end with NIXL_STORE_NOT_ADMITTED, and so would what follows it.
- * Without cache_policy REUSE all of them would be stored.
+ * NIXL_STORE_PLAN_KEYS_MAX. Without cache_policy REUSE all of them would be stored.
  *
- * Nothing is reserved: what is put, got and pinned meanwhile may change the answer.
+ * The keys behind those are declined herewith, as if they had been put, so that they need not be: they count as wanted.
+ * So call it once for a request, where its new keys would be put, or give the request's number; to look what is stored
+ * is what nixl_store_prefix_match() is for. Nothing is reserved: what is put, got and pinned meanwhile may change the
+ * answer.
  *
  * Returns: as nixl_store_prefix_match().
  */
@@ -1197,6 +1200,7 @@ nixl_store_status_t nixl_store_prefix_plan(nixl_store_t *store,
                                            const nixl_store_key_t *keys,
                                            size_t key_count,
                                            uint64_t object_bytes,
+                                           uint64_t request,
                                            size_t *matched_out,
                                            size_t *admitted_out);
 

@@ -453,11 +453,17 @@ impl Handle {
         Ok(matched)
     }
 
-    /// The same, and how many of the keys behind them puts would store, of so many bytes each.
+    /// The same, and how many of the keys behind them puts would store, of so many bytes each; the others are declined. A
+    /// `request` of 0 is none.
     ///
     /// # Errors
     /// The library's.
-    pub fn prefix_plan(self, keys: &Keys, object_bytes: u64) -> Result<(usize, usize), Failure> {
+    pub fn prefix_plan(
+        self,
+        keys: &Keys,
+        object_bytes: u64,
+        request: u64,
+    ) -> Result<(usize, usize), Failure> {
         let (array, mut matched, mut admitted) = (key_array(keys), 0, 0);
         // SAFETY: an array of that length that lives until the call returns, as the keys do; places for the numbers.
         answer(unsafe {
@@ -466,6 +472,7 @@ impl Handle {
                 array.as_ptr(),
                 array.len(),
                 object_bytes,
+                request,
                 &raw mut matched,
                 &raw mut admitted,
             )

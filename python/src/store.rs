@@ -408,21 +408,22 @@ impl NativeStore {
         self.call(py, move |handle| handle.prefix_match(&keys))
     }
 
-    /// How many keys at the start of a chain are stored, and how many of those right behind them puts would store now; the one
-    /// after them, and what follows it, would be declined.
+    /// How many keys at the start of a chain are stored, and how many of those right behind them puts would store now. The others
+    /// are declined herewith, as if they had been put, so that they need not be.
     ///
-    /// For engines that copy a chunk before they put it. object_bytes: of each object; 0: as many as the stored ones have on
+    /// For engines that copy a chunk before they put it: call it once for a request, or give the request's number. object_bytes: of each object; 0: as many as the stored ones have on
     /// average. Looks at some 4000 keys behind the prefix. Without the cache_policy REUSE all of them would be stored. Nothing
     /// is reserved.
-    #[pyo3(signature = (keys, object_bytes=0))]
+    #[pyo3(signature = (keys, object_bytes=0, *, request=0))]
     fn prefix_plan(
         &self,
         py: Python<'_>,
         keys: &Bound<'_, PyAny>,
         object_bytes: u64,
+        request: u64,
     ) -> PyResult<(usize, usize)> {
         let keys = batch::keys_of(keys)?;
-        self.call(py, move |handle| handle.prefix_plan(&keys, object_bytes))
+        self.call(py, move |handle| handle.prefix_plan(&keys, object_bytes, request))
     }
 
     /// Removes a key: whether it was stored. Raises PinnedError if it is pinned.

@@ -219,6 +219,10 @@ class Admission(StoreTest):
         self.assertEqual(results.found_indices, [0, 1, 2, 3])
         self.assertEqual((results.ok, results.prefix, results.message), (False, 4, ""))
         self.assertEqual(nixl_store.status_name(results.status), "NIXL_STORE_NOT_ADMITTED")
+        other = [f"other {index}" for index in range(3)]
+        self.assertEqual(store.prefix_plan(other, request=7), (0, 0))
+        self.assertEqual(store.prefix_plan(other, request=7), (0, 0), "asked again, it is the same request")
+        self.assertEqual(store.submit_put(other, [b"new"] * 3, request=7).wait().found, [False] * 3)
         self.assertEqual(results.statuses, [0] * 4 + [results.status] * 4)
         self.assertEqual(results.sizes_moved, [3] * 4 + [None] * 4)
         results.raise_for_error()
@@ -229,7 +233,7 @@ class Admission(StoreTest):
         self.assertIs(store.put("old 3", b"newer"), True)
         self.assertIs(store.put("old 3", b"newest", keep=True), True)
         stats = store.stats()
-        self.assertEqual((stats.puts_declined, stats.puts_failed), (6, 0))
+        self.assertEqual((stats.puts_declined, stats.puts_failed), (9, 0))
         self.assertEqual(store.prefix_match(keys), 4)
 
     def test_what_must_be_stored_is(self) -> None:

@@ -91,7 +91,7 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
     with_store("nixl_store_prefix_match", store, |open| {
         // SAFETY: the header asks for a pointer to a size_t.
         let matched_out = unsafe { check::output("matched_out", matched_out) }?;
-        let mut prefix = open.store.prefix_match(false)?;
+        let mut prefix = open.store.prefix_match(None, false)?;
         // SAFETY: this function's promises are `add_chain`'s.
         unsafe { add_chain(&mut prefix, keys, key_count) }?;
         matched_out.write(prefix.matched());
@@ -104,12 +104,14 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
 ///
 /// keys: as there.
 /// object_bytes: bytes of each object; 0: as many as the stored ones have on average. A static pool does not ask.
+/// request: any number for the request, as in nixl_store_submit_options_t; 0: none.
 /// matched_out: as there.
 /// admitted_out: gets the number of keys right behind the prefix that puts would store, at most
-/// NIXL_STORE_PLAN_KEYS_MAX. The key after them would
-/// end with NIXL_STORE_NOT_ADMITTED, and so would what follows it. Without cache_policy REUSE all of them would be stored.
+/// NIXL_STORE_PLAN_KEYS_MAX. Without cache_policy REUSE all of them would be stored.
 ///
-/// Nothing is reserved: what is put, got and pinned meanwhile may change the answer.
+/// The keys behind those are declined herewith, as if they had been put, so that they need not be: they count as wanted.
+/// So call it once for a request, where its new keys would be put, or give the request's number; to look what is stored is
+/// what nixl_store_prefix_match() is for. Nothing is reserved: what is put, got and pinned meanwhile may change the answer.
 ///
 /// Returns: as nixl_store_prefix_match().
 #[unsafe(no_mangle)]
@@ -118,6 +120,7 @@ pub unsafe extern "C" fn nixl_store_prefix_plan(
     keys: *const nixl_store_key_t,
     key_count: usize,
     object_bytes: u64,
+    request: u64,
     matched_out: *mut usize,
     admitted_out: *mut usize,
 ) -> nixl_store_status_t {
@@ -126,11 +129,11 @@ pub unsafe extern "C" fn nixl_store_prefix_plan(
         let matched_out = unsafe { check::output("matched_out", matched_out) }?;
         // SAFETY: as above.
         let admitted_out = unsafe { check::output("admitted_out", admitted_out) }?;
-        let mut prefix = open.store.prefix_match(true)?;
+        let mut prefix = open.store.prefix_match((request != 0).then_some(request), true)?;
         // SAFETY: this function's promises are `add_chain`'s.
         unsafe { add_chain(&mut prefix, keys, key_count) }?;
         matched_out.write(prefix.matched());
-        admitted_out.write(prefix.admissible(object_bytes));
+        admitted_out.write(prefix.plan(object_bytes));
         Ok(Status::Ok)
     })
 }

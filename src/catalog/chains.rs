@@ -95,9 +95,10 @@ impl Chains {
         })
     }
 
-    /// Begins a request: somebody asks which of a chain's keys are stored.
-    pub fn look_up(&self) -> Chain<'_> {
-        Chain { chains: self, request: self.begin(LASTS), position: 0 }
+    /// Somebody asks which of a chain's keys are stored: a request of its own, unless the caller has a name for it.
+    pub fn look_up(&self, name: Option<u64>) -> Chain<'_> {
+        let request = name.map_or_else(|| self.begin(LASTS), |name| self.named(name));
+        Chain { chains: self, request, position: 0 }
     }
 
     /// A batch of gets or puts is about to begin, whose first key has this digest. It goes on with the request of that name,

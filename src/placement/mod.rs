@@ -211,8 +211,9 @@ pub trait Keys: Send + Sync {
     }
 
     /// How many of these keys, one after the other from the first on, a put would store now: they are what is missing of a chain
-    /// that was looked up, by the numbers that they have in [`Keys::chains`], each `length` bytes long.
-    fn admissible(&self, ids: &[u128], _length: u64) -> usize {
+    /// that was looked up, by the numbers that they have in [`Keys::chains`], each `length` bytes long. Those behind are declined
+    /// herewith.
+    fn plan(&self, ids: &[u128], _length: u64) -> usize {
         ids.len()
     }
 

@@ -19,13 +19,13 @@ pub struct PrefixMatch<'a> {
 }
 
 impl Store {
-    /// Begins to look a chain up. `with_rest`: for [`PrefixMatch::admissible`].
+    /// Begins to look a chain up. `request`: the caller's number for the request that it belongs to. `with_rest`: for [`PrefixMatch::plan`].
     ///
     /// # Errors
     /// [`Status::Closing`](crate::error::Status::Closing), [`Status::Poisoned`](crate::error::Status::Poisoned).
-    pub fn prefix_match(&self, with_rest: bool) -> Result<PrefixMatch<'_>> {
+    pub fn prefix_match(&self, request: Option<u64>, with_rest: bool) -> Result<PrefixMatch<'_>> {
         self.check_open()?;
-        let chain = self.chains.as_ref().map(|chains| chains.look_up());
+        let chain = self.chains.as_ref().map(|chains| chains.look_up(request));
         let missing = with_rest.then(Vec::new);
         Ok(PrefixMatch { store: self, chain, matched: 0, is_over: false, missing })
     }
@@ -77,12 +77,12 @@ impl PrefixMatch<'_> {
         self.matched
     }
 
-    /// How many of the keys behind those puts would store now, each of `length` bytes (0: as long as what is stored, on
-    /// average), at most [`FORESEEN_MAX`](crate::catalog::FORESEEN_MAX).
-    pub fn admissible(self, length: u64) -> usize {
+    /// How many of the keys behind those puts would store now; the others are declined herewith. Objects are `length` bytes long (0: as long as
+    /// what is stored, on average); at most [`FORESEEN_MAX`](crate::catalog::FORESEEN_MAX).
+    pub fn plan(self, length: u64) -> usize {
         let PrefixMatch { store, chain, missing, .. } = self;
         // It has to be written down whole before it is asked about.
         drop(chain);
-        missing.map_or(0, |missing| store.keys.admissible(&missing, length))
+        missing.map_or(0, |missing| store.keys.plan(&missing, length))
     }
 }

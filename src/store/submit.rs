@@ -131,9 +131,9 @@ impl<'a> BatchBuilder<'a> {
         }
         let mut ids = self.batch.items().iter().map(id_of);
         let Some(first) = ids.next() else { return };
-        let mut chain = match (self.batch.question, name) {
-            (Some(_), None) => chains.look_up(),
-            (_, name) => chains.join(name, first),
+        let mut chain = match self.batch.question {
+            Some(_) => chains.look_up(name),
+            None => chains.join(name, first),
         };
         chain.add(first);
         ids.for_each(|id| chain.add(id));

@@ -257,7 +257,7 @@ impl Store {
         // SAFETY: the keys are readable, the places writable.
         let status = unsafe {
             let (keys, count) = (keys.as_ptr(), keys.len());
-            nixl_store_prefix_plan(self.handle, keys, count, object_bytes, matched_out, admitted_out)
+            nixl_store_prefix_plan(self.handle, keys, count, object_bytes, 0, matched_out, admitted_out)
         };
         assert_eq!(Status(status), OK, "{}", message());
         (matched, admitted)

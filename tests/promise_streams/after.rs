@@ -92,11 +92,10 @@ fn a_batch_that_is_held_is_a_batch_like_any_other() {
         let submit = Submit {
             flags: AFTER,
             stream: bench.gate.handle,
-            timeout_ms: if wanted == TIMED_OUT { 30,
-            request: 0,
-        } else { 0 },
+            timeout_ms: if wanted == TIMED_OUT { 30 } else { 0 },
             queue: Some(&queue),
             user_data: number,
+            request: 0,
         };
         let pending = bench.store.submit_gets(&bench.get(b"key", 0), submit).unwrap();
         assert_eq!(pending.poll(), IN_PROGRESS);

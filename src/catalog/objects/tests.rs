@@ -130,7 +130,7 @@ fn the_capacity_is_never_exceeded() {
         for _ in 0..800 {
             let n = random.below(12);
             if let Some(chains) = catalog.chains().filter(|_| random.below(5) == 0) {
-                let mut chain = chains.look_up();
+                let mut chain = chains.look_up(None);
                 (0..1 + random.below(5)).for_each(|_| chain.add(id(random.below(12))));
             }
             match random.below(8) {

@@ -108,14 +108,6 @@ impl Order {
         }
     }
 
-    /// When a key will be put whose request may not have begun yet.
-    pub(super) fn foresee(&self, sight: Sight) -> Moment {
-        match self {
-            Order::Ranked(_) => Moment::default(),
-            Order::Recency(recency) => recency.foresee(sight),
-        }
-    }
-
     /// As [`Order::judge`] will answer once the puts before it are done, whose sights `tau` has; it takes this one in too.
     pub(super) fn judge_ahead(&self, tag: u32, moment: Moment, tau: &mut f64) -> Verdict {
         match self {
@@ -163,7 +155,7 @@ impl Order {
         matches!(self, Order::Recency(recency) if recency.has_others(moment))
     }
 
-    /// Whether something of the request was declined before.
+    /// Whether something of the request was declined that comes before this in its chain.
     pub(super) fn has_declined(&self, moment: Moment) -> bool {
         matches!(self, Order::Recency(recency) if recency.has_declined(moment))
     }

@@ -147,7 +147,7 @@ impl Recency {
     }
 
     pub(super) fn has_declined(&self, moment: Moment) -> bool {
-        self.requests.of(moment).is_some_and(|request| request.has_declined)
+        self.requests.of(moment).is_some_and(|request| request.declined_from <= moment.position())
     }
 
     pub(super) fn judge(&self, tag: u32, moment: Moment) -> Verdict {
@@ -156,10 +156,6 @@ impl Recency {
 
     pub(super) fn tau(&self) -> f64 {
         self.admission.as_ref().map_or(0.0, Admission::tau)
-    }
-
-    pub(super) fn foresee(&self, sight: Sight) -> Moment {
-        self.requests.foresee(sight)
     }
 
     pub(super) fn judge_ahead(&self, tag: u32, moment: Moment, tau: &mut f64) -> Verdict {
@@ -181,7 +177,7 @@ impl Recency {
 
     pub(super) fn decline(&mut self, tag: u32, moment: Moment, verdict: &Verdict) {
         if let Some(request) = self.requests.of_mut(moment) {
-            request.has_declined = true;
+            request.declined_from = request.declined_from.min(moment.position());
         }
         if let Some(admission) = &mut self.admission {
             admission.decline(tag, moment, verdict);

@@ -27,6 +27,11 @@ pub(in crate::catalog) struct Moment {
 }
 
 impl Moment {
+    /// The place in the request's chain.
+    pub(super) fn position(self) -> u32 {
+        self.now.wrapping_sub(self.base).wrapping_sub(1)
+    }
+
     /// Blocks since then; 0 for what is to come.
     pub(super) fn since(self, then: u32) -> u32 {
         let age = self.now.wrapping_sub(then);
@@ -47,8 +52,8 @@ pub(super) struct Request {
     length: u32,
     /// In each list the item of this request that is nearest to leaving: the next one goes behind it.
     pub(super) anchors: [u32; 2],
-    /// A put of it was declined.
-    pub(super) has_declined: bool,
+    /// Its first position of which a put was declined; what follows there is of no use.
+    pub(super) declined_from: u32,
 }
 
 /// The clock and the recent requests.
@@ -62,7 +67,7 @@ pub(super) struct Requests {
 
 impl Requests {
     pub(super) fn new(chains: Arc<Chains>) -> Requests {
-        let nothing = Request { id: 0, base: 0, length: 0, anchors: [NIL; 2], has_declined: false };
+        let nothing = Request { id: 0, base: 0, length: 0, anchors: [NIL; 2], declined_from: NIL };
         Requests { chains, clock: 0, placed: 0, recent: vec![nothing; REQUESTS_MAX].into_boxed_slice() }
     }
 
@@ -88,8 +93,7 @@ impl Requests {
         let position = u32::from(position);
         if known.id != request {
             let length = self.chains.length(request).max(position + 1);
-            *known =
-                Request { id: request, base: self.clock, length, anchors: [NIL; 2], has_declined: false };
+            *known = Request { id: request, base: self.clock, length, anchors: [NIL; 2], declined_from: NIL };
             self.clock = self.clock.wrapping_add(length);
         } else if position >= known.length {
             // The chain has grown since.
@@ -102,14 +106,6 @@ impl Requests {
         let base = known.base;
         let ahead = self.clock.wrapping_sub(base).min(position + 1);
         Moment { request, base, now: base.wrapping_add(ahead) }
-    }
-
-    /// As [`Requests::begin`] would answer, without anything having happened. `clock`: that of whoever looks ahead.
-    pub(super) fn foresee(&self, sight: Sight) -> Moment {
-        let Sight { request, position } = sight;
-        let known = &self.recent[place_of(request)];
-        let base = if request != 0 && known.id == request { known.base } else { self.clock };
-        Moment { request, base, now: base.wrapping_add(u32::from(position) + 1) }
     }
 
     /// What is known of the request, if it is one and was not forgotten.

@@ -32,12 +32,12 @@ impl Keys for Buckets {
         self.core.name(key).map_or(key.digest, |name| self.core.names.id_of(&name))
     }
 
-    fn admissible(&self, ids: &[u128], length: u64) -> usize {
+    fn plan(&self, ids: &[u128], length: u64) -> usize {
         let gauges = self.core.catalog.gauges();
         let mean = gauges.bytes / u64::from(gauges.keys).max(1);
         let bytes =
             if length == 0 { mean } else { RecordBytes::of(length).map_or(u64::MAX, RecordBytes::whole) };
-        self.core.catalog.admissible(ids, bytes)
+        self.core.catalog.plan(ids, bytes)
     }
 
     fn contains(&self, key: &Key<'_>) -> Result<bool> {

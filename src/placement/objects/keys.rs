@@ -19,12 +19,12 @@ impl Keys for Objects {
         self.name(key).map_or(key.digest, |name| self.files.id_of(&name))
     }
 
-    fn admissible(&self, ids: &[u128], length: u64) -> usize {
+    fn plan(&self, ids: &[u128], length: u64) -> usize {
         let gauges = self.catalog.gauges();
         let mean = gauges.bytes / u64::from(gauges.keys).max(1);
         let bytes =
             if length == 0 { mean } else { record_bytes(length).map_or(u64::MAX, |parts| parts.bytes) };
-        self.catalog.admissible(ids, bytes)
+        self.catalog.plan(ids, bytes)
     }
 
     fn contains(&self, key: &Key<'_>) -> Result<bool> {

@@ -19,8 +19,8 @@ impl Keys for Slots {
         self.catalog.chains().cloned()
     }
 
-    fn admissible(&self, ids: &[u128], _length: u64) -> usize {
-        self.catalog.admissible(ids)
+    fn plan(&self, ids: &[u128], _length: u64) -> usize {
+        self.catalog.plan(ids)
     }
 
     fn expect(&self, digest: u128) {

@@ -21,7 +21,7 @@ impl Engine {
     }
 
     fn look_up(&self, chain: &[u32]) -> usize {
-        let mut announced = self.catalog.chains().expect("the policy knows requests").look_up();
+        let mut announced = self.catalog.chains().expect("the policy knows requests").look_up(None);
         chain.iter().for_each(|block| announced.add(digest(&block.to_le_bytes())));
         chain.iter().take_while(|block| self.is_stored(**block)).count()
     }
@@ -288,7 +288,7 @@ fn a_plan_foresees_what_is_declined() {
         let matched = engine.look_up(&chain);
         chain[..matched].iter().for_each(|block| engine.get(*block));
         let missing: Vec<u128> = chain[matched..].iter().map(|block| digest(&block.to_le_bytes())).collect();
-        let foreseen = engine.catalog.admissible(&missing);
+        let foreseen = engine.catalog.plan(&missing);
         let admitted = chain[matched..].iter().map_while(|block| engine.put(*block, false)).count();
         exact += u32::from(foreseen == admitted);
         some_declined += u32::from(admitted < missing.len());

@@ -187,6 +187,6 @@ fn announce(catalog: &SlotCatalog, random: &mut Lcg) {
     let Some(chains) = catalog.chains() else { return };
     let keys: Vec<u128> = (0..1 + random.below(4)).map(|_| digest(&[random.below(5) as u8])).collect();
     let name = (random.below(2) == 0).then(|| random.below(3));
-    let mut chain = if random.below(2) == 0 { chains.look_up() } else { chains.join(name, keys[0]) };
+    let mut chain = if random.below(2) == 0 { chains.look_up(None) } else { chains.join(name, keys[0]) };
     keys.into_iter().for_each(|key| chain.add(key));
 }
