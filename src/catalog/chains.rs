@@ -28,6 +28,9 @@ const SET_BITS: u32 = if cfg!(feature = "shuttle") { 4 } else { 14 };
 /// The last position that is told apart from those behind it.
 const POSITION_MAX: u32 = u16::MAX as u32;
 
+/// A position that the first key tells.
+const UNKNOWN: u32 = u32::MAX;
+
 // An entry: the tag's low bits, the request, the position.
 const POSITION_BITS: u32 = 16;
 const REQUEST_BITS: u32 = 20;
@@ -77,6 +80,7 @@ pub struct Chains {
 pub struct Chain<'a> {
     chains: &'a Chains,
     request: u32,
+    /// Of the next key, or [`UNKNOWN`].
     position: u32,
 }
 
@@ -97,26 +101,29 @@ impl Chains {
 
     /// Somebody asks which of a chain's keys are stored: a request of its own, unless the caller has a name for it.
     pub fn look_up(&self, name: Option<u64>) -> Chain<'_> {
-        let request = name.map_or_else(|| self.begin(LASTS), |name| self.named(name));
-        Chain { chains: self, request, position: 0 }
+        match name {
+            None => Chain { chains: self, request: self.begin(LASTS), position: 0 },
+            Some(name) => Chain { chains: self, request: self.named(name), position: UNKNOWN },
+        }
     }
 
     /// A batch of gets or puts is about to begin, whose first key has this digest. It goes on with the request of that name,
     /// else with the one that its first key was last seen in, else begins one.
     pub fn join(&self, name: Option<u64>, first: u128) -> Chain<'_> {
+        if name.is_some() {
+            return self.look_up(name);
+        }
         let known = self.sight(tag_of(first));
-        let (request, position) = match name {
-            Some(name) => {
-                let request = self.named(name);
-                let at = if known.request == request { known.position.into() } else { self.length(request) };
-                (request, at)
-            }
-            None if known.request & LASTS != 0 || (known.request != 0 && self.is_newest(known.request)) => {
-                (known.request, known.position.into())
-            }
-            None => (self.begin(0), 0),
-        };
+        let goes_on = known.request & LASTS != 0 || (known.request != 0 && self.is_newest(known.request));
+        let (request, position) =
+            if goes_on { (known.request, known.position.into()) } else { (self.begin(0), 0) };
         Chain { chains: self, request, position }
+    }
+
+    /// Where a piece of a request's chain begins: where its first key was seen, else behind what is known of it.
+    fn position_of(&self, request: u32, first: u128) -> u32 {
+        let known = self.sight(tag_of(first));
+        if known.request == request { known.position.into() } else { self.length(request) }
     }
 
     /// One key is about to be got or put by itself. It is no chain; where its being put again at once has to be known, it is a
@@ -236,6 +243,9 @@ impl Chain<'_> {
     /// Adds the next key.
     #[inline]
     pub fn add(&mut self, digest: u128) {
+        if self.position == UNKNOWN {
+            self.position = self.chains.position_of(self.request, digest);
+        }
         self.chains.write(tag_of(digest), self.request, self.position);
         self.position += 1;
     }
@@ -245,7 +255,8 @@ impl Drop for Chain<'_> {
     fn drop(&mut self) {
         let place = &self.chains.requests[place_of(self.request)];
         let known = place.load(Ordering::Relaxed);
-        if (known >> 32) as u32 == self.request && (known as u32) < self.position {
+        let is_known = (known >> 32) as u32 == self.request && self.position != UNKNOWN;
+        if is_known && (known as u32) < self.position {
             place.store(u64::from(self.request) << 32 | u64::from(self.position), Ordering::Relaxed);
         }
     }

@@ -24,7 +24,7 @@ type Announce = fn(&Store, &Prompt) -> u64;
 /// before; or because it was asked about in a batch of lookups or pins; or because the caller says so.
 #[test]
 fn pieces_of_a_prompt_are_one_chain() {
-    let announce: [(&str, Announce); 4] = [
+    let announce: [(&str, Announce); 5] = [
         ("a prefix match", |store, prompt| {
             assert_eq!(store.prefix_match(&keys(prompt)), 0);
             0
@@ -38,6 +38,15 @@ fn pieces_of_a_prompt_are_one_chain() {
             0
         }),
         ("a number", |_, _| 77),
+        ("lookups of pieces", |store, prompt| {
+            for piece in prompt.chunks(5) {
+                let options = Submit { request: 78, ..Submit::default() };
+                let (status, _) =
+                    store.submit_question(Ask::Chain, piece, options).expect("submitted").wait();
+                assert_eq!(status, NOT_FOUND);
+            }
+            0
+        }),
     ];
     for (what, announce) in announce {
         let scratch = Scratch::new("pieces");

@@ -64,8 +64,9 @@ fn three_prompts_in_rotation_stay_as_files_too() {
     let setup = Setup { policy: "REUSE", capacity_bytes, direct_io: false, ..Setup::FILES };
     let store = Store::open(&setup, &scratch);
     let prompts = ["one", "two", "three"].map(|name| prompt(name, 60));
-    let rate = rotate(&store, &prompts, 16);
-    assert!(rate >= 0.8, "{rate}");
+    let rate = rotate(&store, &prompts, 30);
+    // Many puts are under way at a time here, and none of those can make room for another.
+    assert!(rate >= 0.75, "{rate}");
     let stats = store.stats();
     assert!(stats.bytes_stored <= capacity_bytes && stats.puts_declined > 0, "{}", stats.puts_declined);
 }
