@@ -109,6 +109,7 @@ impl Books {
     pub(super) fn renew(&mut self, entry: Entry, moment: Moment) {
         let verdict = self.order.judge_stored(entry.node, moment);
         self.order.admit(self.tag(entry.node), &verdict);
+        let moment = self.order.begin_again(entry.node, moment);
         self.take_out(entry);
         self.held.remove(&entry.node);
         if entry.pins > 0 {

@@ -408,3 +408,31 @@ fn a_note_lasts_as_long_as_the_size() {
     assert_eq!(found, expected);
     assert!(catalog.unpinned_of(0).contains(&3));
 }
+
+/// A key of a batch that is put again at once is the newest of all, and not what its place in the batch says: else it would
+/// have to leave for the next one of the same batch.
+#[test]
+fn a_key_that_is_put_again_is_the_newest() {
+    for policy in [CachePolicy::Lru, CachePolicy::Reuse] {
+        let catalog = ObjectCatalog::new(policy.into(), Some(1600)).unwrap();
+        let put = |n: u64| {
+            let (reservation, victims) = catalog.reserve(id(n), 100, true).expect("something may go");
+            catalog.commit(reservation, id(n), None, 100);
+            ids(&victims)
+        };
+        let announce = || {
+            let mut chain = catalog.chains().unwrap().join(None, id(0));
+            (0..16).for_each(|n| chain.add(id(n)));
+        };
+        announce();
+        (0..16).for_each(|n| assert!(put(n).is_empty()));
+        announce();
+        assert_eq!(put(10), [id(15)], "{policy:?}");
+        // Room for one is left, as its old bytes are gone.
+        assert!(put(100).is_empty());
+        for (new, leaves) in [(101, 14), (102, 13), (103, 12), (104, 11), (105, 9)] {
+            assert_eq!(put(new), [id(leaves)], "{policy:?}");
+        }
+        audit(&catalog);
+    }
+}

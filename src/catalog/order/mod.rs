@@ -92,6 +92,18 @@ impl Order {
         }
     }
 
+    /// A stored key is put. Where it was put or used in that request before, this is something new, and it becomes the newest of
+    /// all: a caller may put the same keys again and again, and would else have those leave that it has just put.
+    /// ```text
+    /// room for 20; put k0..k15, and again k0..k15, eight at a time: room is made by what was put first, not by k10, put just now
+    /// ```
+    pub(super) fn begin_again(&mut self, item: u32, moment: Moment) -> Moment {
+        match self {
+            Order::Ranked(_) => moment,
+            Order::Recency(recency) => recency.begin_again(item, moment),
+        }
+    }
+
     /// What a put of a key that is not stored may displace.
     pub(super) fn judge(&self, tag: u32, moment: Moment) -> Verdict {
         match self {

@@ -138,6 +138,11 @@ impl Recency {
         self.requests.begin(sight)
     }
 
+    pub(super) fn begin_again(&mut self, item: u32, moment: Moment) -> Moment {
+        let is_again = moment.request != 0 && moment.has_seen(self.node(item).last);
+        if is_again { self.requests.tick() } else { moment }
+    }
+
     pub(super) fn declines(&self) -> bool {
         self.admission.is_some()
     }

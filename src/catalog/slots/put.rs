@@ -85,11 +85,15 @@ impl SlotCatalog {
         let tag = tag_of(digest);
         let sight = self.sight(tag);
         let mut ledger = self.ledger();
-        let moment = ledger.order.begin(sight);
+        let mut moment = ledger.order.begin(sight);
         let free = ledger.take_free();
         let stored = if free.is_none() { self.slot_of(tag, key) } else { None };
         let verdict = match stored {
-            Some((slot, _)) => ledger.order.judge_stored(slot, moment),
+            Some((slot, _)) => {
+                let verdict = ledger.order.judge_stored(slot, moment);
+                moment = ledger.order.begin_again(slot, moment);
+                verdict
+            }
             None => ledger.order.judge(tag, moment),
         };
         let may_decline = !must && stored.is_none() && ledger.order.declines();
@@ -124,7 +128,7 @@ impl SlotCatalog {
     /// Call it when the whole record is in the slot, with the key whose digest was given to
     /// [`SlotCatalog::reserve`].
     pub fn publish(&self, reservation: Reservation, key: &[u8], length: u64) -> Published {
-        let Reservation { slot, tag, generation, began, moment, admitted, .. } = reservation;
+        let Reservation { slot, tag, generation, began, mut moment, admitted, .. } = reservation;
         debug_assert!(key.len() <= entry::KEY_BYTES_MAX, "keys are checked where they come in");
         let mut ledger = self.ledger();
         // The new record has overwritten the evicted one.
@@ -155,6 +159,7 @@ impl SlotCatalog {
                 // It took a free slot, and only now it is known that the key was stored.
                 let verdict = ledger.order.judge_stored(old.slot, moment);
                 ledger.order.admit(tag, &verdict);
+                moment = ledger.order.begin_again(old.slot, moment);
                 returns = true;
             }
             ledger.order.remove(old.slot);
