@@ -152,7 +152,9 @@
 
 /**
  * Not stored, because under cache_policy REUSE it is not worth displacing anything for; nothing was written. See
- * NIXL_STORE_ITEM_ADMIT.
+ * NIXL_STORE_ITEM_ADMIT. Take REUSE where the store is smaller than what comes back, where writes matter, or below a
+ * cache in memory; LRU, the default, where every put has to be stored, or the store holds most of what comes back; LFU,
+ * FIFO and MRU to do as LMCache does. More is in docs/EVICTION.md.
  */
 #define NIXL_STORE_NOT_ADMITTED 4
 

@@ -32,7 +32,9 @@ pub const NIXL_STORE_IN_PROGRESS: i32 = 2;
 /// Not removed, because it is pinned.
 pub const NIXL_STORE_PINNED: i32 = 3;
 /// Not stored, because under cache_policy REUSE it is not worth displacing anything for; nothing was written. See
-/// NIXL_STORE_ITEM_ADMIT.
+/// NIXL_STORE_ITEM_ADMIT. Take REUSE where the store is smaller than what comes back, where writes matter, or below a cache in
+/// memory; LRU, the default, where every put has to be stored, or the store holds most of what comes back; LFU, FIFO and MRU
+/// to do as LMCache does. More is in docs/EVICTION.md.
 pub const NIXL_STORE_NOT_ADMITTED: i32 = 4;
 
 /// ======== Statuses: errors ========
