@@ -1,5 +1,5 @@
-//! Gets: read whole checksum blocks, and the trailer where their sums are not known, deliver, and say how it went. Whether the record proves right is
-//! judged in [`super::proof`].
+//! Gets: read whole checksum blocks, and the trailer where their sums are not known, deliver, and say how it went. Whether the
+//! record proves right is judged in [`super::proof`].
 
 use super::front::Front;
 use super::item::{failed, failed_transfer, item_parts, not_found};
