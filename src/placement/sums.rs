@@ -2,7 +2,8 @@
 
 use crate::sync::{AtomicU64, Ordering};
 
-/// The checksums of a record's blocks, in memory. They stay as they are for as long as the claim is held that they were asked for with.
+/// The checksums of a record's blocks, in memory. They stay as they are for as long as the claim is held that they were asked
+/// for with.
 #[derive(Clone, Copy, Debug)]
 pub struct BlockSums<'a>(&'a [AtomicU64]);
 

@@ -19,7 +19,8 @@ pub struct PrefixMatch<'a> {
 }
 
 impl Store {
-    /// Begins to look a chain up. `request`: the caller's number for the request that it belongs to. `with_rest`: for [`PrefixMatch::plan`].
+    /// Begins to look a chain up. `request`: the caller's number for the request that it belongs to. `with_rest`: for
+    /// [`PrefixMatch::plan`].
     ///
     /// # Errors
     /// [`Status::Closing`](crate::error::Status::Closing), [`Status::Poisoned`](crate::error::Status::Poisoned).
@@ -77,8 +78,8 @@ impl PrefixMatch<'_> {
         self.matched
     }
 
-    /// How many of the keys behind those puts would store now; the others are declined herewith. Objects are `length` bytes long (0: as long as
-    /// what is stored, on average); at most [`FORESEEN_MAX`](crate::catalog::FORESEEN_MAX).
+    /// How many of the keys behind those puts would store now, at most [`FORESEEN_MAX`](crate::catalog::FORESEEN_MAX); the others
+    /// are declined herewith. Objects are `length` bytes long (0: as long as what is stored, on average).
     pub fn plan(self, length: u64) -> usize {
         let PrefixMatch { store, chain, missing, .. } = self;
         // It has to be written down whole before it is asked about.
