@@ -262,7 +262,7 @@ impl Order {
         }
     }
 
-    /// The items that may leave, the first to leave first. `spares`: not those of this request, nor any used since it began.
+    /// The items that may leave, the first to leave first. `spares`: not those of this request.
     pub(super) fn victims(&self, moment: Moment, spares: bool) -> Victims {
         match self {
             Order::Ranked(ranked) => Victims::from(ranked.first_victim()),

@@ -78,7 +78,7 @@ pub(in crate::catalog) struct Victims {
     heads: [u32; 2],
     moment: Moment,
     spares: bool,
-    /// Some are kept from leaving because they belong to the request that asks, or to a later one.
+    /// Some are kept from leaving because they belong to the request that asks.
     pub(in crate::catalog) has_spared: bool,
 }
 
@@ -196,7 +196,7 @@ impl Recency {
     }
 
     pub(super) fn is_worth(&self, item: u32, moment: Moment, verdict: &Verdict) -> bool {
-        let idle = f64::from(moment.since(self.node(item).last));
+        let idle = f64::from(moment.idle(self.node(item).last));
         idle / f64::from(WEIGHTS[self.state(item).list()]) >= verdict.due
     }
 
@@ -295,8 +295,8 @@ impl Recency {
         let moment = victims.moment;
         if victims.spares {
             for head in &mut victims.heads {
-                // Lists are sorted by requests, so whatever is newer belongs to this one or a later one too.
-                if *head != NIL && moment.has_seen(self.node(*head).last) {
+                // Lists are sorted by requests: what is newer is of this one too, or was used since.
+                if *head != NIL && self.requests.is_own(self.node(*head).last, moment) {
                     *head = NIL;
                     victims.has_spared = true;
                 }
@@ -308,7 +308,7 @@ impl Recency {
             [NIL, _] => AGAIN,
             [once, again] => {
                 let idle = |item: u32, list: usize| {
-                    u64::from(moment.since(self.node(item).last)) * u64::from(WEIGHTS[list])
+                    u64::from(moment.idle(self.node(item).last)) * u64::from(WEIGHTS[list])
                 };
                 // Of a and b, a / 1 >= b / 2 where 2 a >= 1 b.
                 if idle(once, AGAIN) >= idle(again, ONCE) { ONCE } else { AGAIN }
@@ -371,8 +371,7 @@ impl Recency {
             other != NIL
                 && other != item
                 && recency.state(other) == State::LISTED[list]
-                && recency.node(other).last.wrapping_sub(moment.base) <= recency.requests.length_of(moment)
-                && moment.has_seen(recency.node(other).last)
+                && recency.requests.is_own(recency.node(other).last, moment)
         };
         let mut newer = NIL;
         let mut is_last = true;

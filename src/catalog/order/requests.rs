@@ -24,6 +24,9 @@ pub(in crate::catalog) struct Moment {
     /// The clock when the request began.
     pub(super) base: u32,
     pub(super) now: u32,
+    /// Blocks of requests that have begun since this one did. What a slow request stamps its keys with is the time of its place in
+    /// its chain, but what is idle meanwhile is so by the clock.
+    late: u32,
 }
 
 impl Moment {
@@ -36,6 +39,11 @@ impl Moment {
     pub(super) fn since(self, then: u32) -> u32 {
         let age = self.now.wrapping_sub(then);
         if age > u32::MAX - APART_MAX { 0 } else { age }
+    }
+
+    /// Blocks that something has been idle for that was last used then.
+    pub(super) fn idle(self, then: u32) -> u32 {
+        Moment { now: self.now.wrapping_add(self.late), ..self }.since(then)
     }
 
     /// Whether `then` lies within this request, or in one that began later.
@@ -73,14 +81,14 @@ impl Requests {
 
     /// The present, in no request.
     pub(super) fn present(&self) -> Moment {
-        Moment { request: 0, base: self.clock, now: self.clock }
+        Moment { request: 0, base: self.clock, now: self.clock, late: 0 }
     }
 
     /// One tick by itself.
     pub(super) fn tick(&mut self) -> Moment {
         let base = self.clock;
         self.clock = base.wrapping_add(1);
-        Moment { request: 0, base, now: self.clock }
+        Moment { request: 0, base, now: self.clock, late: 0 }
     }
 
     /// A key of a request is put or used.
@@ -103,9 +111,9 @@ impl Requests {
             }
             known.length = length;
         }
-        let base = known.base;
-        let ahead = self.clock.wrapping_sub(base).min(position + 1);
-        Moment { request, base, now: base.wrapping_add(ahead) }
+        let (base, elapsed) = (known.base, self.clock.wrapping_sub(known.base));
+        let late = elapsed.saturating_sub(known.length);
+        Moment { request, base, now: base.wrapping_add(elapsed.min(position + 1)), late }
     }
 
     /// What is known of the request, if it is one and was not forgotten.
@@ -117,6 +125,11 @@ impl Requests {
     /// Keys of the request.
     pub(super) fn length_of(&self, moment: Moment) -> u32 {
         self.of(moment).map_or(1, |request| request.length)
+    }
+
+    /// Whether `then` lies within the request itself.
+    pub(super) fn is_own(&self, then: u32, moment: Moment) -> bool {
+        (1..=self.length_of(moment)).contains(&then.wrapping_sub(moment.base))
     }
 
     /// An item leaves its list. Where it was the anchor of the request that was last in a list, `newer` takes its place: a chain

@@ -232,6 +232,24 @@ fn a_retry_is_no_second_sight() {
     audit(&engine.catalog);
 }
 
+/// A request that takes long: its first block is put, then many others come and go, and then the rest of it is put. What has
+/// been idle since is as idle as for anybody else.
+#[test]
+fn a_slow_request_finds_what_has_become_idle_meanwhile() {
+    let engine = Engine::new(CachePolicy::Reuse, 100);
+    let slow = prompt(1, 6);
+    engine.look_up(&slow);
+    assert_eq!(engine.put(slow[0], false), Some(true));
+    for _ in 0..20 {
+        (2..11).for_each(|number| drop(engine.serve(&prompt(number, 11))));
+    }
+    (0..30).for_each(|_| drop(engine.serve(&prompt(2, 11))));
+    assert_eq!(engine.put(990_000, false), Some(true), "a block that comes now is let in");
+    for block in &slow[1..] {
+        assert_eq!(engine.put(*block, false), Some(true));
+    }
+}
+
 /// A put that was let in and failed has not been seen twice when it is tried again, and has lost nothing either.
 #[test]
 fn a_put_that_fails_is_as_if_it_had_been_declined() {
