@@ -102,7 +102,7 @@ impl Chains {
     /// Somebody asks which of a chain's keys are stored: a request of its own, unless the caller has a name for it.
     pub fn look_up(&self, name: Option<u64>) -> Chain<'_> {
         match name {
-            None => Chain { chains: self, request: self.begin(LASTS), position: 0 },
+            None => Chain { chains: self, request: self.begin(LASTS, 0), position: 0 },
             Some(name) => Chain { chains: self, request: self.named(name), position: UNKNOWN },
         }
     }
@@ -114,9 +114,11 @@ impl Chains {
             return self.look_up(name);
         }
         let known = self.sight(tag_of(first));
-        let goes_on = known.request & LASTS != 0 || (known.request != 0 && self.is_newest(known.request));
-        let (request, position) =
-            if goes_on { (known.request, known.position.into()) } else { (self.begin(0), 0) };
+        let (request, position) = if self.goes_on(known.request) {
+            (known.request, known.position.into())
+        } else {
+            (self.begin(0, 0), 0)
+        };
         Chain { chains: self, request, position }
     }
 
@@ -133,16 +135,14 @@ impl Chains {
             return;
         }
         let tag = tag_of(id);
-        let set = self.set(tag);
-        let known = set.iter().find(|place| is_of(place.load(Ordering::Relaxed), tag));
-        if let Some(known) = known {
-            let request = request_of(known.load(Ordering::Relaxed));
-            if self.request(request).is_some() && (request & LASTS != 0 || self.is_newest(request)) {
-                return;
-            }
+        if !self.goes_on(self.sight(tag).request) {
+            self.write(tag, self.begin(0, 1), 0);
         }
-        let request = self.begin_with(0, 1);
-        known.unwrap_or_else(|| self.oldest(set)).store(entry_of(tag, request, 0), Ordering::Relaxed);
+    }
+
+    /// Whether a key that was last seen in that request, if any, belongs to it when it is named again.
+    fn goes_on(&self, request: u32) -> bool {
+        request & LASTS != 0 || (request != 0 && self.is_newest(request))
     }
 
     /// Where the key with this tag was seen last.
@@ -173,11 +173,8 @@ impl Chains {
         number(self.begun.load(Ordering::Relaxed)) == request >> 1
     }
 
-    fn begin(&self, lasts: u32) -> u32 {
-        self.begin_with(lasts, 0)
-    }
-
-    fn begin_with(&self, lasts: u32, length: u32) -> u32 {
+    /// Begins a request of which so many keys are known.
+    fn begin(&self, lasts: u32, length: u32) -> u32 {
         let begun = self.begun.fetch_add(1, Ordering::Relaxed).wrapping_add(1);
         let request = number(begun) << 1 | lasts;
         self.requests[place_of(request)]
@@ -196,7 +193,7 @@ impl Chains {
         if known >> 32 == hash >> 32 && request != 0 && self.request(request).is_some() {
             return request;
         }
-        let request = self.begin(LASTS);
+        let request = self.begin(LASTS, 0);
         place.store(hash >> 32 << 32 | u64::from(request), Ordering::Relaxed);
         request
     }

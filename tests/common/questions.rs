@@ -6,7 +6,7 @@ use nixl_store::capi::*;
 
 use super::batch::{Pending, Submit};
 use super::status::{OK, Status};
-use super::store::Store;
+use super::store::{Store, keys_to_c};
 
 /// What is asked about each key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,14 +26,7 @@ impl Store {
         keys: &[K],
         options: Submit<'_>,
     ) -> Result<Pending<'_, 'static>, Status> {
-        let keys: Vec<_> = keys
-            .iter()
-            .map(|key| nixl_store_key_t {
-                key: key.as_ref().as_ptr().cast(),
-                key_length: key.as_ref().len() as u64,
-                reserved: [0; 4],
-            })
-            .collect();
+        let keys = keys_to_c(keys);
         let options = nixl_store_submit_options_t {
             flags: if ask == Ask::Chain { NIXL_STORE_SUBMIT_CHAIN } else { 0 },
             ..options.to_c()

@@ -225,14 +225,7 @@ impl Store {
 
     #[track_caller]
     pub fn prefix_match(&self, keys: &[&[u8]]) -> usize {
-        let keys: Vec<_> = keys
-            .iter()
-            .map(|key| nixl_store_key_t {
-                key: key.as_ptr().cast(),
-                key_length: key.len() as u64,
-                reserved: [0; 4],
-            })
-            .collect();
+        let keys = keys_to_c(keys);
         let mut matched = usize::MAX;
         // SAFETY: the keys are readable, the place writable.
         let status =
@@ -244,14 +237,7 @@ impl Store {
     /// The stored prefix of a chain, and how many of the keys behind it would be stored now.
     #[track_caller]
     pub fn prefix_plan(&self, keys: &[&[u8]], object_bytes: u64) -> (usize, usize) {
-        let keys: Vec<_> = keys
-            .iter()
-            .map(|key| nixl_store_key_t {
-                key: key.as_ptr().cast(),
-                key_length: key.len() as u64,
-                reserved: [0; 4],
-            })
-            .collect();
+        let keys = keys_to_c(keys);
         let (mut matched, mut admitted) = (usize::MAX, usize::MAX);
         let (matched_out, admitted_out) = (&raw mut matched, &raw mut admitted);
         // SAFETY: the keys are readable, the places writable.
@@ -345,4 +331,14 @@ impl Drop for Store {
         // Some tests closed it already; then this is refused and changes nothing.
         self.close();
     }
+}
+
+/// Keys as the elements of an array for C, which lives no longer than they do.
+pub(super) fn keys_to_c<K: AsRef<[u8]>>(keys: &[K]) -> Vec<nixl_store_key_t> {
+    let key = |key: &[u8]| nixl_store_key_t {
+        key: key.as_ptr().cast(),
+        key_length: key.len() as u64,
+        reserved: [0; 4],
+    };
+    keys.iter().map(|one| key(one.as_ref())).collect()
 }

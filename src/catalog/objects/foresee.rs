@@ -55,7 +55,7 @@ impl ObjectCatalog {
     fn takes(&self, books: &Books, room: &mut Room, bytes: u64, moment: Moment, verdict: &Verdict) -> bool {
         while room.bytes < u128::from(bytes) || room.objects == 0 {
             let victims = room.victims.get_or_insert_with(|| books.order.victims(moment, true));
-            let victim = self.next_of_others(books, victims, moment);
+            let victim = self.next_of_others(books, victims);
             let victim = victim.filter(|node| {
                 !books.order.has_declined(moment) && books.order.is_worth(*node, moment, verdict)
             });

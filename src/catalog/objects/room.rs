@@ -4,9 +4,6 @@ use super::books::Books;
 use super::{Added, Entry, ObjectCatalog, Sight, entry, tag_of};
 use crate::catalog::order::{Admitted, Moment, Verdict, Victims};
 
-/// Objects of a request's own chain that the search for a victim passes over; a search that meets more ends.
-const PASSED_OVER_MAX: u32 = 64;
-
 /// Bytes counted for a put under way. End it with [`ObjectCatalog::commit`] or [`ObjectCatalog::cancel`].
 #[derive(Debug)]
 #[must_use = "bytes that are neither committed nor cancelled stay counted for ever"]
@@ -105,7 +102,7 @@ impl ObjectCatalog {
         }
         let mut victims = books.order.victims(moment, true);
         while bytes > 0 || objects > 0 {
-            let Some(node) = self.next_of_others(books, &mut victims, moment) else {
+            let Some(node) = self.next_of_others(books, &mut victims) else {
                 return victims.has_spared;
             };
             if !books.order.is_worth(node, moment, verdict) {
@@ -120,15 +117,9 @@ impl ObjectCatalog {
     }
 
     /// The next victim that is not of the request's own chain.
-    pub(super) fn next_of_others(&self, books: &Books, victims: &mut Victims, moment: Moment) -> Option<u32> {
-        for _ in 0..=PASSED_OVER_MAX {
-            let node = books.order.next(victims)?;
-            if moment.request == 0 || self.sight(books.tag(node)).request != moment.request {
-                return Some(node);
-            }
-            victims.has_spared = true;
-        }
-        None
+    pub(super) fn next_of_others(&self, books: &Books, victims: &mut Victims) -> Option<u32> {
+        let is_coming = |node, moment: Moment| self.sight(books.tag(node)).request == moment.request;
+        books.order.next_of_others(victims, is_coming)
     }
 
     /// Names further objects that must go for a reservation, after some had to be put back.
@@ -250,7 +241,7 @@ impl ObjectCatalog {
     fn take_next(&self, books: &mut Books, asks: Option<Moment>) -> Option<Victim> {
         let of_others = asks.and_then(|moment| {
             let mut victims = books.order.victims(moment, true);
-            self.next_of_others(books, &mut victims, moment)
+            self.next_of_others(books, &mut victims)
         });
         match of_others {
             Some(node) => self.take(books, node),

@@ -162,11 +162,6 @@ impl Order {
         matches!(self, Order::Recency(recency) if recency.declines())
     }
 
-    /// Whether the request has other keys.
-    pub(super) fn has_others(&self, moment: Moment) -> bool {
-        matches!(self, Order::Recency(recency) if recency.has_others(moment))
-    }
-
     /// Whether something of the request was declined that comes before this in its chain.
     pub(super) fn has_declined(&self, moment: Moment) -> bool {
         matches!(self, Order::Recency(recency) if recency.has_declined(moment))
@@ -275,6 +270,21 @@ impl Order {
         match self {
             Order::Ranked(ranked) => victims.take_and(|item| ranked.victim_after(item)),
             Order::Recency(recency) => recency.next(victims),
+        }
+    }
+
+    /// The next of them that is none of the request's own chain either: `is_coming` says of an item that the request will come to
+    /// its key.
+    pub(super) fn next_of_others(
+        &self,
+        victims: &mut Victims,
+        is_coming: impl Fn(u32, Moment) -> bool,
+    ) -> Option<u32> {
+        loop {
+            let item = self.next(victims)?;
+            if !victims.passes_over(|moment| is_coming(item, moment)) {
+                return Some(item);
+            }
         }
     }
 

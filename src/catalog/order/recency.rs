@@ -22,6 +22,9 @@ const ONCE: usize = 0;
 const AGAIN: usize = 1;
 /// Time that is due to an item of each list before it leaves, relative to the other's.
 const WEIGHTS: [u32; 2] = [1, 2];
+/// Items of a request's own chain that a search for a victim passes over. They lie there because what they hang on has left, so
+/// there are few; a search that meets more ends.
+const PASSED_OVER_MAX: u32 = 64;
 /// Steps that an item takes to its place among those of its request, where they come out of order. One that is further
 /// off stays where it got to.
 const STEPS_MAX: usize = 64;
@@ -78,6 +81,8 @@ pub(in crate::catalog) struct Victims {
     heads: [u32; 2],
     moment: Moment,
     spares: bool,
+    /// Items of the request's own chain that may still be passed over.
+    passes: u32,
     /// Some are kept from leaving because they belong to the request that asks.
     pub(in crate::catalog) has_spared: bool,
 }
@@ -86,7 +91,20 @@ impl Victims {
     /// Those of an order with one line.
     pub(super) fn from(first: Option<u32>) -> Victims {
         let heads = [first.unwrap_or(NIL), NIL];
-        Victims { heads, moment: Moment::default(), spares: false, has_spared: false }
+        Victims { heads, moment: Moment::default(), spares: false, passes: 0, has_spared: false }
+    }
+
+    /// Whether an item is passed over because the request that asks will come to it. When too many were, the search ends.
+    pub(super) fn passes_over(&mut self, is_coming: impl FnOnce(Moment) -> bool) -> bool {
+        if self.passes == 0 || !is_coming(self.moment) {
+            return false;
+        }
+        self.has_spared = true;
+        self.passes -= 1;
+        if self.passes == 0 {
+            self.heads = [NIL; 2];
+        }
+        true
     }
 
     /// The next one of that line.
@@ -145,10 +163,6 @@ impl Recency {
 
     pub(super) fn declines(&self) -> bool {
         self.admission.is_some()
-    }
-
-    pub(super) fn has_others(&self, moment: Moment) -> bool {
-        moment.request != 0 && self.requests.length_of(moment) > 1
     }
 
     pub(super) fn has_declined(&self, moment: Moment) -> bool {
@@ -288,7 +302,9 @@ impl Recency {
     }
 
     pub(super) fn victims(&self, moment: Moment, spares: bool) -> Victims {
-        Victims { heads: self.lists.map(|list| list.oldest), moment, spares, has_spared: false }
+        let has_others = spares && moment.request != 0 && self.requests.length_of(moment) > 1;
+        let passes = if has_others { PASSED_OVER_MAX } else { 0 };
+        Victims { heads: self.lists.map(|list| list.oldest), moment, spares, passes, has_spared: false }
     }
 
     pub(super) fn next(&self, victims: &mut Victims) -> Option<u32> {

@@ -1,9 +1,8 @@
 //! What puts of a chain would find if they came now, so that a caller need not copy what would be declined.
 
-use super::ledger::Ledger;
 use super::{SlotCatalog, tag_of};
 use crate::catalog::FORESEEN_MAX;
-use crate::catalog::order::{Moment, Victims};
+use crate::catalog::order::Victims;
 
 impl SlotCatalog {
     /// How many of these keys, one after the other from the first on, puts would store now. They are what is missing of a
@@ -35,7 +34,8 @@ impl SlotCatalog {
                 }
                 if !ledger.order.has_declined(moment) {
                     let victims = victims.get_or_insert_with(|| ledger.order.victims(moment, true));
-                    let victim = self.next_evictable(&ledger, victims, moment);
+                    let mut others = std::iter::from_fn(|| self.next_victim(&ledger, victims));
+                    let victim = others.find(|slot| self.leases.is_idle(*slot));
                     if victim.is_some_and(|slot| ledger.order.is_worth(slot, moment, &verdict)) {
                         continue;
                     }
@@ -46,16 +46,5 @@ impl SlotCatalog {
             ledger.order.decline(tag, moment, &verdict);
         }
         admitted.unwrap_or(digests.len())
-    }
-
-    fn next_evictable(&self, ledger: &Ledger, victims: &mut Victims, moment: Moment) -> Option<u32> {
-        loop {
-            let slot = ledger.order.next(victims)?;
-            let tag = ledger.tag(slot);
-            let is_own = moment.request != 0 && self.sight(tag).request == moment.request;
-            if !is_own && !ledger.ghosts.haunt(tag) && self.leases.is_idle(slot) {
-                return Some(slot);
-            }
-        }
     }
 }

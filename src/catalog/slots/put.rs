@@ -2,11 +2,7 @@
 
 use super::ledger::{Ledger, State};
 use super::{Cleanups, DirtySlot, Entry, SlotCatalog, entry, tag_of};
-use crate::catalog::order::{Admitted, Moment, Verdict};
-
-/// Keys of a request's own chain that the search for a victim passes over. They lie there because what they hang on has left, so
-/// there are few; a search that meets more ends.
-const PASSED_OVER_MAX: u32 = 64;
+use crate::catalog::order::{Admitted, Moment, Verdict, Victims};
 
 /// A slot that one put owns until it is published or abandoned.
 #[derive(Debug)]
@@ -222,28 +218,12 @@ impl SlotCatalog {
         if may_decline && ledger.order.has_declined(moment) {
             return Err(Reserve::Declined);
         }
-        let has_others = may_decline && ledger.order.has_others(moment);
         let mut being_read = false;
-        let mut passed_over = 0;
         let mut victims = ledger.order.victims(moment, may_decline);
-        while let Some(slot) = ledger.order.next(&mut victims) {
+        while let Some(slot) = self.next_victim(ledger, &mut victims) {
             let tag = ledger.tag(slot);
-            if ledger.ghosts.haunt(tag) {
-                continue;
-            }
-            if may_decline {
-                // The request that asks will come to that key.
-                if has_others && self.sight(tag).request == moment.request {
-                    victims.has_spared = true;
-                    passed_over += 1;
-                    if passed_over > PASSED_OVER_MAX {
-                        break;
-                    }
-                    continue;
-                }
-                if !ledger.order.is_worth(slot, moment, &verdict) {
-                    return Err(Reserve::Declined);
-                }
+            if may_decline && !ledger.order.is_worth(slot, moment, &verdict) {
+                return Err(Reserve::Declined);
             }
             if self.evict_slot(ledger, slot, tag) {
                 ledger.order.admit(wanted_by, &verdict);
@@ -261,6 +241,17 @@ impl SlotCatalog {
         } else {
             Reserve::Full
         })
+    }
+
+    /// The next slot whose key may leave unless it is being read: none of which an older record may still be on storage.
+    pub(super) fn next_victim(&self, ledger: &Ledger, victims: &mut Victims) -> Option<u32> {
+        let is_coming = |slot, moment: Moment| self.sight(ledger.tag(slot)).request == moment.request;
+        loop {
+            let slot = ledger.order.next_of_others(victims, is_coming)?;
+            if !ledger.ghosts.haunt(ledger.tag(slot)) {
+                return Some(slot);
+            }
+        }
     }
 
     /// The slot of the key, and whether it is pinned.
