@@ -254,11 +254,10 @@ fn a_slow_request_finds_what_has_become_idle_meanwhile() {
 #[test]
 fn a_put_that_fails_is_as_if_it_had_been_declined() {
     let engine = Engine::new(CachePolicy::Reuse, 40);
-    engine.serve(&prompt(1, 20));
-    engine.serve(&prompt(2, 20));
-    engine.serve(&prompt(3, 1));
+    engine.rotate(&[prompt(1, 20), prompt(2, 20)], 6);
+    assert_eq!(engine.serve(&prompt(3, 1)).declined.len(), 1);
     let block = prompt(3, 1)[0];
-    for _ in 0..3 {
+    for round in 0..3 {
         engine.look_up(&[block]);
         let Reserve::Slot(reservation) =
             engine.catalog.reserve(digest(&block.to_le_bytes()), &block.to_le_bytes(), false)
@@ -266,6 +265,8 @@ fn a_put_that_fails_is_as_if_it_had_been_declined() {
             panic!("it is wanted for the second time")
         };
         clean(&engine.catalog, [engine.catalog.abandon(reservation)]);
+        // The slot that it had goes to another.
+        assert_eq!(engine.put(770_000 + round, true), Some(true));
     }
     assert!(!engine.is_stored(block));
     engine.look_up(&[block]);
@@ -286,9 +287,12 @@ fn a_stored_key_is_never_declined() {
         clean(&engine.catalog, engine.catalog.publish(reservation, &key, 50).clean);
         assert_eq!(engine.catalog.length(digest(&key), &key), Some(50));
     }
-    // Also while its own slot is being read.
+    // Also while its own slot is being read, and something that comes before it in the request was declined.
     let key = prompt(1, 1)[0].to_le_bytes();
     let lease = engine.catalog.acquire(digest(&key), &key).unwrap();
+    let new = prompt(2, 1)[0];
+    engine.look_up(&[new, prompt(1, 1)[0]]);
+    assert_eq!(engine.put(new, false), None);
     assert!(matches!(engine.catalog.reserve(digest(&key), &key, false), Reserve::Slot(_)));
     drop(engine.catalog.release(lease));
 }
