@@ -53,7 +53,7 @@ class Asyncio(StoreTest):
             self.assertEqual(await store.prefix_match(keys), 4)
             self.assertTrue((await store.put(keys[4:], [b"new"] * 4, admit=True)).ok)
 
-        store = self.run_with(body, {"nixl_pool_size": 16, "cache_policy": "REUSE"})
+        store = self.run_with(body, {"nixl_pool_size": 16, "cache_policy": "REUSE", "nixl_store_io_threads": 1})
         self.assertEqual(store.stats().puts_declined, 4)
 
     def test_batches_of_one_request_are_one_chain(self) -> None:

@@ -195,7 +195,7 @@ class Plugin(AdapterTest):
         self.assertEqual(dict(adapter.get_usage().bytes_by_cache_salt), {"b": 100 * KIB})
 
     def test_what_is_declined_is_not_stored_and_nothing_else(self) -> None:
-        adapter = self.adapter(nixl_pool_size=16, cache_policy="REUSE")
+        adapter = self.adapter(nixl_pool_size=16, cache_policy="REUSE", nixl_store_io_threads=1)
         old, new = ([object_key(8 * number) for number in numbers] for numbers in (range(12), range(100, 108)))
         self.assertEqual(self.store(adapter, old, self.objects(list(range(12)), KIB)).bytes_transferred(), 12 * KIB)
         listener = Listener()
@@ -216,7 +216,7 @@ class Plugin(AdapterTest):
         self.assertEqual(adapter.get_usage().total_bytes_used, 16 * KIB)
 
     def test_what_one_rank_is_denied_is_no_matter_of_another(self) -> None:
-        adapter = self.adapter(cache_policy="REUSE")
+        adapter = self.adapter(cache_policy="REUSE", nixl_store_io_threads=1)
         source = self.objects([1], KIB)
         self.store(adapter, [object_key(8 * number) for number in range(40)], source * 40)
         # As LMCache asks: all of one rank in the order of the prompt, then all of the next.

@@ -64,7 +64,7 @@ class NativePlugin(StoreTest):
         self.assertEqual(driver.connector.store.stats().bytes_put, before.bytes_put)
 
     def test_what_is_declined_is_not_stored_and_nothing_else(self) -> None:
-        driver = Driver(self.connector(nixl_pool_size=16, cache_policy="REUSE"))
+        driver = Driver(self.connector(nixl_pool_size=16, cache_policy="REUSE", nixl_store_io_threads=1))
         self.assertTrue(driver.set([f"old {index}" for index in range(12)], [payload(1, KIB)] * 12))
         keys, objects = [f"new {index}" for index in range(8)], [payload(index, KIB) for index in range(8)]
         with self.assertRaises(AssertionError, msg="something was logged"), self.assertLogs("nixl_store"):

@@ -206,7 +206,8 @@ class Admission(StoreTest):
 
     def full(self) -> nixl_store.Store:
         """A pool of 16 slots, of which 12 hold what is too new to be displaced and four are free."""
-        store = self.open(nixl_pool_size=16, cache_policy="REUSE")
+        # One thread, or two puts of one batch might take the last slots in the other order.
+        store = self.open(nixl_pool_size=16, cache_policy="REUSE", nixl_store_io_threads=1)
         self.assertTrue(store.put_batch([f"old {index}" for index in range(12)], [b"old"] * 12).ok)
         return store
 
