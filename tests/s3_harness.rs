@@ -96,6 +96,7 @@ fn the_proxy_tells_what_passes() {
     client.upload_part(BUCKET, &name, &upload, 1, &bytes(10));
     assert_eq!(client.uploads(BUCKET, &name).len(), 1);
     client.delete(BUCKET, &name);
+    proxy.wait_until_idle();
     let seen = proxy.seen();
     let kinds: Vec<Kind> = seen.iter().map(|one| one.kind).collect();
     let wanted =
@@ -104,7 +105,6 @@ fn the_proxy_tells_what_passes() {
     assert_eq!((seen[0].name.as_str(), seen[0].body_bytes, seen[0].status), (&*name, 3_000_000, Some(200)));
     assert_eq!(seen[2].name, "");
     assert_eq!(peak(&seen), 1);
-    proxy.wait_until_idle();
 }
 
 /// Each way to break an answer does what it is called.

@@ -215,11 +215,12 @@ impl Relay<'_> {
                     let body = rewrite(&String::from_utf8_lossy(&body));
                     head.remove("transfer-encoding");
                     head.set("Content-Length", body.len().to_string());
+                    let sending = self.shared.tick();
                     let client = self.client.get_mut();
                     head.write(client)?;
                     client.write_all(body.as_bytes())?;
                     client.flush()?;
-                    self.end(place, head.status());
+                    self.end(place, head.status(), sending);
                     return Ok(Then::GoOn);
                 }
                 Fault::Trickle(bytes, time) => (piece, pause) = (*bytes, *time),
@@ -227,6 +228,7 @@ impl Relay<'_> {
             }
         }
         let status = head.status();
+        let mut sending = self.shared.tick();
         let client = self.client.get_mut();
         head.write(client)?;
         client.flush()?;
@@ -245,6 +247,7 @@ impl Relay<'_> {
                 buffer[(at - passed) as usize] ^= 1;
             }
             passed += read as u64;
+            sending = self.shared.tick();
             write_piece(client, &buffer[..read], towards)?;
             client.flush()?;
             std::thread::sleep(pause);
@@ -263,7 +266,7 @@ impl Relay<'_> {
         *last = Instant::now();
         let closes = framing == Framing::UntilClosed
             || head.get("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        self.end(place, status);
+        self.end(place, status, sending);
         Ok(if closes { Then::Close } else { Then::GoOn })
     }
 
@@ -286,18 +289,20 @@ impl Relay<'_> {
         for (name, value) in headers {
             head.set(name, value.as_str());
         }
+        let sending = self.shared.tick();
         let client = self.client.get_mut();
         head.write(client)?;
         if !is_head {
             client.write_all(body.as_bytes())?;
         }
         client.flush()?;
-        self.end(place, status);
+        self.end(place, status, sending);
         Ok(())
     }
 
-    fn end(&self, place: usize, status: u16) {
-        let ended = self.shared.tick();
+    /// `ended`: when the last of its answer began to be sent. What the library does with the answer comes after that, even if
+    /// this thread notes the end late.
+    fn end(&self, place: usize, status: u16, ended: u64) {
         self.shared.note(place, |seen| (seen.status, seen.ended) = (Some(status), Some(ended)));
     }
 }

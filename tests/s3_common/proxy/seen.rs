@@ -33,7 +33,7 @@ pub struct Seen {
     pub status: Option<u16>,
     /// Which connection it came on.
     pub connection: u64,
-    /// When it came and when its answer had been sent, on one clock that counts such events.
+    /// When it came and when the last of its answer began to be sent, on one clock that counts such events.
     pub arrived: u64,
     pub ended: Option<u64>,
     /// Why it has no answer, where that is not a fault's doing: one of the two sides was gone.
