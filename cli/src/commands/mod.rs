@@ -1,0 +1,19 @@
+//! A file for each subcommand.
+
+pub mod completions;
+pub mod man;
+
+use crate::args::{Arguments, Command};
+use crate::output::{Failure, Outcome, Output};
+
+/// Does what the command line says.
+///
+/// # Errors
+/// What kept it from being done.
+pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Failure> {
+    let _global = &arguments.global;
+    match arguments.command {
+        Command::Completions(wanted) => completions::run(&wanted, output),
+        Command::Man(wanted) => man::run(&wanted, output),
+    }
+}

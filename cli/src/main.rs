@@ -1,0 +1,36 @@
+//! `nixl-store`: what an operator asks a store from a terminal or a script.
+//!
+//! ```text
+//! args      the command line, from which help, completions and the man page are made
+//! commands  a file for each subcommand
+//! place     which store is meant: configuration, worker, namespace
+//! output    text, tables, colours, JSON
+//! key       keys as text and back
+//! ```
+//!
+//! Exit statuses: 0 done; 1 done, and what was asked for is not so (a key is not stored, bytes are damaged); 2 not done.
+
+mod args;
+mod commands;
+mod key;
+mod output;
+mod place;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Arguments;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let output = Output::new(&arguments.global);
+    match commands::run(arguments, &output) {
+        Ok(outcome) => outcome.exit_code(),
+        Err(failure) => {
+            output.fail(&failure);
+            ExitCode::from(output::EXIT_NOT_DONE)
+        }
+    }
+}
