@@ -304,6 +304,23 @@ typedef int32_t nixl_store_status_t;
  */
 typedef void (*nixl_store_log_fn_t)(void *context, uint32_t level, const char *message);
 
+/** One message of the log. Valid during the call only. */
+typedef struct {
+    /** sizeof(nixl_store_log_record_t) of the library; members behind it are not there. */
+    size_t struct_size;
+    /** When it was sent: nanoseconds since 1970-01-01 00:00:00 UTC. */
+    uint64_t time_unix_ns;
+    /** One of NIXL_STORE_LOG_*. */
+    uint32_t level;
+    /** 0. */
+    uint32_t reserved;
+    /** The message: NUL-terminated UTF-8, one line, without time and level. */
+    const char *message;
+} nixl_store_log_record_t;
+
+/** As nixl_store_log_fn_t, with all that belongs to a message in fields. */
+typedef void (*nixl_store_log_record_fn_t)(void *context, const nixl_store_log_record_t *record);
+
 /** What the engine knows and the configuration does not. All zero but struct_size means: defaults. */
 typedef struct {
     /** sizeof(nixl_store_open_options_t). */
@@ -323,15 +340,20 @@ typedef struct {
      * NULL or "": none. Copied.
      */
     const char *cache_namespace;
-    /** Where messages go; NULL: standard error, errors and warnings only. */
+    /**
+     * Where messages go. If this and log_record_function are NULL: to standard error, each with its time and level,
+     * errors and warnings only.
+     */
     nixl_store_log_fn_t log_function;
-    /** Given to log_function with each message. */
+    /** Given to log_function or log_record_function with each message. */
     void *log_context;
     /**
      * The configuration itself instead of a file: YAML of at most NIXL_STORE_CONFIG_BYTES_MAX bytes, NUL-terminated,
      * read during the call only; config_path must then be NULL. NULL: none.
      */
     const char *config_text;
+    /** Where messages go as records, instead of log_function, which must then be NULL. NULL: see there. */
+    nixl_store_log_record_fn_t log_record_function;
 } nixl_store_open_options_t;
 
 /** A stretch of the caller's memory. */
@@ -562,8 +584,8 @@ extern "C" {
  * LMCache, variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
  *
  * config_path: LMCache's YAML file, NUL-terminated, at most NIXL_STORE_PATH_BYTES_MAX bytes. May be NULL.
- * options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are
- * used until nixl_store_close() returned.
+ * options: what the configuration does not say. May be NULL. Copied, but for the function and context of the log, which
+ * are used until nixl_store_close() returned.
  * store_out: gets the handle, which the caller closes with nixl_store_close().
  *
  * Blocks while it recovers: about 1 s for 100000 slots after a clean close, up to 10 s after a crash.
@@ -651,8 +673,8 @@ nixl_store_status_t nixl_store_get(nixl_store_t *store,
  * memory, queues and their descriptors are gone. The handle is stale from the moment this returns, and using it is
  * harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
  *
- * Not to be called from log_function. In a child of fork() it releases the child's share without touching the parent's
- * store.
+ * Not to be called from a function of the log. In a child of fork() it releases the child's share without touching the
+ * parent's store.
  *
  * Returns:
  * - NIXL_STORE_OK: closed.

@@ -50,8 +50,8 @@ pub struct Opening {
 
 /// Receives messages of the log, from any thread.
 pub trait Log: Sync {
-    /// One line, with its level, one of `NIXL_STORE_LOG_*`.
-    fn message(&self, level: u32, text: &str);
+    /// One line, with the time at which it was sent, in nanoseconds since 1970, and its level, one of `NIXL_STORE_LOG_*`.
+    fn message(&self, time_unix_ns: u64, level: u32, text: &str);
 }
 
 /// How a batch is submitted.
@@ -170,11 +170,14 @@ pub fn version() -> &'static str {
     unsafe { CStr::from_ptr(nixl_store_version()) }.to_str().unwrap_or_default()
 }
 
-unsafe extern "C" fn log_message<L: Log>(context: *mut c_void, level: u32, text: *const c_char) {
+unsafe extern "C" fn log_record<L: Log>(context: *mut c_void, record: *const nixl_store_log_record_t) {
     // SAFETY: `open` gave a `&'static L` for it.
     let log = unsafe { &*context.cast::<L>() };
-    // SAFETY: the library gives a NUL-terminated string.
-    log.message(level, &unsafe { CStr::from_ptr(text) }.to_string_lossy());
+    // SAFETY: the library gives a record that is valid during the call.
+    let record = unsafe { &*record };
+    // SAFETY: the record's message is a NUL-terminated string.
+    let message = unsafe { CStr::from_ptr(record.message) }.to_string_lossy();
+    log.message(record.time_unix_ns, record.level, &message);
 }
 
 fn chars(text: Option<&CString>) -> *const c_char {
@@ -195,9 +198,10 @@ impl Handle {
             has_cuda_device: opening.cuda_device.is_some().into(),
             cuda_device: opening.cuda_device.unwrap_or(0),
             cache_namespace: chars(opening.cache_namespace.as_ref()),
-            log_function: Some(log_message::<L>),
+            log_function: None,
             log_context: ptr::from_ref(log).cast_mut().cast(),
             config_text: chars(opening.config_text.as_ref()),
+            log_record_function: Some(log_record::<L>),
         };
         let mut store = ptr::null_mut();
         let path = chars(opening.config_path.as_ref());

@@ -28,7 +28,7 @@ pub fn exception(py: Python<'_>, failure: &Failure) -> PyErr {
 /// The library calls from threads of its own, and may hold locks that a thread of Python's waits for with the interpreter
 /// held. So nothing of Python's is called from there: messages wait until the next call of this module.
 pub struct LogLines {
-    lines: Mutex<VecDeque<(u32, String)>>,
+    lines: Mutex<VecDeque<(u64, u32, String)>>,
     count: AtomicUsize,
     lost: AtomicUsize,
 }
@@ -38,13 +38,13 @@ pub static LOG: LogLines =
     LogLines { lines: Mutex::new(VecDeque::new()), count: AtomicUsize::new(0), lost: AtomicUsize::new(0) };
 
 impl Log for LogLines {
-    fn message(&self, level: u32, text: &str) {
+    fn message(&self, time_unix_ns: u64, level: u32, text: &str) {
         let mut lines = self.lines.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         if lines.len() == LOG_LINES_MAX {
             lines.pop_front();
             self.lost.fetch_add(1, Ordering::Relaxed);
         }
-        lines.push_back((level, text.to_owned()));
+        lines.push_back((time_unix_ns, level, text.to_owned()));
         self.count.store(lines.len(), Ordering::Release);
     }
 }
@@ -70,7 +70,7 @@ pub fn pass_log_on(py: Python<'_>) {
                 format!("{lost} messages of the log were lost, because no call came by to take them"),
             ))?;
         }
-        lines.iter().try_for_each(|(level, text)| log.call1((*level, text.as_str())).map(|_| ()))
+        lines.iter().try_for_each(|(time, level, text)| log.call1((*level, text.as_str(), *time)).map(|_| ()))
     });
     if let Err(error) = logged {
         error.write_unraisable(py, None);

@@ -4,10 +4,12 @@ import array
 import os
 import pathlib
 import re
+import time
 import unittest
 
 import nixl_store
 from nixl_store import Region
+from nixl_store.errors import log_message
 from nixl_store.store import Capabilities, Stats
 
 from .common import KIB, StoreTest, payload
@@ -327,9 +329,20 @@ class Errors(StoreTest):
             self.open()
 
     def test_the_log_goes_to_logging(self) -> None:
+        before = time.time()
         with self.assertLogs("nixl_store", "INFO") as logged:
             self.open()
+        after = time.time()
         self.assertTrue(any(self.folder in line for line in logged.output), logged.output)
+        for record in logged.records:
+            self.assertTrue(before <= record.created <= after, (before, record.created, after))
+
+    def test_a_message_has_the_time_at_which_it_was_sent(self) -> None:
+        with self.assertLogs("nixl_store", "INFO") as logged:
+            log_message(2, "a message", 1_234_567_890_123_456_789)
+        record = logged.records[0]
+        self.assertEqual((record.levelname, record.getMessage()), ("WARNING", "a message"))
+        self.assertEqual((round(record.created, 6), record.msecs), (1_234_567_890.123457, 123.0))
 
     def test_a_child_of_fork_may_only_close(self) -> None:
         store = self.open()

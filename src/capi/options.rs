@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::ptr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::check::{self, invalid};
 use super::constants::{
@@ -16,11 +16,11 @@ use super::constants::{
 use super::extensible;
 use super::handle::queue_id;
 use super::text::bytes_for_c;
-use super::types::{nixl_store_log_fn_t, nixl_store_open_options_t, nixl_store_submit_options_t};
-use crate::config::Source;
+use super::types::{nixl_store_log_record_t, nixl_store_open_options_t, nixl_store_submit_options_t};
+use crate::config::{Environment, Source};
 use crate::cuda::StreamHandle;
 use crate::error::Result;
-use crate::log::{Level, Logger};
+use crate::log::{self, Level, Logger, Record};
 use crate::store::{OpenOptions, StreamOrder, SubmitOptions};
 
 /// Where the configuration comes from.
@@ -55,10 +55,12 @@ unsafe fn source<'a>(path: *const c_char, text: *const c_char) -> Result<Source<
 ///
 /// # Safety
 /// `path` as [`check::text`]; `pointer` as [`extensible::read`], its `config_text` and `cache_namespace` as
-/// [`check::text`]; its `log_function` keeps the promises that its type documents until the store is closed.
+/// [`check::text`]; its `log_function` or `log_record_function` keeps the promises that its type documents until the
+/// store is closed.
 pub(super) unsafe fn open<'a>(
     path: *const c_char,
     pointer: *const nixl_store_open_options_t,
+    environment: Environment<'_>,
 ) -> Result<(Source<'a>, OpenOptions)> {
     if pointer.is_null() {
         let options = OpenOptions {
@@ -67,7 +69,7 @@ pub(super) unsafe fn open<'a>(
             world_size: 1,
             cuda_device: None,
             namespace: Vec::new(),
-            logger: Logger::to_stderr(),
+            logger: to_stderr(environment)?,
         };
         // SAFETY: as this function's.
         return Ok((unsafe { source(path, ptr::null()) }?, options));
@@ -101,7 +103,7 @@ pub(super) unsafe fn open<'a>(
         world_size,
         cuda_device,
         namespace,
-        logger: logger(options.log_function, options.log_context),
+        logger: logger(&options, environment)?,
     };
     Ok((source, options))
 }
@@ -122,17 +124,63 @@ impl LogContext {
     }
 }
 
-fn logger(function: nixl_store_log_fn_t, context: *mut c_void) -> Logger {
-    let Some(function) = function else { return Logger::to_stderr() };
-    let context = LogContext(context);
-    Logger::to_sink(Arc::new(move |level: Level, message: &str| {
-        let mut text = Vec::with_capacity(message.len() + 1);
-        text.extend(bytes_for_c(message));
+fn to_stderr(environment: Environment<'_>) -> Result<Logger> {
+    Ok(Logger::to_stderr(log::level_from_environment(environment, Level::Warn)?))
+}
+
+fn logger(options: &nixl_store_open_options_t, environment: Environment<'_>) -> Result<Logger> {
+    let function = match (options.log_function, options.log_record_function) {
+        (None, None) => return to_stderr(environment),
+        (Some(function), None) => Function::Text(function),
+        (None, Some(function)) => Function::Record(function),
+        (Some(_), Some(_)) => {
+            return Err(invalid(
+                "options->log_function and options->log_record_function are both given; one of them must be NULL",
+            ));
+        }
+    };
+    let context = LogContext(options.log_context);
+    let sink = move |record: &Record<'_>| {
+        let mut text = Vec::with_capacity(record.message.len() + 1);
+        text.extend(bytes_for_c(record.message));
         text.push(0);
         // SAFETY: `text` is NUL-terminated and outlives the call; the header states what the
         // function owes, and that it lives until the store is closed.
-        unsafe { function(context.pointer(), level as u32, text.as_ptr().cast()) }
-    }))
+        unsafe { function.call(context.pointer(), record, &text) }
+    };
+    Ok(Logger::new(Arc::new(sink), log::level_from_environment(environment, Level::Info)?))
+}
+
+/// The engine's function, in one of its two forms.
+#[derive(Clone, Copy)]
+enum Function {
+    Text(unsafe extern "C" fn(*mut c_void, u32, *const c_char)),
+    Record(unsafe extern "C" fn(*mut c_void, *const nixl_store_log_record_t)),
+}
+
+impl Function {
+    /// # Safety
+    /// `text` is NUL-terminated; the function and `context` are what the types of the functions document.
+    unsafe fn call(self, context: *mut c_void, record: &Record<'_>, text: &[u8]) {
+        let (level, message) = (record.level as u32, text.as_ptr().cast());
+        match self {
+            // SAFETY: as this function's.
+            Function::Text(function) => unsafe { function(context, level, message) },
+            Function::Record(function) => {
+                let since_1970 = record.time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+                let record = nixl_store_log_record_t {
+                    struct_size: size_of::<nixl_store_log_record_t>(),
+                    // 64 bits are enough until the year 2554.
+                    time_unix_ns: since_1970.as_nanos() as u64,
+                    level,
+                    reserved: 0,
+                    message,
+                };
+                // SAFETY: as this function's; the record outlives the call.
+                unsafe { function(context, &raw const record) }
+            }
+        }
+    }
 }
 
 /// The options of a submit, for the store with the handle `store_bits`; and whether the keys are a chain.

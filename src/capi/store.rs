@@ -26,7 +26,7 @@ use crate::sys::fork;
 /// LMCache, variables LMCACHE_* win over a file and over a text; docs/CONFIGURATION.md lists them and every setting.
 ///
 /// config_path: LMCache's YAML file, NUL-terminated, at most NIXL_STORE_PATH_BYTES_MAX bytes. May be NULL.
-/// options: what the configuration does not say. May be NULL. Copied, but for log_function and log_context, which are
+/// options: what the configuration does not say. May be NULL. Copied, but for the function and context of the log, which are
 /// used until nixl_store_close() returned.
 /// store_out: gets the handle, which the caller closes with nixl_store_close().
 ///
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn nixl_store_open(
         // SAFETY: the header asks for a pointer to a handle.
         let store_out = unsafe { check::output("store_out", store_out) }?;
         // SAFETY: the header asks for NUL-terminated strings and a struct of the size that it states.
-        let (source, options) = unsafe { options::open(config_path, options) }?;
+        let (source, options) = unsafe { options::open(config_path, options, &environment) }?;
         fork::install()
             .map_err(|error| Error::os("pthread_atfork", &error).with_status(Status::OutOfMemory))?;
         let reservation = STORES.reserve()?;
@@ -168,7 +168,7 @@ pub unsafe extern "C" fn nixl_store_get(
 /// it is
 /// harmless: every call answers NIXL_STORE_ERROR_INVALID_HANDLE.
 ///
-/// Not to be called from log_function. In a child of fork() it releases the child's share without touching the parent's
+/// Not to be called from a function of the log. In a child of fork() it releases the child's share without touching the parent's
 /// store.
 ///
 /// Returns:

@@ -36,6 +36,26 @@ pub struct nixl_store_queue_t {
 pub type nixl_store_log_fn_t =
     Option<unsafe extern "C" fn(context: *mut c_void, level: u32, message: *const c_char)>;
 
+/// One message of the log. Valid during the call only.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct nixl_store_log_record_t {
+    /// sizeof(nixl_store_log_record_t) of the library; members behind it are not there.
+    pub struct_size: usize,
+    /// When it was sent: nanoseconds since 1970-01-01 00:00:00 UTC.
+    pub time_unix_ns: u64,
+    /// One of NIXL_STORE_LOG_*.
+    pub level: u32,
+    /// 0.
+    pub reserved: u32,
+    /// The message: NUL-terminated UTF-8, one line, without time and level.
+    pub message: *const c_char,
+}
+
+/// As nixl_store_log_fn_t, with all that belongs to a message in fields.
+pub type nixl_store_log_record_fn_t =
+    Option<unsafe extern "C" fn(context: *mut c_void, record: *const nixl_store_log_record_t)>;
+
 /// What the engine knows and the configuration does not. All zero but struct_size means: defaults.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -55,13 +75,16 @@ pub struct nixl_store_open_options_t {
     /// Separates the keys of users who share one store: NUL-terminated, at most NIXL_STORE_NAMESPACE_BYTES_MAX
     /// bytes; NULL or "": none. Copied.
     pub cache_namespace: *const c_char,
-    /// Where messages go; NULL: standard error, errors and warnings only.
+    /// Where messages go. If this and log_record_function are NULL: to standard error, each with its time and level,
+    /// errors and warnings only.
     pub log_function: nixl_store_log_fn_t,
-    /// Given to log_function with each message.
+    /// Given to log_function or log_record_function with each message.
     pub log_context: *mut c_void,
     /// The configuration itself instead of a file: YAML of at most NIXL_STORE_CONFIG_BYTES_MAX bytes, NUL-terminated,
     /// read during the call only; config_path must then be NULL. NULL: none.
     pub config_text: *const c_char,
+    /// Where messages go as records, instead of log_function, which must then be NULL. NULL: see there.
+    pub log_record_function: nixl_store_log_record_fn_t,
 }
 
 /// A stretch of the caller's memory.
@@ -288,9 +311,13 @@ macro_rules! layout {
     };
 }
 
-layout!(nixl_store_open_options_t: size 64, align 8, {
+layout!(nixl_store_log_record_t: size 32, align 8, {
+    struct_size @ 0, time_unix_ns @ 8, level @ 16, reserved @ 20, message @ 24,
+});
+layout!(nixl_store_open_options_t: size 72, align 8, {
     struct_size @ 0, chunk_bytes @ 8, worker_id @ 16, world_size @ 20, has_cuda_device @ 24, cuda_device @ 28,
     cache_namespace @ 32, log_function @ 40, log_context @ 48, config_text @ 56,
+    log_record_function @ 64,
 });
 layout!(nixl_store_segment_t: size 32, align 8, {
     address @ 0, length @ 8, memory_kind @ 16, cuda_device @ 20, reserved @ 24,

@@ -4,7 +4,7 @@ use super::inquiry::{self, testing::Fake};
 use super::shared::{Shared, Takes};
 use crate::batch::{Batch, Direction, ItemResult, Wish};
 use crate::error::Status;
-use crate::log::Logger;
+use crate::log::{Level, Logger};
 use crate::memory::{Arena, Staging};
 use crate::sync::{Arc, thread};
 
@@ -15,7 +15,7 @@ const STAGING_BYTES: usize = 256 << 10;
 
 fn shared(lanes: usize, items_max: usize) -> Arc<Shared> {
     let staging = Staging::new(STAGING_BYTES, |bytes| Arena::new(bytes, false)).unwrap();
-    Arc::new(Shared::new(lanes, items_max, Arc::new(staging), Logger::to_stderr()).unwrap())
+    Arc::new(Shared::new(lanes, items_max, Arc::new(staging), Logger::to_stderr(Some(Level::Warn))).unwrap())
 }
 
 fn batch_of(items: usize, direction: Direction) -> Arc<Batch> {

@@ -171,6 +171,7 @@ pub(crate) fn open_options() -> nixl_store_open_options_t {
         log_function: None,
         log_context: ptr::null_mut(),
         config_text: ptr::null(),
+        log_record_function: None,
     }
 }
 

@@ -10,6 +10,7 @@ mod configuration;
 mod exhaustion;
 mod fixture;
 mod lifetime;
+mod log;
 mod nouns;
 mod questions;
 mod transfers;

@@ -91,6 +91,7 @@ impl Store {
             log_function: Some(take_message),
             log_context: Arc::as_ptr(&log).cast_mut().cast(),
             config_text: pointer(text),
+            log_record_function: None,
         };
         let mut handle = ptr::null_mut();
         // SAFETY: a path or none, options of the stated size, a place for the handle; the log outlives the store.

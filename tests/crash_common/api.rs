@@ -129,6 +129,7 @@ impl Store {
             log_function: Some(keep_line),
             log_context: Arc::as_ptr(&log).cast_mut().cast(),
             config_text: ptr::null(),
+            log_record_function: None,
         };
         let mut handle = ptr::null_mut();
         // SAFETY: two strings and a struct of the stated size that live during the call, a place for the handle.

@@ -20,7 +20,14 @@ CHECK(pointers, sizeof(void *) == 8 && sizeof(size_t) == 8);
 CHECK(status, sizeof(nixl_store_status_t) == 4 && (nixl_store_status_t)-1 < 0);
 CHECK(ticket, sizeof(nixl_store_ticket_t) == 8 && (nixl_store_ticket_t)-1 > 0);
 
-SIZE(nixl_store_open_options_t, 64);
+SIZE(nixl_store_log_record_t, 32);
+FIELD(nixl_store_log_record_t, struct_size, 0);
+FIELD(nixl_store_log_record_t, time_unix_ns, 8);
+FIELD(nixl_store_log_record_t, level, 16);
+FIELD(nixl_store_log_record_t, reserved, 20);
+FIELD(nixl_store_log_record_t, message, 24);
+
+SIZE(nixl_store_open_options_t, 72);
 FIELD(nixl_store_open_options_t, struct_size, 0);
 FIELD(nixl_store_open_options_t, chunk_bytes, 8);
 FIELD(nixl_store_open_options_t, worker_id, 16);
@@ -30,6 +37,7 @@ FIELD(nixl_store_open_options_t, cuda_device, 28);
 FIELD(nixl_store_open_options_t, cache_namespace, 32);
 FIELD(nixl_store_open_options_t, log_function, 40);
 FIELD(nixl_store_open_options_t, log_context, 48);
+FIELD(nixl_store_open_options_t, log_record_function, 64);
 FIELD(nixl_store_open_options_t, config_text, 56);
 
 SIZE(nixl_store_segment_t, 32);

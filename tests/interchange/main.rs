@@ -18,7 +18,7 @@ use std::process::{Command, Output};
 use nixl_store::config::Layout;
 use nixl_store::error::Status;
 use nixl_store::layout::files::{FileStore, ObjectName, Proof};
-use nixl_store::log::Logger;
+use nixl_store::log::{Level, Logger};
 use nixl_store::sys::habits::Habits;
 
 const GOLDEN: &str = include_str!("names.tsv");
@@ -155,7 +155,8 @@ fn ask_lmcache<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Optio
 }
 
 fn open(path: &Path) -> FileStore {
-    FileStore::open(path, Layout::Lmcache, false, Habits::default(), &Logger::to_stderr()).unwrap()
+    FileStore::open(path, Layout::Lmcache, false, Habits::default(), &Logger::to_stderr(Some(Level::Warn)))
+        .unwrap()
 }
 
 fn get(store: &FileStore, name: &ObjectName) -> Option<Vec<u8>> {

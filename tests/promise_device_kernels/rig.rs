@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nixl_store::cuda::Devices;
-use nixl_store::log::{Level, Logger};
+use nixl_store::log::{Level, Logger, Record};
 use nixl_store::memory::{
     Copier, Copiers, CopyDirection, CopyDone, CopyPart, DevicePtr, DeviceSlice, HostPtr, HostSlice, Stretch,
 };
@@ -109,7 +109,7 @@ impl Rig {
             _turn: turn,
         };
         let log = Arc::clone(&rig.log);
-        let sink = move |_, message: &str| log.lock().unwrap().push(message.to_owned());
+        let sink = move |record: &Record<'_>| log.lock().unwrap().push(record.message.to_owned());
         let staging = rig.staging(0, STAGING_BYTES);
         rig.devices = Some(Devices::new(staging, &Logger::new(Arc::new(sink), Some(Level::Info))));
         rig

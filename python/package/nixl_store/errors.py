@@ -159,6 +159,15 @@ _logger = logging.getLogger("nixl_store")
 _LEVELS = {1: logging.ERROR, 2: logging.WARNING, 3: logging.INFO, 4: logging.DEBUG}
 
 
-def log_message(level: int, message: str) -> None:
-    """Hands one message of the library to the logger ``nixl_store``."""
-    _logger.log(_LEVELS.get(level, logging.ERROR), "%s", message)
+def log_message(level: int, message: str, time_unix_ns: Optional[int] = None) -> None:
+    """Hands one message of the library to the logger ``nixl_store``, with the time at which the library sent it."""
+    number = _LEVELS.get(level, logging.ERROR)
+    if not _logger.isEnabledFor(number):
+        return
+    record = _logger.makeRecord(_logger.name, number, "nixl_store", 0, "%s", (message,), None)
+    if time_unix_ns is not None:
+        late_ms = record.created * 1e3 - time_unix_ns / 1e6
+        record.created = time_unix_ns / 1e9
+        record.msecs = float(time_unix_ns // 10**6 % 1000)
+        record.relativeCreated -= late_ms
+    _logger.handle(record)

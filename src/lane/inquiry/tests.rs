@@ -8,7 +8,7 @@ use super::*;
 use crate::batch::ticket::TicketTable;
 use crate::lane::chores::Chores;
 use crate::lane::deadlines;
-use crate::log::Logger;
+use crate::log::{Level, Logger};
 use crate::memory::{Arena, Staging};
 use crate::sync::{AtomicUsize, Ordering};
 
@@ -19,7 +19,7 @@ const ITEMS: usize = 2 * KEYS_PER_TURN + 10;
 
 fn shared() -> Arc<Shared> {
     let staging = Staging::new(256 << 10, |bytes| Arena::new(bytes, false)).unwrap();
-    Arc::new(Shared::new(1, 4 * ITEMS, Arc::new(staging), Logger::to_stderr()).unwrap())
+    Arc::new(Shared::new(1, 4 * ITEMS, Arc::new(staging), Logger::to_stderr(Some(Level::Warn))).unwrap())
 }
 
 fn statuses(batch: &Batch) -> Vec<Status> {

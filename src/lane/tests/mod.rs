@@ -14,7 +14,7 @@ use crate::batch::{Batch, Wish};
 use crate::config::CachePolicy;
 use crate::error::Status;
 use crate::layout::record::EffectiveKey;
-use crate::log::Logger;
+use crate::log::{Level, Logger};
 use crate::memory::{Arena, HostPtr, HostSlice, Staging, Stretch};
 use crate::placement::slots::Slots;
 use crate::sync::{Mutex, lock};
@@ -188,13 +188,19 @@ impl Bench {
 
 fn in_memory(slots: u32) -> Slots {
     let backend: std::sync::Arc<dyn Backend> = std::sync::Arc::new(Memory);
-    Slots::in_memory(slots, CHUNK_BYTES as u64, CachePolicy::Lru.into(), &backend, &Logger::to_stderr())
-        .unwrap()
+    Slots::in_memory(
+        slots,
+        CHUNK_BYTES as u64,
+        CachePolicy::Lru.into(),
+        &backend,
+        &Logger::to_stderr(Some(Level::Warn)),
+    )
+    .unwrap()
 }
 
 impl<P: Placement> Bench<P> {
     fn around(placement: Arc<P>, depth: usize, medium: Medium, reach: Reach) -> Bench<P> {
-        let logger = Logger::to_stderr();
+        let logger = Logger::to_stderr(Some(Level::Warn));
         let staging = Arc::new(Staging::new(8 * MIB, |bytes| Arena::new(bytes, false)).unwrap());
         let shared = Arc::new(Shared::new(1, 64, staging, logger).unwrap());
         let device = Arc::new(Mutex::new(Device::of_depth(depth)));

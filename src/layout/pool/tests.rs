@@ -67,7 +67,7 @@ impl Log {
     fn logger(&self) -> Logger {
         let lines = self.0.clone();
         Logger::new(
-            Arc::new(move |level, message| lines.lock().unwrap().push((level, message.to_owned()))),
+            Arc::new(move |record| lines.lock().unwrap().push((record.level, record.message.to_owned()))),
             Some(Level::Debug),
         )
     }

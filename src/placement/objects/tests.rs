@@ -12,6 +12,7 @@ use super::*;
 use crate::backend;
 use crate::config::Source;
 use crate::layout::record::{self, EffectiveKey, Identity};
+use crate::log::Level;
 use crate::memory::bytes::checksum_bytes;
 use crate::placement::{Keys, PutPlace, Sink};
 use crate::sys::habits::Habits;
@@ -47,7 +48,7 @@ fn config(path: &Path, extra: &str) -> Config {
 }
 
 fn open_as(path: &Path, config: &Config) -> Result<Objects> {
-    let logger = Logger::to_stderr();
+    let logger = Logger::to_stderr(Some(Level::Warn));
     let backend = Arc::from(backend::open(config, backend::Worker::default(), &logger)?);
     Objects::open(&path.join("data"), config, 0, &backend, &logger)
 }

@@ -67,7 +67,7 @@ impl Log {
     fn logger(&self) -> Logger {
         let lines = Arc::clone(&self.0);
         Logger::new(
-            Arc::new(move |_, line| lines.lock().unwrap().push(line.to_owned())),
+            Arc::new(move |record| lines.lock().unwrap().push(record.message.to_owned())),
             Some(crate::log::Level::Debug),
         )
     }
