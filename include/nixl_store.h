@@ -109,8 +109,8 @@
  *   queues          nixl_store_queue_create, _queue_fd, _queue_drain, _queue_destroy
  *   memory          nixl_store_memory_register, _memory_unregister, _memory_allocate, _memory_free
  *   keys            nixl_store_key_contains, _key_length, _prefix_match, _key_remove, _key_pin, _key_unpin, _clear
- *   operations      nixl_store_flush, _stats_read, _capabilities_read, _version, _abi_version, _status_name,
- *                   _error_message
+ *   operations      nixl_store_flush, _stats_read, _capabilities_read, _metrics_text, _version, _abi_version,
+ *                   _status_name, _error_message
  */
 
 #ifndef NIXL_STORE_H
@@ -1324,6 +1324,28 @@ nixl_store_status_t nixl_store_stats_read(nixl_store_t *store, nixl_store_stats_
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_capabilities_read(nixl_store_t *store, nixl_store_capabilities_t *capabilities_out);
+
+/**
+ * Writes all that is measured as text in the form of OpenMetrics 1.0, for an engine's own /metrics: every counter and
+ * gauge of nixl_store_stats_t, histograms of how long gets and puts took, and what the store is; docs/METRICS.md lists
+ * them. Each sample has the label store, which tells the stores of a process apart.
+ *
+ * store: an open store. NULL: all stores that are open in this process, in one text, which is what a process with
+ * several serves: two texts, one behind the other, are none.
+ * text_out: gets the text, which is UTF-8 and NUL-terminated. May be NULL if capacity is 0.
+ * capacity: bytes of text_out.
+ * length_out: gets the length of the text in bytes, without the NUL. Must not lie in text_out.
+ *
+ * Returns:
+ * - NIXL_STORE_OK: written.
+ * - NIXL_STORE_ERROR_BUFFER_TOO_SMALL: nothing is written but *length_out, which is the capacity that is needed, with
+ *   room for what the text grows by until the next call. One of 64 KiB for each store is always enough.
+ */
+NIXL_STORE_NODISCARD
+nixl_store_status_t nixl_store_metrics_text(nixl_store_t *store,
+                                            char *text_out,
+                                            size_t capacity,
+                                            size_t *length_out);
 
 /**
  * The version of the library that is loaded, such as "0.1.0". A constant string, never NULL. Leaves

@@ -18,7 +18,7 @@ ROWS = [
     ["placement"],
     ["catalog", "layout", "backend", "batch"],
     ["s3", "cuda", "cufile", "hf3fs"],
-    ["memory", "config"],
+    ["memory", "config", "status"],
     ["sys"],
     ["log", "metrics"],
     ["error", "sync"],

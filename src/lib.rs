@@ -48,6 +48,9 @@ pub mod placement;
 pub mod s3;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
+pub mod status;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
 pub mod store;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]

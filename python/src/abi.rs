@@ -7,6 +7,9 @@ use std::ptr;
 
 use nixl_store::capi::*;
 
+/// Bytes for the text of metrics at first: enough for an engine with two sizes of objects.
+const METRICS_BYTES: usize = 32 << 10;
+
 /// What the library answered, and its words on it.
 #[derive(Clone, Debug)]
 pub struct Failure {
@@ -558,6 +561,28 @@ impl Handle {
         // SAFETY: a struct of the size that it states.
         answer(unsafe { nixl_store_stats_read(self.raw(), &raw mut stats) })?;
         Ok(stats)
+    }
+
+    /// All that is measured, in the form of OpenMetrics.
+    ///
+    /// # Errors
+    /// The library's.
+    pub fn metrics_text(self) -> Result<String, Failure> {
+        let mut text: Vec<u8> = vec![0; METRICS_BYTES];
+        loop {
+            let mut length = 0;
+            let (start, capacity) = (text.as_mut_ptr().cast::<c_char>(), text.len());
+            // SAFETY: memory of that length, and a place for the length.
+            match answer(unsafe { nixl_store_metrics_text(self.raw(), start, capacity, &raw mut length) }) {
+                // It has grown meanwhile.
+                Err(failure) if failure.status == NIXL_STORE_ERROR_BUFFER_TOO_SMALL => text.resize(length, 0),
+                Err(failure) => return Err(failure),
+                Ok(_) => {
+                    text.truncate(length);
+                    return Ok(String::from_utf8_lossy(&text).into_owned());
+                }
+            }
+        }
     }
 
     /// What is in effect.

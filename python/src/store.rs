@@ -506,6 +506,10 @@ impl NativeStore {
         )
     }
 
+    fn metrics_text(&self, py: Python<'_>) -> PyResult<String> {
+        self.call(py, |handle| handle.metrics_text())
+    }
+
     fn _capabilities<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let c = self.call(py, |handle| handle.capabilities())?;
         let text = |characters| abi::text(characters);

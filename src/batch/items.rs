@@ -127,6 +127,8 @@ pub struct Batch {
     pub question: Option<Question>,
     /// When items not yet started are given up.
     pub deadline: Option<Instant>,
+    /// When it was submitted, or the stream that it follows had come to it; in nanoseconds, of the clock of whoever ends it.
+    pub submitted: AtomicU64,
     /// Its number in the ticket table.
     pub ticket: u64,
     /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
@@ -152,6 +154,7 @@ impl Batch {
         self.direction = direction;
         self.question = None;
         self.deadline = None;
+        self.submitted = AtomicU64::new(0);
         self.ticket = 0;
         *lock(&self.notice) = None;
         self.items.clear();

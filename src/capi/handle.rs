@@ -127,6 +127,15 @@ impl<T> Registry<T> {
         ))
     }
 
+    /// Runs `body` on every value that is there, one after the other.
+    pub(super) fn for_each(&self, mut body: impl FnMut(&T)) {
+        for slot in &self.slots {
+            if let Some(entry) = slot.load().as_deref() {
+                body(&entry.value);
+            }
+        }
+    }
+
     /// Makes the handle `bits` stale. Of several callers one gets true.
     pub(super) fn remove(&self, bits: u64) -> bool {
         self.take(bits).is_some()

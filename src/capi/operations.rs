@@ -3,13 +3,18 @@
 use std::ffi::c_char;
 
 use super::constants::{NIXL_STORE_ABI_VERSION, status_name};
-use super::panic::with_store;
+use super::handle::STORES;
+use super::panic::{boundary, with_store};
 use super::text::{bytes_for_c, fitting};
 use super::types::{nixl_store_capabilities_t, nixl_store_stats_t, nixl_store_status_t, nixl_store_t};
-use super::{error, extensible};
-use crate::error::Status;
+use super::{check, error, extensible};
+use crate::error::{Error, Status};
 use crate::metrics::Snapshot;
-use crate::store::{Capabilities, DeviceService, Stats};
+use crate::store::{Capabilities, DeviceService, Reading, Stats, metrics_text};
+use crate::sys::fork;
+
+/// Room that is asked for beside the text of metrics: a size class that was not counted in yet has some 3 KiB.
+const METRICS_GROWTH_BYTES: usize = 4096;
 
 /// ======== Full layer: operations ========
 ///
@@ -63,6 +68,65 @@ pub unsafe extern "C" fn nixl_store_capabilities_read(
         let capabilities_out = unsafe { extensible::output("capabilities_out", capabilities_out) }?;
         capabilities_out.write(&capabilities_to_c(&open.store.capabilities()?));
         Ok(Status::Ok)
+    })
+}
+
+/// Writes all that is measured as text in the form of OpenMetrics 1.0, for an engine's own /metrics: every counter and gauge
+/// of nixl_store_stats_t, histograms of how long gets and puts took, and what the store is; docs/METRICS.md lists them.
+/// Each sample has the label store, which tells the stores of a process apart.
+///
+/// store: an open store. NULL: all stores that are open in this process, in one text, which is what a process with several
+/// serves: two texts, one behind the other, are none.
+/// text_out: gets the text, which is UTF-8 and NUL-terminated. May be NULL if capacity is 0.
+/// capacity: bytes of text_out.
+/// length_out: gets the length of the text in bytes, without the NUL. Must not lie in text_out.
+///
+/// Returns:
+/// - NIXL_STORE_OK: written.
+/// - NIXL_STORE_ERROR_BUFFER_TOO_SMALL: nothing is written but *length_out, which is the capacity that is needed, with room for
+///   what the text grows by until the next call. One of 64 KiB for each store is always enough.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn nixl_store_metrics_text(
+    store: *mut nixl_store_t,
+    text_out: *mut c_char,
+    capacity: usize,
+    length_out: *mut usize,
+) -> nixl_store_status_t {
+    let write = |readings: &[Reading]| {
+        if capacity > 0 {
+            check::memory("text_out", text_out.addr(), capacity as u64)?;
+        }
+        if check::overlap(text_out.addr(), capacity, length_out.addr(), size_of::<usize>()) {
+            return Err(check::invalid("length_out lies in text_out"));
+        }
+        // SAFETY: the header asks for a pointer to a size_t.
+        let length_out = unsafe { check::output("length_out", length_out) }?;
+        let text = metrics_text(readings);
+        if text.len() >= capacity {
+            let needed = text.len() + 1 + METRICS_GROWTH_BYTES;
+            length_out.write(needed);
+            let message = format!("the text has {} bytes, the buffer {capacity}; have {needed}", text.len());
+            return Err(Error::new(Status::BufferTooSmall, message));
+        }
+        length_out.write(text.len());
+        for (index, byte) in bytes_for_c(&text).chain([0]).enumerate() {
+            // SAFETY: `text` and its NUL have at most `capacity` bytes, which the header asks to be writable.
+            unsafe { text_out.add(index).write(byte.cast_signed() as c_char) };
+        }
+        Ok(Status::Ok)
+    };
+    if !store.is_null() {
+        return with_store("nixl_store_metrics_text", store, |open| write(&[open.store.reading()?]));
+    }
+    boundary("nixl_store_metrics_text", || {
+        let mut readings = Vec::new();
+        STORES.for_each(|open| {
+            // A parent's store is not this process's, and one that closes has ended.
+            if open.epoch == fork::epoch() {
+                readings.extend(open.store.reading());
+            }
+        });
+        write(&readings)
     })
 }
 

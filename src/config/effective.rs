@@ -53,6 +53,7 @@ pub(super) fn list(document: &Document, config: &Config) -> Result<Vec<Effective
             "nixl_store_hf3fs_library",
             or_none(store.hf3fs_library.as_ref().map(|path| quote(&path.to_string_lossy()))),
         ),
+        ("nixl_store_status_socket", store.status_socket.to_string()),
         ("nixl_store_allow_unknown", store.allow_unknown.to_string()),
     ];
     let level = document.extra();

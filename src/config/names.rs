@@ -28,7 +28,7 @@ pub(super) fn allows_unknown(extra: &Level<'_>) -> Result<bool> {
 }
 
 /// Every setting that is read here. `local_cpu_use_hugepages` is LMCache's and therefore not refused elsewhere.
-pub(super) const KNOWN: [(&str, Depth); 35] = [
+pub(super) const KNOWN: [(&str, Depth); 36] = [
     ("chunk_size", Depth::Top),
     ("nixl_buffer_size", Depth::Top),
     ("nixl_buffer_device", Depth::Top),
@@ -62,6 +62,7 @@ pub(super) const KNOWN: [(&str, Depth); 35] = [
     ("nixl_store_reuse_quantile", Depth::Extra),
     ("nixl_store_reuse_ghost_entries", Depth::Extra),
     ("nixl_store_hf3fs_library", Depth::Extra),
+    ("nixl_store_status_socket", Depth::Extra),
     (ALLOW_UNKNOWN, Depth::Extra),
     ("extra_config", Depth::Top),
 ];

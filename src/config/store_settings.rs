@@ -144,6 +144,9 @@ pub(super) fn read(
             note(&setting.key, &setting.place, "only HF3FS loads that library");
         }
     }
+    if let Some(setting) = extra.find("nixl_store_status_socket")? {
+        store.status_socket = setting.boolean()?;
+    }
     store.allow_unknown = names::allows_unknown(extra)?;
     Ok(store)
 }

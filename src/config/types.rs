@@ -181,6 +181,8 @@ pub struct StoreSettings {
     pub reuse_ghost_entries: u32,
     /// `nixl_store_hf3fs_library`: 3FS's client library; `None`: the loader looks for it.
     pub hf3fs_library: Option<PathBuf>,
+    /// `nixl_store_status_socket`: answer on a socket of this user's what is measured, while the store is open.
+    pub status_socket: bool,
     /// `nixl_store_allow_unknown`: a `nixl_*` name that nobody knows is warned of, not refused.
     pub allow_unknown: bool,
 }
@@ -202,6 +204,7 @@ impl Default for StoreSettings {
             reuse_quantile: REUSE_QUANTILE_DEFAULT,
             reuse_ghost_entries: REUSE_GHOST_ENTRIES_DEFAULT,
             hf3fs_library: None,
+            status_socket: true,
             allow_unknown: false,
         }
     }

@@ -2,10 +2,12 @@
 
 mod commands;
 mod gate;
+mod meter;
 mod open;
 mod options;
 mod place;
 mod prefix;
+mod reading;
 mod regions;
 mod settings;
 mod streams;
@@ -23,9 +25,11 @@ use crate::batch::ticket::TicketTable;
 use crate::cuda;
 use crate::error::{Error, Result, Status};
 use crate::memory::{Copiers, Stretch};
+use crate::status;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
 
 use self::gate::Gate;
+use self::meter::Meter;
 use self::regions::Regions;
 use self::streams::Streams;
 use crate::catalog::Chains;
@@ -37,6 +41,7 @@ use crate::placement::{Key, Keys};
 
 pub use self::options::{Capabilities, DeviceService, OpenOptions, Stats, SubmitOptions};
 pub use self::prefix::PrefixMatch;
+pub use self::reading::{Reading, metrics_text};
 pub use self::streams::StreamOrder;
 pub use self::submit::BatchBuilder;
 pub use crate::batch::BATCH_ITEMS_MAX;
@@ -94,6 +99,9 @@ pub struct Store {
     spare_batches: ArrayQueue<Arc<Batch>>,
     closing: AtomicBool,
     gate: Gate,
+    meter: Arc<Meter>,
+    /// Where others can read what is measured, if such a place could be had.
+    status: Mutex<Option<status::Server>>,
 }
 
 impl Store {
@@ -106,6 +114,7 @@ impl Store {
         if self.closing.swap(true, Ordering::SeqCst) {
             return Err(Error::new(Status::InvalidHandle, "the store is closed already"));
         }
+        drop(lock(&self.status).take());
         self.gate.wait_until_empty();
         self.tickets.for_each(&mut |batch| {
             batch.wait(None);
@@ -314,21 +323,18 @@ impl Store {
     /// [`Status::Closing`], [`Status::Poisoned`].
     pub fn stats(&self) -> Result<Stats> {
         self.check_open()?;
-        let gauges = self.keys.gauges();
-        let mut totals = self.shared.metrics.snapshot();
-        totals.quarantined_slots = gauges.slots_quarantined;
-        totals.evictions = gauges.evictions;
-        totals.corruptions += gauges.files_damaged;
-        Ok(Stats {
-            totals,
-            keys: gauges.keys,
-            bytes_stored: gauges.bytes,
-            slots: gauges.slots,
-            slots_free: gauges.slots_free,
-            capacity_bytes: gauges.capacity_bytes,
-            keys_pinned: gauges.keys_pinned,
-            items_in_flight: self.shared.in_flight() as u64,
-        })
+        Ok(self.meter.stats())
+    }
+
+    /// All that is measured, for [`metrics_text`]. Also of a poisoned store: that is what somebody has to see.
+    ///
+    /// # Errors
+    /// [`Status::Closing`].
+    pub fn reading(&self) -> Result<Reading> {
+        if self.closing.load(Ordering::SeqCst) {
+            return Err(closing());
+        }
+        Ok(self.meter.read())
     }
 
     /// Which path is in effect and why.

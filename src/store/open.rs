@@ -8,8 +8,10 @@ use crossbeam_queue::ArrayQueue;
 
 use super::commands;
 use super::gate::Gate;
+use super::meter::{self, Meter};
 use super::options::DeviceService;
 use super::place::{Placed, place};
+use super::reading::metrics_text;
 use super::regions::Regions;
 use super::settings;
 use super::streams::Streams;
@@ -24,6 +26,7 @@ use crate::lane::shared::Shared;
 use crate::lane::{self, deadlines};
 use crate::log::Logger;
 use crate::memory::{Arena, Copiers, Staging};
+use crate::status;
 use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex};
 use crate::sys::random_u128;
 
@@ -112,6 +115,8 @@ impl Store {
             // Told when it is asked for: CUDA may come later.
             devices: DeviceService::default(),
         };
+        let identity = meter::identity(config, options, &*backend, &capabilities);
+        let meter = Arc::new(Meter::new(&shared, &placed.keys, identity));
         let parts = shared.staging.bytes().div_ceil(REGION_BYTES_MAX);
         Ok(Store {
             shared,
@@ -134,7 +139,27 @@ impl Store {
             spare_batches: ArrayQueue::new(SPARE_BATCHES_MAX),
             closing: AtomicBool::new(false),
             gate: Gate::default(),
+            status: Mutex::new(status_socket(config, &meter, logger)),
+            meter,
         })
+    }
+}
+
+/// Starts answering on a socket what is measured. The store works as well without.
+fn status_socket(config: &Config, meter: &Arc<Meter>, logger: &Logger) -> Option<status::Server> {
+    if !config.store.status_socket {
+        return None;
+    }
+    let asked = Arc::clone(meter);
+    match status::Server::start(meter.number(), move || metrics_text(&[asked.read()])) {
+        Ok(server) => {
+            logger.info(format_args!("what is measured can be read at {}", server.path().display()));
+            Some(server)
+        }
+        Err(error) => {
+            logger.info(format_args!("no status socket: {}", error.message()));
+            None
+        }
     }
 }
 

@@ -251,6 +251,8 @@ impl Held {
             Ok(false) => return false,
             Ok(true) => {
                 self.is_over = true;
+                // What the stream took is not the store's latency.
+                self.shared.stamp(&self.batch, Instant::now());
                 self.shared.submit(&self.batch);
             }
             // Nobody knows what the device does with the memory, so it is left alone.

@@ -205,7 +205,8 @@ impl<'a> BatchBuilder<'a> {
     ) -> Result<(Ticket, Entered<'a>)> {
         let store = self.store;
         let timeout = options.timeout.or(store.timeout_default);
-        let deadline = timeout.and_then(|timeout| Instant::now().checked_add(timeout));
+        let now = Instant::now();
+        let deadline = timeout.and_then(|timeout| now.checked_add(timeout));
         let notice = options.queue.map(|queue| store.notice(queue, options.user_data)).transpose()?;
         let queue = notice.as_ref().map(|notice| Arc::clone(&notice.queue));
         let admitted = store.admit(&self.batch, deadline);
@@ -219,6 +220,7 @@ impl<'a> BatchBuilder<'a> {
         let ticket = reserved.ticket;
         let batch = self.batch()?;
         batch.deadline = deadline;
+        store.shared.stamp(batch, now);
         *lock(&batch.notice) = notice;
         batch.ticket = ticket;
         let ordered = order(batch);

@@ -51,6 +51,53 @@ impl Event {
     pub fn wait_until(&self, moment: Option<Instant>) -> io::Result<bool> {
         wait_readable(&self.0, moment)
     }
+
+    /// Waits until `descriptor` is ready for what is to be done with it, or this is signalled, or that moment comes; `None`
+    /// never comes. What is broken or was closed on its other side is ready: doing it tells.
+    ///
+    /// # Errors
+    /// What `poll(2)` answers.
+    pub fn wait_beside(
+        &self,
+        descriptor: &impl AsRawFd,
+        interest: Interest,
+        moment: Option<Instant>,
+    ) -> io::Result<Woken> {
+        let events = match interest {
+            Interest::Read => libc::POLLIN,
+            Interest::Write => libc::POLLOUT,
+        };
+        let mut both = [
+            libc::pollfd { fd: self.0.as_raw_fd(), events: libc::POLLIN, revents: 0 },
+            libc::pollfd { fd: descriptor.as_raw_fd(), events, revents: 0 },
+        ];
+        poll(&mut both, || milliseconds_until(moment))?;
+        Ok(match both.map(|polled| polled.revents != 0) {
+            [true, _] => Woken::Signalled,
+            [false, true] => Woken::Ready,
+            [false, false] => Woken::Late,
+        })
+    }
+}
+
+/// What a descriptor is waited for to do with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Interest {
+    /// Reading, or taking a connection.
+    Read,
+    /// Writing.
+    Write,
+}
+
+/// Why [`Event::wait_beside`] is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Woken {
+    /// The event was signalled, whatever else there is.
+    Signalled,
+    /// The descriptor is ready.
+    Ready,
+    /// The moment has come.
+    Late,
 }
 
 /// Waits until a descriptor is readable, or that moment comes; `None` never comes.
@@ -58,19 +105,25 @@ impl Event {
 /// # Errors
 /// What `poll(2)` answers.
 pub fn wait_readable(descriptor: &impl AsRawFd, moment: Option<Instant>) -> io::Result<bool> {
-    poll_readable(descriptor, || {
-        let Some(moment) = moment else { return -1 };
-        // Rounded up, so that the moment has come when the wait is over.
-        let left = moment.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
-        i32::try_from(left).unwrap_or(i32::MAX)
-    })
+    poll_readable(descriptor, || milliseconds_until(moment))
+}
+
+fn milliseconds_until(moment: Option<Instant>) -> i32 {
+    let Some(moment) = moment else { return -1 };
+    // Rounded up, so that the moment has come when the wait is over.
+    let left = moment.saturating_duration_since(Instant::now()).as_nanos().div_ceil(1_000_000);
+    i32::try_from(left).unwrap_or(i32::MAX)
 }
 
 fn poll_readable(descriptor: &impl AsRawFd, timeout_ms: impl Fn() -> i32) -> io::Result<bool> {
-    let mut poll = libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    poll(&mut [libc::pollfd { fd: descriptor.as_raw_fd(), events: libc::POLLIN, revents: 0 }], timeout_ms)
+}
+
+/// Whether any of them is ready in that time.
+fn poll(polled: &mut [libc::pollfd], timeout_ms: impl Fn() -> i32) -> io::Result<bool> {
     loop {
-        // SAFETY: one valid pollfd.
-        match check(unsafe { libc::poll(&mut poll, 1, timeout_ms()) }) {
+        // SAFETY: valid pollfds, and their number.
+        match check(unsafe { libc::poll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, timeout_ms()) }) {
             // As often as it takes: a sleep ends with the event or in time.
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             other => return other.map(|ready| ready > 0),

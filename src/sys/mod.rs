@@ -50,6 +50,12 @@ pub fn host_name() -> String {
         .unwrap_or_default()
 }
 
+/// The user as whom this process acts.
+pub fn user_id() -> u32 {
+    // SAFETY: takes no pointers, and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
 /// Whether the kernel is of this version or a later one; false if it does not say.
 pub fn kernel_is_at_least(major: u32, minor: u32) -> bool {
     let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();

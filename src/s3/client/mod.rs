@@ -120,7 +120,8 @@ impl Client {
         &self.shared.settings
     }
 
-    fn bucket(&self) -> &str {
+    /// The name of the bucket.
+    pub fn bucket(&self) -> &str {
         &self.shared.settings.bucket
     }
 

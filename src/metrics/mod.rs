@@ -1,21 +1,41 @@
-//! Counters of one store. Every field is a total since open unless it says otherwise.
+//! Counters and latencies of one store, and their text form. Every field is a total since open unless it says otherwise.
 
+pub mod latency;
+pub mod openmetrics;
+
+use self::latency::Latency;
 use crate::sync::{AtomicU64, Ordering};
 
 macro_rules! counters {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// The live counters, added to from every thread without ordering.
         #[derive(Debug, Default)]
-        pub struct Metrics { $($(#[$doc])* pub $name: Counter,)+ }
+        pub struct Metrics {
+            $($(#[$doc])* pub $name: Counter,)+
+            /// How long gets took that delivered bytes.
+            pub get_latency: Latency,
+            /// How long puts took that wrote their object.
+            pub put_latency: Latency,
+        }
 
         /// The counters at one moment.
         #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-        pub struct Snapshot { $($(#[$doc])* pub $name: u64,)+ }
+        pub struct Snapshot {
+            $($(#[$doc])* pub $name: u64,)+
+            /// Gets that delivered bytes.
+            pub gets_hit: u64,
+            /// Puts that completed and wrote their object.
+            pub puts_ok: u64,
+        }
 
         impl Metrics {
             /// Reads all counters; each is exact, together they are not one instant.
             pub fn snapshot(&self) -> Snapshot {
-                Snapshot { $($name: self.$name.get(),)+ }
+                Snapshot {
+                    $($name: self.$name.get(),)+
+                    gets_hit: self.get_latency.count(),
+                    puts_ok: self.put_latency.count(),
+                }
             }
         }
     };
@@ -43,14 +63,10 @@ impl Counter {
 }
 
 counters! {
-    /// Puts that completed and wrote their object.
-    puts_ok,
     /// Puts that failed.
     puts_failed,
     /// Puts that the eviction policy declined.
     puts_declined,
-    /// Gets that delivered bytes.
-    gets_hit,
     /// Gets that found nothing.
     gets_missed,
     /// Gets that failed.
