@@ -69,6 +69,8 @@ pub struct ConfigOption {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Show what the open stores of this user do, live
+    Top(crate::commands::top::Top),
     /// Print a completion script for a shell
     Completions(crate::commands::completions::Completions),
     /// Print the manual page

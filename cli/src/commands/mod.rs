@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod man;
+pub mod top;
 
 use crate::args::{Arguments, Command};
 use crate::output::{Failure, Outcome, Output};
@@ -11,8 +12,9 @@ use crate::output::{Failure, Outcome, Output};
 /// # Errors
 /// What kept it from being done.
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Failure> {
-    let _global = &arguments.global;
+    let global = &arguments.global;
     match arguments.command {
+        Command::Top(wanted) => top::run(&wanted, global, output),
         Command::Completions(wanted) => completions::run(&wanted, output),
         Command::Man(wanted) => man::run(&wanted, output),
     }
