@@ -27,14 +27,19 @@
 // Many objects at once, without exceptions, while the caller does something else:
 //
 //     nixl_store::get_batch gets;
-//     for (const Block &block : blocks)
+//     for (Block &block : blocks)
 //         gets.add(block.hash, {block.k, block.v});           // a key, and the spans that its bytes go to
 //     auto ticket = store.submit_get(gets);
 //     if (!ticket)
 //         return complain(ticket.message());                  // nothing was submitted
 //     compute();
 //     std::vector<nixl_store::item_result> results;
-//     if (ticket->wait(results).is_error()) ...               // each item of results tells its own end
+//     const nixl_store::result<void> ended = ticket->wait(results);
+//     if (ended.is_error())
+//         complain(ended.message());                          // of the first item that failed
+//     for (std::size_t index = 0; index < results.size(); ++index)
+//         if (results[index].ok())                            // else not found, or what failed
+//             use(blocks[index]);
 //
 //
 // COMMON RULES: they hold for all that follows.
@@ -438,6 +443,7 @@ template <class T> key_view key_of(const T &object) noexcept
 class segment {
 public:
     /// Host or device memory: CUDA's driver is asked, where the process has loaded it.
+    segment(void *address, std::size_t bytes) noexcept : segment(address, bytes, NIXL_STORE_MEMORY_AUTO) {}
     segment(mutable_bytes bytes) noexcept : segment(bytes.data(), bytes.size(), NIXL_STORE_MEMORY_AUTO) {} // NOLINT
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, segment> &&
                                                 std::is_convertible_v<C, mutable_bytes>>>
@@ -481,6 +487,7 @@ private:
 /// Where bytes of an object come from in a put.
 class const_segment {
 public:
+    const_segment(const void *address, std::size_t bytes) noexcept : const_segment(const_bytes(address, bytes)) {}
     const_segment(segment other) noexcept : raw_(other.raw()) {}                                       // NOLINT: implicit
     const_segment(const_bytes bytes) noexcept : const_segment(segment(unconst(bytes))) {}             // NOLINT: implicit
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, const_segment> &&
@@ -727,7 +734,18 @@ private:
 };
 
 /// Objects to put.
-class put_batch : public batch<put_batch, const_segment, put_flags> {};
+class put_batch : public batch<put_batch, const_segment, put_flags> {
+public:
+    using batch::add;
+    /// An item of the memory that a get would fill.
+    put_batch &add(key_view key, span<const segment> memory, put_flags flags = put_flags::none)
+    {
+        add(key, flags);
+        for (const segment &part : memory)
+            append(part);
+        return *this;
+    }
+};
 
 /// Objects to get.
 class get_batch : public batch<get_batch, segment, get_flags> {
