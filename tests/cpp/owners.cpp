@@ -152,6 +152,13 @@ void a_queue_tells_of_batches()
     EXPECT(moved.destroy().ok() && !moved && moved.destroy().ok());
     int fd = 0;
     EXPECT(nixl_store_queue_fd(store.raw(), handle, &fd) == NIXL_STORE_ERROR_INVALID_HANDLE);
+    nixl_store_queue_t *scoped = nullptr;
+    {
+        const ns::queue short_lived = store.create_queue().value();
+        scoped = short_lived.raw();
+        EXPECT(nixl_store_queue_fd(store.raw(), scoped, &fd) == NIXL_STORE_OK);
+    }
+    EXPECT(nixl_store_queue_fd(store.raw(), scoped, &fd) == NIXL_STORE_ERROR_INVALID_HANDLE);
 }
 
 void owners_outlive_their_store_without_harm()
