@@ -659,8 +659,15 @@ private:
 template <class Self, class Segment, class Flags> class batch {
 public:
     batch() = default;
-    batch(batch &&) noexcept = default;
-    batch &operator=(batch &&) noexcept = default;
+    batch(batch &&other) noexcept : items_(std::move(other.items_)), segments_(std::move(other.segments_)) {}
+    batch &operator=(batch &&other) noexcept
+    {
+        batch taken(std::move(other));
+        std::swap(items_, taken.items_);
+        segments_.swap(taken.segments_);
+        return *this;
+    }
+    ~batch() = default;
 
     /// An item of one stretch of memory.
     Self &add(key_view key, Segment memory, Flags flags = Flags::none)

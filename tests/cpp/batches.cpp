@@ -60,6 +60,39 @@ void a_batch_owns_keys_and_segments_and_is_used_again()
     }
 }
 
+void what_is_used_again_allocates_nothing()
+{
+    const ns::store store = must_open(in_memory());
+    ns::queue queue = store.create_queue().value();
+    std::vector<unsigned char> memory(5000);
+    ns::put_batch puts;
+    ns::get_batch gets;
+    ns::keys chain;
+    std::vector<ns::item_result> results;
+    std::size_t before = 0;
+    bool right = true;
+    for (int turn = 0; turn < 3; ++turn) {
+        before = allocations; // of the first turn, vectors grow
+        puts.clear();
+        gets.clear();
+        chain.clear();
+        for (std::uint64_t key = 0; key < 16; ++key) {
+            const ns::mutable_bytes part(memory.data() + key * 300, 300);
+            puts.add(ns::key_of(key), {part});
+            gets.add(ns::key_of(key), {part}, ns::get_flags::front);
+            chain.add(ns::key_of(key));
+        }
+        ns::completion done[2];
+        const ns::submit_options options = ns::submit_options().on(queue).deadline(std::chrono::seconds(30)).request(1);
+        ns::ticket written = store.submit_put(puts, options).value();
+        right = right && written.wait(results) && queue.drain(done) && store.prefix_match(chain).value() == 16;
+        ns::ticket read = store.submit_get(gets, options).value();
+        right = right && read.progress(15, 300).bytes() == 300 && read.wait(results) && queue.drain(done);
+        right = right && store.put("k", memory) && store.get("k", memory) && store.get("missing", memory).not_found();
+    }
+    EXPECT(right && allocations == before);
+}
+
 void a_key_of_the_list_itself_is_added()
 {
     ns::keys list{"the first key"};
@@ -209,6 +242,7 @@ void a_span_is_a_span()
 void batches()
 {
     a_batch_owns_keys_and_segments_and_is_used_again();
+    what_is_used_again_allocates_nothing();
     a_key_of_the_list_itself_is_added();
     a_dropped_ticket_waits();
     a_ticket_is_moved_waited_for_cancelled_and_handed_over();

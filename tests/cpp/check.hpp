@@ -15,6 +15,8 @@
 namespace ns = nixl_store;
 
 inline int failures = 0;
+// By operator new, in this thread.
+inline thread_local std::size_t allocations = 0;
 
 #define EXPECT(...)                                                                                                    \
     do {                                                                                                               \

@@ -1,6 +1,19 @@
 // nixl_store.hpp against the real library. Each file is compiled in another dialect, all are linked together: see run.sh.
 #include "check.hpp"
 
+#include <new>
+
+// What this program's own code allocates; the library does not use it.
+void *operator new(std::size_t bytes)
+{
+    ++allocations;
+    if (void *const memory = std::malloc(bytes))
+        return memory;
+    std::abort();
+}
+void operator delete(void *memory) noexcept { std::free(memory); }
+void operator delete(void *memory, std::size_t) noexcept { std::free(memory); }
+
 int main()
 {
     results_and_spans();
