@@ -832,7 +832,6 @@ enum class stream_order : std::uint32_t {
     both = NIXL_STORE_SUBMIT_AFTER_STREAM | NIXL_STORE_SUBMIT_BEFORE_STREAM,
 };
 
-/// A completion queue, which owns its eventfd. See queue below.
 class queue;
 
 /// How a batch is submitted: submit_options().deadline(200ms).on(queue, 7).
@@ -995,9 +994,11 @@ public:
         results.resize(item_count_);
         return wait(span<item_result>(results), most);
     }
-    /// The same into at least item_count() entries.
+    /// The same into at least item_count() entries; into none, where the ends of the items are not wanted.
     result<void> wait(span<item_result> results, timeout most = timeout::infinite())
     {
+        if (results.empty())
+            return wait(most);
         std::size_t count = 0;
         const nixl_store_status_t code =
             nixl_store_ticket_wait(store_, id_, most.ms(), reinterpret_cast<nixl_store_result_t *>(results.data()),
@@ -1065,7 +1066,8 @@ struct completion {
 };
 static_assert(sizeof(completion) == sizeof(nixl_store_completion_t) && std::is_standard_layout_v<completion>);
 
-class queue {
+/// A completion queue with its eventfd. Batches are submitted to it by submit_options().on().
+class [[nodiscard]] queue {
 public:
     queue() noexcept = default;
     queue(nixl_store_t *store, nixl_store_queue_t *handle) noexcept : store_(store), handle_(handle) {}
