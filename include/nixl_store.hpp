@@ -65,7 +65,8 @@
 //   its NUL: say std::string_view("..."). The types are the same in every dialect, so that objects of several link.
 // THREADS
 //   As in C: a store may be used by many threads at a time, and its calls are const. Batches, keys and options are plain
-//   objects, and a ticket is waited for by one thread. Moving, assigning, closing and destroying take one thread alone.
+//   objects, and a ticket is one thread's; another can end it early by store::cancel(). To move, assign, close or destroy
+//   an owner takes a moment at which no other thread uses it.
 // TIMES
 //   Of std::chrono, rounded up to milliseconds. Negative timeouts do not wait.
 // RAW
@@ -1392,6 +1393,9 @@ public:
     {
         return submit(nixl_store_batch_unpin, list, options);
     }
+
+    /// As ticket::cancel(), for another thread than the one that waits: by the ticket's id().
+    result<void> cancel(nixl_store_ticket_t id) const { return result<void>(nixl_store_ticket_cancel(handle_, id)); }
 
     // -------- Keys --------
 

@@ -32,6 +32,14 @@ awk -v whole="$work/quickstart.cpp" -v piece="$work/piece.txt" '
 grep -q 'int main()' "$work/quickstart.cpp" && grep -q submit_get "$work/piece.cpp" ||
     { echo "no programs found in the text of include/nixl_store.hpp" >&2; exit 1; }
 
+# Nobody has to go down to C: every function, status and flag of nixl_store.h is used by nixl_store.hpp.
+words="OK|IN_PROGRESS|PINNED|NOT_[A-Z]+|(ERROR|ITEM|SUBMIT|LOG|MEMORY)_[A-Z_]+"
+for word in $(sed -nE -e 's/^[a-z].*(nixl_store_[a-z_]+)\(.*/\1/p' \
+    -e "s/^#define NIXL_STORE_($words) .*/NIXL_STORE_\1/p" include/nixl_store.h); do
+    grep -qw "$word" include/nixl_store.hpp ||
+        { echo "include/nixl_store.hpp does not have $word of include/nixl_store.h" >&2; exit 1; }
+done
+
 # In one piece each, because reading the standard headers takes the most time.
 {
     printf '#include "%s"\n' "$work/quickstart.cpp" tests/cpp/throwing.cpp

@@ -152,6 +152,7 @@ void a_ticket_is_moved_waited_for_cancelled_and_handed_over()
 
     ns::ticket handed(store.raw(), store.submit_put(puts).value().release(), 2);
     EXPECT(handed.progress(1, 1).ok() && handed.progress(1).bytes() == 5000);
+    EXPECT(store.cancel(handed.id()).ok() && store.cancel(0).code() == ns::status::invalid_handle);
     EXPECT(handed.cancel().ok() && handed.poll().code() != ns::status::invalid_handle);
     const ns::status ended = handed.wait().code();
     EXPECT((ended == ns::status::ok || ended == ns::status::cancelled) && !handed);
