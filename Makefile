@@ -69,6 +69,7 @@ check: ## Formatting, lints, the header in every dialect, the snippets of the do
 	@$(MAKE) --no-print-directory lint
 	sh scripts/header.sh --check
 	sh scripts/check-header.sh
+	sh scripts/check-header-cpp.sh
 	sh scripts/check-readme.sh
 	@$(MAKE) --no-print-directory check-layers
 

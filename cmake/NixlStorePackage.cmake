@@ -60,7 +60,7 @@ install(FILES "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_SONAME}"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT nixl_store_runtime)
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT nixl_store_runtime)
 
-install(FILES include/nixl_store.h
+install(FILES include/nixl_store.h include/nixl_store.hpp
     DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT nixl_store_development)
 install(FILES
         "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_LINK_NAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"

@@ -49,7 +49,7 @@ set_property(DIRECTORY APPEND PROPERTY TEST_INCLUDE_FILES "${examples_tests_file
 # One test per way in which a project can come by the library, and per promise about what it comes by.
 foreach(case IN ITEMS
         find_package build_tree subproject moved_prefix pkg_config version_refused one_library_missing soname
-        size_and_load_time without_obj
+        cpp size_and_load_time without_obj
         link_with_each linked_by_rust_lld linked_by_lld linked_by_bfd)
     add_test(NAME package.${case}
         COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/tests/package/check.sh" ${case}

@@ -22,33 +22,16 @@ constexpr std::size_t tail_tokens = 5; // behind the last full block
 constexpr std::size_t store_slots = 32;
 constexpr std::size_t staging_bytes = std::size_t{16} << 20;
 
-class Store {
-public:
-    Store(const char *config_path, int device)
-    {
-        nixl_store_open_options_t options{};
-        options.struct_size = sizeof options;
-        options.chunk_bytes = block_bytes;
-        options.has_cuda_device = 1; // what takes time with the driver is done by the open, not in a forward pass
-        options.cuda_device = static_cast<std::uint32_t>(device);
-        options.cache_namespace = "kv-connector";
-        check("open", nixl_store_open(config_path, &options, &store_));
-    }
-
-    ~Store()
-    {
-        if (nixl_store_close(store_) < 0)
-            std::fprintf(stderr, "kv_connector: close: %s\n", nixl_store_error_message());
-    }
-
-    Store(const Store &) = delete;
-    Store &operator=(const Store &) = delete;
-
-    operator nixl_store_t *() const { return store_; }
-
-private:
-    nixl_store_t *store_ = nullptr;
-};
+nixl_store::store open_store(const char *config_path, int device)
+{
+    return nixl_store::store::open(config_path,
+                                   nixl_store::open_options()
+                                       .chunk_bytes(block_bytes)
+                                       // What takes time with the driver is done by the open, not in a forward pass.
+                                       .cuda_device(static_cast<std::uint32_t>(device))
+                                       .cache_namespace("kv-connector"))
+        .or_throw();
+}
 
 Tokens prompt(std::size_t own_blocks, Token seed)
 {
@@ -73,13 +56,12 @@ void report(const char *what, const Served &served, Totals &totals)
                 served.passes, served.first_layer_s * 1e3, served.prefill_s * 1e3, served.wrong);
 }
 
-int run(const Gpu &gpu, const char *config_path)
+int serve_prompts(const Gpu &gpu, const nixl_store::store &store)
 {
-    Store store(config_path, gpu->device);
     Engine engine(gpu, store);
 
     std::printf("kv_connector: %s, driver %d.%d, nixl_store %s\n\n", gpu->device_name, gpu->version / 1000,
-                gpu->version % 1000 / 10, nixl_store_version());
+                gpu->version % 1000 / 10, nixl_store::version());
     std::printf("  blocks of %zu tokens, %zu KiB in %zu layers; a get fetches %zu layers of a block\n\n", tokens_per_block,
                 block_bytes / 1024, layer_count, engine.layers_per_get());
     std::printf("  %-34s %6s %8s %10s %8s %10s %10s %7s\n", "prompt", "blocks", "loaded", "computed", "passes",
@@ -89,13 +71,21 @@ int run(const Gpu &gpu, const char *config_path)
     report("another with the same beginning", engine.serve(2, prompt(3, 2'000'000)), totals);
     // As if it had been evicted, just after it was matched.
     const auto lose = [&](const std::vector<Digest> &keys) {
-        check("remove", nixl_store_key_remove(store, keys[lost_block].data(), keys[lost_block].size()));
+        store.remove(keys[lost_block]).or_throw();
     };
     report("one that loses a block on the way", engine.serve(3, prompt(3, 3'000'000), lose), totals);
     report("the same again", engine.serve(4, prompt(3, 3'000'000)), totals);
     std::printf("\n  every byte that attention read was compared: %zu blocks, %zu of them loaded, %zu planes wrong\n",
                 totals.blocks, totals.loaded, totals.wrong);
     return totals.wrong == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
+
+int run(const Gpu &gpu, const char *config_path)
+{
+    nixl_store::store store = open_store(config_path, gpu->device);
+    const int result = serve_prompts(gpu, store);
+    store.close().or_throw();
+    return result;
 }
 
 } // namespace connector

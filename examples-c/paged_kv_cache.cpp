@@ -17,6 +17,7 @@
 #include <exception>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace paged {
@@ -33,6 +34,7 @@ constexpr std::size_t staging_bytes = std::size_t{16} << 20;
 
 using Token = std::uint32_t;
 using Tokens = std::vector<Token>;
+using PutFlags = nixl_store::put_flags;
 
 // The same numbers on every run: what an example prints should not change by itself.
 class Random {
@@ -68,10 +70,10 @@ public:
     explicit Engine(const char *config_path)
         : pool_(engine_blocks), store_(config_path, block_bytes, "paged-kv-cache/tiny-model/bf16")
     {
-        store_.register_memory(pool_.memory(), pool_.memory_bytes());
+        store_.register_memory(pool_.memory());
     }
 
-    void serve(const Tokens &tokens, std::uint32_t put_flags = 0)
+    void serve(const Tokens &tokens, PutFlags put_flags = PutFlags::none)
     {
         const std::vector<std::string> keys = chain_keys(tokens);
         std::vector<BlockPool::Block> blocks = take_resident(keys);
@@ -106,11 +108,11 @@ public:
     void pin(const Tokens &tokens)
     {
         finish_writes(0);
-        for (const std::string &key : chain_keys(tokens)) {
-            if (!store_.pin(key))
-                throw std::runtime_error("a block that was just put is not there to be pinned");
-            pinned_.push_back(key);
-        }
+        const std::vector<std::string> keys = chain_keys(tokens);
+        pins_.push_back(store_.pin(keys));
+        if (pins_.back().size() != keys.size())
+            throw std::runtime_error("a block that was just put is not there to be pinned");
+        pinned_.insert(pinned_.end(), keys.begin(), keys.end());
     }
 
     // After all the evictions: the pinned blocks must be there still. Reads one layer of each, as an engine does
@@ -122,10 +124,9 @@ public:
             const std::size_t layer = index % layer_count;
             std::vector<unsigned char> keys_and_values(2 * segment_bytes);
             const Transfer transfer{pinned_[index],
-                                    {host_segment(keys_and_values.data(), segment_bytes),
-                                     host_segment(keys_and_values.data() + segment_bytes, segment_bytes)}};
-            const auto results = store_.wait(store_.get_range(transfer, layer * 2 * segment_bytes), 1);
-            bool right = results[0].status == NIXL_STORE_OK && results[0].bytes == keys_and_values.size();
+                                    {host_segment(keys_and_values.data()),
+                                     host_segment(keys_and_values.data() + segment_bytes)}};
+            bool right = store_.get_range(transfer, layer * 2 * segment_bytes).bytes() == keys_and_values.size();
             for (std::size_t half = 0; half < 2; ++half)
                 right = right && pattern_first_wrong(keys_and_values.data() + half * segment_bytes, segment_bytes,
                                                      segment_content(pinned_[index], layer * 2 + half)) == segment_bytes;
@@ -136,11 +137,11 @@ public:
     const Counts &counts() const { return counts_; }
     std::size_t pinned() const { return pinned_.size(); }
     std::size_t pool_evictions() const { return pool_.evictions(); }
-    nixl_store_stats_t store_stats() const { return store_.stats(); }
+    nixl_store::stats store_stats() const { return store_.stats(); }
 
 private:
     struct Write {
-        nixl_store_ticket_t ticket;
+        nixl_store::ticket ticket;
         std::vector<BlockPool::Block> blocks; // in use until the write is done with their memory
     };
 
@@ -178,9 +179,9 @@ private:
             pool_.wipe(block);
             transfers.push_back(pool_.transfer(block));
         }
-        const auto results = store_.wait(store_.get(transfers), transfers.size());
+        const std::vector<nixl_store::item_result> results = store_.get(transfers);
         for (std::size_t index = 0; index < blocks.size(); ++index) {
-            if (results[index].status == NIXL_STORE_NOT_FOUND) {
+            if (!results[index].ok()) {
                 --counts_.loaded;
                 gone_out.push_back(blocks[index]);
             }
@@ -195,9 +196,9 @@ private:
     }
 
     // Gathers computed blocks from all layers. The request does not wait for storage.
-    void write_behind(const std::vector<BlockPool::Block> &blocks, std::uint32_t put_flags)
+    void write_behind(const std::vector<BlockPool::Block> &blocks, PutFlags put_flags)
     {
-        while (!writes_.empty() && store_.is_finished(writes_.front().ticket))
+        while (!writes_.empty() && writes_.front().ticket.is_done())
             finish_writes(writes_.size() - 1);
         if (blocks.empty())
             return;
@@ -212,9 +213,9 @@ private:
     void finish_writes(std::size_t left)
     {
         while (writes_.size() > left) {
-            const Write write = writes_.front();
+            Write write = std::move(writes_.front());
             writes_.pop_front();
-            store_.wait(write.ticket, write.blocks.size());
+            write.ticket.wait().or_throw();
             for (const BlockPool::Block block : write.blocks)
                 pool_.release(block);
         }
@@ -227,9 +228,12 @@ private:
     }
 
     BlockPool pool_;
-    Store store_; // after the pool: closing it ends all transfers before the memory goes
+    // After the pool, and tickets and pins after the store: what ends first waits for the transfers, then the store
+    // closes, then the memory goes.
+    Store store_;
     std::deque<Write> writes_;
-    std::vector<std::string> pinned_;
+    std::vector<nixl_store::pinned_keys> pins_;
+    std::vector<std::string> pinned_; // the keys of these
     Counts counts_;
 };
 
@@ -242,7 +246,7 @@ void append_random(Tokens &tokens, std::size_t count, Random &random)
 void report(const Engine &engine)
 {
     const Counts &counts = engine.counts();
-    const nixl_store_stats_t stats = engine.store_stats();
+    const nixl_store::stats stats = engine.store_stats();
     const auto row = [&](const char *name, std::size_t blocks) {
         std::printf("    %-18s %6zu   %5.1f %%\n", name, blocks,
                     100.0 * static_cast<double>(blocks) / static_cast<double>(counts.blocks));
@@ -271,7 +275,7 @@ int run(const char *config_path)
 
     for (Tokens &prompt : system_prompts) {
         append_random(prompt, system_prompt_tokens, random);
-        engine.serve(prompt, NIXL_STORE_ITEM_ADMIT); // it stays for good, so no policy is to decline it
+        engine.serve(prompt, PutFlags::admit); // it stays for good, so no policy is to decline it
         engine.pin(prompt);
     }
     for (std::size_t index = 0; index < conversation_count; ++index)

@@ -1,6 +1,6 @@
 #!/bin/sh
-# Compiles every C block of the documents against the header, as C and as C++, and looks for every file that they link
-# to. What is shown to a reader has to be true as it stands there, whichever of the two languages the engine is in.
+# Compiles every C block of the documents against the header, as C and as C++, every C++ block against nixl_store.hpp, and
+# looks for every file that they link to. What is shown to a reader has to be true as it stands there, whichever of the two languages the engine is in.
 #
 # A block with a main() is a program of its own. Any other is a piece of one: the header and the standard headers that
 # the README names are put in front of it.
@@ -10,6 +10,7 @@ cd "$(dirname "$0")/.."
 documents="README.md ARCHITECTURE.md CHANGELOG.md docs/*.md"
 c_dialects="c99 c2x"
 cpp_dialects="c++11 c++17 c++20 c++2b"
+hpp_dialects="c++17 c++2b"
 # Code is made, and thrown away: gcc looks for ignored statuses only then.
 flags="-Wall -Wextra -Wpedantic -Werror -Iinclude -c -o /dev/null"
 
@@ -31,13 +32,15 @@ trap 'rm -rf "$work"' EXIT
 
 failed=0
 compiled=0
+compiled_hpp=0
 # shellcheck disable=SC2086 -- a list of patterns, here and below
 for document in $documents; do
     # One file per block, named after the line it starts in. `#line` makes the compiler speak of the document's lines.
     awk -v name="$work/$(basename "$document" .md)" -v document="$document" '
         /^```c$/ { file = name "-" NR ".c"; text = ""; line = NR + 1; next }
+        /^```cpp$/ { file = name "-" NR ".cpp"; text = ""; line = NR + 1; next }
         /^```$/ && file {
-            pieces = "nixl_store.h stdint.h stdio.h stdlib.h string.h"
+            pieces = file ~ /pp$/ ? "nixl_store.hpp cstdio" : "nixl_store.h stdint.h stdio.h stdlib.h string.h"
             if (text !~ /int main\(/) {
                 count = split(pieces, headers, " ")
                 for (i = 1; i <= count; i++) print "#include <" headers[i] ">" > file
@@ -62,6 +65,15 @@ for block in "$work"/*.c; do
     done
     compiled=$((compiled + 1))
 done
+for block in "$work"/*.cpp; do
+    [ -e "$block" ] || continue
+    # shellcheck disable=SC2086
+    for dialect in $hpp_dialects; do
+        "$cpp_compiler" -x c++ -std="$dialect" $flags "$block" || failed=1
+    done
+    compiled_hpp=$((compiled_hpp + 1))
+done
+[ "$compiled_hpp" -ge 5 ] || { echo "only $compiled_hpp C++ blocks were found in $documents" >&2; exit 1; }
 # A pattern that matches nothing would find nothing wrong.
 [ "$compiled" -ge 10 ] || { echo "only $compiled C blocks were found in $documents" >&2; exit 1; }
 
@@ -78,4 +90,4 @@ for document in $documents; do
 done
 
 [ "$failed" = 0 ] || exit 1
-echo "$compiled blocks compile as C and as C++, $links links lead somewhere"
+echo "$compiled blocks compile as C and as C++, $compiled_hpp as C++ alone, $links links lead somewhere"

@@ -33,7 +33,7 @@ std::size_t host_offset(std::size_t block, std::size_t plane) { return (block * 
 
 } // namespace
 
-Engine::Engine(const Gpu &gpu, nixl_store_t *store)
+Engine::Engine(const Gpu &gpu, const nixl_store::store &store)
     : gpu_(gpu), memory_(gpu, engine_blocks * block_bytes), computed_(gpu, engine_blocks * block_bytes),
       seen_(gpu, engine_blocks * block_bytes), stream_(gpu), first_layer_(gpu),
       caches_(caches_in(memory_, gpu->device)), scheduler_(store, model(), tokens_per_block), worker_(store)

@@ -29,7 +29,7 @@ struct Served {
 
 class Engine {
 public:
-    Engine(const Gpu &gpu, nixl_store_t *store);
+    Engine(const Gpu &gpu, const nixl_store::store &store);
 
     // Prefill of one prompt: loads what is stored, computes and saves the rest. before_load is called between match
     // and load, with the keys of the prompt's blocks.

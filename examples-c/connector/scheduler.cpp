@@ -4,7 +4,7 @@
 
 namespace connector {
 
-Scheduler::Scheduler(nixl_store_t *store, const llama_kv::Identity &identity, std::size_t tokens_per_block)
+Scheduler::Scheduler(const nixl_store::store &store, const llama_kv::Identity &identity, std::size_t tokens_per_block)
     : store_(store), chain_(identity, tokens_per_block)
 {
 }
@@ -19,17 +19,10 @@ std::pair<std::size_t, bool> Scheduler::get_num_new_matched_tokens(const Tokens 
     const std::vector<Digest> keys = chain_.keys(tokens);
     // The last token has to be computed in any case: the next one follows from it.
     const std::size_t loadable = std::min(keys.size(), (tokens.size() - 1) / block);
-    std::vector<nixl_store_key_t> links;
-    for (std::size_t index = num_computed_tokens / block; index < loadable; ++index) {
-        nixl_store_key_t link{};
-        link.key = keys[index].data();
-        link.key_length = keys[index].size();
-        links.push_back(link);
-    }
-    std::size_t matched = 0;
-    if (!links.empty())
-        check("prefix match", nixl_store_prefix_match(store_, links.data(), links.size(), &matched));
-    return {matched * block, false};
+    nixl_store::keys chain;
+    for (std::size_t index = num_computed_tokens / block; index < loadable; ++index)
+        chain.add(keys[index]);
+    return {store_.prefix_match(chain).or_throw() * block, false};
 }
 
 Metadata Scheduler::build_connector_meta(const SchedulerOutput &output)

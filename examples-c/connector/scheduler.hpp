@@ -11,7 +11,7 @@ namespace connector {
 class Scheduler {
 public:
     // The identity is all that cached values depend on beside the tokens: model, precision, adapters.
-    Scheduler(nixl_store_t *store, const llama_kv::Identity &identity, std::size_t tokens_per_block);
+    Scheduler(const nixl_store::store &store, const llama_kv::Identity &identity, std::size_t tokens_per_block);
 
     // How many tokens of a prompt can be loaded behind those that are computed already, and whether they come
     // without the forward pass waiting for them, which it does here.
@@ -30,7 +30,7 @@ public:
     std::vector<Digest> keys(const Tokens &tokens) const { return chain_.keys(tokens); }
 
 private:
-    nixl_store_t *store_;
+    const nixl_store::store &store_;
     llama_kv::BlockChain chain_;
     std::map<RequestId, Metadata> requests_; // what was handed out last, for each that has not finished
 };

@@ -4,12 +4,10 @@
 #include "common/cuda_driver.h"
 #include "llama/block_chain.hpp"
 
-#include <nixl_store.h>
+#include <nixl_store.hpp>
 
 #include <cstddef>
 #include <cstdint>
-#include <stdexcept>
-#include <string>
 #include <vector>
 
 namespace connector {
@@ -58,12 +56,5 @@ struct Metadata {
     std::vector<Chunk> load;
     std::vector<Chunk> save;
 };
-
-inline void check(const char *what, nixl_store_status_t status)
-{
-    if (status < 0)
-        throw std::runtime_error(std::string(what) + ": " + nixl_store_status_name(status) + ": " +
-                                 nixl_store_error_message());
-}
 
 } // namespace connector

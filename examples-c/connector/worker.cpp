@@ -1,7 +1,9 @@
 #include "connector/worker.hpp"
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
+#include <utility>
 
 namespace connector {
 
@@ -10,38 +12,21 @@ namespace {
 // A get of less costs more than its bytes. Groups of whole checksum blocks (64 KiB) read nothing twice.
 constexpr std::size_t get_bytes_min = 128 * 1024;
 // From then on computing a block is faster than waiting for a store that did not even begin with it.
-constexpr std::uint64_t load_deadline_ms = 10'000;
+constexpr std::chrono::seconds load_deadline{10};
 
-nixl_store_submit_options_t after(cuda_stream_t stream)
+nixl_store::submit_options after(cuda_stream_t stream)
 {
-    nixl_store_submit_options_t options{};
-    options.struct_size = sizeof options;
-    options.flags = NIXL_STORE_SUBMIT_AFTER_STREAM;
-    options.cuda_stream = stream;
-    return options;
+    return nixl_store::submit_options().stream(stream, nixl_store::stream_order::after);
 }
 
 // A cache that fails must not fail the request: an error is said, and is a miss.
-void complain(const char *what, nixl_store_status_t status)
+void complain(const char *what, const nixl_store::result<void> &result)
 {
-    std::fprintf(stderr, "kv_connector: %s: %s: %s\n", what, nixl_store_status_name(status),
-                 nixl_store_error_message());
+    if (result.is_error())
+        std::fprintf(stderr, "kv_connector: %s: %s\n", what, result.describe().c_str());
 }
 
 } // namespace
-
-Worker::~Worker()
-{
-    finish_loads();
-    for (const auto &[request_id, tickets] : saves_) {
-        for (const nixl_store_ticket_t ticket : tickets) {
-            const nixl_store_status_t status =
-                nixl_store_ticket_wait(store_, ticket, NIXL_STORE_TIMEOUT_INFINITE, nullptr, 0, nullptr);
-            if (status < 0)
-                complain("save", status);
-        }
-    }
-}
 
 void Worker::register_kv_caches(KvCaches caches)
 {
@@ -50,22 +35,14 @@ void Worker::register_kv_caches(KvCaches caches)
                                               caches_.layers.size());
 }
 
-std::vector<nixl_store_segment_t> Worker::segments(BlockId block_id, std::size_t first_layer,
-                                                   std::size_t end_layer) const
+template <class Batch>
+void Worker::append_layers(Batch &batch, BlockId block_id, std::size_t first_layer, std::size_t end_layer) const
 {
-    std::vector<nixl_store_segment_t> segments;
+    const auto device = static_cast<unsigned>(caches_.device); // said, so that the driver need not be asked
     for (std::size_t layer = first_layer; layer < end_layer; ++layer) {
-        for (const cuda_address_t plane : {caches_.layers[layer].k, caches_.layers[layer].v}) {
-            nixl_store_segment_t segment{};
-            const cuda_address_t address = plane + block_id * caches_.plane_bytes;
-            segment.address = reinterpret_cast<void *>(static_cast<std::uintptr_t>(address));
-            segment.length = caches_.plane_bytes;
-            segment.memory_kind = NIXL_STORE_MEMORY_CUDA;
-            segment.cuda_device = static_cast<std::uint32_t>(caches_.device) + 1; // saves asking the driver for it
-            segments.push_back(segment);
-        }
+        for (const cuda_address_t plane : {caches_.layers[layer].k, caches_.layers[layer].v})
+            batch.append(nixl_store::segment::cuda(plane + block_id * caches_.plane_bytes, caches_.plane_bytes, device));
     }
-    return segments;
 }
 
 void Worker::start_load_kv(cuda_stream_t stream)
@@ -73,31 +50,19 @@ void Worker::start_load_kv(cuda_stream_t stream)
     load_errors_.clear();
     if (metadata_.load.empty())
         return;
-    nixl_store_submit_options_t options = after(stream);
-    options.deadline_ms = load_deadline_ms;
     for (std::size_t first = 0; first < caches_.layers.size(); first += layers_per_get_) {
         const std::size_t end = std::min(first + layers_per_get_, caches_.layers.size());
-        std::vector<std::vector<nixl_store_segment_t>> places;
-        std::vector<nixl_store_item_t> items;
+        gets_.clear();
         for (const Chunk &chunk : metadata_.load) {
-            places.push_back(segments(chunk.block_id, first, end));
-            nixl_store_item_t item{};
-            item.key = chunk.key.data();
-            item.key_length = chunk.key.size();
-            item.segments = places.back().data();
-            item.segment_count = places.back().size();
-            item.object_offset = first * caches_.layer_bytes();
-            item.flags = NIXL_STORE_ITEM_RANGE | NIXL_STORE_ITEM_FRONT;
-            items.push_back(item);
+            gets_.add_range(chunk.key, first * caches_.layer_bytes(), nixl_store::get_flags::front);
+            append_layers(gets_, chunk.block_id, first, end);
         }
-        nixl_store_ticket_t ticket = 0;
-        const nixl_store_status_t status =
-            nixl_store_batch_get(store_, items.data(), items.size(), &options, &ticket);
-        if (status != NIXL_STORE_OK) {
-            complain("load", status);
+        nixl_store::result<nixl_store::ticket> ticket = store_.submit_get(gets_, after(stream).deadline(load_deadline));
+        if (!ticket) {
+            complain("load", ticket);
             return; // finish_loads() finds that groups are missing
         }
-        loads_.push_back({ticket, first, end});
+        loads_.push_back({*std::move(ticket), first, end});
     }
 }
 
@@ -108,39 +73,29 @@ void Worker::wait_for_layer_load(std::size_t layer, cuda_stream_t stream)
             continue;
         // The last layer of a group has come when the whole batch has: one wait for all blocks.
         if (layer + 1 == load.end_layer) {
-            if (nixl_store_stream_wait(store_, load.ticket, NIXL_STORE_ITEMS_ALL, 0, stream) == NIXL_STORE_OK)
+            if (load.ticket.stream_wait_all(stream))
                 return;
         }
         const std::uint64_t bytes = (layer + 1 - load.first_layer) * caches_.layer_bytes();
         for (std::size_t item = 0; item < metadata_.load.size(); ++item) {
-            if (nixl_store_stream_wait(store_, load.ticket, item, bytes, stream) != NIXL_STORE_OK)
-                wait_here(load, item, bytes);
+            // Without a stream that can wait, because its device has no such operation or too many waits are under way,
+            // this thread does. Any end will do: which one it was is looked at when the pass is over.
+            if (!load.ticket.stream_wait(item, bytes, stream))
+                (void)load.ticket.progress(item, bytes);
         }
     }
-}
-
-// In the place of a stream that cannot wait, because its device has no such operation or too many waits are under way.
-void Worker::wait_here(const Load &load, std::size_t item, std::uint64_t bytes) const
-{
-    std::uint64_t there = 0;
-    // Any end will do: which one it was is looked at when the pass is over.
-    (void)!nixl_store_ticket_progress(store_, load.ticket, item, bytes, NIXL_STORE_TIMEOUT_INFINITE, &there);
 }
 
 void Worker::finish_loads()
 {
     std::vector<bool> failed(metadata_.load.size(), false);
     std::size_t layers = 0;
-    for (const Load &load : loads_) {
-        std::vector<nixl_store_result_t> results(failed.size());
-        std::size_t count = 0;
-        const nixl_store_status_t status = nixl_store_ticket_wait(store_, load.ticket, NIXL_STORE_TIMEOUT_INFINITE,
-                                                                  results.data(), results.size(), &count);
-        if (status < 0)
-            complain("load", status);
-        // An entry that nobody filled has a status of its own, which is not OK.
+    std::vector<nixl_store::item_result> results;
+    for (Load &load : loads_) {
+        complain("load", load.ticket.wait(results));
+        // An entry that nobody filled has a status of its own, which is not ok.
         for (std::size_t item = 0; item < failed.size(); ++item)
-            failed[item] = failed[item] || results[item].status != NIXL_STORE_OK;
+            failed[item] = failed[item] || !results[item].ok();
         layers += load.end_layer - load.first_layer;
     }
     loads_.clear();
@@ -171,39 +126,28 @@ void Worker::submit_saves(cuda_stream_t stream)
     std::map<RequestId, std::vector<const Chunk *>> requests;
     for (const Chunk &chunk : metadata_.save)
         requests[chunk.request_id].push_back(&chunk);
-    const nixl_store_submit_options_t options = after(stream);
     for (const auto &[request_id, chunks] : requests) {
-        std::vector<std::vector<nixl_store_segment_t>> places;
-        std::vector<nixl_store_item_t> items;
+        nixl_store::put_batch puts;
         for (const Chunk *chunk : chunks) {
-            places.push_back(segments(chunk->block_id, 0, caches_.layers.size()));
-            nixl_store_item_t item{};
-            item.key = chunk->key.data();
-            item.key_length = chunk->key.size();
-            item.segments = places.back().data();
-            item.segment_count = places.back().size();
-            item.flags = NIXL_STORE_ITEM_KEEP; // what has this key has these bytes
-            items.push_back(item);
+            puts.add(chunk->key, nixl_store::put_flags::keep); // what has this key has these bytes
+            append_layers(puts, chunk->block_id, 0, caches_.layers.size());
         }
-        nixl_store_ticket_t ticket = 0;
-        const nixl_store_status_t status =
-            nixl_store_batch_put(store_, items.data(), items.size(), &options, &ticket);
-        if (status == NIXL_STORE_OK)
-            saves_[request_id].push_back(ticket);
+        nixl_store::result<nixl_store::ticket> ticket = store_.submit_put(puts, after(stream));
+        if (ticket)
+            saves_[request_id].push_back(*std::move(ticket));
         else
-            complain("save", status);
+            complain("save", ticket);
     }
 }
 
 bool Worker::is_saved(RequestId request_id)
 {
-    std::vector<nixl_store_ticket_t> &tickets = saves_[request_id];
+    std::vector<nixl_store::ticket> &tickets = saves_[request_id];
     while (!tickets.empty()) {
-        const nixl_store_status_t status = nixl_store_ticket_wait(store_, tickets.back(), 0, nullptr, 0, nullptr);
-        if (status == NIXL_STORE_IN_PROGRESS)
+        const nixl_store::result<void> ended = tickets.back().wait(nixl_store::timeout::none());
+        if (ended.in_progress())
             return false;
-        if (status < 0)
-            complain("save", status);
+        complain("save", ended);
         tickets.pop_back();
     }
     saves_.erase(request_id);

@@ -22,13 +22,7 @@ namespace connector {
 
 class Worker {
 public:
-    explicit Worker(nixl_store_t *store) : store_(store) {}
-
-    // Waits for what is under way: the blocks' memory may go after it.
-    ~Worker();
-
-    Worker(const Worker &) = delete;
-    Worker &operator=(const Worker &) = delete;
+    explicit Worker(const nixl_store::store &store) : store_(store) {}
 
     void register_kv_caches(KvCaches caches);
 
@@ -61,24 +55,27 @@ public:
 private:
     // The gets of one group of layers, for all blocks of metadata_.load in that order.
     struct Load {
-        nixl_store_ticket_t ticket;
+        nixl_store::ticket ticket;
         std::size_t first_layer;
         std::size_t end_layer;
     };
 
-    std::vector<nixl_store_segment_t> segments(BlockId block_id, std::size_t first_layer, std::size_t end_layer) const;
-    void wait_here(const Load &load, std::size_t item, std::uint64_t bytes) const;
+    // Appends where a block's layers lie to the item that was added last.
+    template <class Batch>
+    void append_layers(Batch &batch, BlockId block_id, std::size_t first_layer, std::size_t end_layer) const;
     void finish_loads();
     void submit_saves(cuda_stream_t stream);
     bool is_saved(RequestId request_id);
 
-    nixl_store_t *store_;
+    const nixl_store::store &store_;
     KvCaches caches_{};
     std::size_t layers_per_get_ = 1;
     Metadata metadata_;
+    nixl_store::get_batch gets_; // of the last group, kept for the memory that they have
+    // Tickets wait when they go, so that the blocks' memory may go after the worker.
     std::vector<Load> loads_;
+    std::map<RequestId, std::vector<nixl_store::ticket>> saves_;
     std::vector<BlockId> load_errors_;
-    std::map<RequestId, std::vector<nixl_store_ticket_t>> saves_;
     std::set<RequestId> finished_;
 };
 

@@ -1,12 +1,12 @@
 #include "llama/block_store.hpp"
 
 #include <algorithm>
-#include <cinttypes>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <stdexcept>
 #include <string>
+#include <utility>
 
 namespace llama_kv {
 
@@ -20,11 +20,6 @@ constexpr std::size_t page_bytes = 4096;
 constexpr std::size_t blocks_per_ticket = 4;
 
 std::size_t whole_pages(std::size_t bytes) { return (bytes + page_bytes - 1) / page_bytes * page_bytes; }
-
-std::string message(const char *what, nixl_store_status_t status)
-{
-    return std::string(what) + ": " + nixl_store_status_name(status) + ": " + nixl_store_error_message();
-}
 
 } // namespace
 
@@ -42,66 +37,41 @@ BlockStore::BlockStore(const char *config_path, std::size_t block_bytes, std::si
 
     // No options: what a slot holds is said by the configuration, because models with blocks of different sizes may
     // share one pool.
-    const nixl_store_status_t status = nixl_store_open(config_path, nullptr, &store_);
-    if (status < 0)
-        throw std::runtime_error(message("open", status));
-    nixl_store_capabilities_t capabilities{};
-    capabilities.struct_size = sizeof capabilities;
-    if (succeeded("capabilities", nixl_store_capabilities_read(store_, &capabilities)) &&
-        capabilities.object_bytes_max != 0 && capabilities.object_bytes_max < stride_) {
-        const std::string sizes = "a block of this model has " + std::to_string(stride_) + " bytes, a slot " +
-                                  std::to_string(capabilities.object_bytes_max) +
-                                  ": set nixl_store_chunk_bytes in the configuration";
-        succeeded("close", nixl_store_close(store_));
-        throw std::runtime_error(sizes);
+    store_ = nixl_store::store::open(config_path).or_throw();
+    const nixl_store::result<nixl_store::capabilities> capabilities = store_.capabilities();
+    if (succeeded("capabilities", capabilities) && capabilities->object_bytes_max != 0 &&
+        capabilities->object_bytes_max < stride_) {
+        throw std::runtime_error("a block of this model has " + std::to_string(stride_) + " bytes, a slot " +
+                                 std::to_string(capabilities->object_bytes_max) +
+                                 ": set nixl_store_chunk_bytes in the configuration");
     }
+    nixl_store::result<nixl_store::registration> registered = store_.register_memory({memory_.get(), memory_bytes});
     // Worth having, not needed: an ordinary user may lock little memory.
-    if (nixl_store_memory_register(store_, memory_.get(), memory_bytes) < 0)
-        std::fprintf(stderr, "goes on with unregistered memory: %s\n", nixl_store_error_message());
+    if (registered)
+        registration_ = *std::move(registered);
+    else
+        std::fprintf(stderr, "goes on with unregistered memory: %s\n", registered.message().c_str());
 }
 
 BlockStore::~BlockStore()
 {
     finish();
-    succeeded("close", nixl_store_close(store_));
+    succeeded("close", store_.close());
 }
 
-bool BlockStore::succeeded(const char *what, nixl_store_status_t status) const
+bool BlockStore::succeeded(const char *what, const nixl_store::result<void> &result) const
 {
-    if (status < 0 && !complained_) {
+    if (result.is_error() && !complained_) {
         complained_ = true;
-        std::fprintf(stderr, "goes on without what the store cannot do: %s\n", message(what, status).c_str());
+        std::fprintf(stderr, "goes on without what the store cannot do: %s: %s\n", what, result.describe().c_str());
     }
-    return status >= 0;
-}
-
-nixl_store_item_t BlockStore::item(const std::vector<Digest> &keys, std::size_t index, nixl_store_segment_t &segment, std::uint32_t flags)
-{
-    segment = {};
-    segment.address = memory(index);
-    segment.length = stride_;
-    segment.memory_kind = NIXL_STORE_MEMORY_HOST;
-    nixl_store_item_t item{};
-    item.key = keys[index].data();
-    item.key_length = keys[index].size();
-    item.segments = &segment;
-    item.segment_count = 1;
-    item.flags = flags;
-    return item;
+    return !result.is_error();
 }
 
 std::size_t BlockStore::match(const std::vector<Digest> &keys) const
 {
-    std::vector<nixl_store_key_t> chain;
-    for (const Digest &key : keys) {
-        nixl_store_key_t link{};
-        link.key = key.data();
-        link.key_length = key.size();
-        chain.push_back(link);
-    }
-    std::size_t matched = 0;
-    return succeeded("prefix match", nixl_store_prefix_match(store_, chain.data(), chain.size(), &matched)) ? matched
-                                                                                                            : 0;
+    const nixl_store::result<std::size_t> matched = store_.prefix_match(nixl_store::keys(keys));
+    return succeeded("prefix match", matched) ? matched.value_or(0U) : 0;
 }
 
 std::size_t BlockStore::restore(const std::vector<Digest> &keys, std::size_t count, const Consume &consume)
@@ -109,35 +79,28 @@ std::size_t BlockStore::restore(const std::vector<Digest> &keys, std::size_t cou
     finish();
     count = std::min({count, keys.size(), blocks_max_});
 
-    struct Read {
-        nixl_store_ticket_t ticket;
-        std::size_t first, count;
-    };
-    std::vector<Read> reads;
+    // All tickets are waited for, whatever was found and however this ends: until then the store may write to the memory.
+    std::vector<nixl_store::ticket> reads;
+    nixl_store::get_batch gets;
     for (std::size_t first = 0; first < count; first += blocks_per_ticket) {
-        nixl_store_segment_t segments[blocks_per_ticket];
-        nixl_store_item_t items[blocks_per_ticket];
-        Read read{0, first, std::min(blocks_per_ticket, count - first)};
-        for (std::size_t at = 0; at < read.count; ++at)
-            items[at] = item(keys, first + at, segments[at], NIXL_STORE_ITEM_EXACT);
-        if (!succeeded("get", nixl_store_batch_get(store_, items, read.count, nullptr, &read.ticket)))
+        gets.clear();
+        for (std::size_t index = first; index < std::min(first + blocks_per_ticket, count); ++index)
+            gets.add(keys[index], block(index), nixl_store::get_flags::exact);
+        nixl_store::result<nixl_store::ticket> ticket = store_.submit_get(gets);
+        if (!succeeded("get", ticket))
             break;
-        reads.push_back(read);
+        reads.push_back(*std::move(ticket));
     }
 
     std::size_t restored = 0;
-    bool ended = false;
-    for (const Read &read : reads) {
-        // All tickets are waited for, whatever was found: until then the store may write to the memory.
-        nixl_store_result_t results[blocks_per_ticket];
-        std::size_t result_count = 0;
-        const nixl_store_status_t status = nixl_store_ticket_wait(store_, read.ticket, NIXL_STORE_TIMEOUT_INFINITE,
-                                                                  results, read.count, &result_count);
-        ended = ended || !succeeded("get", status);
-        for (std::size_t at = 0; at < result_count && !ended; ++at) {
-            ended = results[at].status != NIXL_STORE_OK ||
-                    !consume(read.first + at, memory(read.first + at));
-            restored += ended ? 0 : 1;
+    std::vector<nixl_store::item_result> results;
+    for (nixl_store::ticket &read : reads) {
+        if (!succeeded("get", read.wait(results)))
+            return restored;
+        for (const nixl_store::item_result &result : results) {
+            if (!result.ok() || !consume(restored, memory(restored)))
+                return restored;
+            ++restored;
         }
     }
     return restored;
@@ -147,52 +110,47 @@ void BlockStore::store(const std::vector<Digest> &keys, std::size_t first)
 {
     finish();
     const std::size_t end = std::min(keys.size(), blocks_max_);
-    std::vector<nixl_store_segment_t> segments(keys.size());
-    std::vector<nixl_store_item_t> items;
+    nixl_store::put_batch puts;
     // Behind a gap there may be blocks that are as good as the new ones: a key stands for its content.
     for (std::size_t index = first; index < end; ++index)
-        items.push_back(item(keys, index, segments[index], NIXL_STORE_ITEM_KEEP));
-    if (!items.empty() &&
-        succeeded("put", nixl_store_batch_put(store_, items.data(), items.size(), nullptr, &writing_)))
-        blocks_writing_ = items.size();
+        puts.add(keys[index], block(index), nixl_store::put_flags::keep);
+    if (puts.empty())
+        return;
+    nixl_store::result<nixl_store::ticket> ticket = store_.submit_put(puts);
+    if (succeeded("put", ticket))
+        writing_ = *std::move(ticket);
 }
 
 BlockStore::Stored BlockStore::finish()
 {
     Stored stored;
-    if (writing_ == 0)
+    if (!writing_)
         return stored;
-    std::vector<nixl_store_result_t> results(blocks_writing_);
-    std::size_t result_count = 0;
-    succeeded("put", nixl_store_ticket_wait(store_, writing_, NIXL_STORE_TIMEOUT_INFINITE, results.data(),
-                                            results.size(), &result_count));
-    results.resize(result_count);
-    writing_ = 0;
-    for (const nixl_store_result_t &result : results) {
-        stored.failed += result.status < 0 ? 1 : 0;
-        stored.written += result.status == NIXL_STORE_OK && result.bytes > 0 ? 1 : 0;
+    std::vector<nixl_store::item_result> results;
+    succeeded("put", writing_.wait(results));
+    for (const nixl_store::item_result &result : results) {
+        stored.failed += result.is_error() ? 1 : 0;
+        stored.written += result.bytes() > 0 ? 1 : 0;
     }
     return stored;
 }
 
 bool BlockStore::contains(const Digest &key) const
 {
-    const nixl_store_status_t status = nixl_store_key_contains(store_, key.data(), key.size());
-    return succeeded("contains", status) && status == NIXL_STORE_OK;
+    const nixl_store::result<void> stored = store_.contains(key);
+    return succeeded("contains", stored) && stored.ok();
 }
 
 bool BlockStore::remove(const Digest &key)
 {
-    const nixl_store_status_t status = nixl_store_key_remove(store_, key.data(), key.size());
-    return succeeded("remove", status) && status == NIXL_STORE_OK;
+    const nixl_store::result<void> removed = store_.remove(key);
+    return succeeded("remove", removed) && removed.ok();
 }
 
-nixl_store_stats_t BlockStore::stats() const
+nixl_store::stats BlockStore::stats() const
 {
-    nixl_store_stats_t stats{};
-    stats.struct_size = sizeof stats;
-    succeeded("stats", nixl_store_stats_read(store_, &stats));
-    return stats;
+    const nixl_store::result<nixl_store::stats> stats = store_.stats();
+    return succeeded("stats", stats) ? *stats : nixl_store::stats{};
 }
 
 } // namespace llama_kv

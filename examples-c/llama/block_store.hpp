@@ -6,7 +6,7 @@
 
 #include "llama/sha256.hpp"
 
-#include <nixl_store.h>
+#include <nixl_store.hpp>
 
 #include <cstddef>
 #include <cstdint>
@@ -53,23 +53,24 @@ public:
 
     bool contains(const Digest &key) const;
     bool remove(const Digest &key);
-    nixl_store_stats_t stats() const;
+    nixl_store::stats stats() const;
 
 private:
     struct Free {
         void operator()(std::uint8_t *memory) const;
     };
 
-    nixl_store_item_t item(const std::vector<Digest> &keys, std::size_t index, nixl_store_segment_t &segment,
-                           std::uint32_t flags);
-    bool succeeded(const char *what, nixl_store_status_t status) const;
+    // Where block `index` lies.
+    nixl_store::segment block(std::size_t index) { return nixl_store::segment::host({memory(index), stride_}); }
+    bool succeeded(const char *what, const nixl_store::result<void> &result) const;
 
     std::size_t stride_; // of a block in memory, and its length in the store: whole pages, which need no copy
     std::size_t blocks_max_;
-    std::unique_ptr<std::uint8_t[], Free> memory_; // before the store: closing it ends all transfers
-    nixl_store_t *store_ = nullptr;
-    nixl_store_ticket_t writing_ = 0;
-    std::size_t blocks_writing_ = 0;
+    // What goes first waits for the transfers: the ticket, then the registration, then the store; then the memory goes.
+    std::unique_ptr<std::uint8_t[], Free> memory_;
+    nixl_store::store store_;
+    nixl_store::registration registration_;
+    nixl_store::ticket writing_;
     mutable bool complained_ = false;
 };
 

@@ -37,6 +37,12 @@ inline std::uint64_t segment_content(const std::string &key, std::size_t segment
     return id;
 }
 
+// K or V of one block in one layer.
+inline nixl_store::segment host_segment(unsigned char *address)
+{
+    return nixl_store::segment::host({address, segment_bytes});
+}
+
 // Blocks are free, in use by a request, or resident: filled, idle, and reusable by key until their memory is needed.
 class BlockPool {
 public:
@@ -53,8 +59,7 @@ public:
             free_.push_back(block);
     }
 
-    void *memory() { return memory_.get(); }
-    std::size_t memory_bytes() const { return block_count_ * block_bytes; }
+    nixl_store::mutable_bytes memory() { return {memory_.get(), block_count_ * block_bytes}; }
     std::size_t evictions() const { return evictions_; }
 
     // The block that holds `key`, now in use by one more.
@@ -104,7 +109,7 @@ public:
     {
         Transfer transfer{blocks_[block].key, {}};
         for (std::size_t segment = 0; segment < segments_per_block; ++segment)
-            transfer.segments.push_back(host_segment(address(block, segment), segment_bytes));
+            transfer.segments.push_back(host_segment(address(block, segment)));
         return transfer;
     }
 

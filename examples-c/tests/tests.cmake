@@ -16,12 +16,16 @@ add_test(NAME ${prefix}.quickstart COMMAND quickstart "${CMAKE_CURRENT_BINARY_DI
 add_test(NAME ${prefix}.quickstart_finds_its_configuration_in_the_environment COMMAND quickstart)
 set_tests_properties(${prefix}.quickstart_finds_its_configuration_in_the_environment PROPERTIES
     ENVIRONMENT "LMCACHE_CONFIG_FILE=${CMAKE_CURRENT_BINARY_DIR}/lmcache.yaml")
+add_test(NAME ${prefix}.quickstart_cpp COMMAND quickstart_cpp "${CMAKE_CURRENT_BINARY_DIR}/lmcache.yaml")
 # One pool has one owner at a time.
-set_tests_properties(${prefix}.quickstart ${prefix}.quickstart_finds_its_configuration_in_the_environment PROPERTIES
-    RESOURCE_LOCK "${store_dir}")
+set_tests_properties(${prefix}.quickstart ${prefix}.quickstart_finds_its_configuration_in_the_environment
+    ${prefix}.quickstart_cpp PROPERTIES RESOURCE_LOCK "${store_dir}")
 add_test(NAME ${prefix}.quickstart_names_a_missing_configuration COMMAND quickstart /nowhere/lmcache.yaml)
 set_tests_properties(${prefix}.quickstart_names_a_missing_configuration PROPERTIES
     PASS_REGULAR_EXPRESSION "quickstart: open: .*/nowhere/lmcache\\.yaml")
+add_test(NAME ${prefix}.quickstart_cpp_names_a_missing_configuration COMMAND quickstart_cpp /nowhere/lmcache.yaml)
+set_tests_properties(${prefix}.quickstart_cpp_names_a_missing_configuration PROPERTIES
+    PASS_REGULAR_EXPRESSION "quickstart: NIXL_STORE_ERROR_CONFIG: .*/nowhere/lmcache\\.yaml")
 
 add_test(NAME ${prefix}.async_batch COMMAND async_batch)
 set_tests_properties(${prefix}.async_batch PROPERTIES

@@ -117,6 +117,15 @@ pkg_config() {
     check_static "$work/static_too"
 }
 
+# The C++ interface as it is installed, found by pkg-config, against the installed library.
+cpp() {
+    export PKG_CONFIG_PATH
+    PKG_CONFIG_PATH=$(dirname "$(find "$STAGE" -name nixl_store.pc)")
+    # shellcheck disable=SC2046 # flags are to be split
+    TMPDIR=$work sh "$root/tests/cpp/run.sh" "$work/objects" $(pkg-config --cflags --libs nixl_store) \
+        "-Wl,-rpath,$(pkg-config --variable=libdir nixl_store)"
+}
+
 version_refused() {
     must_configure "$work/same" -DCMAKE_PREFIX_PATH="$STAGE" -DREQUESTED_VERSION="${VERSION%.*}"
     if configure "$work/newer" -DCMAKE_PREFIX_PATH="$STAGE" -DREQUESTED_VERSION="${VERSION%%.*}.999"; then
