@@ -877,9 +877,16 @@ enum class log_level : std::uint32_t {
     debug = NIXL_STORE_LOG_DEBUG,
 };
 
+/// One message of the log: a line, which is there during the call only.
+struct log_record {
+    std::chrono::system_clock::time_point time;
+    log_level level;
+    std::string_view message;
+};
+
 /// Receives messages, from many threads at a time, until the store is closed. It must return soon, call nothing of this
 /// library, and throw nothing: what it throws ends the process.
-using log_function = std::function<void(log_level level, std::string_view message)>;
+using log_function = std::function<void(const log_record &record)>;
 
 /// What the engine knows and the configuration does not. Strings are copied.
 class open_options {
@@ -1261,6 +1268,25 @@ public:
 using stats = nixl_store_stats_t;
 using capabilities = nixl_store_capabilities_t;
 
+namespace detail {
+
+inline result<std::string> metrics_text(nixl_store_t *store)
+{
+    std::string text;
+    for (;;) {
+        std::size_t length = 0;
+        result<void> told(nixl_store_metrics_text(store, text.data(), text.size(), &length));
+        if (told || told.code() == status::buffer_too_small)
+            text.resize(length);
+        if (told)
+            return text;
+        if (told.code() != status::buffer_too_small)
+            return told;
+    }
+}
+
+} // namespace detail
+
 /// What prefix_plan() tells.
 struct prefix_plan {
     std::size_t matched;  ///< leading keys that are stored
@@ -1286,7 +1312,7 @@ public:
             raw.config_text = options.text_->c_str();
         if (options.log_) {
             opened.log_ = std::make_unique<log_function>(std::move(options.log_));
-            raw.log_function = &hand_on;
+            raw.log_record_function = &hand_on;
             raw.log_context = opened.log_.get();
         }
         result<void> outcome(nixl_store_open(path, &raw, &opened.handle_));
@@ -1508,10 +1534,18 @@ public:
         return read ? result<nixl_store::capabilities>(told) : result<nixl_store::capabilities>(std::move(read));
     }
 
+    /// All that is measured, in the form of OpenMetrics.
+    result<std::string> metrics_text() const { return detail::metrics_text(handle_); }
+
 private:
-    static void hand_on(void *context, std::uint32_t level, const char *message) noexcept
+    static void hand_on(void *context, const nixl_store_log_record_t *record) noexcept
     {
-        (*static_cast<const log_function *>(context))(static_cast<log_level>(level), message);
+        // The clock's ticks may be coarser.
+        const std::chrono::nanoseconds since_1970(record->time_unix_ns);
+        const auto ticks = std::chrono::duration_cast<std::chrono::system_clock::duration>(since_1970);
+        const auto level = static_cast<log_level>(record->level);
+        (*static_cast<const log_function *>(context))(
+            {std::chrono::system_clock::time_point(ticks), level, record->message});
     }
     template <class Call, class Items>
     result<ticket> submit(Call call, const Items &items, const submit_options &options) const
@@ -1524,6 +1558,9 @@ private:
     nixl_store_t *handle_ = nullptr;
     std::unique_ptr<log_function> log_;
 };
+
+/// As store::metrics_text(), of all stores that are open in this process, in one text.
+inline result<std::string> metrics_text() { return detail::metrics_text(nullptr); }
 
 /// Of the library that is loaded, such as "0.1.0".
 inline const char *version() noexcept { return nixl_store_version(); }

@@ -48,8 +48,10 @@ void the_log_lives_as_long_as_the_store()
 {
     const auto lines = std::make_shared<std::atomic<int>>(0);
     {
-        ns::store store = must_open(in_memory().log([lines](ns::log_level level, std::string_view message) {
-            *lines += level <= ns::log_level::info && !message.empty() ? 1 : 0;
+        const auto before = std::chrono::system_clock::now();
+        ns::store store = must_open(in_memory().log([lines, before](const ns::log_record &record) {
+            const bool is_timely = before <= record.time && record.time <= std::chrono::system_clock::now();
+            *lines += record.level <= ns::log_level::info && is_timely && !record.message.empty() ? 1 : 0;
         }));
         EXPECT(*lines > 0 && lines.use_count() == 2);
         ns::store moved = std::move(store);
@@ -57,7 +59,7 @@ void the_log_lives_as_long_as_the_store()
         EXPECT(moved.close().ok() && lines.use_count() == 1);
     }
     // Of a store that did not open too.
-    EXPECT(!ns::store::open("/nowhere", ns::open_options().log([lines](ns::log_level, std::string_view) {})));
+    EXPECT(!ns::store::open("/nowhere", ns::open_options().log([lines](const ns::log_record &) {})));
     EXPECT(lines.use_count() == 1);
 }
 
@@ -71,6 +73,10 @@ void options_reach_the_store()
         EXPECT(told && std::string(told->backend) == "POSIX" && told->object_bytes_max >= slot_bytes);
         const ns::result<ns::stats> stats = store.stats();
         EXPECT(stats && stats->keys == 1 && stats->slots == 64);
+        for (const ns::result<std::string> &text : {store.metrics_text(), ns::metrics_text()}) {
+            EXPECT(text && text->find("\nnixl_store_keys{store=\"") != std::string::npos);
+            EXPECT(text && text->size() > 6 && text->compare(text->size() - 6, 6, "# EOF\n") == 0);
+        }
     }
     EXPECT(must_open(on_files(folder).cache_namespace("b").worker(1, 2)).contains("key").not_found());
     EXPECT(ns::store::open(in_memory().worker(2, 2)).code() == ns::status::invalid_argument);
