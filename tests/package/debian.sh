@@ -9,6 +9,8 @@ set -euo pipefail
 
 work=$1
 : "${CPACK:?}" "${CC:?}" "${BUILD_TREE:?}" "${VERSION:?}" "${CLI:?}"
+# To cargo, which cpack asks whether all is built, another CC in the environment is a reason to compile anew.
+export -n CC
 # Exit status by which ctest knows a test that was not run.
 SKIPPED=77
 bare=$work/bare
@@ -50,7 +52,6 @@ dpkg-deb --ctrl-tarfile "$package" | tar -tf - >"$work/control"
 grep -qx ./conffiles "$work/control" && fail "the package has configuration files"
 dpkg-deb --ctrl-tarfile "$package" | tar -xOf - ./shlibs >"$work/shlibs"
 grep -qx "libnixl_store 0 nixl-store (= $VERSION)" "$work/shlibs" || fail "shlibs: $(cat "$work/shlibs")"
-# A shell of its own, so that the listing's end is seen before grep leaves.
 dpkg-deb --contents "$package" >"$work/contents"
 grep -v ' root/root ' "$work/contents" && fail "these are not root's"
 grep -Ev '^(drwxr-xr-x|-rw-r--r--|-rwxr-xr-x|lrwxrwxrwx) ' "$work/contents" && fail "these have modes of their own"
@@ -79,7 +80,7 @@ with_dependencies() {
     printf '%s\n' "${!seen[@]}" | sort
 }
 
-# copied_file PATHS...: what of a package a bare system needs
+# wanted: of the paths of packages those that a bare system needs
 wanted() { grep -Ev '^/(\.|bin|sbin|lib|lib32|lib64|libx32)?$|^/usr/share/(doc|man|locale|info|lintian)(/|$)'; }
 # shellcheck disable=SC2046 # names are to be split
 mapfile -t packages < <(with_dependencies dpkg dash coreutils tar sed diffutils libc-bin libc6-dev base-files \
