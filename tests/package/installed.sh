@@ -10,7 +10,7 @@ work=$2
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 root=$(cd "$here/../.." && pwd)
 : "${CMAKE:?}" "${CC:?}" "${GENERATOR:?}" "${STAGE:?}" "${BUILD_TREE:?}" "${VERSION:?}" "${CARGO:?}" "${DOC_DIR:?}"
-: "${LIBRARY_DIR:?}" "${SYSTEM_LIBRARIES:?}" "${CLI:?}"
+: "${LIBRARY_DIR:?}" "${SYSTEM_LIBRARIES:?}" "${CLI:?}" "${OBJ:?}" "${CARGO_TARGET_DIR:?}"
 # To cargo another CC in the environment is a reason to compile anew what was compiled with it.
 export -n CC
 # What is installed is where it was said, whatever a packager has set.
@@ -24,6 +24,7 @@ fail() {
     echo "FAILED: $*" >&2
     exit 1
 }
+cargo_options=(-DNIXL_STORE_CARGO="$CARGO" -DNIXL_STORE_CARGO_TARGET_DIR="$CARGO_TARGET_DIR" -DNIXL_STORE_OBJ="$OBJ")
 quietly() { "$@" >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "$*"; }; }
 
 # has_lines FILE: whether a debugger finds lines in it
@@ -42,9 +43,12 @@ stripped() {
 
 # A distribution keeps the symbols, in packages of their own, and strips by itself; cmake --strip works all the same.
 symbols_kept() {
-    quietly "$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR" -DNIXL_STORE_CARGO="$CARGO" -DNIXL_STORE_STRIP=OFF
+    quietly "$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR" "${cargo_options[@]}" -DNIXL_STORE_CLI="$CLI" \
+        -DNIXL_STORE_STRIP=OFF
+    # The same libraries, so that they need not be made again.
+    cp -a "$BUILD_TREE/lib/." "$work/build/lib"
     quietly "$CMAKE" --build "$work/build"
-    local installed=$work/prefix/lib/libnixl_store.so
+    local installed
     quietly "$CMAKE" --install "$work/build" --prefix "$work/prefix"
     installed=$(find "$work/prefix" -name libnixl_store.so)
     has_lines "$installed" || fail "the symbols are gone though NIXL_STORE_STRIP is OFF"
@@ -126,7 +130,7 @@ destination() {
 # FetchContent is told to take this source tree, which it would fetch otherwise; what cargo has built there serves.
 fetch_content() {
     quietly "$CMAKE" -S "$here/fetch_content" -B "$work/a build" -G "$GENERATOR" -DCMAKE_C_COMPILER="$CC" \
-        -DNIXL_STORE_CARGO="$CARGO" -DFETCHCONTENT_SOURCE_DIR_NIXL_STORE="$root"
+        "${cargo_options[@]}" -DFETCHCONTENT_SOURCE_DIR_NIXL_STORE="$root"
     quietly "$CMAKE" --build "$work/a build" --parallel
     local program
     for program in shared static; do
@@ -146,8 +150,7 @@ nothing_is_built_twice() {
     for selection in "--lib" "--lib --bin nixl-store"; do
         # shellcheck disable=SC2086 # options are to be split
         "$CARGO" build --release --locked $selection --manifest-path "$root/Cargo.toml" \
-            --target-dir "$(sed -n 's/^NIXL_STORE_CARGO_TARGET_DIR:PATH=//p' "$BUILD_TREE/CMakeCache.txt")" --verbose \
-            $(grep -q '^NIXL_STORE_OBJ:BOOL=ON' "$BUILD_TREE/CMakeCache.txt" || echo --no-default-features) \
+            --target-dir "$CARGO_TARGET_DIR" $([ "$OBJ" = 1 ] || echo --no-default-features) \
             >"$work/log" 2>&1 || { cat "$work/log" >&2; fail "cargo does not build"; }
         if grep -E '^ *Compiling' "$work/log"; then fail "cargo build $selection compiles these again"; fi
     done
