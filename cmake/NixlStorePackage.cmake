@@ -1,13 +1,14 @@
 # What is installed, and the files by which others find it: a CMake package and a pkg-config file, both relative to
 # where they lie. The build tree gets a CMake package of its own: -Dnixl_store_DIR=<build tree>.
-#
-# Unless it is set, the documents' folder is called like the command and the Debian package, which must have it so.
+include(CMakePackageConfigHelpers)
 include(GNUInstallDirs)
+
+# Unless it is set, the documents' folder is called like the command and the Debian package, which must have it so.
 if(NOT "$CACHE{CMAKE_INSTALL_DOCDIR}")
     set(CMAKE_INSTALL_DOCDIR "${CMAKE_INSTALL_DATAROOTDIR}/doc/nixl-store")
     GNUInstallDirs_get_absolute_install_dir(CMAKE_INSTALL_FULL_DOCDIR CMAKE_INSTALL_DOCDIR DOCDIR)
 endif()
-include(CMakePackageConfigHelpers)
+
 set(NIXL_STORE_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/nixl_store")
 set(NIXL_STORE_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/installed")
 
