@@ -60,7 +60,7 @@ test: ## Install what the tests need, then run all of them
 	@$(MAKE) --no-print-directory test-package
 
 .PHONY: setup
-setup: ## Install cmake, a C++ compiler, pkg-config, clang, lld, valgrind, python3, xfsprogs, weed, cuFile, maturin and cbindgen where they are missing
+setup: ## Install cmake, a C++ compiler, pkg-config, dpkg-dev, clang, lld, valgrind, python3, xfsprogs, weed, cuFile, maturin and cbindgen where they are missing
 	@bash scripts/setup.sh
 
 .PHONY: check
@@ -144,7 +144,7 @@ bench-instructions: ## Count the instructions of each operation and compare them
 	@CARGO='$(CARGO)' bash scripts/bench-instructions.sh
 
 .PHONY: test-package
-test-package: ## Install to a folder, build the examples from there, shared and static; symbols, size, linkers, without OBJ
+test-package: ## Install to a folder, build the examples from there, shared and static; symbols, size, linkers, without OBJ, Debian package
 	cmake -S . -B $(BUILD_DIR) -DNIXL_STORE_TESTS=ON
 	cmake --build $(BUILD_DIR)
 	ctest --test-dir $(BUILD_DIR) --output-on-failure
@@ -162,10 +162,17 @@ check-lmcache: ## LMCache itself and this library read each other's chunks in a 
 	@CARGO='$(CARGO)' bash scripts/check-lmcache.sh
 
 .PHONY: install
-install: ## Install library, header, CMake package and pkg-config file to PREFIX; needs cmake
+install: ## Install libraries, headers, command, documents and examples to PREFIX; needs cmake
 	cmake -S . -B $(BUILD_DIR)
 	cmake --build $(BUILD_DIR) --target nixl_store_cargo
 	cmake --install $(BUILD_DIR) --prefix '$(PREFIX)'
+
+# In a tree of its own: a package of the system has its libraries where the system looks.
+.PHONY: package
+package: ## Make a Debian package, where dpkg-dev is there, and an archive, in build/package; needs cmake
+	cmake -S . -B build/package -DCMAKE_INSTALL_PREFIX=/usr
+	cmake --build build/package
+	cd build/package && cpack
 
 .PHONY: bench-trace
 bench-trace: ## Replay a production trace with every eviction policy and pool size; needs Python 3.9

@@ -1,6 +1,7 @@
-# Lets cargo build the library and lays the result out under the build tree, with the links that the loader and the
-# linker look for. Defines the target nixl_store_cargo, nixl_store::nixl_store and nixl_store::static for use in this
-# tree, NIXL_STORE_LIBRARY_DIR, and NIXL_STORE_SYSTEM_LIBRARIES, what the static library needs of the system.
+# Lets cargo build the library and the command, and lays the result out under the build tree, with the links that the
+# loader and the linker look for. Defines the target nixl_store_cargo, nixl_store::nixl_store and nixl_store::static for
+# use in this tree, NIXL_STORE_LIBRARY_DIR, NIXL_STORE_COMMAND_DIR, and NIXL_STORE_SYSTEM_LIBRARIES, what the static
+# library needs of the system.
 
 # cargo may be outside of PATH, as for a desktop program or under sudo.
 find_program(NIXL_STORE_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin"
@@ -10,6 +11,9 @@ if(NOT NIXL_STORE_CARGO)
 endif()
 get_filename_component(NIXL_STORE_CARGO_BIN_DIR "${NIXL_STORE_CARGO}" DIRECTORY)
 find_program(NIXL_STORE_RUSTC rustc HINTS "${NIXL_STORE_CARGO_BIN_DIR}" DOC "rustc, the Rust compiler")
+
+execute_process(COMMAND "${NIXL_STORE_RUSTC}" -vV OUTPUT_VARIABLE rustc_version)
+string(REGEX REPLACE ".*host: ([^\n]+).*" "\\1" NIXL_STORE_RUST_HOST "${rustc_version}")
 
 set(NIXL_STORE_CARGO_FLAGS "--locked" CACHE STRING
     "Flags for cargo build, separated by semicolons, for example --locked;--offline")
@@ -28,13 +32,24 @@ set(NIXL_STORE_CARGO_TARGET_DIR "${NIXL_STORE_CARGO_TARGET_DIR_DEFAULT}" CACHE P
 set(NIXL_STORE_CARGO_ARGUMENTS
     build --release --lib --manifest-path "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml"
     --target-dir "${NIXL_STORE_CARGO_TARGET_DIR}" ${NIXL_STORE_CARGO_FLAGS})
+# One cargo builds both, so that their dependencies are compiled once.
+if(NIXL_STORE_CLI)
+    list(APPEND NIXL_STORE_CARGO_ARGUMENTS --bin nixl-store)
+endif()
+set(NIXL_STORE_TREE_ARGUMENTS
+    tree --manifest-path "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml" --package nixl_store ${NIXL_STORE_CARGO_FLAGS})
+if(NIXL_STORE_CLI)
+    list(APPEND NIXL_STORE_TREE_ARGUMENTS --package nixl_store_cli)
+endif()
 if(NOT NIXL_STORE_OBJ)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --no-default-features)
+    list(APPEND NIXL_STORE_TREE_ARGUMENTS --no-default-features)
 endif()
 set(NIXL_STORE_RUSTC_ARGUMENTS --crate-name probe --crate-type staticlib --print native-static-libs)
 set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/release")
 if(NIXL_STORE_RUST_TARGET)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
+    list(APPEND NIXL_STORE_TREE_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
     list(APPEND NIXL_STORE_RUSTC_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
     set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/${NIXL_STORE_RUST_TARGET}/release")
 endif()
@@ -45,6 +60,24 @@ set(NIXL_STORE_SHARED_SONAME "libnixl_store.so.${NIXL_STORE_ABI_VERSION}")
 set(NIXL_STORE_SHARED_LINK_NAME "libnixl_store.so")
 set(NIXL_STORE_STATIC_NAME "libnixl_store.a")
 file(MAKE_DIRECTORY "${NIXL_STORE_LIBRARY_DIR}")
+
+# The command, and beside it the completions and the manual pages, which it prints itself. What is built for another
+# machine does not run on this one, so a cross build has neither.
+set(NIXL_STORE_COMMAND_DIR "${CMAKE_CURRENT_BINARY_DIR}/command")
+set(NIXL_STORE_COMMAND_STEPS "")
+set(NIXL_STORE_COMMAND_RUNS OFF)
+if(NIXL_STORE_CLI)
+    file(MAKE_DIRECTORY "${NIXL_STORE_COMMAND_DIR}")
+    list(APPEND NIXL_STORE_COMMAND_STEPS
+        COMMAND "${CMAKE_COMMAND}" -E copy_if_different
+            "${NIXL_STORE_CARGO_OUTPUT_DIR}/nixl-store" "${NIXL_STORE_COMMAND_DIR}/nixl-store")
+    if(NOT CMAKE_CROSSCOMPILING AND (NOT NIXL_STORE_RUST_TARGET OR NIXL_STORE_RUST_TARGET STREQUAL NIXL_STORE_RUST_HOST))
+        set(NIXL_STORE_COMMAND_RUNS ON)
+        list(APPEND NIXL_STORE_COMMAND_STEPS
+            COMMAND "${CMAKE_COMMAND}" "-DCOMMAND=${NIXL_STORE_COMMAND_DIR}/nixl-store"
+                "-DOUT=${NIXL_STORE_COMMAND_DIR}" -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreManual.cmake")
+    endif()
+endif()
 
 # The static library is made of cargo's with the tools of the C compiler.
 foreach(tool IN ITEMS OBJCOPY AR)
@@ -70,10 +103,15 @@ add_custom_target(nixl_store_cargo ALL
         "-DHEADER=${CMAKE_CURRENT_SOURCE_DIR}/include/nixl_store.h"
         "-DCC=${CMAKE_C_COMPILER}" "-DOBJCOPY=${CMAKE_OBJCOPY}" "-DAR=${CMAKE_AR}"
         -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreStatic.cmake"
+    COMMAND "${CMAKE_COMMAND}"
+        "-DCARGO=${NIXL_STORE_CARGO}" "-DARGUMENTS=${NIXL_STORE_TREE_ARGUMENTS}"
+        "-DOUT=${CMAKE_CURRENT_BINARY_DIR}/installed/copyright"
+        -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreCopyright.cmake"
+    ${NIXL_STORE_COMMAND_STEPS}
     BYPRODUCTS
         "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
         "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
-    COMMENT "Building libnixl_store with cargo"
+    COMMENT "Building nixl_store with cargo (the first time takes some minutes)"
     USES_TERMINAL
     VERBATIM)
 
@@ -92,6 +130,8 @@ if(NOT DEFINED CACHE{NIXL_STORE_SYSTEM_LIBRARIES})
     string(REGEX MATCHALL "-l[^ ]+" probe_flags "${CMAKE_MATCH_1}")
     list(TRANSFORM probe_flags REPLACE "^-l" "")
     list(REMOVE_DUPLICATES probe_flags)
+    # Every C compiler links its own unwinder by itself. Named here, the shared one would make `-static` fail.
+    list(REMOVE_ITEM probe_flags gcc_s)
     set(NIXL_STORE_SYSTEM_LIBRARIES "${probe_flags}" CACHE STRING "System libraries that the static library needs")
     mark_as_advanced(NIXL_STORE_SYSTEM_LIBRARIES)
 endif()

@@ -1,7 +1,13 @@
 # What is installed, and the files by which others find it: a CMake package and a pkg-config file, both relative to
 # where they lie. The build tree gets a CMake package of its own: -Dnixl_store_DIR=<build tree>.
-include(GNUInstallDirs)
 include(CMakePackageConfigHelpers)
+include(GNUInstallDirs)
+
+# Unless it is set, the documents' folder is called like the command and the Debian package, which must have it so.
+if(NOT "$CACHE{CMAKE_INSTALL_DOCDIR}")
+    set(CMAKE_INSTALL_DOCDIR "${CMAKE_INSTALL_DATAROOTDIR}/doc/nixl-store")
+    GNUInstallDirs_get_absolute_install_dir(CMAKE_INSTALL_FULL_DOCDIR CMAKE_INSTALL_DOCDIR DOCDIR)
+endif()
 
 set(NIXL_STORE_CMAKE_DIR "${CMAKE_INSTALL_LIBDIR}/cmake/nixl_store")
 set(NIXL_STORE_GENERATED_DIR "${CMAKE_CURRENT_BINARY_DIR}/installed")
@@ -53,15 +59,15 @@ list(TRANSFORM NIXL_STORE_SYSTEM_LIBRARIES PREPEND "-l" OUTPUT_VARIABLE NIXL_STO
 list(JOIN NIXL_STORE_PC_SYSTEM_LIBS " " NIXL_STORE_PC_SYSTEM_LIBS)
 configure_file(nixl_store.pc.in "${NIXL_STORE_GENERATED_DIR}/nixl_store.pc" @ONLY)
 
-# A program needs the first component, whoever compiles one the second too.
+# Three components: what a program needs to run, what whoever compiles one needs beside it, and the command.
 install(PROGRAMS "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT nixl_store_runtime)
 install(FILES "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_SONAME}"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT nixl_store_runtime)
 install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT nixl_store_runtime)
 
-install(FILES include/nixl_store.h include/nixl_store.hpp
-    DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT nixl_store_development)
+install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT nixl_store_development
+    FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")
 install(FILES
         "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_LINK_NAME}" "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT nixl_store_development)
@@ -71,3 +77,56 @@ install(FILES
     DESTINATION "${NIXL_STORE_CMAKE_DIR}" COMPONENT nixl_store_development)
 install(FILES "${NIXL_STORE_GENERATED_DIR}/nixl_store.pc"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}/pkgconfig" COMPONENT nixl_store_development)
+
+if(NIXL_STORE_CLI)
+    install(PROGRAMS "${NIXL_STORE_COMMAND_DIR}/nixl-store"
+        DESTINATION "${CMAKE_INSTALL_BINDIR}" COMPONENT nixl_store_command)
+endif()
+if(NIXL_STORE_COMMAND_RUNS)
+    install(DIRECTORY "${NIXL_STORE_COMMAND_DIR}/man1"
+        DESTINATION "${CMAKE_INSTALL_MANDIR}" COMPONENT nixl_store_command)
+    foreach(place IN ITEMS bash:bash-completion/completions zsh:zsh/site-functions fish:fish/vendor_completions.d)
+        string(REGEX MATCH "^(.*):(.*)$" place "${place}")
+        install(DIRECTORY "${NIXL_STORE_COMMAND_DIR}/completions/${CMAKE_MATCH_1}/"
+            DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/${CMAKE_MATCH_2}" COMPONENT nixl_store_command)
+    endforeach()
+endif()
+
+# The examples build by themselves with the installed package. Debian expects them where the documents are.
+install(DIRECTORY examples-c/ DESTINATION "${CMAKE_INSTALL_DOCDIR}/examples" COMPONENT nixl_store_development)
+install(DIRECTORY docs DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT nixl_store_development
+    FILES_MATCHING PATTERN "*.svg" PATTERN "*.png" PATTERN "*.json")
+# The texts are written to the build tree when it is configured, with links that fit the installation.
+file(GLOB NIXL_STORE_DOCUMENTS RELATIVE "${CMAKE_CURRENT_SOURCE_DIR}" CONFIGURE_DEPENDS
+    README.md CHANGELOG.md ARCHITECTURE.md docs/*.md)
+include(cmake/NixlStoreDocuments.cmake)
+install(DIRECTORY "${NIXL_STORE_GENERATED_DIR}/documents/"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT nixl_store_development)
+
+# CMake strips only what it has linked itself, so what cargo has is stripped here: by default, and with
+# `cmake --install --strip` in any case. The shared library and the command keep what the loader reads; the static
+# library keeps its symbols and loses the line tables, as every linker needs it.
+set(strip_always FALSE)
+if(NIXL_STORE_STRIP)
+    set(strip_always TRUE)
+endif()
+foreach(part IN ITEMS
+        "nixl_store_runtime|--strip-unneeded|${CMAKE_INSTALL_LIBDIR}/${NIXL_STORE_SHARED_REAL_NAME}"
+        "nixl_store_development|--strip-debug|${CMAKE_INSTALL_LIBDIR}/${NIXL_STORE_STATIC_NAME}"
+        "nixl_store_command|--strip-all|${CMAKE_INSTALL_BINDIR}/nixl-store")
+    string(REGEX MATCH "^(.*)[|](.*)[|](.*)$" part "${part}")
+    if(CMAKE_MATCH_1 STREQUAL "nixl_store_command" AND NOT NIXL_STORE_CLI)
+        continue()
+    endif()
+    string(CONFIGURE [==[
+        set(strip @strip_always@)
+        if(strip OR CMAKE_INSTALL_DO_STRIP)
+            set(file "@CMAKE_MATCH_3@")
+            cmake_path(ABSOLUTE_PATH file BASE_DIRECTORY "${CMAKE_INSTALL_PREFIX}")
+            execute_process(COMMAND "@CMAKE_STRIP@" @CMAKE_MATCH_2@ "$ENV{DESTDIR}${file}" RESULT_VARIABLE result)
+            if(NOT result EQUAL 0)
+                message(FATAL_ERROR "$ENV{DESTDIR}${file} was not stripped; -DNIXL_STORE_STRIP=OFF leaves it as it is")
+            endif()
+        endif()]==] strip_step @ONLY)
+    install(CODE "${strip_step}" COMPONENT ${CMAKE_MATCH_1})
+endforeach()

@@ -70,6 +70,8 @@ have pkg-config || packages+=(pkg-config)
 has_cmake || packages+=(cmake)
 has_valgrind || packages+=(valgrind)
 have python3 || packages+=(python3)
+# The Debian package is made and tried only where there is dpkg.
+if have dpkg; then have dpkg-shlibdeps || packages+=(dpkg-dev); fi
 { has_weed && has_cufile && has_maturin; } || has_pip || packages+=(python3-venv)
 # A test of XFS skips itself where this is missing, and so does setup where it may not install.
 if [ "$(id -u)" = 0 ]; then have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || packages+=(xfsprogs); fi
@@ -88,6 +90,7 @@ if [ ${#packages[@]} -gt 0 ]; then
         done
         has_valgrind || fail "valgrind or its header is missing; install it with the system's package manager"
         have clang || say "clang is missing: the header is checked with the other compiler only"
+        have dpkg-shlibdeps || say "dpkg-shlibdeps is missing: the Debian package is not tried"
         have ld.lld || say "lld is missing: the library is linked with the other linkers only"
     fi
 fi

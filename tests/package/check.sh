@@ -225,15 +225,16 @@ YAML
 
 # The promises about symbols, size and loading hold whichever linker rustc is told to use. It is told to use a script
 # that links the same objects with each, so that they are compiled once; the tests after this one look at what it made.
-# All kinds of library are built, as always: for a shared one alone cargo would compile every dependency otherwise.
+# Cargo is asked for what it is always asked for, or it would choose other features and compile every dependency anew; the
+# wrapper, which it runs for crates of this workspace alone, says the linker.
 link_with_each() {
     local features=()
     [ "$OBJ" = ON ] || features=(--no-default-features)
-    export LINKS_DIR=$links LINK_CC=$CC
+    export LINKS_DIR=$links LINK_CC=$CC LINKER=$here/link-with-each.sh RUSTC_WORKSPACE_WRAPPER=$here/rustc-with-linker.sh
     rm -rf "$LINKS_DIR"
     mkdir -p "$LINKS_DIR"
-    "$CARGO" rustc --release --lib --locked --manifest-path "$root/Cargo.toml" \
-        --target-dir "$CARGO_TARGET_DIR" "${features[@]}" -- "-Clinker=$here/link-with-each.sh" \
+    "$CARGO" build --release --lib --locked --manifest-path "$root/Cargo.toml" \
+        --target-dir "$CARGO_TARGET_DIR" "${features[@]}" \
         >"$work/cargo.log" 2>&1 || { cat "$work/cargo.log" >&2; fail "the library cannot be linked"; }
 }
 
