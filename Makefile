@@ -71,6 +71,7 @@ check: ## Formatting, lints, the header in every dialect, the snippets of the do
 	sh scripts/check-header.sh
 	sh scripts/check-header-cpp.sh
 	sh scripts/check-readme.sh
+	sh scripts/check-features.sh
 	@$(MAKE) --no-print-directory check-layers
 
 .PHONY: fmt
