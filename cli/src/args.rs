@@ -69,6 +69,8 @@ pub struct ConfigOption {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say what is in effect on this machine, why not better, and what to do
+    Doctor(crate::commands::doctor::Doctor),
     /// Print a completion script for a shell
     Completions(crate::commands::completions::Completions),
     /// Print the manual page

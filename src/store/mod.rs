@@ -6,6 +6,7 @@ mod open;
 mod options;
 mod place;
 mod prefix;
+pub mod prospect;
 mod regions;
 mod settings;
 mod streams;

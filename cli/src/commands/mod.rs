@@ -1,6 +1,7 @@
 //! A file for each subcommand.
 
 pub mod completions;
+pub mod doctor;
 pub mod man;
 
 use crate::args::{Arguments, Command};
@@ -11,8 +12,9 @@ use crate::output::{Failure, Outcome, Output};
 /// # Errors
 /// What kept it from being done.
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Failure> {
-    let _global = &arguments.global;
+    let global = &arguments.global;
     match arguments.command {
+        Command::Doctor(wanted) => doctor::run(&wanted, global, output),
         Command::Completions(wanted) => completions::run(&wanted, output),
         Command::Man(wanted) => man::run(&wanted, output),
     }
