@@ -71,6 +71,8 @@ pub struct ConfigOption {
 pub enum Command {
     /// Say what is in effect on this machine, why not better, and what to do
     Doctor(crate::commands::doctor::Doctor),
+    /// Measure put and get by size and batch, beside bare reads and writes
+    Bench(crate::commands::bench::Bench),
     /// Print a completion script for a shell
     Completions(crate::commands::completions::Completions),
     /// Print the manual page

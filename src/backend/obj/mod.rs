@@ -86,7 +86,8 @@ pub fn client(config: &Config, worker_id: u32, logger: &Logger) -> Result<(Clien
         None => LANE_REQUESTS_DEFAULT,
         Some(gbps) => (gbps * 1000).div_ceil(CONNECTION_MBITS).div_ceil(lanes(config)),
     };
-    let lane_requests = lane_requests.clamp(*LANE_REQUESTS_RANGE.start(), *LANE_REQUESTS_RANGE.end()) as usize;
+    let lane_requests =
+        lane_requests.clamp(*LANE_REQUESTS_RANGE.start(), *LANE_REQUESTS_RANGE.end()) as usize;
     let mut settings = Settings::new(params, endpoint, call_time_max(config))?;
     settings.connections_max = lane_requests.max(QUESTIONS_MAX);
     Ok((Client::open(settings, logger)?, lane_requests))

@@ -72,7 +72,10 @@ mod s3 {
             Ok(addresses) => addresses.collect(),
             Err(error) => {
                 let finding = Finding::broken("endpoint", format!("{shown}: {host} has no address: {error}"));
-                return (finding.advise("Correct endpoint_override (or nixl_endpoint_list), or the name service."), false);
+                return (
+                    finding.advise("Correct endpoint_override (or nixl_endpoint_list), or the name service."),
+                    false,
+                );
             }
         };
         let mut failed = None;
@@ -82,14 +85,20 @@ mod s3 {
                 Ok(_) => {
                     let took = begun.elapsed().as_secs_f64() * 1e3;
                     let by = if tls { "TLS" } else { "without TLS" };
-                    return (Finding::ok("endpoint", format!("{shown}, {by}, connected in {took:.1} ms")), true);
+                    return (
+                        Finding::ok("endpoint", format!("{shown}, {by}, connected in {took:.1} ms")),
+                        true,
+                    );
                 }
                 Err(error) => failed = Some(format!("{address}: {error}")),
             }
         }
         let why = failed.unwrap_or_else(|| format!("{host} has no address"));
         let finding = Finding::broken("endpoint", format!("{shown} cannot be reached: {why}"));
-        (finding.advise("See that the server runs there, and that no firewall or proxy is in between."), false)
+        (
+            finding.advise("See that the server runs there, and that no firewall or proxy is in between."),
+            false,
+        )
     }
 
     fn credentials(client: &Client) -> (Finding, bool) {
@@ -134,15 +143,21 @@ mod s3 {
                 let is_got = got.is_ok();
                 judge("s3:GetObject", got.map(drop));
                 if is_got && !is_same {
-                    findings.push(Finding::broken("bucket", "an object came back with other bytes than were put"));
+                    findings.push(Finding::broken(
+                        "bucket",
+                        "an object came back with other bytes than were put",
+                    ));
                 }
                 if let Ok(head) = asked.head(&name, soon()).await {
                     findings.extend(head.modified.map(|there| clock(put_at, there)));
                 }
                 if !judge("s3:DeleteObject", asked.delete(&name, None, soon()).await) {
                     findings.push(
-                        Finding::better("left behind", format!("{name}: {} bytes that could not be removed", TRIED.len()))
-                            .advise("Remove it with an identity that may."),
+                        Finding::better(
+                            "left behind",
+                            format!("{name}: {} bytes that could not be removed", TRIED.len()),
+                        )
+                        .advise("Remove it with an identity that may."),
                     );
                 }
             }
@@ -160,7 +175,9 @@ mod s3 {
     fn lacking(right: &str, failure: &nixl_store::s3::Failure) -> Finding {
         let finding = Finding::broken("rights", failure.message());
         match failure.kind() {
-            FailureKind::Denied => finding.advise(format!("Give this identity {right} on the bucket and the prefix.")),
+            FailureKind::Denied => {
+                finding.advise(format!("Give this identity {right} on the bucket and the prefix."))
+            }
             _ => finding,
         }
     }
@@ -192,7 +209,9 @@ mod s3 {
                 }
                 Finding::better("conditions", "not all that a store asks for is honoured")
                     .because(missing)
-                    .advise("See docs/S3.md for what goes without it; a later version of the server may have it.")
+                    .advise(
+                        "See docs/S3.md for what goes without it; a later version of the server may have it.",
+                    )
             }
         }
     }

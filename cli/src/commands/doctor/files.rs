@@ -19,7 +19,19 @@ use crate::output::bytes;
 
 /// File systems of a network, by the kernel's names.
 const OF_NETWORKS: [&str; 14] = [
-    "nfs", "nfs4", "cifs", "smb3", "ceph", "lustre", "gpfs", "9p", "virtiofs", "glusterfs", "beegfs", "afs", "ocfs2",
+    "nfs",
+    "nfs4",
+    "cifs",
+    "smb3",
+    "ceph",
+    "lustre",
+    "gpfs",
+    "9p",
+    "virtiofs",
+    "glusterfs",
+    "beegfs",
+    "afs",
+    "ocfs2",
     "gfs2",
 ];
 /// File systems in this machine's memory.
@@ -166,9 +178,14 @@ fn direct_io(config: &Config, there: &Path) -> Finding {
         Err(error) if lacks_nameless(error) && nameless(there, OFlags::empty()).is_err() => {
             return Finding::ok("O_DIRECT", "not tried: the file system has no files without names");
         }
+        // The finding about the directory says so.
+        Err(Errno::ACCESS | Errno::PERM | Errno::ROFS | Errno::NOSPC | Errno::DQUOT) => {
+            return Finding::ok("O_DIRECT", "not tried: no file can be made there");
+        }
         Err(error) => Err(io::Error::from(error).to_string()),
     };
-    let origin = config.effective.iter().find(|setting| setting.name == "use_direct_io").map(|one| one.origin);
+    let origin =
+        config.effective.iter().find(|setting| setting.name == "use_direct_io").map(|one| one.origin);
     let is_in_memory = file_system_of(there).is_some_and(|(kind, _)| IN_MEMORY.contains(&kind.as_str()));
     match (config.use_direct_io, works) {
         (true, Ok(())) => Finding::ok("O_DIRECT", "in effect"),

@@ -8,6 +8,9 @@ use nixl_store::hf3fs::{Client, Mount, Wanted};
 use super::finding::Finding;
 use super::situation::Situation;
 
+/// What is looked at here.
+pub const CHECKS: [&str; 3] = ["CUDA", "cuFile", "3FS"];
+
 /// CUDA's driver and its devices.
 pub fn cuda(situation: &Situation) -> Vec<Finding> {
     let library = match Library::load() {
@@ -21,7 +24,9 @@ pub fn cuda(situation: &Situation) -> Vec<Finding> {
         }
     };
     let count = match library.device_count() {
-        Ok(0) => return vec![Finding::broken("CUDA", "the driver is loaded, and sees no device").advise(VISIBLE)],
+        Ok(0) => {
+            return vec![Finding::broken("CUDA", "the driver is loaded, and sees no device").advise(VISIBLE)];
+        }
         Ok(count) => u32::from(count),
         Err(error) => return vec![Finding::broken("CUDA", error.message()).advise(VISIBLE)],
     };
@@ -48,11 +53,13 @@ pub fn cufile(_situation: &Situation) -> Vec<Finding> {
     let driver = match Driver::open(in_any_context) {
         Ok(driver) => driver,
         Err(why) => {
-            return vec![
-                Finding::broken("cuFile", why)
-                    .advise("Install libcufile (CUDA's gds-tools or libcufile package), in the container too.")
-                    .advise("or set nixl_backend: POSIX, which serves the same files"),
-            ];
+            let is_missing = why.contains("libcufile");
+            let finding = Finding::broken("cuFile", why);
+            let finding = match is_missing {
+                true => finding.advise("Install CUDA's package libcufile, in the container too."),
+                false => finding,
+            };
+            return vec![finding.advise("Set nixl_backend: POSIX, which serves the same files without it.")];
         }
     };
     match &driver.properties().compatible {
@@ -82,10 +89,15 @@ pub fn hf3fs(situation: &Situation) -> Vec<Finding> {
     };
     let shown = mount.path().display().to_string();
     if !situation.needs_hf3fs() {
-        return vec![Finding::ok("3FS", format!("{shown} is a mount; nixl_backend: HF3FS would use its rings"))];
+        return vec![Finding::ok(
+            "3FS",
+            format!("{shown} is a mount; nixl_backend: HF3FS would use its rings"),
+        )];
     }
     match Client::open(config.store.hf3fs_library.as_deref(), mount) {
         Ok(_) => vec![Finding::ok("3FS", format!("{shown} is the mount, its client library is loaded"))],
-        Err(why) => vec![Finding::broken("3FS", why).advise("Set nixl_store_hf3fs_library to libhf3fs_api_shared.so.")],
+        Err(why) => vec![
+            Finding::broken("3FS", why).advise("Set nixl_store_hf3fs_library to libhf3fs_api_shared.so."),
+        ],
     }
 }

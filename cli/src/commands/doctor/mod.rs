@@ -34,8 +34,10 @@ const FAR_LOOK_TIME_MAX: Duration = Duration::from_secs(75);
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Run it as the user and in the container that the engine runs in: limits and rights are theirs.\n\n\
-    Exit status: 0 usable, also if something could be better; 1 not usable; 2 bad arguments.")]
+#[command(
+    after_help = "Run it as the user and in the container that the engine runs in: limits and rights are theirs.\n\n\
+    Exit status: 0 usable, also if something could be better; 1 not usable; 2 bad arguments."
+)]
 pub struct Doctor {
     #[command(flatten)]
     config: Config,
@@ -126,7 +128,9 @@ fn examine(config: Configuration, global: &Global, all: bool) -> Report {
         let found = look.end().unwrap_or_else(|why| vec![hung(name, &why)]);
         rest.extend(found.into_iter().map(|finding| if is_needed { finding } else { finding.not_needed() }));
     }
-    findings.extend(queue);
+    // What a backend is refused for is told by the section that looks at that.
+    let is_told = rest.iter().any(|one| one.state == State::Broken && gpu::CHECKS.contains(&one.check));
+    findings.extend(queue.into_iter().filter(|one| !(is_told && one.state == State::Broken)));
     findings.extend(rest);
     let verdict = finding::verdict(&findings);
     let settings = settings.unwrap_or_else(|| config.effective.clone());
@@ -134,7 +138,8 @@ fn examine(config: Configuration, global: &Global, all: bool) -> Report {
 }
 
 fn hung(check: &'static str, why: &str) -> Finding {
-    Finding::broken(check, why).advise("An engine would hang here too: see to that file system, driver or server.")
+    Finding::broken(check, why)
+        .advise("An engine would hang here too: see to that file system, driver or server.")
 }
 
 /// The JSON document.

@@ -31,11 +31,17 @@ pub fn examine(situation: &Situation) -> Vec<Finding> {
             vec![Finding::ok("pool", format!("{shown}, {total}, fits the configuration")), in_use(owner)]
         }
         Ok(found) => {
-            let what = if found.is_some() { "is not finished; the store makes it anew" } else { "is yet to be made" };
+            let what = if found.is_some() {
+                "is not finished; the store makes it anew"
+            } else {
+                "is yet to be made"
+            };
             let mut findings = vec![Finding::ok("pool", format!("{shown} {what}"))];
             findings.extend(found.and_then(|look| look.owner).map(|owner| in_use(Some(owner))));
             findings.push(room(situation, wanted.total_bytes()));
-            findings.extend(refuse_limited(&wanted).err().map(|error| Finding::broken("file size", error.message())));
+            findings.extend(
+                refuse_limited(&wanted).err().map(|error| Finding::broken("file size", error.message())),
+            );
             findings
         }
         Err(error) => {
@@ -52,17 +58,20 @@ fn in_use(owner: Option<String>) -> Finding {
         None => Finding::ok("pool in use", "no, as far as this machine knows: it can be opened"),
         // As it should be while the engine runs, and the reason why a second one does not start.
         Some(owner) => Finding::ok("pool in use", format!("by {owner}"))
-            .because("A pool has one owner at a time: a second engine with this configuration would not open it.")
-            .advise("Stop that process first, or give the second engine another nixl_path or worker id."),
+            .because("A pool has one owner at a time: a second engine needs another nixl_path or worker id."),
     }
 }
 
 /// Whether the pool that is yet to be made has room.
 fn room(situation: &Situation, needed: u64) -> Finding {
     let path = situation.path().unwrap_or_default();
-    let free = nearest(&path).and_then(|there| File::open(there).ok()).and_then(|file| available_bytes(&file));
+    let free =
+        nearest(&path).and_then(|there| File::open(there).ok()).and_then(|file| available_bytes(&file));
     let Some(free) = free else {
-        return Finding::ok("space", format!("the pool takes {}; the file system does not say what is free", bytes(needed)));
+        return Finding::ok(
+            "space",
+            format!("the pool takes {}; the file system does not say what is free", bytes(needed)),
+        );
     };
     let text = format!("{} free, the pool takes {}", bytes(free), bytes(needed));
     if needed <= free {
@@ -70,5 +79,6 @@ fn room(situation: &Situation, needed: u64) -> Finding {
     }
     let slots = u64::from(situation.config.pool_size);
     let fits = (u128::from(free) * u128::from(slots) / u128::from(needed.max(1))) as u64;
-    Finding::broken("space", text).advise(format!("Make room, or lower nixl_pool_size from {slots} to at most {fits}."))
+    Finding::broken("space", text)
+        .advise(format!("Make room, or lower nixl_pool_size from {slots} to at most {fits}."))
 }

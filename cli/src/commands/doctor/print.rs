@@ -57,8 +57,12 @@ fn settings(shown: &[&Effective], columns: usize) -> String {
         let mut origin = one.origin.to_string();
         let mut name = one.name;
         for line in wrap(&one.value, value_columns) {
-            let line = format!("  {name:name_columns$}  {line:value_columns$}  {dim}{origin}{dim:#}");
-            text.push_str(line.trim_end());
+            let line = format!("  {name:name_columns$}  {line:value_columns$}");
+            if origin.is_empty() {
+                text.push_str(line.trim_end());
+            } else {
+                let _ = write!(text, "{line}  {dim}{origin}{dim:#}");
+            }
             text.push('\n');
             (name, origin) = ("", String::new());
         }
@@ -108,7 +112,8 @@ fn verdict(report: &Report) -> String {
         Verdict::CouldBeBetter => (style::MEAGRE, format!("usable, {}", many(better, "could be better"))),
         Verdict::NotUsable => {
             let broken = many(count(&report.findings, State::Broken), "are broken");
-            let better = if better > 0 { format!(", {}", many(better, "could be better")) } else { String::new() };
+            let better =
+                if better > 0 { format!(", {}", many(better, "could be better")) } else { String::new() };
             (style::BAD, format!("not usable, {broken}{better}"))
         }
     };

@@ -45,7 +45,8 @@ fn path(situation: &Situation, found: &Prospect) -> Finding {
             Finding::ok("io_uring", format!("not needed: {threads} copy, as the files lie in memory"))
         }
         (BackendKind::Posix, name) => {
-            let finding = Finding::better("io_uring", format!("not in effect: {name} do reads and writes")).because(&*reason);
+            let finding = Finding::better("io_uring", format!("not in effect: {name} do reads and writes"))
+                .because(&*reason);
             advise_uring(finding, &reason)
         }
         (_, name) if reason.is_empty() => Finding::ok("path", format!("{name}, {threads}")),
@@ -81,13 +82,16 @@ fn locked_memory(found: &Prospect) -> Option<Finding> {
     let limit = locked_memory_limit();
     let limit = limit.map_or("unlimited".to_owned(), bytes);
     if let Some(error) = &found.unregistered {
-        let wanted_kib = found.buffer_bytes.div_ceil(1024);
+        let wanted_kib = found.buffer_bytes.div_ceil(1024).saturating_mul(found.io_threads as u64);
         return Some(
-            Finding::better("locked memory", format!("the staging buffer of {buffer} is not registered with the kernel"))
-                .because(format!("{error}; the limit is {limit}"))
-                .advise(format!("ulimit -l unlimited, or at least {wanted_kib} for each of {} threads", found.io_threads))
-                .advise("systemd: LimitMEMLOCK=infinity; docker: --ulimit memlock=-1")
-                .advise("or a smaller nixl_buffer_size"),
+            Finding::better(
+                "locked memory",
+                format!("the staging buffer of {buffer} is not registered with the kernel"),
+            )
+            .because(format!("{error}; the limit is {limit}"))
+            .advise(format!("ulimit -l unlimited, or at least {wanted_kib} ({} threads)", found.io_threads))
+            .advise("systemd: LimitMEMLOCK=infinity; docker: --ulimit memlock=-1")
+            .advise("or a smaller nixl_buffer_size"),
         );
     }
     let text = format!("the staging buffer of {buffer} is registered, the limit is {limit}");
@@ -99,12 +103,16 @@ fn huge_pages(situation: &Situation, found: &Prospect) -> Option<Finding> {
     if is_wanted && found.has_huge_pages {
         return Some(Finding::ok("huge pages", "the staging buffer lies in them"));
     }
-    let transparent = std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
+    let transparent =
+        std::fs::read_to_string("/sys/kernel/mm/transparent_hugepage/enabled").unwrap_or_default();
     if is_wanted {
         let pages = found.buffer_bytes.div_ceil(2 << 20);
         return Some(
-            Finding::better("huge pages", "asked for, and none are free: the staging buffer lies in ordinary ones")
-                .advise(format!("sysctl vm.nr_hugepages={pages} (pages of 2 MiB that no other process takes)")),
+            Finding::better(
+                "huge pages",
+                "asked for, and none are free: the staging buffer lies in ordinary ones",
+            )
+            .advise(format!("sysctl vm.nr_hugepages={pages} (pages of 2 MiB that no other process takes)")),
         );
     }
     if transparent.contains("[never]") {

@@ -69,7 +69,9 @@ fn open_files() -> Finding {
     if hard > soft {
         finding.advise(format!("ulimit -n {wanted}, before the engine starts (at most {hard})"))
     } else {
-        finding.advise(format!("systemd: LimitNOFILE={DESCRIPTORS_MIN}; docker: --ulimit nofile={DESCRIPTORS_MIN}"))
+        finding.advise(format!(
+            "systemd: LimitNOFILE={DESCRIPTORS_MIN}; docker: --ulimit nofile={DESCRIPTORS_MIN}"
+        ))
     }
 }
 
