@@ -14,7 +14,7 @@ impl<T: Send + 'static> Look<T> {
     /// Begins to look.
     pub fn begin(limit: Duration, look: impl FnOnce() -> T + Send + 'static) -> Look<T> {
         let (tell, told) = mpsc::channel();
-        let thread = std::thread::Builder::new().spawn(move || {
+        let thread = nixl_store::sys::thread::spawn("doctor", move || {
             // Nobody waits any more if it took too long.
             let _ = tell.send(look());
         });
