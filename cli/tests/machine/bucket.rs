@@ -90,6 +90,23 @@ fn an_endpoint_without_a_server_is_told() {
     assert!(finding(&report, "endpoint").1.contains("Connection refused"), "{report:#}");
 }
 
+/// A server that takes connections and never answers is a finding, and not the end of the looking.
+#[test]
+fn a_server_that_never_answers_is_told() {
+    let scratch = Scratch::new("doctor-silent");
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let parameters = format!(
+        "nixl_backend_params: {{bucket: b, endpoint_override: 'http://{address}', access_key: a, secret_key: b}}"
+    );
+    let lines = ["nixl_backend: OBJ", "nixl_pool_size: 0", "nixl_store_timeout_ms: 300", &parameters];
+    let (status, report) = doctor_json(&scratch.config(&lines));
+    assert_eq!(status, 1);
+    assert_eq!(finding(&report, "endpoint").0, "ok", "{report:#}");
+    let (state, text) = finding(&report, "bucket");
+    assert!(state == "broken" && text.contains("not done after 0.3 s"), "{text}");
+}
+
 /// A measurement of a bucket has a prefix of its own, which is gone afterwards; static pools too.
 #[test]
 fn a_measured_bucket_is_left_clean() {

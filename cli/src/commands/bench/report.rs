@@ -1,6 +1,6 @@
 //! What was measured, as a table and as JSON.
 
-use comfy_table::{Cell as Column, CellAlignment, Color};
+use comfy_table::{Cell as Column, CellAlignment};
 use nixl_store::store::Capabilities;
 use serde::Serialize;
 
@@ -163,7 +163,7 @@ impl Report {
                 if let Some(bare) = bare {
                     let part = right(format!("{:.0} %", 100.0 * ours / bare.max(1.0)));
                     row.push(speed(bare));
-                    row.push(if output.has_colours() { part.fg(Color::Cyan) } else { part });
+                    row.push(part);
                 }
             }
             table.add_row(row);

@@ -97,8 +97,10 @@ fn examine(config: Configuration, global: &Global, all: bool) -> Report {
     let situation = Arc::new(Situation::new(config, global));
     let config = &situation.config;
     let prospect = {
+        let is_far = situation.needs_cufile() || situation.needs_hf3fs();
         let situation = Arc::clone(&situation);
-        Look::begin(FAR_LOOK_TIME_MAX, move || queue::examine(&situation))
+        let limit = if is_far { FAR_LOOK_TIME_MAX } else { LOOK_TIME_MAX };
+        Look::begin(limit, move || queue::examine(&situation))
     };
     let mut sections: Vec<(&'static str, Duration, bool, Section)> = Vec::new();
     let mut section = |name, limit, is_needed, section: Section| {
