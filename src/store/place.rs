@@ -133,14 +133,19 @@ fn in_bucket(
     let (pool, object_bytes_max) = if config.pool_size == 0 {
         (None, dynamic_object_bytes_max(config))
     } else {
-        let chunk_bytes = chunk_bytes(config, options)?;
-        let chunk_size_tokens = config.chunk_size_tokens;
-        let shape = PoolShape { object_count: config.pool_size, chunk_bytes, chunk_size_tokens };
-        (Some(Pool { name: pool_name(options), shape }), chunk_bytes)
+        let shape = pool_shape(config, options)?;
+        (Some(Pool { name: pool_name(options), shape }), shape.chunk_bytes)
     };
     let buckets = Buckets::open(config, pool, namespace_bytes, bucket, &options.logger)?;
     let layout = buckets.layout();
     Ok(placed(buckets, backend, layout, Medium::Server, None, object_bytes_max))
+}
+
+/// What a pool in a bucket is made with.
+#[cfg(feature = "obj")]
+pub(super) fn pool_shape(config: &Config, options: &OpenOptions) -> Result<PoolShape> {
+    let chunk_bytes = chunk_bytes(config, options)?;
+    Ok(PoolShape { object_count: config.pool_size, chunk_bytes, chunk_size_tokens: config.chunk_size_tokens })
 }
 
 /// The name of this worker's static pool.

@@ -7,6 +7,10 @@ use super::{OpenOptions, open, place};
 use crate::backend::{Backend, IoPath, Medium, REGION_BYTES_MAX};
 use crate::config::{Config, Effective};
 use crate::error::{Error, Result};
+#[cfg(feature = "obj")]
+use crate::layout::bucket::Names;
+#[cfg(feature = "obj")]
+use crate::layout::bucket::manifest::PoolShape;
 use crate::layout::pool::PoolParameters;
 use crate::memory::HostSlice;
 use crate::sync::Arc;
@@ -93,6 +97,19 @@ pub fn pool_place(
     let Some(parent) = path.filter(|_| config.pool_size > 0) else { return Ok(None) };
     let parameters = place::pool_parameters(config, options, supports_direct_io, habits)?;
     Ok(Some(PoolPlace { parent: parent.to_owned(), name: place::pool_name(options), parameters }))
+}
+
+/// The names and the shape of the static pool in a bucket that this configuration describes; `None` for a store that has none.
+///
+/// # Errors
+/// The bytes of a chunk are not known; a prefix that cannot be used.
+#[cfg(feature = "obj")]
+pub fn bucket_pool(config: &Config, options: &OpenOptions) -> Result<Option<(Names, PoolShape)>> {
+    if config.pool_size == 0 {
+        return Ok(None);
+    }
+    let names = Names::of_pool(&config.store.prefix, &place::pool_name(options))?;
+    Ok(Some((names, place::pool_shape(config, options)?)))
 }
 
 /// Bytes of a slot of the static pool that this configuration describes, in files or elsewhere.

@@ -2,7 +2,11 @@
 
 use std::path::PathBuf;
 
-use crate::run::{Scratch, answer, command, doctor, doctor_json, finding, findings};
+use nixl_store::store::Direction;
+
+use crate::run::{
+    CHUNK_BYTES, Scratch, answer, command, doctor, doctor_json, finding, findings, object, open, transfer,
+};
 use crate::s3_common::{
     ACCESS_KEY, BUCKET, READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, STRANGER_ACCESS_KEY,
     STRANGER_SECRET_KEY, Server, assert_no_secret,
@@ -72,6 +76,31 @@ fn a_missing_right_is_named() {
     assert_eq!(rights.len(), 1, "{report:#}");
     assert!(rights[0].0 == "broken" && rights[0].1.contains("s3:PutObject"), "{rights:?}");
     assert!(is_empty(&prefix));
+}
+
+/// A static pool in the bucket is looked at: who has it, and whether it fits; its owner does not notice.
+#[test]
+fn a_pool_in_a_bucket_is_named_with_its_owner() {
+    let scratch = Scratch::new("doctor-pool");
+    let (config, _) = config(&scratch, BUCKET, ACCESS_KEY, SECRET_KEY);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let with = |slots: u32| {
+        let pool = format!("nixl_pool_size: {slots}\n  nixl_store_chunk_bytes: {CHUNK_BYTES}");
+        std::fs::write(&config, text.replace("nixl_pool_size: 0", &pool)).unwrap();
+        finding(&doctor_json(&config).1, "pool")
+    };
+    assert!(with(4).1.contains("is yet to be made"));
+    let store = open(&config);
+    assert!(transfer(&store, Direction::Put, "key", &object(7)));
+    let (state, said) = with(4);
+    let owner = format!("in use by process {}", std::process::id());
+    assert!(state == "ok" && said.contains(&owner), "{said}");
+    let (state, said) = with(5);
+    assert!(state == "broken" && said.contains("made with other parameters"), "{said}");
+    assert!(transfer(&store, Direction::Get, "key", &object(0)));
+    store.close().unwrap();
+    let (state, said) = with(4);
+    assert!(state == "ok" && said.contains("and is free"), "{said}");
 }
 
 /// Nobody at the endpoint is found out at once.

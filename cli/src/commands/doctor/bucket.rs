@@ -16,7 +16,9 @@ mod s3 {
     use std::time::{Duration, Instant, SystemTime};
 
     use nixl_store::backend::obj;
+    use nixl_store::layout::bucket::{Look, look};
     use nixl_store::s3::{Answer, Client, Condition, FailureKind, Part};
+    use nixl_store::store::prospect;
     use nixl_store::sys::random_u128;
 
     use crate::commands::doctor::finding::Finding;
@@ -50,12 +52,22 @@ mod s3 {
                 return findings;
             }
         }
-        let (rights, are_all) = rights(&client, &prefix);
-        findings.extend(rights);
-        if are_all {
+        let rights = rights(&client, &prefix);
+        findings.extend(rights.findings);
+        if rights.are_all {
             findings.push(honours(&client, &prefix));
         }
+        findings.extend(rights.now.and_then(|now| pool(&client, situation, now)));
         findings
+    }
+
+    /// What may be done.
+    struct Rights {
+        findings: Vec<Finding>,
+        /// All that a store does.
+        are_all: bool,
+        /// The time by the server's clock.
+        now: Option<SystemTime>,
     }
 
     fn soon() -> Option<Instant> {
@@ -120,13 +132,14 @@ mod s3 {
         }
     }
 
-    /// What may be done, and whether it is all that a store does; the clock besides.
-    fn rights(client: &Client, prefix: &str) -> (Vec<Finding>, bool) {
+    /// Tries what a store does; the clock besides.
+    fn rights(client: &Client, prefix: &str) -> Rights {
         let name = format!("{prefix}nixl-store-doctor-{:032x}", random_u128().unwrap_or_default());
         let (asked, prefix) = (client.clone(), prefix.to_owned());
         client.block_on(async move {
             let mut findings = Vec::new();
             let mut lacks = Vec::new();
+            let mut now = None;
             let mut judge = |right: &'static str, answer: Answer<()>| match answer {
                 Ok(()) => true,
                 Err(failure) => {
@@ -149,6 +162,7 @@ mod s3 {
                     ));
                 }
                 if let Ok(head) = asked.head(&name, soon()).await {
+                    now = head.modified;
                     findings.extend(head.modified.map(|there| clock(put_at, there)));
                 }
                 if !judge("s3:DeleteObject", asked.delete(&name, None, soon()).await) {
@@ -161,14 +175,14 @@ mod s3 {
                     );
                 }
             }
-            let is_whole = lacks.is_empty() && findings.iter().all(|finding| finding.check != "bucket");
+            let are_all = lacks.is_empty() && findings.iter().all(|finding| finding.check != "bucket");
             let rights = if lacks.is_empty() {
                 vec![Finding::ok("rights", "list, put, get and delete, tried under the prefix")]
             } else {
                 lacks.iter().map(|(right, failure)| lacking(right, failure)).collect()
             };
             findings.splice(0..0, rights);
-            (findings, is_whole)
+            Rights { findings, are_all, now }
         })
     }
 
@@ -194,6 +208,24 @@ mod s3 {
         Finding::better("clock", format!("{} s {side} the server's", skew.as_secs()))
             .because("Signatures are refused from 15 minutes on, and leases of pools are judged by time.")
             .advise("timedatectl set-ntp true, on both sides")
+    }
+
+    /// The static pool in the bucket, if the store has one.
+    fn pool(client: &Client, situation: &Situation, now: SystemTime) -> Option<Finding> {
+        let (names, shape) = match prospect::bucket_pool(&situation.config, &situation.options) {
+            Ok(place) => place?,
+            Err(error) => return Some(Finding::broken("pool", error.message())),
+        };
+        let (asked, deadline) = (client.clone(), soon());
+        Some(match client.block_on(async move { look(&asked, &names, shape, now, deadline).await }) {
+            Err(error) => Finding::broken("pool", error.message()),
+            Ok(Look { is_made: false, .. }) => Finding::ok("pool", "is yet to be made"),
+            Ok(Look { owner: None, .. }) => Finding::ok("pool", "fits the configuration, and is free"),
+            Ok(Look { owner: Some(owner), .. }) => {
+                Finding::ok("pool", format!("fits the configuration, in use by {owner}"))
+                    .because("A pool has one owner at a time: a second engine needs another nixl_store_prefix or worker id.")
+            }
+        })
     }
 
     /// What the server honours of what a store asks.
