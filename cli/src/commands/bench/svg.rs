@@ -128,7 +128,7 @@ fn dash(line: &Line) -> &'static str {
 fn panel(svg: &mut String, left: f64, name: &str, lines: &[Line], sizes: &[u64], top: f64) {
     let bottom = PANEL_TOP + PANEL_HEIGHT;
     text(svg, (left + PANEL_WIDTH / 2.0, PANEL_TOP - 6.0), 14, "middle", name);
-    text(svg, (left - 34.0, PANEL_TOP - 6.0), 12, "start", "GB/s");
+    text(svg, (left - 34.0, PANEL_TOP - 10.0), 12, "start", "GB/s");
     for step in 0..=STEPS {
         let part = f64::from(step) / f64::from(STEPS);
         let y = bottom - PANEL_HEIGHT * part;

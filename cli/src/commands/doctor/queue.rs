@@ -79,8 +79,8 @@ fn advise_uring(finding: Finding, reason: &str) -> Finding {
 /// Whether the staging buffer is known to the kernel, which spares pinning its pages for each transfer.
 fn locked_memory(found: &Prospect) -> Option<Finding> {
     let buffer = bytes(found.buffer_bytes);
-    let limit = locked_memory_limit();
-    let limit = limit.map_or("unlimited".to_owned(), bytes);
+    let most = locked_memory_limit();
+    let limit = most.map_or("unlimited".to_owned(), bytes);
     if let Some(error) = &found.unregistered {
         let wanted_kib = found.buffer_bytes.div_ceil(1024).saturating_mul(found.io_threads as u64);
         return Some(
@@ -94,7 +94,10 @@ fn locked_memory(found: &Prospect) -> Option<Finding> {
             .advise("or a smaller nixl_buffer_size"),
         );
     }
-    let text = format!("the staging buffer of {buffer} is registered, the limit is {limit}");
+    // Some users may exceed the limit, root among them.
+    let binds = most.is_none_or(|most| most >= found.buffer_bytes);
+    let limit = if binds { format!(", the limit is {limit}") } else { String::new() };
+    let text = format!("the staging buffer of {buffer} is registered{limit}");
     found.is_registered.then(|| Finding::ok("locked memory", text))
 }
 
