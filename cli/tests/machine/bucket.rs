@@ -144,7 +144,8 @@ fn a_measured_bucket_is_left_clean() {
     let text = std::fs::read_to_string(&config).unwrap();
     for pool in ["nixl_pool_size: 0", "nixl_pool_size: 8"] {
         std::fs::write(&config, text.replace("nixl_pool_size: 0", pool)).unwrap();
-        let arguments = ["--sizes", "64K", "--batches", "4", "--bytes", "512K", "--seconds", "5", "--json"];
+        let arguments =
+            ["--sizes", "16K,64K", "--batches", "4", "--bytes", "512K", "--seconds", "5", "--json"];
         let told = answer(command().arg("bench").arg(&config).args(arguments));
         assert_eq!(told.status, 0, "{told:?}");
         let report: serde_json::Value = serde_json::from_str(&told.out).unwrap();

@@ -53,6 +53,8 @@ impl Library {
         if is_static {
             config.pool_size = u32::try_from(objects).map_err(|_| Failure::new("too many objects"))?;
             options.chunk_bytes = Some(size);
+            // In a bucket the pool of the size before is still there, and has another shape.
+            config.store.prefix.push_str(&format!("{size}/"));
         }
         let length =
             usize::try_from(size * objects).map_err(|_| Failure::new("more bytes than memory can have"))?;

@@ -134,7 +134,7 @@ mod s3 {
 
     /// Tries what a store does; the clock besides.
     fn rights(client: &Client, prefix: &str) -> Rights {
-        let name = format!("{prefix}nixl-store-doctor-{:032x}", random_u128().unwrap_or_default());
+        let name = format!("{prefix}nixl-store-doctor-{:016x}", random_u128().unwrap_or_default() as u64);
         let (asked, prefix) = (client.clone(), prefix.to_owned());
         client.block_on(async move {
             let mut findings = Vec::new();
