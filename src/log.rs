@@ -72,6 +72,11 @@ impl Logger {
         Logger { sink, level_max }
     }
 
+    /// For those who want no messages.
+    pub fn silent() -> Logger {
+        Logger::new(Arc::new(|_| {}), None)
+    }
+
     /// Messages to standard error, a line each: `2026-01-31T23:59:59.123456Z nixl_store WARN: message`.
     pub fn to_stderr(level_max: Option<Level>) -> Logger {
         let sink = |record: &Record<'_>| {

@@ -69,6 +69,10 @@ pub struct ConfigOption {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Say what is in effect on this machine, why not better, and what to do
+    Doctor(crate::commands::doctor::Doctor),
+    /// Measure put and get by size and batch, beside bare reads and writes
+    Bench(crate::commands::bench::Bench),
     /// Show what the open stores of this user do, live
     Top(crate::commands::top::Top),
     /// Print a completion script for a shell

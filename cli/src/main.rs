@@ -6,6 +6,7 @@
 //! place     which store is meant: configuration, worker, namespace
 //! output    text, tables, colours, JSON
 //! key       keys as text and back
+//! wrap      text in lines
 //! ```
 //!
 //! Exit statuses: 0 done; 1 done, and what was asked for is not so (a key is not stored, bytes are damaged); 2 not done.
@@ -15,6 +16,7 @@ mod commands;
 mod key;
 mod output;
 mod place;
+mod wrap;
 
 use std::process::ExitCode;
 

@@ -9,13 +9,17 @@ use nixl_store::store::OpenOptions;
 use crate::args::Global;
 use crate::output::Failure;
 
+/// A variable of the environment, as the library reads it.
+pub fn environment(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
+}
+
 /// Reads a store's configuration: of the file, else what `$LMCACHE_CONFIG_FILE` and the other variables say.
 ///
 /// # Errors
 /// What is wrong with it, with the line.
 pub fn config(path: Option<&Path>) -> Result<Config, Failure> {
     let source = path.map_or(Source::Environment, Source::File);
-    let environment = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
     Ok(Config::load(source, &environment)?)
 }
 

@@ -7,6 +7,7 @@ mod open;
 mod options;
 mod place;
 mod prefix;
+pub mod prospect;
 mod reading;
 mod regions;
 mod settings;

@@ -282,7 +282,10 @@ fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
     Ok(namespace)
 }
 
-fn staging(config: &Config, arena: impl FnOnce(usize) -> std::io::Result<Arena>) -> Result<Staging> {
+pub(super) fn staging(
+    config: &Config,
+    arena: impl FnOnce(usize) -> std::io::Result<Arena>,
+) -> Result<Staging> {
     let bytes = config.buffer_bytes.unwrap_or(BUFFER_BYTES_DEFAULT);
     let too_large =
         || Error::new(Status::Config, format!("nixl_buffer_size: {bytes} is more than memory can have"));

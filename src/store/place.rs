@@ -27,6 +27,7 @@ use crate::placement::{Keys, Placement};
 use crate::sync::Arc;
 use crate::sys::dir::Dir;
 use crate::sys::file::DirectAlignment;
+use crate::sys::habits::Habits;
 
 /// Name of a static pool's directory.
 const POOL_NAME: &str = "nixl_store_pool";
@@ -92,13 +93,7 @@ pub(super) fn place(
         ));
     }
     let name = pool_name(options);
-    let parameters = PoolParameters {
-        slot_count: config.pool_size,
-        chunk_bytes: chunk_bytes(config, options)?,
-        chunk_size_tokens: config.chunk_size_tokens,
-        direct_io: config.use_direct_io && backend.supports_direct_io(),
-        habits: backend.habits(),
-    };
+    let parameters = pool_parameters(config, options, backend.supports_direct_io(), backend.habits())?;
     let mut slots = Slots::on_storage(&path, &name, &parameters, eviction, backend, logger)?;
     slots.keep_sums(config.store.index_sums_bytes);
     // Not before: opening the pool may have made the directory.
@@ -108,6 +103,22 @@ pub(super) fn place(
     }
     let alignment = slots.alignment();
     Ok(placed(slots, backend, "static", medium, alignment, parameters.chunk_bytes))
+}
+
+/// What a pool of files is made with.
+pub(super) fn pool_parameters(
+    config: &Config,
+    options: &OpenOptions,
+    supports_direct_io: bool,
+    habits: Habits,
+) -> Result<PoolParameters> {
+    Ok(PoolParameters {
+        slot_count: config.pool_size,
+        chunk_bytes: chunk_bytes(config, options)?,
+        chunk_size_tokens: config.chunk_size_tokens,
+        direct_io: config.use_direct_io && supports_direct_io,
+        habits,
+    })
 }
 
 /// The same for a store in a bucket.
@@ -122,18 +133,23 @@ fn in_bucket(
     let (pool, object_bytes_max) = if config.pool_size == 0 {
         (None, dynamic_object_bytes_max(config))
     } else {
-        let chunk_bytes = chunk_bytes(config, options)?;
-        let chunk_size_tokens = config.chunk_size_tokens;
-        let shape = PoolShape { object_count: config.pool_size, chunk_bytes, chunk_size_tokens };
-        (Some(Pool { name: pool_name(options), shape }), chunk_bytes)
+        let shape = pool_shape(config, options)?;
+        (Some(Pool { name: pool_name(options), shape }), shape.chunk_bytes)
     };
     let buckets = Buckets::open(config, pool, namespace_bytes, bucket, &options.logger)?;
     let layout = buckets.layout();
     Ok(placed(buckets, backend, layout, Medium::Server, None, object_bytes_max))
 }
 
+/// What a pool in a bucket is made with.
+#[cfg(feature = "obj")]
+pub(super) fn pool_shape(config: &Config, options: &OpenOptions) -> Result<PoolShape> {
+    let chunk_bytes = chunk_bytes(config, options)?;
+    Ok(PoolShape { object_count: config.pool_size, chunk_bytes, chunk_size_tokens: config.chunk_size_tokens })
+}
+
 /// The name of this worker's static pool.
-fn pool_name(options: &OpenOptions) -> String {
+pub(super) fn pool_name(options: &OpenOptions) -> String {
     match options.world_size {
         0 | 1 => POOL_NAME.to_owned(),
         world => format!("{POOL_NAME}-w{}of{world}", options.worker_id),
@@ -228,7 +244,7 @@ fn placed<P: Placement>(
 }
 
 /// What the files below `path` lie on. A path that does not say is taken for a device's.
-fn medium(path: &Path) -> Medium {
+pub(super) fn medium(path: &Path) -> Medium {
     match Dir::open(path).and_then(|directory| directory.is_in_memory()) {
         Ok(true) => Medium::Memory,
         _ => Medium::Device,
@@ -236,7 +252,7 @@ fn medium(path: &Path) -> Medium {
 }
 
 /// Bytes of the largest object of a static pool.
-fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
+pub(super) fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
     if config.pool_size == 0 {
         return Err(Error::new(
             Status::Config,

@@ -14,12 +14,15 @@ pub(super) struct Chosen {
     pub io_threads: usize,
 }
 
+/// Every setting as it is in effect.
+pub(super) fn list(config: &Config, options: &OpenOptions, chosen: &Chosen) -> Vec<Effective> {
+    config.effective.iter().map(|setting| in_effect(setting, options, chosen)).collect()
+}
+
 /// Says it, in one line without a credential.
 pub(super) fn log(config: &Config, options: &OpenOptions, chosen: &Chosen) {
-    let mut settings: Vec<String> = Vec::with_capacity(config.effective.len());
-    for setting in &config.effective {
-        settings.push(in_effect(setting, options, chosen).to_string());
-    }
+    let settings = list(config, options, chosen);
+    let settings: Vec<String> = settings.iter().map(ToString::to_string).collect();
     let OpenOptions { worker_id, world_size, cuda_device, .. } = options;
     let device = cuda_device.map_or(String::new(), |device| format!(", CUDA device {device}"));
     options.logger.info(format_args!(

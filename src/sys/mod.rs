@@ -11,6 +11,7 @@ pub mod loader;
 pub mod lock;
 pub mod map;
 pub mod memory_file;
+pub mod mounts;
 pub mod prefetch;
 pub mod room;
 pub mod signal;

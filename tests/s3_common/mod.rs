@@ -27,11 +27,22 @@ pub const SECRET_KEY: &str = "NixlTestSecret9xKcW3rB0sJu2LpEyHd5";
 pub const STRANGER_ACCESS_KEY: &str = "NixlTestAccessStranger8";
 /// Its other half.
 pub const STRANGER_SECRET_KEY: &str = "NixlTestSecretStrangerG6vTq2NzXa";
+/// Whoever may list and read, and no more.
+pub const READER_ACCESS_KEY: &str = "NixlTestAccessReader5Kd";
+/// Its other half.
+pub const READER_SECRET_KEY: &str = "NixlTestSecretReaderP8sYw1VnQe";
 /// A token of temporary credentials that no server here has given.
 pub const SESSION_TOKEN: &str = "NixlTestTokenR4hYwM8kCf3";
 /// What may not be seen anywhere. Access keys are among them: they are half of a credential.
-pub const SECRETS: &[&str] =
-    &[ACCESS_KEY, SECRET_KEY, STRANGER_ACCESS_KEY, STRANGER_SECRET_KEY, SESSION_TOKEN];
+pub const SECRETS: &[&str] = &[
+    ACCESS_KEY,
+    SECRET_KEY,
+    STRANGER_ACCESS_KEY,
+    STRANGER_SECRET_KEY,
+    READER_ACCESS_KEY,
+    READER_SECRET_KEY,
+    SESSION_TOKEN,
+];
 
 /// The bucket of all tests of a process: each of them has a prefix of its own in it. A bucket of SeaweedFS takes
 /// volumes of its own, so there are few.

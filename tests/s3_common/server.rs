@@ -14,7 +14,10 @@ use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
 use super::client::Client;
-use super::{ACCESS_KEY, BUCKET, EMPTY_BUCKET, SECRET_KEY, STRANGER_ACCESS_KEY, STRANGER_SECRET_KEY, wait};
+use super::{
+    ACCESS_KEY, BUCKET, EMPTY_BUCKET, READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, STRANGER_ACCESS_KEY,
+    STRANGER_SECRET_KEY, wait,
+};
 
 /// Ports of the server: HTTP and gRPC of master, volume server, filer and S3.
 const PORTS: usize = 8;
@@ -90,7 +93,7 @@ fn program() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<_> = std::env::split_paths(&path).collect();
-    places.push(root.join(".venv/bin"));
+    places.extend(root.ancestors().map(|above| above.join(".venv/bin")));
     let found = places.iter().map(|place| place.join("weed")).find(|program| program.is_file());
     found.expect("weed (SeaweedFS) is missing: scripts/setup.sh installs it")
 }
@@ -171,7 +174,8 @@ fn identities() -> String {
     let all = identity("all", ACCESS_KEY, SECRET_KEY, r#""Admin","Read","List","Tagging","Write""#);
     let elsewhere = format!(r#""Read:{EMPTY_BUCKET}","List:{EMPTY_BUCKET}","Write:{EMPTY_BUCKET}""#);
     let stranger = identity("stranger", STRANGER_ACCESS_KEY, STRANGER_SECRET_KEY, &elsewhere);
-    format!(r#"{{"identities":[{all},{stranger}]}}"#)
+    let reader = identity("reader", READER_ACCESS_KEY, READER_SECRET_KEY, r#""Read","List""#);
+    format!(r#"{{"identities":[{all},{stranger},{reader}]}}"#)
 }
 
 /// Ports that nobody has at the moment.

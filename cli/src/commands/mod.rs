@@ -1,6 +1,8 @@
 //! A file for each subcommand.
 
+pub mod bench;
 pub mod completions;
+pub mod doctor;
 pub mod man;
 pub mod top;
 
@@ -14,6 +16,8 @@ use crate::output::{Failure, Outcome, Output};
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Failure> {
     let global = &arguments.global;
     match arguments.command {
+        Command::Bench(wanted) => bench::run(&wanted, global, output),
+        Command::Doctor(wanted) => doctor::run(&wanted, global, output),
         Command::Top(wanted) => top::run(&wanted, global, output),
         Command::Completions(wanted) => completions::run(&wanted, output),
         Command::Man(wanted) => man::run(&wanted, output),

@@ -57,21 +57,8 @@ struct Obj {
 /// Settings that cannot be used; a bucket that is missing, elsewhere, closed to this identity, or out of reach.
 pub(super) fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<Box<dyn Backend>> {
     let params = &config.backend_params;
-    let endpoint = match config.endpoint_list.len() {
-        0 => None,
-        count => config.endpoint_list.get(worker_id as usize % count).map(String::as_str),
-    };
-    let call_time_max = config.store.timeout_ms.map_or(CALL_TIME_DEFAULT, Duration::from_millis);
-    let lanes = params.number("num_threads").unwrap_or(LANES_DEFAULT);
-    let lanes = lanes.clamp(*LANES_RANGE.start(), *LANES_RANGE.end());
-    let lane_requests = match params.number("throughput_target_gbps") {
-        None => LANE_REQUESTS_DEFAULT,
-        Some(gbps) => (gbps * 1000).div_ceil(CONNECTION_MBITS).div_ceil(lanes),
-    };
-    let lane_requests = lane_requests.clamp(*LANE_REQUESTS_RANGE.start(), *LANE_REQUESTS_RANGE.end());
-    let mut settings = Settings::new(params, endpoint, call_time_max)?;
-    settings.connections_max = (lane_requests as usize).max(QUESTIONS_MAX);
-    let client = Client::open(settings, logger)?;
+    let (client, lane_requests) = client(config, worker_id, logger)?;
+    let call_time_max = call_time_max(config);
     let prefix = config.store.prefix.clone();
     let traits = {
         let (client, prefix) = (client.clone(), prefix.clone());
@@ -82,11 +69,41 @@ pub(super) fn open(config: &Config, worker_id: u32, logger: &Logger) -> Result<B
     let multipart_bytes_min =
         multipart_bytes_min.clamp(*MULTIPART_BYTES_RANGE.start(), *MULTIPART_BYTES_RANGE.end());
     let bucket = Bucket { client, prefix, traits, multipart_bytes_min, call_time_max };
-    Ok(Box::new(Obj { bucket, lanes: lanes as u32, lane_requests: lane_requests as usize }))
+    Ok(Box::new(Obj { bucket, lanes: lanes(config) as u32, lane_requests }))
+}
+
+/// The client for a worker's bucket, and the requests that a lane has under way. Nothing goes over the network yet.
+///
+/// # Errors
+/// Settings that cannot be used.
+pub fn client(config: &Config, worker_id: u32, logger: &Logger) -> Result<(Client, usize)> {
+    let params = &config.backend_params;
+    let endpoint = match config.endpoint_list.len() {
+        0 => None,
+        count => config.endpoint_list.get(worker_id as usize % count).map(String::as_str),
+    };
+    let lane_requests = match params.number("throughput_target_gbps") {
+        None => LANE_REQUESTS_DEFAULT,
+        Some(gbps) => (gbps * 1000).div_ceil(CONNECTION_MBITS).div_ceil(lanes(config)),
+    };
+    let lane_requests =
+        lane_requests.clamp(*LANE_REQUESTS_RANGE.start(), *LANE_REQUESTS_RANGE.end()) as usize;
+    let mut settings = Settings::new(params, endpoint, call_time_max(config))?;
+    settings.connections_max = lane_requests.max(QUESTIONS_MAX);
+    Ok((Client::open(settings, logger)?, lane_requests))
+}
+
+fn lanes(config: &Config) -> u64 {
+    let lanes = config.backend_params.number("num_threads").unwrap_or(LANES_DEFAULT);
+    lanes.clamp(*LANES_RANGE.start(), *LANES_RANGE.end())
+}
+
+fn call_time_max(config: &Config) -> Duration {
+    config.store.timeout_ms.map_or(CALL_TIME_DEFAULT, Duration::from_millis)
 }
 
 /// What the server does not honour, for capabilities; empty if there is nothing.
-fn missing_of(traits: &Traits) -> String {
+pub fn missing_of(traits: &Traits) -> String {
     let lacks = [
         (traits.versions, "the server gives no ETag with a GET"),
         (traits.if_match, "the server ignores If-Match on GET"),

@@ -67,6 +67,15 @@ pub async fn open_or_make(
     }
 }
 
+/// Whether there is a manifest at `name`; nothing is made.
+///
+/// # Errors
+/// As for [`open_or_make`], if there is one.
+pub async fn fits(client: &Client, name: &str, shape: PoolShape, deadline: Option<Instant>) -> Result<bool> {
+    let found = read(client, name, deadline).await?;
+    found.map(|found| checked(name, found, shape)).transpose().map(|id| id.is_some())
+}
+
 async fn read(client: &Client, name: &str, deadline: Option<Instant>) -> Result<Option<Manifest>> {
     // A byte more than a manifest has shows that an object is too long.
     let part = Part::Range(0..MANIFEST_BYTES as u64 + 1);

@@ -13,12 +13,15 @@
 //! | `listing.rs` | which of them are there |
 //! | `manifest.rs` | what a static pool was made with |
 //! | `lease.rs`, `owner.rs` | who owns it: what the lease says; taking, renewing, giving it back |
+//! | `look.rs` | both, from outside |
 
 pub mod lease;
 pub mod listing;
+mod look;
 pub mod manifest;
 mod name;
 mod owner;
 
+pub use look::{Look, look};
 pub use name::{Names, SHARDS};
 pub use owner::PoolOwner;

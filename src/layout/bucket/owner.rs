@@ -39,10 +39,10 @@ struct State {
 }
 
 /// Somebody's lease as it lies in the bucket.
-struct Found {
-    owner: Option<Owner>,
+pub(super) struct Found {
+    pub(super) owner: Option<Owner>,
     version: Option<Version>,
-    renewed: Option<SystemTime>,
+    pub(super) renewed: Option<SystemTime>,
 }
 
 impl PoolOwner {
@@ -240,7 +240,7 @@ impl PoolOwner {
     }
 }
 
-async fn find(
+pub(super) async fn find(
     client: &Client,
     name: &str,
     deadline: Option<Instant>,
@@ -279,7 +279,7 @@ async fn server_time(
     Ok(time)
 }
 
-fn shown(owner: Option<&Owner>) -> String {
+pub(super) fn shown(owner: Option<&Owner>) -> String {
     owner.map_or_else(|| "somebody who left no name".to_owned(), Owner::to_string)
 }
 

@@ -77,11 +77,25 @@ pub(super) fn open(
 /// # Errors
 /// [`Status::Unsupported`] if not.
 pub(super) fn check_new(directory: &Dir, file: &File) -> Result<()> {
-    let checked = alignment_of(file).and_then(check_alignment).and_then(|()| probe(file));
-    checked.map_err(|unavailable| match unavailable {
+    check(file).map_err(|unavailable| match unavailable {
         Unavailable::Refused(why) => refused(directory, &why),
         Unavailable::Failed(error) => error,
     })
+}
+
+/// Whether pools can have files as this one, which is open with O_DIRECT, at no cost to whoever uses the file.
+///
+/// # Errors
+/// Why not, in words.
+pub fn probe(file: &File) -> std::result::Result<(), String> {
+    check(file).map_err(|unavailable| match unavailable {
+        Unavailable::Refused(why) => why,
+        Unavailable::Failed(error) => error.message().to_owned(),
+    })
+}
+
+fn check(file: &File) -> std::result::Result<(), Unavailable> {
+    alignment_of(file).and_then(check_alignment).and_then(|()| probe_read(file))
 }
 
 /// Why a store is not opened for want of O_DIRECT.
@@ -133,7 +147,7 @@ fn open_direct(directory: &Dir, geometry: &Geometry) -> std::result::Result<Open
         alignment.memory = alignment.memory.max(asked.memory);
         alignment.offset = alignment.offset.max(asked.offset);
         check_alignment(alignment)?;
-        probe(&file)?;
+        probe_read(&file)?;
         files.push(file);
     }
     Ok(Opened { files, direct_alignment: Some(alignment) })
@@ -155,7 +169,7 @@ fn check_alignment(alignment: DirectAlignment) -> std::result::Result<(), Unavai
 }
 
 /// Some file systems accept the flag and refuse the transfer. Any other error is for recovery to meet.
-fn probe(file: &File) -> std::result::Result<(), Unavailable> {
+fn probe_read(file: &File) -> std::result::Result<(), Unavailable> {
     let mut page = AlignedBuffer::new(RECORD_ALIGNMENT as usize)
         .map_err(|error| Unavailable::Failed(Error::os("making a page to read into", &error)))?;
     match file.read_at(page.as_mut_slice(), 0) {

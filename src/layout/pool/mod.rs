@@ -8,6 +8,7 @@ mod direct;
 mod directory_lock;
 mod files;
 mod geometry;
+mod look;
 mod manifest;
 mod names;
 mod out_of_use;
@@ -40,7 +41,9 @@ use crate::sys::{file_size_limit, lock, random_u128};
 use manifest::Manifest;
 use owner::Owned;
 
+pub use direct::probe as probe_direct_io;
 pub use geometry::{FILE_BYTES_MAX, FILE_COUNT, Geometry, Place};
+pub use look::{Look, look};
 pub use out_of_use::{OldRecord, OutOfUse, Why};
 pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
@@ -294,7 +297,11 @@ fn doubt_is_there(directory: &Dir) -> bool {
     }
 }
 
-fn wanted_geometry(parameters: &PoolParameters) -> Result<Geometry> {
+/// The lengths of a pool that is made with these parameters.
+///
+/// # Errors
+/// [`Status::Config`] for parameters that no pool can have.
+pub fn wanted_geometry(parameters: &PoolParameters) -> Result<Geometry> {
     let PoolParameters { slot_count, chunk_bytes, .. } = *parameters;
     Geometry::new(slot_count, chunk_bytes, slot_count.min(FILE_COUNT)).ok_or_else(|| {
         Error::new(
@@ -309,7 +316,10 @@ fn wanted_geometry(parameters: &PoolParameters) -> Result<Geometry> {
 
 /// Refuses a pool whose slot files are longer than this process may write: at the limit the kernel would not only
 /// refuse, it would send SIGXFSZ, which ends a process that does not expect it.
-fn refuse_limited(geometry: &Geometry) -> Result<()> {
+///
+/// # Errors
+/// [`Status::Config`].
+pub fn refuse_limited(geometry: &Geometry) -> Result<()> {
     let (needed, limit) = (geometry.file_bytes(0), file_size_limit());
     if needed <= limit {
         return Ok(());
@@ -334,7 +344,7 @@ fn make(
     logger: &Logger,
 ) -> Result<Manifest> {
     let directory = &owned.directory;
-    owned.refuse_orphaned_snapshot()?;
+    owner::refuse_orphaned_snapshot(directory)?;
     owned.sign();
     let made = files::create(directory, &geometry, parameters.habits, logger).and_then(|()| {
         let failed = |error: io::Error| {

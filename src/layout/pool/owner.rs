@@ -18,7 +18,7 @@ use crate::sys::dir::{Dir, OpenMode};
 use crate::sys::{host_name, lock, retry_on_interrupt};
 
 /// Bytes of the holder's text that are read for a message.
-const HOLDER_BYTES_MAX: usize = 512;
+pub(super) const HOLDER_BYTES_MAX: usize = 512;
 /// Times that the way in is retried when another process removes the directory it is making.
 const ENTER_ATTEMPTS_MAX: u32 = 16;
 
@@ -127,27 +127,6 @@ impl Owned {
         }
     }
 
-    /// A snapshot or survivors without a manifest are no unfinished creation: this pool held chunks and lost its
-    /// manifest. It is not for this library to throw them away.
-    pub(super) fn refuse_orphaned_snapshot(&self) -> Result<()> {
-        [names::SNAPSHOT, names::SURVIVORS].iter().try_for_each(|name| self.refuse_orphaned(name))
-    }
-
-    fn refuse_orphaned(&self, name: &str) -> Result<()> {
-        match self.directory.open_file(OsStr::new(name), OpenMode::default()) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(foreign_or_os(&self.directory, name, &error)),
-            Ok(_) => Err(Error::new(
-                Status::Format,
-                format!(
-                    "the pool in {0} has lost its manifest. Nothing was changed: choose another nixl_path, or remove \
-                     {0} by hand to start anew",
-                    self.directory.path().display()
-                ),
-            )),
-        }
-    }
-
     /// In a forked child: see [`lock::let_go_in_child`].
     pub(super) fn abandon_after_fork(&self) {
         lock::let_go_in_child(&self.lock);
@@ -176,20 +155,27 @@ fn open_directory(parent: &Dir, name: &str) -> Result<Option<(Dir, bool)>> {
     };
     opened.or_else(|error| match error.raw_os_error() {
         Some(libc::ENOENT) => Ok(None),
-        Some(libc::ELOOP | libc::ENOTDIR) => Err(Error::new(
+        _ => Err(not_opened(&path, &error)),
+    })
+}
+
+/// Why the pool's directory could not be opened.
+pub(super) fn not_opened(path: &Path, error: &io::Error) -> Error {
+    match error.raw_os_error() {
+        Some(libc::ELOOP | libc::ENOTDIR) => Error::new(
             Status::Format,
             format!(
                 "{} is not a directory (symbolic links are not followed); remove it by hand or choose another nixl_path",
                 path.display()
             ),
-        )),
-        _ => Err(Error::os(format_args!("opening the pool directory {}", path.display()), &error)),
-    })
+        ),
+        _ => Error::os(format_args!("opening the pool directory {}", path.display()), error),
+    }
 }
 
 /// Refuses a directory without a manifest that holds anything this library does not make. It is
 /// asked before the lock file is made, so that nothing is added to a directory of somebody else.
-fn refuse_foreign(directory: &Dir) -> Result<()> {
+pub(super) fn refuse_foreign(directory: &Dir) -> Result<()> {
     let failed = |error: io::Error| {
         Error::os(format_args!("reading directory {}", directory.path().display()), &error)
     };
@@ -257,12 +243,33 @@ fn locked(directory: &Dir, lock: &File) -> Error {
 }
 
 /// "process 12 on host a" from the text "12 a". Anything but a number and a plain name is not repeated.
-fn holder(text: &str) -> Option<String> {
+pub(super) fn holder(text: &str) -> Option<String> {
     let mut words = text.split_whitespace();
     let process: u32 = words.next()?.parse().ok()?;
     match words.next().filter(|name| is_plain(name)) {
         Some(host) => Some(format!("process {process} on host {host}")),
         None => Some(format!("process {process}")),
+    }
+}
+
+/// A snapshot or survivors without a manifest are no unfinished creation: this pool held chunks and lost its manifest. It is not
+/// for this library to throw them away.
+pub(super) fn refuse_orphaned_snapshot(directory: &Dir) -> Result<()> {
+    [names::SNAPSHOT, names::SURVIVORS].iter().try_for_each(|name| refuse_orphaned(directory, name))
+}
+
+fn refuse_orphaned(directory: &Dir, name: &str) -> Result<()> {
+    match directory.open_file(OsStr::new(name), OpenMode::default()) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(foreign_or_os(directory, name, &error)),
+        Ok(_) => Err(Error::new(
+            Status::Format,
+            format!(
+                "the pool in {0} has lost its manifest. Nothing was changed: choose another nixl_path, or remove \
+                 {0} by hand to start anew",
+                directory.path().display()
+            ),
+        )),
     }
 }
 

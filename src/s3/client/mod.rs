@@ -17,6 +17,7 @@ use super::breaker::Breaker;
 use super::connector::Connector;
 use super::connector::order::Order;
 use super::connector::pace::Times;
+use super::credentials::Identity;
 use super::errors::{Answer, FailureKind};
 use super::runtime::Runtime;
 use super::settings::Settings;
@@ -110,6 +111,26 @@ impl Client {
     /// The endpoint, for messages.
     pub fn endpoint_shown(&self) -> &str {
         &self.shared.endpoint_shown
+    }
+
+    /// Host and port that requests go to, and whether by TLS; `None` where that is not known before a request is made.
+    pub fn origin(&self) -> Option<(&str, u16, bool)> {
+        let origin = &self.shared.base.place()?.origin;
+        Some((&origin.host, origin.port, origin.tls))
+    }
+
+    /// Whether there are credentials to sign with, and where they come from. Nothing is asked of the server.
+    ///
+    /// # Errors
+    /// There are none, or they cannot be fetched.
+    pub async fn identity(&self) -> Answer<&'static str> {
+        let identity = self.shared.base.identity();
+        let context = self.context("signing for", "");
+        identity.credentials().await.map_err(|error| context.of_credentials(&error))?;
+        Ok(match identity {
+            Identity::Keys(_) => "keys of the configuration",
+            Identity::Machine(_) => "the usual AWS identity (environment, profile, role)",
+        })
     }
 
     fn sdk(&self) -> &aws_sdk_s3::Client {

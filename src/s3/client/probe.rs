@@ -37,7 +37,10 @@ impl Client {
     }
 
     /// Whether the bucket answers.
-    async fn find_bucket(&self, deadline: Option<Instant>) -> Result<()> {
+    ///
+    /// # Errors
+    /// As for [`Client::probe`].
+    pub async fn find_bucket(&self, deadline: Option<Instant>) -> Result<()> {
         let context = self.context("HeadBucket", "");
         let (order, _ending) = Order::new(Work::Collect, SHORT_BODY_BYTES_MAX);
         let outcome = self

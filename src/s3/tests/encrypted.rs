@@ -106,7 +106,7 @@ fn a_bundle_that_cannot_be_used_is_refused_at_open() {
         let params = [("bucket", "b"), ("region", "r"), ("ca_bundle", path)];
         let params = params.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
         let settings = Settings::new(&SecretMap(params), None, super::CALL_TIME_MAX).expect("settings");
-        let error = Client::open(settings, &Logger::new(Arc::new(|_| {}), None)).expect_err("refused");
+        let error = Client::open(settings, &Logger::silent()).expect_err("refused");
         assert_eq!(error.status(), Status::Config);
         assert!(error.message().contains(path) && error.message().contains(word), "{error}");
     }

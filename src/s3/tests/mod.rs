@@ -49,7 +49,7 @@ fn open_bounded(params: &[(&str, &str)], times: Times, connections_max: usize) -
         params.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let mut settings = Settings::new(&SecretMap(params), None, CALL_TIME_MAX).expect("settings");
     settings.connections_max = connections_max;
-    let logger = Logger::new(Arc::new(|_| {}), None);
+    let logger = Logger::silent();
     Client::open_with(settings, &logger, times).expect("opens")
 }
 

@@ -37,6 +37,27 @@ fn a_stale_lock_text_keeps_nobody_out() {
     }
 }
 
+/// A look from outside finds the owner and changes nothing; a text without a lock is no owner's, and a look at what is not there
+/// makes nothing.
+#[test]
+fn a_look_finds_the_owner_and_takes_no_lock() {
+    let scratch = Scratch::new();
+    let look = || look(&scratch.0, NAME, &parameters()).unwrap();
+    assert!(look().is_none());
+    let (pool, _) = open(&scratch);
+    fill(&pool);
+    let before = image(&scratch.0);
+    let found = look().unwrap();
+    assert_eq!(found.geometry.as_ref(), Some(pool.geometry()));
+    let owner = format!("process {} on host {}", std::process::id(), crate::sys::host_name());
+    assert_eq!(found.owner, Some(owner));
+    assert_eq!(image(&scratch.0), before);
+    pool.release();
+    fs::write(scratch.file("lock"), "1 elsewhere\n").unwrap();
+    assert_eq!(look().unwrap().owner, None);
+    drop(open(&scratch));
+}
+
 /// A creation that fails takes its lock file back. Whoever had that very file open then gets a lock
 /// which excludes nobody, and has to start over.
 #[test]
