@@ -69,6 +69,18 @@ pub struct ConfigOption {
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// List the keys in a store, also while an engine uses it
+    Ls(crate::commands::ls::Ls),
+    /// Show all about keys: size, place, and whether their bytes prove right
+    Stat(crate::commands::stat::Stat),
+    /// Read every record and compare it with its checksums
+    Verify(crate::commands::verify::Verify),
+    /// Copy all that is stored into another store
+    Copy(crate::commands::copy::Copy),
+    /// Remove keys
+    Rm(crate::commands::rm::Rm),
+    /// Remove all keys
+    Clear(crate::commands::clear::Clear),
     /// Print a completion script for a shell
     Completions(crate::commands::completions::Completions),
     /// Print the manual page

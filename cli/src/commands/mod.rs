@@ -1,7 +1,13 @@
 //! A file for each subcommand.
 
+pub mod clear;
 pub mod completions;
+pub mod copy;
+pub mod ls;
 pub mod man;
+pub mod rm;
+pub mod stat;
+pub mod verify;
 
 use crate::args::{Arguments, Command};
 use crate::output::{Failure, Outcome, Output};
@@ -11,8 +17,14 @@ use crate::output::{Failure, Outcome, Output};
 /// # Errors
 /// What kept it from being done.
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Failure> {
-    let _global = &arguments.global;
+    let global = &arguments.global;
     match arguments.command {
+        Command::Ls(wanted) => ls::run(&wanted, global, output),
+        Command::Stat(wanted) => stat::run(&wanted, global, output),
+        Command::Verify(wanted) => verify::run(&wanted, global, output),
+        Command::Copy(wanted) => copy::run(&wanted, global, output),
+        Command::Rm(wanted) => rm::run(&wanted, global, output),
+        Command::Clear(wanted) => clear::run(&wanted, global, output),
         Command::Completions(wanted) => completions::run(&wanted, output),
         Command::Man(wanted) => man::run(&wanted, output),
     }

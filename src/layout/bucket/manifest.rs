@@ -67,6 +67,26 @@ pub async fn open_or_make(
     }
 }
 
+/// The pool at `name`: its identity and shape; `None` if there is none.
+///
+/// # Errors
+/// [`Status::Format`] for a manifest that cannot be read; what the server answers.
+pub async fn look(
+    client: &Client,
+    name: &str,
+    deadline: Option<Instant>,
+) -> Result<Option<(u128, PoolShape)>> {
+    Ok(read(client, name, deadline).await?.map(|found| (found.pool_id, found.shape)))
+}
+
+/// What the pool at `name` has otherwise than it is asked for.
+///
+/// # Errors
+/// [`Status::Format`] naming every difference.
+pub fn check(name: &str, made: PoolShape, asked: PoolShape) -> Result<()> {
+    checked(name, Manifest { pool_id: record::NO_POOL, shape: made }, asked).map(drop)
+}
+
 async fn read(client: &Client, name: &str, deadline: Option<Instant>) -> Result<Option<Manifest>> {
     // A byte more than a manifest has shows that an object is too long.
     let part = Part::Range(0..MANIFEST_BYTES as u64 + 1);

@@ -22,6 +22,7 @@ mod survivors;
 #[cfg(test)]
 mod tests;
 pub mod tombstone;
+mod view;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -44,6 +45,7 @@ pub use geometry::{FILE_BYTES_MAX, FILE_COUNT, Geometry, Place};
 pub use out_of_use::{OldRecord, OutOfUse, Why};
 pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
+pub use view::{Ownership, PoolContents, PoolView, no_pool};
 
 /// What a pool is made with. All but `direct_io` and `habits` is fixed for its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -241,11 +241,17 @@ fn is_still_there(directory: &Dir, lock: &File) -> bool {
     matches!((found, identity(lock)), (Ok(found), Ok(locked)) if found == locked)
 }
 
-fn locked(directory: &Dir, lock: &File) -> Error {
+/// Who wrote its name into the lock file last: the number of the process, and the words for it.
+pub(super) fn signature(lock: &File) -> Option<(u32, String)> {
     let mut bytes = [0; HOLDER_BYTES_MAX];
     let length = lock.read_at(&mut bytes, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
-    let holder = holder(&text).unwrap_or_else(|| "another process".to_owned());
+    let process = text.split_whitespace().next()?.parse().ok()?;
+    Some((process, holder(&text)?))
+}
+
+fn locked(directory: &Dir, lock: &File) -> Error {
+    let holder = signature(lock).map_or_else(|| "another process".to_owned(), |(_, holder)| holder);
     Error::new(
         Status::Locked,
         format!(
