@@ -90,7 +90,8 @@ fn program() -> PathBuf {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let path = std::env::var_os("PATH").unwrap_or_default();
     let mut places: Vec<_> = std::env::split_paths(&path).collect();
-    places.push(root.join(".venv/bin"));
+    // Beside the crate, or beside the workspace that it is in.
+    places.extend(root.ancestors().take(2).map(|root| root.join(".venv/bin")));
     let found = places.iter().map(|place| place.join("weed")).find(|program| program.is_file());
     found.expect("weed (SeaweedFS) is missing: scripts/setup.sh installs it")
 }
