@@ -232,7 +232,7 @@ impl Objects {
             Ok(())
         });
         Ok(match proven {
-            Err(Unproven::Damaged(why)) => suspect(why),
+            Err(Unproven::Damaged(why)) => suspect(why).named(identity.key),
             Err(Unproven::Unreadable(why)) => match self.tail(&name)? {
                 None => Look::Gone,
                 // Another one by now: whoever asks again finds that.

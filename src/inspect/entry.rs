@@ -170,6 +170,19 @@ pub enum Look {
     Unreadable(String),
 }
 
+impl Look {
+    /// The same, if it is a suspect, with the key that its trailer names.
+    pub(super) fn named(self, key: &[u8]) -> Look {
+        match self {
+            Look::Suspect(suspect) => {
+                let entry = Entry { key: Some(key.into()), ..suspect.entry };
+                Look::Suspect(Suspect { entry, ..suspect })
+            }
+            other => other,
+        }
+    }
+}
+
 /// What is to be said of an entry in the end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -144,7 +144,7 @@ impl Files {
                                 .map_err(|error| format!("reading {}: {error}", self.path_of(&name)))
                         });
                         match proven {
-                            Err(Unproven::Damaged(why)) => suspect(why),
+                            Err(Unproven::Damaged(why)) => suspect(why).named(identity.key),
                             Err(Unproven::Unreadable(why)) => Look::Unreadable(why),
                             Ok(()) => Look::Proven(Record {
                                 key: identity.key.into(),

@@ -165,7 +165,7 @@ impl Slots {
                 offset: trailer_offset - padded_bytes,
             }),
             Err(Unproven::Unreadable(why)) => Look::Unreadable(why),
-            Err(Unproven::Damaged(why)) => self.suspect(entry, slot, &why, fingerprint),
+            Err(Unproven::Damaged(why)) => self.suspect(entry, slot, &why, fingerprint).named(identity.key),
         }
     }
 }
