@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use nixl_store::config::BackendKind;
-use nixl_store::inspect::{Entry, Inspection, Room};
+use nixl_store::inspect::{Entry, EntryKind, Inspection, Room};
 
 use crate::output::Failure;
 
@@ -76,7 +76,15 @@ pub fn described(store: &Inspection, entries: Vec<Entry>) -> Result<Vec<Entry>, 
     }
     let found = each(threads(store), &entries, Room::default, |entry, room| {
         let mut entry = entry.clone();
-        Ok(store.describe(&mut entry, room)?.then_some(entry))
+        match store.describe(&mut entry, room) {
+            Ok(is_there) => Ok(is_there.then_some(entry)),
+            // A server that does not answer will not for the next one either; a file may be the only one.
+            Err(error) if store.facts().backend == BackendKind::Obj => Err(error.into()),
+            Err(error) => {
+                entry.kind = EntryKind::Damaged(error.message().to_owned());
+                Ok(Some(entry))
+            }
+        }
     })?;
     Ok(found.into_iter().flatten().collect())
 }

@@ -77,7 +77,7 @@ pub fn run(wanted: &Copy, global: &Global, output: &Output) -> Result<Outcome, F
     let mut report = Report::new(&from, survey);
     let keeps = !wanted.replace;
     if !wanted.evict {
-        room::check(&from, &to, &mut entries, &filter, &naming, keeps)?;
+        room::check(&from, &to, &mut entries, &filter, &naming)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {

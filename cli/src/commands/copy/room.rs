@@ -19,7 +19,6 @@ pub fn check(
     entries: &mut Vec<Entry>,
     filter: &Filter,
     naming: &Naming,
-    keeps: bool,
 ) -> Result<(), Failure> {
     let stats = to.stats()?;
     let (slots_free, bytes_free) = if stats.slots > 0 {
@@ -45,7 +44,6 @@ pub fn check(
         };
         Ok(is_new)
     })?;
-    let _ = keeps;
     let (mut objects, mut needed_bytes) = (0u64, 0u64);
     for (entry, _) in entries.iter().zip(needed).filter(|(_, is_new)| *is_new) {
         objects += 1;

@@ -124,8 +124,12 @@ fn read(
     room: &mut Room,
 ) -> Result<Read, Failure> {
     let mut entry = entry.clone();
-    if !from.describe(&mut entry, room)? || !filter.takes(&entry) {
-        return Ok(Read::Passed);
+    match from.describe(&mut entry, room) {
+        Err(error) => {
+            return Ok(Read::Left(Left::Unreadable, shown::entry_name(&entry), error.message().to_owned()));
+        }
+        Ok(is_there) if !is_there || !filter.takes(&entry) => return Ok(Read::Passed),
+        Ok(_) => {}
     }
     let name = shown::entry_name(&entry);
     let left = |left, why: &str| Ok(Read::Left(left, name.clone(), why.to_owned()));
