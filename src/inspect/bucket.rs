@@ -315,7 +315,7 @@ impl View for Objects {
 }
 
 /// Removes damaged objects of a dynamic store in a bucket.
-pub struct Removing {
+pub(super) struct Removing {
     objects: Objects,
     deletes_conditionally: bool,
 }

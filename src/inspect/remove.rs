@@ -12,14 +12,12 @@ use crate::store::OpenOptions;
 use crate::sys::habits::Habits;
 
 /// Removes damaged files or objects of a dynamic store.
-pub enum Remover {
-    /// Of a directory.
-    #[doc(hidden)]
+pub struct Remover(How);
+
+enum How {
     Files(Box<FileStore>),
-    /// Of a bucket.
     #[cfg(feature = "obj")]
-    #[doc(hidden)]
-    Bucket(super::bucket::Removing),
+    Bucket(Box<super::bucket::Removing>),
 }
 
 impl Remover {
@@ -30,13 +28,14 @@ impl Remover {
     pub fn open(config: &Config, options: &OpenOptions) -> Result<Remover> {
         #[cfg(feature = "obj")]
         if config.backend == crate::config::BackendKind::Obj {
-            return super::bucket::Removing::open(config, options).map(Remover::Bucket);
+            let bucket = super::bucket::Removing::open(config, options)?;
+            return Ok(Remover(How::Bucket(Box::new(bucket))));
         }
         let path = config.path_of(options.cuda_device, options.worker_id).ok_or_else(|| {
             Error::new(crate::error::Status::Config, "nixl_path: there is no directory to remove from")
         })?;
         let files = FileStore::open(path, config.store.layout, false, Habits::default(), &options.logger)?;
-        Ok(Remover::Files(Box::new(files)))
+        Ok(Remover(How::Files(Box::new(files))))
     }
 
     /// Removes what a suspect stands for, if it is still the same.
@@ -44,10 +43,10 @@ impl Remover {
     /// # Errors
     /// What the system or the server answers.
     pub fn remove(&self, suspect: &Suspect) -> Result<Removed> {
-        match self {
-            Remover::Files(files) => remove_file(files, suspect),
+        match &self.0 {
+            How::Files(files) => remove_file(files, suspect),
             #[cfg(feature = "obj")]
-            Remover::Bucket(bucket) => bucket.remove(suspect),
+            How::Bucket(bucket) => bucket.remove(suspect),
         }
     }
 }

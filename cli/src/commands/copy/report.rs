@@ -151,7 +151,9 @@ impl Report {
             bytes(self.copied_bytes),
             bytes(rate)
         ));
-        text.push_str(&format!("kept       {:>12}  the other store had them\n", count(self.kept)));
+        if self.kept > 0 {
+            text.push_str(&format!("kept       {:>12}  the other store had them\n", count(self.kept)));
+        }
         if !self.left.is_empty() {
             text.push_str(&format!("{meagre}not copied{meagre:#} {:>12}\n", count(self.left.len() as u64)));
         }

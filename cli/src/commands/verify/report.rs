@@ -152,7 +152,8 @@ impl<'a> Report<'a> {
                 Fate::Freed => "damaged, freed",
             };
             let name = shown::entry_name(&suspect.entry);
-            text.push_str(&format!("{bad}{what}{bad:#}  {name}\n    {}\n", suspect.damage));
+            let damage = suspect.damage.replace("; ", "\n    ");
+            text.push_str(&format!("{bad}{what}{bad:#}  {name}\n    {damage}\n"));
         }
         for (what, why) in passed.unreadable.iter().take(LISTED_MAX) {
             text.push_str(&format!("{bad}unreadable{bad:#}  {what}\n    {why}\n"));
@@ -169,7 +170,9 @@ impl<'a> Report<'a> {
         let rate = (passed.proven_bytes as f64 / seconds.max(1e-9)) as u64;
         let mut line = |style: anstyle::Style, name: &str, number: u64, note: &str| {
             let style = if number > 0 { style } else { dim };
-            text.push_str(&format!("{style}{name:<11}{style:#}{:>12}  {note}\n", count(number)));
+            let line = format!("{style}{name:<11}{style:#}{:>12}  {note}", count(number));
+            text.push_str(line.trim_end());
+            text.push('\n');
         };
         let note = format!("{} in {seconds:.1} s, {}/s", bytes(passed.proven_bytes), bytes(rate));
         line(good, "proven", passed.proven, &note);
