@@ -7,6 +7,7 @@ use std::thread;
 
 use nixl_store::config::BackendKind;
 use nixl_store::inspect::{Entry, EntryKind, Inspection, Room};
+use nixl_store::sys::thread::{STACK_BYTES, spawn_scoped};
 
 use crate::output::Failure;
 
@@ -54,7 +55,7 @@ pub fn each<T: Sync, U: Send>(
     thread::scope(|scope| {
         // This thread works as well, also where no other can be had.
         for _ in 1..threads.min(items.len()) {
-            drop(thread::Builder::new().spawn_scoped(scope, run));
+            drop(spawn_scoped(scope, "nixl-read", STACK_BYTES, run));
         }
         run();
     });
