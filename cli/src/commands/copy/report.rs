@@ -133,6 +133,7 @@ impl Report {
         for (why, style, name) in reasons {
             let mut named = self.left.iter().filter(|named| named.why == why);
             for Named { key, message, .. } in named.by_ref().take(NAMED_MAX) {
+                let message = message.replace("; ", "\n    ");
                 text.push_str(&format!("{style}{name}{style:#}  {key}\n    {message}\n"));
             }
             let more = named.count();
