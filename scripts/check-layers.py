@@ -12,7 +12,7 @@ import sys
 
 # The rooms, from the top down. A room uses those in later rows, and none that stands beside it in its own.
 ROWS = [
-    ["capi"],
+    ["capi", "inspect"],
     ["store"],
     ["lane"],
     ["placement"],

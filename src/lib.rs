@@ -28,6 +28,9 @@ pub mod error;
 pub mod hf3fs;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]
+pub mod inspect;
+/// cbindgen:ignore
+#[forbid(unsafe_code)]
 pub mod lane;
 /// cbindgen:ignore
 #[forbid(unsafe_code)]

@@ -71,6 +71,18 @@ pub struct ConfigOption {
 pub enum Command {
     /// Say what is in effect on this machine, why not better, and what to do
     Doctor(crate::commands::doctor::Doctor),
+    /// List the keys in a store, also while an engine uses it
+    Ls(crate::commands::ls::Ls),
+    /// Show all about keys: size, place, and whether their bytes prove right
+    Stat(crate::commands::stat::Stat),
+    /// Read every record and compare it with its checksums
+    Verify(crate::commands::verify::Verify),
+    /// Copy all that is stored into another store
+    Copy(crate::commands::copy::Copy),
+    /// Remove keys
+    Rm(crate::commands::rm::Rm),
+    /// Remove all keys
+    Clear(crate::commands::clear::Clear),
     /// Measure put and get by size and batch, beside bare reads and writes
     Bench(crate::commands::bench::Bench),
     /// Show what the open stores of this user do, live

@@ -42,12 +42,23 @@ impl Outcome {
 #[derive(Debug)]
 pub struct Failure {
     message: String,
+    is_quiet: bool,
 }
 
 impl Failure {
     /// A failure in words.
     pub fn new(message: impl Into<String>) -> Failure {
-        Failure { message: message.into() }
+        Failure { message: message.into(), is_quiet: false }
+    }
+
+    /// Nobody reads what is printed any more, as behind `| head`: there is nothing left to do, and nothing to say.
+    fn unread() -> Failure {
+        Failure { message: "standard output is closed".to_owned(), is_quiet: true }
+    }
+
+    /// Whether it is none that anybody wants to hear of.
+    pub fn is_quiet(&self) -> bool {
+        self.is_quiet
     }
 
     /// What the system answered to something.
@@ -129,7 +140,7 @@ impl Output {
     /// If standard output is gone.
     pub fn text(&self, text: impl Display) -> Result<(), Failure> {
         let mut out = anstream::stdout().lock();
-        write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| Failure::os("printing", &error))
+        write!(out, "{text}").and_then(|()| out.flush()).map_err(|error| unprinted(&error))
     }
 
     /// Prints bytes as they are.
@@ -138,7 +149,7 @@ impl Output {
     /// If standard output is gone.
     pub fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
         let mut out = io::stdout().lock();
-        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| Failure::os("printing", &error))
+        out.write_all(bytes).and_then(|()| out.flush()).map_err(|error| unprinted(&error))
     }
 
     /// Prints a document of JSON.
@@ -181,6 +192,23 @@ impl Output {
             .filter(|_| io::stdout().is_terminal())
             .map_or(COLUMNS_DEFAULT, |(columns, _)| columns.max(40))
     }
+}
+
+fn unprinted(error: &io::Error) -> Failure {
+    if error.kind() == io::ErrorKind::BrokenPipe { Failure::unread() } else { Failure::os("printing", error) }
+}
+
+/// A number with commas between its thousands.
+pub fn count(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// Bytes as people read them: `1.5 MiB`.

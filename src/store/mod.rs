@@ -40,6 +40,9 @@ use crate::lane::shared::Shared;
 use crate::layout::record::{self, EffectiveKey};
 use crate::placement::{Key, Keys};
 
+pub(crate) use self::open::namespace;
+pub(crate) use self::place::{chunk_bytes, pool_name};
+
 pub use self::options::{Capabilities, DeviceService, OpenOptions, Stats, SubmitOptions};
 pub use self::prefix::PrefixMatch;
 pub use self::reading::{Reading, metrics_text};
@@ -275,6 +278,26 @@ impl Store {
         removed
     }
 
+    /// As [`Store::contains`], for a key of any namespace.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn contains_of(&self, key: &EffectiveKey) -> Result<bool> {
+        self.check_open()?;
+        self.keys.contains(&Key { effective: key.bytes(), digest: key.digest() })
+    }
+
+    /// As [`Store::remove`], for a key of any namespace.
+    ///
+    /// # Errors
+    /// As for [`Store::contains`].
+    pub fn remove_of(&self, key: &EffectiveKey) -> Result<Status> {
+        self.check_open()?;
+        let removed = self.keys.remove(&Key { effective: key.bytes(), digest: key.digest() });
+        self.shared.relieve();
+        removed
+    }
+
     /// Keeps the key from eviction; false if it is not stored. Pins count.
     ///
     /// # Errors
@@ -384,6 +407,11 @@ impl Store {
         EffectiveKey::lend(&self.namespace, key, |effective| {
             act(&Key { effective, digest: record::digest(effective) })
         })?
+    }
+
+    /// Whether objects are named by their keys alone, so that a namespace would be lost.
+    fn keeps_no_namespaces(&self) -> bool {
+        self.capabilities.layout == place::LAYOUT_WITHOUT_NAMESPACES
     }
 
     fn check_open(&self) -> Result<()> {

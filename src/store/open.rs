@@ -255,7 +255,7 @@ fn start_threads(
 
 /// Ranks of one model hold different bytes under one key, so a rank is part of the namespace. In the
 /// lmcache layout names are LMCache's, in which the key itself names the rank.
-fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
+pub(crate) fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
     let dynamic = config.pool_size == 0;
     if dynamic && config.store.layout == Layout::Lmcache {
         if options.namespace.is_empty() {

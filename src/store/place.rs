@@ -32,6 +32,9 @@ use crate::sys::habits::Habits;
 /// Name of a static pool's directory.
 const POOL_NAME: &str = "nixl_store_pool";
 
+/// How capabilities call the layout whose names have no place for a namespace.
+pub(super) const LAYOUT_WITHOUT_NAMESPACES: &str = "dynamic/lmcache";
+
 /// What became of the placement: where bytes are, and what there is to say about it.
 pub(super) struct Placed {
     pub(super) keys: Arc<dyn Keys>,
@@ -80,7 +83,7 @@ pub(super) fn place(
         let alignment = objects.alignment();
         let layout = match config.store.layout {
             Layout::Sharded => "dynamic/sharded",
-            Layout::Lmcache => "dynamic/lmcache",
+            Layout::Lmcache => LAYOUT_WITHOUT_NAMESPACES,
         };
         let object_bytes_max = dynamic_object_bytes_max(config);
         return Ok(placed(
@@ -149,7 +152,7 @@ pub(super) fn pool_shape(config: &Config, options: &OpenOptions) -> Result<PoolS
 }
 
 /// The name of this worker's static pool.
-pub(super) fn pool_name(options: &OpenOptions) -> String {
+pub(crate) fn pool_name(options: &OpenOptions) -> String {
     match options.world_size {
         0 | 1 => POOL_NAME.to_owned(),
         world => format!("{POOL_NAME}-w{}of{world}", options.worker_id),
@@ -252,7 +255,7 @@ pub(super) fn medium(path: &Path) -> Medium {
 }
 
 /// Bytes of the largest object of a static pool.
-pub(super) fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
+pub(crate) fn chunk_bytes(config: &Config, options: &OpenOptions) -> Result<u64> {
     if config.pool_size == 0 {
         return Err(Error::new(
             Status::Config,

@@ -29,6 +29,22 @@ impl<'a> BatchBuilder<'a> {
     /// [`Status::InvalidArgument`] for an empty or too long key or too many items.
     pub fn item(&mut self, key: &[u8], wish: Wish) -> Result<()> {
         let key = EffectiveKey::new(&self.store.namespace, key)?;
+        self.push(&key, wish)
+    }
+
+    /// The same for a key of any namespace. A store whose layout has no place for namespaces takes keys of its own alone.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] for such a key there, or too many items.
+    pub fn item_of(&mut self, key: &EffectiveKey, wish: Wish) -> Result<()> {
+        if self.store.keeps_no_namespaces() && key.bytes().first() != Some(&0) {
+            return Err(invalid("nixl_store_layout lmcache has no place for a namespace".to_owned()));
+        }
+        self.push(key, wish)
+    }
+
+    #[inline(always)]
+    fn push(&mut self, key: &EffectiveKey, wish: Wish) -> Result<()> {
         let batch = self.batch()?;
         if batch.len() == BATCH_ITEMS_MAX {
             return Err(invalid(format!("a batch has at most {BATCH_ITEMS_MAX} items")));

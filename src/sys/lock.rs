@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
 
 use super::{check, retry_on_interrupt};
 
@@ -14,6 +15,35 @@ pub fn try_lock_exclusive(file: &File) -> io::Result<()> {
     // SAFETY: the descriptor is open.
     retry_on_interrupt(|| check(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) }))
         .map(drop)
+}
+
+/// The process that holds the whole-file lock of this file, as the kernel tells it (`proc_locks(5)`); the lock is not touched.
+/// `None` also for a process that cannot be seen from here: of another host, or of a container beside this one.
+///
+/// # Errors
+/// What reading the kernel's lists answers.
+pub fn lock_holder(file: &File) -> io::Result<Option<u32>> {
+    // The number that `stat(2)` gives for a device is not always the one of this list (btrfs); that of the mount is.
+    let about = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_raw_fd()))?;
+    let mount =
+        about.lines().find_map(|line| line.strip_prefix("mnt_id:")).map(str::trim).unwrap_or_default();
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let device = mounts
+        .lines()
+        .map(|line| line.split(' '))
+        .find_map(|mut fields| (fields.next() == Some(mount)).then(|| fields.nth(1)?.split_once(':'))?);
+    let (major, minor) = match device.map(|(major, minor)| (major.parse::<u32>(), minor.parse::<u32>())) {
+        Some((Ok(major), Ok(minor))) => (major, minor),
+        _ => return Err(io::Error::other("the mount of the file is not in /proc/self/mountinfo")),
+    };
+    let inode = retry_on_interrupt(|| file.metadata())?.ino();
+    let place = format!("{major:02x}:{minor:02x}:{inode}");
+    let locks = std::fs::read_to_string("/proc/locks")?;
+    // One that waits for the lock has an arrow behind the number.
+    Ok(locks.lines().find_map(|line| match line.split_whitespace().collect::<Vec<_>>()[..] {
+        [_, "FLOCK", _, "WRITE", process, of, ..] if of == place => process.parse().ok(),
+        _ => None,
+    }))
 }
 
 /// Drops the whole-file lock at once, also where a forked child still has this open file.

@@ -29,7 +29,9 @@ pub async fn look(
     now: SystemTime,
     deadline: Option<Instant>,
 ) -> Result<Look> {
-    let is_made = manifest::fits(client, &names.beside(MANIFEST), shape, deadline).await?;
+    let name = names.beside(MANIFEST);
+    let made = manifest::look(client, &name, deadline).await?;
+    made.map(|(_, made)| manifest::check(&name, made, shape)).transpose()?;
     let lease = find(client, &names.beside(LEASE), deadline).await?;
     let here =
         Owner::this_process().map_err(|error| Error::os("choosing the identity of an owner", &error))?;
@@ -38,5 +40,5 @@ pub async fn look(
         let verdict = judge(lease.renewed.unwrap_or(now), now, is_dead);
         matches!(verdict, Verdict::Held { .. }).then(|| shown(lease.owner.as_ref()))
     });
-    Ok(Look { is_made, owner })
+    Ok(Look { is_made: made.is_some(), owner })
 }

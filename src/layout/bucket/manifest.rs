@@ -67,13 +67,24 @@ pub async fn open_or_make(
     }
 }
 
-/// Whether there is a manifest at `name`; nothing is made.
+/// The pool at `name`: its identity and shape; `None` if there is none.
 ///
 /// # Errors
-/// As for [`open_or_make`], if there is one.
-pub async fn fits(client: &Client, name: &str, shape: PoolShape, deadline: Option<Instant>) -> Result<bool> {
-    let found = read(client, name, deadline).await?;
-    found.map(|found| checked(name, found, shape)).transpose().map(|id| id.is_some())
+/// [`Status::Format`] for a manifest that cannot be read; what the server answers.
+pub async fn look(
+    client: &Client,
+    name: &str,
+    deadline: Option<Instant>,
+) -> Result<Option<(u128, PoolShape)>> {
+    Ok(read(client, name, deadline).await?.map(|found| (found.pool_id, found.shape)))
+}
+
+/// What the pool at `name` has otherwise than it is asked for.
+///
+/// # Errors
+/// [`Status::Format`] naming every difference.
+pub fn check(name: &str, made: PoolShape, asked: PoolShape) -> Result<()> {
+    checked(name, Manifest { pool_id: record::NO_POOL, shape: made }, asked).map(drop)
 }
 
 async fn read(client: &Client, name: &str, deadline: Option<Instant>) -> Result<Option<Manifest>> {

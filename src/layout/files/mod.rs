@@ -27,6 +27,7 @@ mod sweep;
 #[cfg(test)]
 #[cfg(not(feature = "shuttle"))]
 mod tests;
+mod view;
 
 use std::fs::File;
 use std::io;
@@ -52,6 +53,7 @@ pub use name::ObjectName;
 pub(in crate::layout) use name::{OBJECTS, has_lmcache_shape};
 pub use pins::Evicted;
 pub use scan::{Proof, Scanned};
+pub use view::FilesView;
 
 use area::{Area, Place};
 use durable::ChangedDirectories;
@@ -185,22 +187,14 @@ impl FileStore {
     }
 
     fn open_object(&self, name: &ObjectName, direct: bool) -> io::Result<Option<(File, u64)>> {
-        let opened = match self.walk.open(&self.root, name.path().whole(), Purpose::Read { direct }) {
+        match open_object(&self.root, self.walk, name, direct) {
             // How O_DIRECT is refused for a FIFO, which is a planted thing like any other.
             Err(error) if direct && error.raw_os_error() == Some(libc::EINVAL) => {
                 self.stat(name)?;
                 Err(error)
             }
             other => other,
-        };
-        let Some(fd) = present(opened)? else { return Ok(None) };
-        let file = File::from(fd);
-        let metadata = retry_on_interrupt(|| file.metadata())?;
-        if !metadata.is_file() {
-            return Err(planted());
         }
-        at::clear_nonblock(&file, direct)?;
-        Ok(Some((file, metadata.len())))
     }
 
     /// Creates a file for the object `name` of `bytes`, trailer included, that nobody sees before it is published.
@@ -440,6 +434,18 @@ impl AsFd for Parent<'_> {
 /// symlink, a directory, a FIFO. For a reader that is as good as absent.
 pub fn is_planted(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::InvalidData
+}
+
+fn open_object(root: &Dir, walk: Walk, name: &ObjectName, direct: bool) -> io::Result<Option<(File, u64)>> {
+    let opened = walk.open(root, name.path().whole(), Purpose::Read { direct });
+    let Some(fd) = present(opened)? else { return Ok(None) };
+    let file = File::from(fd);
+    let metadata = retry_on_interrupt(|| file.metadata())?;
+    if !metadata.is_file() {
+        return Err(planted());
+    }
+    at::clear_nonblock(&file, direct)?;
+    Ok(Some((file, metadata.len())))
 }
 
 fn planted() -> io::Error {

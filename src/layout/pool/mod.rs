@@ -23,6 +23,7 @@ mod survivors;
 #[cfg(test)]
 mod tests;
 pub mod tombstone;
+mod view;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -47,6 +48,7 @@ pub use look::{Look, look};
 pub use out_of_use::{OldRecord, OutOfUse, Why};
 pub use recovery::{GENERATION_MAX, KeyPlace, Recovered, RecoveredEntry, RecoveredKeys, Source};
 pub use snapshot::SnapshotEntry;
+pub use view::{Ownership, PoolContents, PoolView, no_pool};
 
 /// What a pool is made with. All but `direct_io` and `habits` is fixed for its lifetime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

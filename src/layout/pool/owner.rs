@@ -227,11 +227,28 @@ fn is_still_there(directory: &Dir, lock: &File) -> bool {
     matches!((found, identity(lock)), (Ok(found), Ok(locked)) if found == locked)
 }
 
-fn locked(directory: &Dir, lock: &File) -> Error {
+/// Who wrote its name into the lock file last: the number of the process, and the words for it.
+pub(super) fn signature(lock: &File) -> Option<(u32, String)> {
     let mut bytes = [0; HOLDER_BYTES_MAX];
     let length = lock.read_at(&mut bytes, 0).unwrap_or(0);
     let text = String::from_utf8_lossy(bytes.get(..length).unwrap_or_default());
-    let holder = holder(&text).unwrap_or_else(|| "another process".to_owned());
+    let process = text.split_whitespace().next()?.parse().ok()?;
+    Some((process, holder(&text)?))
+}
+
+/// Who has the lock, in words, as the kernel tells it; the lock is not touched. `None`: nobody that can be seen from here.
+///
+/// # Errors
+/// What reading the kernel's lists answers.
+pub(super) fn of_lock(file: &File) -> io::Result<Option<String>> {
+    let Some(process) = lock::lock_holder(file)? else { return Ok(None) };
+    // A child that the owner forked may have the lock too, and the name may be an earlier owner's: the kernel knows better.
+    let signed = signature(file).filter(|(signed, _)| *signed == process);
+    Ok(Some(signed.map_or_else(|| format!("process {process}"), |(_, words)| words)))
+}
+
+fn locked(directory: &Dir, lock: &File) -> Error {
+    let holder = signature(lock).map_or_else(|| "another process".to_owned(), |(_, holder)| holder);
     Error::new(
         Status::Locked,
         format!(

@@ -116,10 +116,8 @@ pub(super) struct Scan {
     pub(super) unreadable: Vec<u32>,
     /// The first error behind [`Scan::unreadable`].
     pub(super) first_error: Option<io::Error>,
-    /// Slots that hold something which is no record of theirs.
-    pub(super) damaged: u64,
-    /// The first of them, and what is wrong with it.
-    pub(super) first_damage: Option<(u32, Invalid)>,
+    /// Slots that hold something which is no record of theirs, and what is wrong with it.
+    pub(super) damaged: Vec<(u32, Invalid)>,
     /// The highest generation that is believed, 0 if none is.
     pub(super) generation_max: u64,
 }
@@ -172,6 +170,7 @@ pub(super) fn scan(
     all.unreadable.sort_unstable();
     read_again(&mut all, &place, read)?;
     all.late.sort_unstable_by_key(|entry| entry.slot);
+    all.damaged.sort_unstable_by_key(|(slot, _)| *slot);
     (all.entries, all.outdated) = newest_of_each_key(all.entries, &all.keys)?;
     Ok(all)
 }
@@ -247,10 +246,7 @@ impl Scan {
                 push(if is_believed { &mut self.entries } else { &mut self.late }, entry)?;
             }
             Err(Invalid::Absent) => {}
-            Err(why) => {
-                self.damaged += 1;
-                self.first_damage.get_or_insert((slot, why));
-            }
+            Err(why) => push(&mut self.damaged, (slot, why))?,
         }
         Ok(())
     }
@@ -269,15 +265,15 @@ impl Scan {
         self.entries.extend(other.entries.into_iter().map(moved));
         self.late.extend(other.late.into_iter().map(moved));
         self.unreadable.extend(other.unreadable);
-        self.damaged += other.damaged;
-        self.first_damage = self.first_damage.or(other.first_damage);
+        self.damaged.try_reserve(other.damaged.len()).map_err(|_| no_memory())?;
+        self.damaged.extend(other.damaged);
         self.generation_max = self.generation_max.max(other.generation_max);
         Ok(())
     }
 }
 
 /// Whether a record that is whole was also written for this very place.
-fn belongs(
+pub(super) fn belongs(
     identity: &Identity<'_>,
     slot: u32,
     geometry: &Geometry,
@@ -395,7 +391,7 @@ mod tests {
         })
         .unwrap();
         assert_eq!(seen.entries.len(), 1);
-        assert_eq!(seen.damaged, 4);
+        assert_eq!(seen.damaged.len(), 4);
         assert_eq!(seen.generation_max, GENERATION_MAX - 1);
     }
 }

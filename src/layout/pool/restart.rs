@@ -73,10 +73,10 @@ impl Pool {
             let place = self.place(slot);
             steps::read(self.file(place)?, out, self.geometry.trailer_offset(place))
         })?;
-        if let Some((slot, why)) = seen.first_damage {
+        if let Some((slot, why)) = seen.damaged.first() {
             logger.warn(format_args!(
                 "{} slots in {} hold no record of theirs and count as empty; the first is slot {slot}: {why}",
-                seen.damaged,
+                seen.damaged.len(),
                 path.display()
             ));
         }
@@ -91,7 +91,7 @@ impl Pool {
         }
         let out_of_use = self.erase_unwanted(&seen, logger);
         // What could not be read may turn up at the next open: the counter leaps over it.
-        let is_incomplete = !seen.unreadable.is_empty() || seen.damaged > 0;
+        let is_incomplete = !seen.unreadable.is_empty() || !seen.damaged.is_empty();
         let leap = if is_incomplete { recovery::GENERATION_LEAP } else { 0 };
         let seen_next = seen.generation_max.saturating_add(1).saturating_add(leap);
         Ok(Recovered {

@@ -41,6 +41,12 @@ impl EffectiveKey {
         Ok(EffectiveKey { digest: digest(&buffer[..length]), length, buffer })
     }
 
+    /// The effective key with these bytes, as a record has it; `None`: they are none.
+    pub fn from_bytes(bytes: &[u8]) -> Option<EffectiveKey> {
+        let (namespace, key) = parts(bytes)?;
+        EffectiveKey::new(namespace, key).ok()
+    }
+
     /// Lends the joined bytes to `act` without making a value of them: clearing and moving the longest key's bytes
     /// would take longer than all the rest of a lookup.
     ///
@@ -107,6 +113,15 @@ fn join<'a>(namespace: &[u8], key: &[u8], buffer: &'a mut [u8]) -> &'a [u8] {
 #[inline]
 pub fn digest(effective_key: &[u8]) -> u128 {
     XxHash3_128::oneshot(effective_key)
+}
+
+/// Namespace and key that an effective key was made of; `None`: it is none.
+pub fn parts(effective_key: &[u8]) -> Option<(&[u8], &[u8])> {
+    if !is_effective(effective_key) {
+        return None;
+    }
+    let (namespace_bytes, rest) = effective_key.split_first()?;
+    rest.split_at_checked(usize::from(*namespace_bytes))
 }
 
 /// Whether `bytes` could have come from [`EffectiveKey::new`].

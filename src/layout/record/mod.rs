@@ -16,7 +16,7 @@ use crate::error::{Error, Result, Status};
 use wire::{Fields, FieldsMut};
 
 pub(crate) use key::is_effective;
-pub use key::{EFFECTIVE_KEY_BYTES_MAX, EffectiveKey, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, digest};
+pub use key::{EFFECTIVE_KEY_BYTES_MAX, EffectiveKey, KEY_BYTES_MAX, NAMESPACE_BYTES_MAX, digest, parts};
 pub use size::{
     CHECKSUM_BLOCK_BYTES, RECORD_ALIGNMENT, TRAILER_BYTES_MIN, block_count, padded, split_file, trailer_bytes,
 };

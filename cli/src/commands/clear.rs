@@ -1,0 +1,96 @@
+//! `clear`: removes all keys.
+
+use std::io::{self, IsTerminal, Write};
+use std::ops::ControlFlow;
+
+use nixl_store::inspect::EntryKind;
+use serde::Serialize;
+
+use crate::args::{Config, Global};
+use crate::output::{Failure, Outcome, Output, count, style};
+use crate::{many, place, shown};
+
+/// Keys that are named of those that stay.
+const NAMED_MAX: usize = 20;
+
+/// Arguments of `clear`.
+#[derive(Debug, clap::Args)]
+pub struct Clear {
+    #[command(flatten)]
+    config: Config,
+    /// Do not ask
+    #[arg(short, long)]
+    yes: bool,
+}
+
+#[derive(Debug, Serialize)]
+struct Answer {
+    removed: u64,
+    left: u64,
+    left_keys: Vec<String>,
+}
+
+/// Removes everything.
+///
+/// # Errors
+/// If the store cannot be had, or nobody says yes.
+pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, Failure> {
+    let config = place::config(wanted.config.config.as_deref())?;
+    let seen = place::look(&config, global)?;
+    if !wanted.yes {
+        confirm(&shown::store(seen.facts()))?;
+    }
+    let store = place::open_existing(&config, global, b"")?;
+    let removed = store.clear()?;
+    store.close()?;
+    // What is pinned, here or by another process, and what somebody put since.
+    let mut left = Vec::new();
+    seen.survey(&mut |entry| {
+        left.push(entry);
+        ControlFlow::Continue(())
+    })?;
+    let mut left = many::described(&seen, left)?;
+    let others = left.iter().filter(|entry| entry.kind == EntryKind::Unverified).count();
+    left.retain(|entry| entry.kind != EntryKind::Unverified);
+    let answer = Answer {
+        removed,
+        left: left.len() as u64,
+        left_keys: left.iter().take(NAMED_MAX).map(shown::entry_name).collect(),
+    };
+    if output.is_json() {
+        output.json(&answer)?;
+    } else {
+        let (good, meagre) = (style::GOOD, style::MEAGRE);
+        let mut text = format!("{good}removed{good:#} {} keys\n", count(removed));
+        if answer.left > 0 {
+            text.push_str(&format!(
+                "{meagre}left{meagre:#} {} keys that are pinned, or were put meanwhile:\n",
+                count(answer.left)
+            ));
+            answer.left_keys.iter().for_each(|key| text.push_str(&format!("  {key}\n")));
+        }
+        if others > 0 {
+            text.push_str(&format!("left {others} files that LMCache wrote\n"));
+        }
+        output.text(text)?;
+    }
+    Ok(if answer.left > 0 { Outcome::Bad } else { Outcome::Done })
+}
+
+fn confirm(store: &str) -> Result<(), Failure> {
+    if !io::stdin().is_terminal() {
+        return Err(Failure::new(
+            "clear removes every key, of all namespaces, and there is no terminal to ask: say --yes",
+        ));
+    }
+    anstream::eprint!("Remove every key, of all namespaces, from the {store}? [y/N] ");
+    let mut answer = String::new();
+    io::stderr()
+        .flush()
+        .and_then(|()| io::stdin().read_line(&mut answer))
+        .map_err(|error| Failure::os("asking", &error))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new("nothing was removed")),
+    }
+}

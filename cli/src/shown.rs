@@ -1,0 +1,155 @@
+//! What is found in a store, as text and as JSON.
+
+use std::time::{Duration, SystemTime};
+
+use nixl_store::inspect::{Entry, EntryKind, Facts, Ownership};
+use serde::Serialize;
+
+use crate::key;
+use crate::output::{bytes, count};
+
+/// A store in JSON.
+#[derive(Debug, Serialize)]
+pub struct StoreJson<'a> {
+    layout: &'a str,
+    backend: &'a str,
+    place: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    slots: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk_bytes: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    chunk_size: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    misfit: Option<&'a str>,
+}
+
+/// An entry in JSON. Keys are as they are printed, and in hexadecimal.
+#[derive(Debug, Serialize)]
+pub struct EntryJson {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    key_hex: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    namespace: Option<String>,
+    bytes: u64,
+    kind: &'static str,
+    place: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    generation: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    modified: Option<String>,
+}
+
+/// A store for `--json`.
+pub fn store_json(facts: &Facts) -> StoreJson<'_> {
+    StoreJson {
+        layout: facts.layout,
+        backend: facts.backend.name(),
+        place: &facts.place,
+        slots: facts.pool.map(|pool| pool.slots),
+        chunk_bytes: facts.pool.map(|pool| pool.chunk_bytes),
+        chunk_size: facts.pool.map(|pool| pool.chunk_size_tokens),
+        owner: facts.owner.as_ref().filter(|owner| **owner != Ownership::Free).map(Ownership::to_string),
+        misfit: facts.misfit.as_deref(),
+    }
+}
+
+/// An entry for `--json`.
+pub fn entry_json(entry: &Entry) -> EntryJson {
+    EntryJson {
+        key: entry.names().map(|(_, name)| key::print(name)),
+        key_hex: entry.names().map(|(_, name)| key::hex(name)),
+        namespace: entry.names().map(|(namespace, _)| key::print(namespace)),
+        bytes: entry.payload_bytes,
+        kind: match entry.kind {
+            EntryKind::Damaged(_) => "damaged",
+            EntryKind::Unverified => "unverified",
+            EntryKind::Record | EntryKind::Unknown => "record",
+        },
+        place: entry.place.to_string(),
+        generation: entry.generation,
+        modified: entry.modified.map(time),
+    }
+}
+
+/// A store in one line.
+pub fn store(facts: &Facts) -> String {
+    let mut text = match facts.pool {
+        Some(pool) => {
+            format!("static pool, {} slots of {}", count(pool.slots.into()), bytes(pool.chunk_bytes))
+        }
+        None => facts.layout.replace('/', " store, layout "),
+    };
+    text.push_str(&format!(", {}", facts.place));
+    match &facts.owner {
+        None | Some(Ownership::Free) => {}
+        Some(Ownership::Held { by }) => text.push_str(&format!("; in use by {by}")),
+        Some(Ownership::Unknown { last }) => {
+            text.push_str(&format!("; whether it is in use cannot be told, last by {last}"))
+        }
+    }
+    text
+}
+
+/// A namespace and a key as `ls` and `verify` print them.
+pub fn entry_name(entry: &Entry) -> String {
+    match entry.names() {
+        Some((b"", name)) => key::print(name),
+        Some((namespace, name)) => format!("[{}] {}", key::print(namespace), key::print(name)),
+        None => format!("({})", entry.place),
+    }
+}
+
+/// How long ago that was, in the largest unit: `12 s`, `3 min`, `5 h`, `2 d`.
+pub fn age(then: SystemTime) -> String {
+    let age = SystemTime::now().duration_since(then).unwrap_or_default();
+    duration(age)
+}
+
+/// A duration in its largest unit.
+pub fn duration(duration: Duration) -> String {
+    match duration.as_secs() {
+        seconds @ ..100 => format!("{seconds} s"),
+        seconds @ ..6000 => format!("{} min", seconds / 60),
+        seconds @ ..172_800 => format!("{} h", seconds / 3600),
+        seconds => format!("{} d", seconds / 86_400),
+    }
+}
+
+/// A moment as RFC 3339 has it, in UTC.
+pub fn time(moment: SystemTime) -> String {
+    let seconds = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let (days, of_day) = (seconds / 86_400, seconds % 86_400);
+    // Howard Hinnant's civil_from_days, from the year 0 on, where each year begins with March.
+    let shifted = days + 719_468;
+    let (era, of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let month_index = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month_index + 2) / 5 + 1;
+    let month = if month_index < 10 { month_index + 3 } else { month_index - 9 };
+    let year = year_of_era + era * 400 + u64::from(month <= 2);
+    let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn moments_and_ages_read_well() {
+        let moment = |seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
+        assert_eq!(time(moment(0)), "1970-01-01T00:00:00Z");
+        assert_eq!(time(moment(951_782_399)), "2000-02-28T23:59:59Z");
+        assert_eq!(time(moment(951_782_400)), "2000-02-29T00:00:00Z");
+        assert_eq!(time(moment(1_796_054_400)), "2026-11-30T16:00:00Z");
+        for (seconds, text) in [(5, "5 s"), (99, "99 s"), (100, "1 min"), (7200, "2 h"), (172_800, "2 d")] {
+            assert_eq!(duration(Duration::from_secs(seconds)), text);
+        }
+    }
+}

@@ -1,0 +1,100 @@
+//! Where there is nothing to look at, or nobody may look.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+
+use crate::support::*;
+
+/// An empty directory holds no pool: that is said, and none is made. A dynamic store may well be empty.
+#[test]
+fn an_empty_directory_stays_empty() {
+    let scratch = Scratch::new("empty");
+    let (pool, files) = (scratch.pool("a"), scratch.config("b", &dynamic("sharded")));
+    for (config, code) in [(&pool, 2), (&files, 2)] {
+        for arguments in [
+            &["ls", text(config)][..],
+            &["verify", text(config)],
+            &["verify", "--remove", text(config)],
+            &["stat", "-c", text(config), "key"],
+            &["rm", "-c", text(config), "key"],
+            &["clear", "--yes", text(config)],
+        ] {
+            let refused = run(arguments).expect(code);
+            assert!(refused.err.contains("there is no"), "{arguments:?}: {}", refused.err);
+        }
+    }
+    assert_eq!(fs::read_dir(&scratch.0).unwrap().count(), 2, "the two configurations");
+    for name in ["a", "b"] {
+        fs::create_dir(scratch.0.join(name)).unwrap();
+    }
+    run(&["ls", text(&pool)]).expect(2);
+    assert_eq!(run(&["ls", "--json", text(&files)]).expect(0).json()["keys"], 0);
+    run(&["verify", text(&files)]).expect(0);
+    run(&["stat", "-c", text(&files), "key"]).expect(1);
+    assert!(image(&scratch.0).len() == 2 && fs::read_dir(scratch.0.join("b")).unwrap().next().is_none());
+}
+
+/// A configuration that does not fit is said by who reads, and refused by who would change something.
+#[test]
+fn a_pool_of_another_shape_is_read_and_not_changed() {
+    let scratch = Scratch::new("shape");
+    fill(&scratch.pool("a"));
+    let other = scratch.config("a", &pool(SLOTS + 1, CHUNK_BYTES));
+    let before = image(&scratch.0);
+    let listed = run(&["ls", text(&other)]).expect(0);
+    assert!(listed.err.contains("nixl_pool_size: made with 16, asked for 17"), "{}", listed.err);
+    for refused in [
+        run(&["rm", "-c", text(&other), "key"]),
+        run(&["clear", "--yes", text(&other)]),
+        run(&["verify", "--remove", text(&other)]),
+    ] {
+        assert!(refused.expect(2).err.contains("made with 16, asked for 17"));
+    }
+    assert_eq!(image(&scratch.0), before);
+}
+
+/// Who may not read is told so, and what.
+#[test]
+fn without_permission_the_path_and_the_reason_are_told() {
+    // SAFETY: takes no pointers.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become somebody else");
+        return;
+    }
+    let scratch = Scratch::in_memory("permission");
+    for (name, extra) in [("a", pool(SLOTS, CHUNK_BYTES)), ("b", dynamic("sharded"))] {
+        let config = scratch.config(name, &extra);
+        fill(&config);
+        for path in [&scratch.0, &config] {
+            fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        for arguments in [&["ls", text(&config)][..], &["verify", text(&config)]] {
+            let mut command = command(arguments);
+            // The program may lie where nobody else comes, so that it is opened before: by its descriptor.
+            let refused = ran(as_nobody(&mut command).output().unwrap()).expect(2);
+            let path = scratch.0.join(name);
+            assert!(
+                refused.err.contains(text(&path)) && refused.err.contains("ermission"),
+                "{}",
+                refused.err
+            );
+        }
+    }
+}
+
+/// Has a command run as nobody, from a copy of the program that nobody may read.
+fn as_nobody(command: &mut std::process::Command) -> &mut std::process::Command {
+    command.uid(65_534).gid(65_534)
+}
+
+/// The backend that leaves nothing behind says so.
+#[test]
+fn memory_has_nothing_to_look_at() {
+    let scratch = Scratch::in_memory("memory");
+    let path = scratch.pool("a");
+    fs::write(&path, fs::read_to_string(&path).unwrap().replace("POSIX", "MEMORY")).unwrap();
+    let refused = run(&["ls", text(Path::new(&path))]).expect(2);
+    assert!(refused.err.contains("nothing on storage to look at"), "{}", refused.err);
+}

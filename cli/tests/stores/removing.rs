@@ -1,0 +1,49 @@
+//! `rm` and `clear`.
+
+use crate::support::*;
+
+/// Keys that are named go, and no other; one that is not stored is told.
+#[test]
+fn named_keys_are_removed() {
+    let scratch = Scratch::new("rm");
+    for (name, extra) in
+        [("a", pool(SLOTS, CHUNK_BYTES)), ("b", dynamic("sharded")), ("c", dynamic("lmcache"))]
+    {
+        let config = scratch.config(name, &extra);
+        fill(&config);
+        let names = keys();
+        let ran = run(&["rm", "-c", text(&config), &names[0].0, "nothing"]).expect(1);
+        assert!(
+            ran.out.contains(&format!("removed     {}", names[0].0))
+                && ran.out.contains("not stored  nothing"),
+            "{}",
+            ran.out
+        );
+        run(&["stat", "-c", text(&config), &names[0].0]).expect(1);
+        assert_eq!(run(&["verify", "--json", text(&config)]).expect(0).json()["proven"], 7);
+    }
+}
+
+/// Everything goes but what another process pins, which is named; without a terminal nobody is asked.
+#[test]
+fn clear_removes_all_that_nobody_pins() {
+    let scratch = Scratch::new("clear");
+    let config = scratch.config("a", &dynamic("sharded"));
+    fill(&config);
+    let refused = run(&["clear", text(&config)]).expect(2);
+    assert!(refused.err.contains("--yes"), "{}", refused.err);
+    assert_eq!(run(&["ls", "--json", text(&config)]).json()["keys"], 8);
+    let store = open(&config, b"");
+    let pinned = &keys()[2].0;
+    assert!(store.pin(pinned.as_bytes()).unwrap());
+    let cleared = run(&["clear", "--yes", "--json", text(&config)]).expect(1).json();
+    assert_eq!(
+        (cleared["removed"].as_u64(), cleared["left_keys"][0].as_str()),
+        (Some(7), Some(pinned.as_str()))
+    );
+    store.close().unwrap();
+    let pool = scratch.pool("b");
+    fill(&pool);
+    assert_eq!(run(&["clear", "--yes", "--json", text(&pool)]).expect(0).json()["removed"], 8);
+    assert_eq!(run(&["ls", "--json", text(&pool)]).expect(0).json()["keys"], 0);
+}
