@@ -127,8 +127,10 @@ pub struct Batch {
     pub question: Option<Question>,
     /// When items not yet started are given up.
     pub deadline: Option<Instant>,
-    /// When it was submitted, or the stream that it follows had come to it; in nanoseconds, of the clock of whoever ends it.
-    pub submitted: AtomicU64,
+    /// When it was submitted.
+    pub submitted: Option<Instant>,
+    /// Nanoseconds after that for which it was held, because what it follows had not come to it.
+    pub held_nanoseconds: AtomicU64,
     /// Its number in the ticket table.
     pub ticket: u64,
     /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
@@ -154,7 +156,8 @@ impl Batch {
         self.direction = direction;
         self.question = None;
         self.deadline = None;
-        self.submitted = AtomicU64::new(0);
+        self.submitted = None;
+        self.held_nanoseconds = AtomicU64::new(0);
         self.ticket = 0;
         *lock(&self.notice) = None;
         self.items.clear();
@@ -246,6 +249,17 @@ impl Batch {
     /// The memory of an item.
     pub fn stretches(&self, item: &Item) -> &[Stretch] {
         &self.stretches[item.stretches.clone()]
+    }
+
+    /// Nanoseconds since it was submitted, without those for which it was held.
+    pub fn age_nanoseconds(&self) -> u64 {
+        let age = self.submitted.map(|submitted| submitted.elapsed().as_nanos() as u64);
+        age.unwrap_or_default().saturating_sub(self.held_nanoseconds.load(Ordering::Relaxed))
+    }
+
+    /// Notes that it was held until now.
+    pub fn let_go(&self) {
+        self.held_nanoseconds.store(self.age_nanoseconds(), Ordering::Relaxed);
     }
 
     /// Asks that items not yet started end; those who would start one look here. See also [`Batch::take_waiting`].

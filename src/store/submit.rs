@@ -220,7 +220,7 @@ impl<'a> BatchBuilder<'a> {
         let ticket = reserved.ticket;
         let batch = self.batch()?;
         batch.deadline = deadline;
-        store.shared.stamp(batch, now);
+        batch.submitted = Some(now);
         *lock(&batch.notice) = notice;
         batch.ticket = ticket;
         let ordered = order(batch);
