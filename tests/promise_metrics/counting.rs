@@ -7,7 +7,7 @@ use nixl_store::capi::*;
 
 use crate::common::status::{BUFFER_TOO_SMALL, CANCELLED, NOT_FOUND, OK, Status, TIMED_OUT};
 use crate::common::{Batch, Scratch, Setup, Store, Submit, payload};
-use crate::{KIB, text};
+use crate::{KIB, cufile_common, text};
 
 /// Payload bytes of objects, and the classes that they belong to: at a bound, above it, and between.
 const SIZES: [(usize, &str); 6] = [
@@ -28,15 +28,17 @@ fn setups() -> Vec<(&'static str, Setup)> {
         slots: 32,
         ..setup.clone()
     };
-    vec![
+    let mut setups = vec![
         ("io_uring", large(&Setup::POOL)),
         ("threads", large(&Setup { uring: false, ..Setup::POOL })),
         ("files", large(&Setup::FILES)),
         ("memory", large(&Setup::MEMORY)),
-        ("cuFile", large(&Setup::GDS)),
-        ("cuFile's calls", large(&Setup::GDS_MT)),
         ("3FS", large(&Setup::HF3FS)),
-    ]
+    ];
+    if cufile_common::is_real() {
+        setups.extend([("cuFile", large(&Setup::GDS)), ("cuFile's calls", large(&Setup::GDS_MT))]);
+    }
+    setups
 }
 
 /// How many items ended in which way, by direction.

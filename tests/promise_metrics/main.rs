@@ -7,6 +7,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../cufile_common/mod.rs"]
+mod cufile_common;
 
 mod counting;
 mod socket;

@@ -74,10 +74,12 @@ fn it_answers_while_the_store_works() {
 /// Clients that hang keep neither the store from working nor its close from ending, and with that the socket is gone.
 #[test]
 fn a_hanging_client_disturbs_nothing() {
+    /// More than have their second each within `TIME_MAX`.
+    const CLIENTS: usize = 100;
     let scratch = Scratch::new("metrics");
     let store = Store::open(&Setup::POOL, &scratch);
     let socket = socket_of(&store);
-    let mut hanging: Vec<UnixStream> = (0..8).map(|_| UnixStream::connect(&socket).unwrap()).collect();
+    let mut hanging: Vec<UnixStream> = (0..CLIENTS).map(|_| UnixStream::connect(&socket).unwrap()).collect();
     hanging[1].write_all(b"GET /met").unwrap();
     let object = payload(1, 64 * KIB);
     assert_eq!(store.put(b"key", &object), OK);
