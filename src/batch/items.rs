@@ -12,6 +12,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::age::Age;
 use super::completion::CompletionQueue;
 use super::question::Question;
 use super::watch::{Far, Watch};
@@ -127,10 +128,8 @@ pub struct Batch {
     pub question: Option<Question>,
     /// When items not yet started are given up.
     pub deadline: Option<Instant>,
-    /// When it was submitted.
-    pub submitted: Option<Instant>,
-    /// Nanoseconds after that for which it was held, because what it follows had not come to it.
-    pub held_nanoseconds: AtomicU64,
+    /// For how long it has been under way.
+    pub age: Age,
     /// Its number in the ticket table.
     pub ticket: u64,
     /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
@@ -156,8 +155,7 @@ impl Batch {
         self.direction = direction;
         self.question = None;
         self.deadline = None;
-        self.submitted = None;
-        self.held_nanoseconds = AtomicU64::new(0);
+        self.age = Age::default();
         self.ticket = 0;
         *lock(&self.notice) = None;
         self.items.clear();
@@ -249,17 +247,6 @@ impl Batch {
     /// The memory of an item.
     pub fn stretches(&self, item: &Item) -> &[Stretch] {
         &self.stretches[item.stretches.clone()]
-    }
-
-    /// Nanoseconds since it was submitted, without those for which it was held.
-    pub fn age_nanoseconds(&self) -> u64 {
-        let age = self.submitted.map(|submitted| submitted.elapsed().as_nanos() as u64);
-        age.unwrap_or_default().saturating_sub(self.held_nanoseconds.load(Ordering::Relaxed))
-    }
-
-    /// Notes that it was held until now.
-    pub fn let_go(&self) {
-        self.held_nanoseconds.store(self.age_nanoseconds(), Ordering::Relaxed);
     }
 
     /// Asks that items not yet started end; those who would start one look here. See also [`Batch::take_waiting`].

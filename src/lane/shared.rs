@@ -431,7 +431,7 @@ impl Shared {
             (_, Status::Cancelled) => metrics.cancelled.increment(),
             (_, Status::TimedOut) => metrics.timed_out.increment(),
             (Direction::Get, Status::Ok) => {
-                metrics.get_latency.add(result.bytes, batch.age_nanoseconds());
+                metrics.get_latency.add(result.bytes, batch.age.nanoseconds());
                 metrics.bytes_got.add(result.bytes);
             }
             (Direction::Get, Status::NotFound) => metrics.gets_missed.increment(),
@@ -439,7 +439,7 @@ impl Shared {
             // Left as it was stored: nothing was put.
             (Direction::Put, Status::Ok) if result.bytes == 0 => {}
             (Direction::Put, Status::Ok) => {
-                metrics.put_latency.add(length, batch.age_nanoseconds());
+                metrics.put_latency.add(length, batch.age.nanoseconds());
                 metrics.bytes_put.add(length);
             }
             (Direction::Put, Status::NotAdmitted) => metrics.puts_declined.increment(),
