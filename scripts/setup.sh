@@ -17,6 +17,9 @@ SEAWEEDFS_VERSION=4.48
 CUFILE_VERSION=1.20.0.107
 # The same for CUDA 12.
 CUFILE_12_VERSION=1.14.1.1
+# Readers of OpenMetrics and of PromQL, against which metrics and dashboard are tested.
+PROMETHEUS_CLIENT_VERSION=0.26.0
+PROMQL_PARSER_VERSION=0.12.0
 # Builds the wheel of the Python package.
 MATURIN_VERSION=1.16.0
 
@@ -52,6 +55,7 @@ has_cufile() {
         compgen -G '.venv/lib/python*/site-packages/nvidia/cufile/lib/libcufile.so.0' >/dev/null
 }
 has_weed() { have weed || [ -x .venv/bin/weed ]; }
+has_metrics_readers() { python3 -c 'import prometheus_client.openmetrics.parser, promql_parser' 2>/dev/null; }
 has_maturin() { [ "$(maturin --version 2>/dev/null)" = "maturin $MATURIN_VERSION" ]; }
 
 # Installs from PyPI into .venv. cbindgen may have made the folder, without an interpreter in it.
@@ -72,7 +76,7 @@ has_valgrind || packages+=(valgrind)
 have python3 || packages+=(python3)
 # The Debian package is made and tried only where there is dpkg.
 if have dpkg; then have dpkg-shlibdeps || packages+=(dpkg-dev); fi
-{ has_weed && has_cufile && has_maturin; } || has_pip || packages+=(python3-venv)
+{ has_weed && has_cufile && has_maturin && has_metrics_readers; } || has_pip || packages+=(python3-venv)
 # A test of XFS skips itself where this is missing, and so does setup where it may not install.
 if [ "$(id -u)" = 0 ]; then have mkfs.xfs || [ -x /sbin/mkfs.xfs ] || packages+=(xfsprogs); fi
 
@@ -106,6 +110,11 @@ if ! has_cufile && [ -z "${NIXL_STORE_TEST_WITHOUT_CUFILE:-}" ]; then
     has_pip || fail "NVIDIA's cuFile is missing, and python3 with venv to install it with"
     install_from_pypi "nvidia-cufile==$CUFILE_VERSION" "nvidia-cufile-cu12==$CUFILE_12_VERSION"
     has_cufile || fail "nvidia-cufile $CUFILE_VERSION or nvidia-cufile-cu12 $CUFILE_12_VERSION has no libcufile.so.0"
+fi
+
+if ! has_metrics_readers; then
+    has_pip || fail "prometheus-client and promql-parser are missing, and python3 with venv to install them with"
+    install_from_pypi "prometheus-client==$PROMETHEUS_CLIENT_VERSION" "promql-parser==$PROMQL_PARSER_VERSION"
 fi
 
 if ! has_maturin; then

@@ -568,21 +568,7 @@ impl Handle {
     /// # Errors
     /// The library's.
     pub fn metrics_text(self) -> Result<String, Failure> {
-        let mut text: Vec<u8> = vec![0; METRICS_BYTES];
-        loop {
-            let mut length = 0;
-            let (start, capacity) = (text.as_mut_ptr().cast::<c_char>(), text.len());
-            // SAFETY: memory of that length, and a place for the length.
-            match answer(unsafe { nixl_store_metrics_text(self.raw(), start, capacity, &raw mut length) }) {
-                // It has grown meanwhile.
-                Err(failure) if failure.status == NIXL_STORE_ERROR_BUFFER_TOO_SMALL => text.resize(length, 0),
-                Err(failure) => return Err(failure),
-                Ok(_) => {
-                    text.truncate(length);
-                    return Ok(String::from_utf8_lossy(&text).into_owned());
-                }
-            }
-        }
+        metrics_text(self.raw())
     }
 
     /// What is in effect.
@@ -596,6 +582,32 @@ impl Handle {
         // SAFETY: a struct of the size that it states.
         answer(unsafe { nixl_store_capabilities_read(self.raw(), &raw mut capabilities) })?;
         Ok(capabilities)
+    }
+}
+
+/// All that the stores of this process measure.
+///
+/// # Errors
+/// The library's.
+pub fn metrics_text_of_all() -> Result<String, Failure> {
+    metrics_text(ptr::null_mut())
+}
+
+fn metrics_text(store: *mut nixl_store_t) -> Result<String, Failure> {
+    let mut text: Vec<u8> = vec![0; METRICS_BYTES];
+    loop {
+        let mut length = 0;
+        let (start, capacity) = (text.as_mut_ptr().cast::<c_char>(), text.len());
+        // SAFETY: memory of that length, and a place for the length.
+        match answer(unsafe { nixl_store_metrics_text(store, start, capacity, &raw mut length) }) {
+            // It has grown meanwhile.
+            Err(failure) if failure.status == NIXL_STORE_ERROR_BUFFER_TOO_SMALL => text.resize(length, 0),
+            Err(failure) => return Err(failure),
+            Ok(_) => {
+                text.truncate(length);
+                return Ok(String::from_utf8_lossy(&text).into_owned());
+            }
+        }
     }
 }
 

@@ -32,6 +32,13 @@ mod _native {
         crate::abi::status_name(status)
     }
 
+    /// All that the open stores of this process measure, in the form of OpenMetrics.
+    #[pyfunction]
+    fn metrics_text(py: Python<'_>) -> PyResult<String> {
+        let told = py.detach(crate::abi::metrics_text_of_all);
+        told.map_err(|failure| crate::errors::exception(py, &failure))
+    }
+
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("version", crate::abi::version())

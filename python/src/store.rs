@@ -506,6 +506,8 @@ impl NativeStore {
         )
     }
 
+    /// All that is measured, in the form of OpenMetrics; docs/METRICS.md lists it. For several stores of a process see
+    /// `nixl_store.metrics_text()`.
     fn metrics_text(&self, py: Python<'_>) -> PyResult<String> {
         self.call(py, |handle| handle.metrics_text())
     }

@@ -12,6 +12,7 @@
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
+use super::age::Age;
 use super::completion::CompletionQueue;
 use super::question::Question;
 use super::watch::{Far, Watch};
@@ -127,8 +128,8 @@ pub struct Batch {
     pub question: Option<Question>,
     /// When items not yet started are given up.
     pub deadline: Option<Instant>,
-    /// When it was submitted, or the stream that it follows had come to it; in nanoseconds, of the clock of whoever ends it.
-    pub submitted: AtomicU64,
+    /// For how long it has been under way.
+    pub age: Age,
     /// Its number in the ticket table.
     pub ticket: u64,
     /// Where its end is reported; taken by whoever reports it, so that nothing keeps the queue afterwards.
@@ -154,7 +155,7 @@ impl Batch {
         self.direction = direction;
         self.question = None;
         self.deadline = None;
-        self.submitted = AtomicU64::new(0);
+        self.age = Age::default();
         self.ticket = 0;
         *lock(&self.notice) = None;
         self.items.clear();

@@ -1,5 +1,6 @@
 //! What was asked for: the items of a batch, the ticket that stands for it, and how its end is made known.
 
+mod age;
 pub mod completion;
 mod items;
 #[cfg(all(test, feature = "shuttle"))]
@@ -8,5 +9,6 @@ mod question;
 pub mod ticket;
 mod watch;
 
+pub use age::Age;
 pub use items::{BATCH_ITEMS_MAX, Batch, DEVICE_MAX, Direction, Item, ItemGuard, ItemResult, Notice, Wish};
 pub use question::Question;

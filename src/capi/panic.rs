@@ -49,6 +49,7 @@ pub(super) fn with_store(
 }
 
 /// Runs `body`; a panic in it is told to `poison` and becomes [`Status::Poisoned`].
+#[inline(always)]
 pub(super) fn poison_on_panic(
     operation: &'static str,
     poison: impl FnOnce(&str),

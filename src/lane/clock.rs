@@ -79,8 +79,7 @@ impl Clock {
         self.waker.wait_until(self.moment(self.next.load(Ordering::SeqCst))).map(drop)
     }
 
-    /// Nanoseconds from the clock's start to that moment.
-    pub(super) fn nanoseconds(&self, moment: Instant) -> u64 {
+    fn nanoseconds(&self, moment: Instant) -> u64 {
         let since = moment.saturating_duration_since(self.start);
         u64::try_from(since.as_nanos()).unwrap_or(NEVER).min(NEVER - 1)
     }

@@ -208,11 +208,6 @@ impl Shared {
         self.line(direction).admission.give_back(count);
     }
 
-    /// Notes in a batch that its latency counts from that moment on.
-    pub fn stamp(&self, batch: &Batch, now: Instant) {
-        batch.submitted.store(self.clock.nanoseconds(now), Ordering::Relaxed);
-    }
-
     /// Queues the items of an admitted batch and wakes lanes for them.
     pub fn submit(&self, batch: &Arc<Batch>) {
         let line = self.line(batch.direction);
@@ -420,13 +415,6 @@ impl Shared {
         }
     }
 
-    /// Nanoseconds since [`Shared::stamp`]. A reading of the clock for each item that moved its bytes, so that those at the end of
-    /// a long batch are told from those at its start; it is a hundredth of what the smallest item takes.
-    fn since_submit(&self, batch: &Batch) -> u64 {
-        let now = self.clock.nanoseconds(Instant::now());
-        now.saturating_sub(batch.submitted.load(Ordering::Relaxed))
-    }
-
     fn count_question(&self, result: &ItemResult) {
         match result.status {
             Status::Cancelled => self.metrics.cancelled.increment(),
@@ -437,11 +425,13 @@ impl Shared {
 
     fn count(&self, batch: &Batch, result: &ItemResult, length: u64) {
         let metrics = &self.metrics;
+        // A reading of the clock for each item that moved its bytes, so that those at the end of a long batch are told from those
+        // at its start: a hundredth of what the smallest item takes.
         match (batch.direction, result.status) {
             (_, Status::Cancelled) => metrics.cancelled.increment(),
             (_, Status::TimedOut) => metrics.timed_out.increment(),
             (Direction::Get, Status::Ok) => {
-                metrics.get_latency.add(result.bytes, self.since_submit(batch));
+                metrics.get_latency.add(result.bytes, batch.age.nanoseconds());
                 metrics.bytes_got.add(result.bytes);
             }
             (Direction::Get, Status::NotFound) => metrics.gets_missed.increment(),
@@ -449,7 +439,7 @@ impl Shared {
             // Left as it was stored: nothing was put.
             (Direction::Put, Status::Ok) if result.bytes == 0 => {}
             (Direction::Put, Status::Ok) => {
-                metrics.put_latency.add(length, self.since_submit(batch));
+                metrics.put_latency.add(length, batch.age.nanoseconds());
                 metrics.bytes_put.add(length);
             }
             (Direction::Put, Status::NotAdmitted) => metrics.puts_declined.increment(),

@@ -344,6 +344,22 @@ mod tests {
         assert_eq!(samples.clone().filter(|line| line.contains("\"7\"")).count() * 2, samples.count());
     }
 
+    /// The header says how large a buffer always suffices: with every size counted in, and paths as long as there can be.
+    #[test]
+    fn sixty_four_kib_are_always_enough() {
+        let longest = "\"".repeat(4096);
+        let mut full = reading(u64::MAX, Stats::default());
+        let mut identity = Arc::into_inner(full.identity).unwrap();
+        (identity.config, identity.location) = (longest.clone(), longest);
+        full.identity = Arc::new(identity);
+        for histogram in full.get_latency.iter_mut().chain(&mut full.put_latency) {
+            histogram.buckets[0] = u64::MAX >> 1;
+            histogram.nanoseconds = u64::MAX;
+        }
+        let length = metrics_text(&[full]).len();
+        assert!((48 << 10..64 << 10).contains(&length), "{length}");
+    }
+
     /// Without any store it is still a text that a scraper takes.
     #[test]
     fn no_store_is_an_empty_text() {

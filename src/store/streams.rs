@@ -252,7 +252,7 @@ impl Held {
             Ok(true) => {
                 self.is_over = true;
                 // What the stream took is not the store's latency.
-                self.shared.stamp(&self.batch, Instant::now());
+                self.batch.age.let_go();
                 self.shared.submit(&self.batch);
             }
             // Nobody knows what the device does with the memory, so it is left alone.

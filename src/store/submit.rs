@@ -8,7 +8,7 @@ use super::gate::Entered;
 use super::{BATCH_ITEMS_MAX, QueueId, Store, StreamOrder, SubmitOptions, Ticket, closing, invalid};
 use crate::batch::completion::COMPLETIONS_MAX;
 use crate::batch::ticket::{Reserved, TICKETS_MAX};
-use crate::batch::{Batch, Direction, Item, ItemGuard, Notice, Question, Wish};
+use crate::batch::{Age, Batch, Direction, Item, ItemGuard, Notice, Question, Wish};
 use crate::error::{Error, Result, Status};
 use crate::lane::inquiry::Inquiry;
 use crate::layout::record::EffectiveKey;
@@ -236,7 +236,7 @@ impl<'a> BatchBuilder<'a> {
         let ticket = reserved.ticket;
         let batch = self.batch()?;
         batch.deadline = deadline;
-        store.shared.stamp(batch, now);
+        batch.age = Age::since(now);
         *lock(&batch.notice) = notice;
         batch.ticket = ticket;
         let ordered = order(batch);

@@ -99,6 +99,8 @@ pub struct Setup {
     pub params: &'static [(&'static str, u64)],
     /// The same, with values that are no numbers.
     pub words: &'static [(&'static str, &'static str)],
+    /// Lines of `extra_config` for settings that have no field.
+    pub more: &'static str,
     /// Where objects are that are in no directory.
     pub bucket: Option<Bucket>,
     /// The root of the mount that it is on; that is `None` where this machine cannot have one.
@@ -132,6 +134,7 @@ impl Setup {
         serve_unverified: false,
         params: &[],
         words: &[],
+        more: "",
         bucket: None,
         mount: None,
         memory: Kind::Host,
@@ -231,6 +234,7 @@ impl Setup {
         for (name, value) in given {
             writeln!(parameters, "    {name}: {value}").unwrap();
         }
+        yaml.push_str(self.more);
         if !self.fault.is_empty() {
             writeln!(parameters, "    fault: \"{}\"", self.fault).unwrap();
         }

@@ -18,7 +18,7 @@ if sys.implementation.name != "cpython":
     raise ImportError(f"nixl_store is built for CPython, and this is {sys.implementation.name}")
 
 from . import errors  # noqa: E402
-from ._native import ItemResult, Queue, Region, Results, Ticket, status_name  # noqa: E402
+from ._native import ItemResult, Queue, Region, Results, Ticket, metrics_text, status_name  # noqa: E402
 from ._native import version as __version__  # noqa: E402
 from .aio import AsyncStore  # noqa: E402
 from .errors import *  # noqa: E402,F401,F403
@@ -37,6 +37,7 @@ __all__ = [
     "Store",
     "Ticket",
     "__version__",
+    "metrics_text",
     "status_name",
     *errors.__all__,
 ]

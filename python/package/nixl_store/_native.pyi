@@ -15,6 +15,9 @@ Key = Any
 Memory = Any
 """Anything with the buffer protocol, a :class:`Region`, or a list or tuple of these."""
 
+def metrics_text() -> str:
+    """All that the open stores of this process measure, as one text in the form of OpenMetrics, for an engine's ``/metrics``."""
+
 def status_name(status: int) -> str: ...
 
 class Region:

@@ -309,7 +309,8 @@ fn store_settings_have_defaults_and_ranges() {
     let store = loaded(&dynamic(
         "nixl_store_chunk_bytes: 32MiB\nnixl_store_layout: lmcache\nnixl_store_capacity_bytes: 100GiB\n\
          nixl_store_serve_unverified: true\nnixl_store_io_threads: 8\nnixl_store_timeout_ms: none\n\
-         nixl_store_queue_items: 100\nnixl_store_map_files: false\nnixl_store_unverified_bytes: 32MiB",
+         nixl_store_queue_items: 100\nnixl_store_map_files: false\nnixl_store_status_socket: no\n\
+         nixl_store_unverified_bytes: 32MiB",
     ))
     .store;
     assert_eq!(store.chunk_bytes, Some(32 << 20));
@@ -318,7 +319,8 @@ fn store_settings_have_defaults_and_ranges() {
     assert!(store.serve_unverified);
     assert_eq!(store.unverified_bytes, Some(32 << 20));
     assert_eq!(loaded(&dynamic("")).store.unverified_bytes, None);
-    assert!(!store.map_files);
+    assert!(!store.map_files && !store.status_socket);
+    assert!(loaded(&dynamic("")).store.status_socket);
     let sums = |value: &str| loaded(&posix(value)).store.index_sums_bytes;
     assert_eq!(sums(""), 64 << 20);
     assert_eq!(
@@ -339,6 +341,7 @@ fn store_settings_have_defaults_and_ranges() {
         ("nixl_store_serve_unverified: sometimes", "true, false"),
         ("nixl_store_unverified_bytes: 0", "bytes from 1 to 1099511627776"),
         ("nixl_store_map_files: 2", "true, false"),
+        ("nixl_store_status_socket: /run/socket", "true, false"),
         ("nixl_store_index_sums_bytes: -1", "bytes from 0 to 1099511627776"),
         ("nixl_store_index_sums_bytes: 2TiB", "bytes from 0 to 1099511627776"),
         ("nixl_store_io_threads: 0", "from 1 to 64"),
