@@ -4,7 +4,6 @@ use std::fs::{self, File};
 use std::ops::ControlFlow;
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
@@ -39,7 +38,7 @@ impl Pool {
             world_size: 1,
             cuda_device: None,
             namespace: Vec::new(),
-            logger: Logger::new(Arc::new(|_, _| ()), None),
+            logger: Logger::silent(),
         };
         Pool { directory, config, options }
     }

@@ -3,7 +3,6 @@
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nixl_store::config::{Config, Source};
@@ -193,7 +192,7 @@ pub fn open(config: &Path) -> Store {
         world_size: 1,
         cuda_device: None,
         namespace: Vec::new(),
-        logger: Logger::new(Arc::new(|_, _| ()), None),
+        logger: Logger::silent(),
     };
     Store::open(&config, &options).unwrap()
 }

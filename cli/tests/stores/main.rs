@@ -17,3 +17,4 @@ mod listing;
 mod refusals;
 mod removing;
 mod support;
+mod watching;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -94,7 +93,7 @@ fn options(namespace: &[u8]) -> OpenOptions {
         world_size: 1,
         cuda_device: None,
         namespace: namespace.to_vec(),
-        logger: Logger::new(Arc::new(|_, _| ()), None),
+        logger: Logger::silent(),
     }
 }
 

@@ -1,0 +1,65 @@
+//! `top`, beside a store at work.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::support::{CHUNK_BYTES, Scratch, fill, get, open, payload, put, run, text};
+
+/// Whoever asks sees a store of another process at work, and the store does not notice.
+#[test]
+fn top_shows_a_store_at_work() {
+    let scratch = Scratch::new("top");
+    let config = scratch.pool("a");
+    let store = open(&config, b"");
+    let pid = std::process::id().to_string();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                put(&store, "key", &payload("key", 1, CHUNK_BYTES));
+                assert!(get(&store, "key").is_some() && get(&store, "absent").is_none());
+            }
+        });
+        let shown = run(&["top", "--pid", &pid, "--interval", "0.5", "--json", text(&config)]);
+        let plain = run(&["top", "--pid", &pid, "--interval", "0.5", text(&config)]);
+        stop.store(true, Ordering::Relaxed);
+        let shown = shown.expect(0).json();
+        let [view] = shown.as_array().unwrap().as_slice() else { panic!("one store is open: {shown:#}") };
+        assert_eq!(view["location"], text(&scratch.0.join("a")));
+        assert_eq!((&view["backend"], &view["layout"]), (&"POSIX".into(), &"static".into()));
+        assert_eq!((&view["holds"]["keys"], &view["holds"]["slots"]), (&1.0.into(), &16.0.into()));
+        for number in
+            [&view["gets"]["per_second"], &view["gets"]["bytes_per_second"], &view["puts"]["per_second"]]
+        {
+            assert!(number.as_f64().unwrap() > 0.0, "{view:#}");
+        }
+        let hits = view["gets"]["hit_ratio"].as_f64().unwrap();
+        assert!((0.3..0.7).contains(&hits), "every second get is of what is not there: {view:#}");
+        let latency = &view["latencies"][0];
+        assert_eq!((&latency["direction"], &latency["size"]), (&"get".into(), &"256KiB".into()));
+        assert!(latency["p50_seconds"].as_f64() > Some(0.0), "{view:#}");
+        let plain = plain.expect(0).out;
+        for part in [&format!("pid {pid}, "), "gets ", "puts ", "holds ", "get of 256KiB"] {
+            assert!(plain.contains(part), "{part:?} is not in\n{plain}");
+        }
+        assert!(plain.lines().all(|line| line.chars().count() <= 80 || line.contains('/')), "{plain}");
+        assert!(!plain.contains('\u{1b}') && !plain.contains("since open"), "{plain}");
+    });
+    store.close().unwrap();
+}
+
+/// A store that was closed, or that no configuration means, is not shown, and one is told why there is nothing.
+#[test]
+fn top_without_a_store_says_so() {
+    let scratch = Scratch::new("top-none");
+    let config = scratch.pool("a");
+    fill(&config);
+    let (none, other) = (u32::MAX.to_string(), scratch.pool("b"));
+    for arguments in [&["top", "--pid", &none][..], &["top", text(&other), "--plain"]] {
+        let told = run(arguments).expect(2);
+        let is_told = told.err.contains("no store of this user is open")
+            || told.err.contains("is meant by the arguments");
+        assert!(is_told && told.out.is_empty(), "{}", told.err);
+    }
+    let wrong = run(&["top", "--interval", "0"]).expect(2);
+    assert!(wrong.err.contains("0.1 to 3600 are allowed"), "{}", wrong.err);
+}
