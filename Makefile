@@ -10,6 +10,8 @@ export PATH := $(CURDIR)/.venv/bin:$(PATH)
 CARGO_FLAGS ?= --locked
 # The wrapper that injects short transfers and errors is part of the tests, not of the library.
 TEST_FEATURES := fault-injection
+# Tests that run at a time: many wait for a device or a deadline and compute nothing meanwhile.
+TEST_THREADS ?= $(shell expr 2 '*' "$$(nproc)")
 # Seconds that one test binary may take, on a machine that may be busy.
 TEST_SECONDS_MAX ?= 1200
 
@@ -98,7 +100,7 @@ header: ## Generate include/nixl_store.h anew
 .PHONY: test-rust
 test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
 	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
-	env "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
+	env RUST_TEST_THREADS=$(TEST_THREADS) "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
 		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
 
 .PHONY: test-cli
