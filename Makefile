@@ -51,7 +51,6 @@ test: ## Install what the tests need, then run all of them
 	@bash scripts/setup.sh
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory test-rust
-	@$(MAKE) --no-print-directory test-cli
 	@$(MAKE) --no-print-directory test-cuda
 	@$(MAKE) --no-print-directory test-hf3fs
 	@$(MAKE) --no-print-directory test-shuttle
@@ -86,7 +85,6 @@ lint: ## Clippy, with warnings as errors, as built, for the tests, and without O
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --features $(TEST_FEATURES) -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --all-targets --no-default-features --features $(TEST_FEATURES) -- -D warnings
 	$(CARGO) clippy $(CARGO_FLAGS) --package nixl_store_python -- -D warnings
-	$(CARGO) clippy $(CARGO_FLAGS) --package nixl_store_cli --all-targets -- -D warnings
 
 .PHONY: check-layers
 check-layers: ## What may use what in src, sizes of rooms and files; that check's own tests first
@@ -98,7 +96,7 @@ header: ## Generate include/nixl_store.h anew
 	sh scripts/header.sh
 
 .PHONY: test-rust
-test-rust: ## Rust tests; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
+test-rust: ## Rust tests, of the library and of the command; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
 	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
 	env RUST_TEST_THREADS=$(TEST_THREADS) "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
 		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
