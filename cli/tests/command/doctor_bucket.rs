@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use nixl_store::store::Direction;
 
 use crate::run::{
-    CHUNK_BYTES, Scratch, answer, command, doctor, doctor_json, finding, findings, object, open, transfer,
+    CHUNK_BYTES, answer, command, doctor, doctor_json, finding, findings, object, open, transfer,
 };
 use crate::s3_common::{
     ACCESS_KEY, BUCKET, READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, STRANGER_ACCESS_KEY,
     STRANGER_SECRET_KEY, Server, assert_no_secret,
 };
+use crate::support::Scratch;
 
 /// A configuration of this bucket, for this identity, and the prefix of the store in it.
 fn config(scratch: &Scratch, bucket: &str, access: &str, secret: &str) -> (PathBuf, String) {
@@ -23,7 +24,7 @@ fn config(scratch: &Scratch, bucket: &str, access: &str, secret: &str) -> (PathB
     let prefix = format!("{name}/");
     let lines =
         ["nixl_backend: OBJ", "nixl_pool_size: 0", &parameters, &format!("nixl_store_prefix: {prefix}")];
-    (scratch.config(&lines), prefix)
+    (scratch.engine(&lines), prefix)
 }
 
 fn is_empty(prefix: &str) -> bool {
@@ -113,7 +114,7 @@ fn an_endpoint_without_a_server_is_told() {
     let parameters = format!(
         "nixl_backend_params: {{bucket: b, endpoint_override: 'http://{address}', access_key: a, secret_key: b}}"
     );
-    let config = scratch.config(&["nixl_backend: OBJ", "nixl_pool_size: 0", &parameters]);
+    let config = scratch.engine(&["nixl_backend: OBJ", "nixl_pool_size: 0", &parameters]);
     let (status, report) = doctor_json(&config);
     assert_eq!(status, 1);
     assert!(finding(&report, "endpoint").1.contains("Connection refused"), "{report:#}");
@@ -129,7 +130,7 @@ fn a_server_that_never_answers_is_told() {
         "nixl_backend_params: {{bucket: b, endpoint_override: 'http://{address}', access_key: a, secret_key: b}}"
     );
     let lines = ["nixl_backend: OBJ", "nixl_pool_size: 0", "nixl_store_timeout_ms: 300", &parameters];
-    let (status, report) = doctor_json(&scratch.config(&lines));
+    let (status, report) = doctor_json(&scratch.engine(&lines));
     assert_eq!(status, 1);
     assert_eq!(finding(&report, "endpoint").0, "ok", "{report:#}");
     let (state, text) = finding(&report, "bucket");

@@ -7,14 +7,15 @@ use std::time::{Duration, Instant};
 use nixl_store::store::Direction;
 use serde_json::Value;
 
-use crate::run::{Answer, CHUNK_BYTES, Scratch, answer, command, in_namespace, object, open, transfer};
+use crate::run::{CHUNK_BYTES, answer, command, engine_pool, in_namespace, object, open, transfer};
+use crate::support::{Ran, Scratch};
 
 /// A short measurement.
 const SHORT: [&str; 8] = ["--sizes", "64K,256K", "--batches", "1,4", "--bytes", "1M", "--seconds", "4"];
 /// How long a measurement may take to begin, or to end, on a machine that may be busy.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-fn bench(config: &Path, more: &[&str]) -> Answer {
+fn bench(config: &Path, more: &[&str]) -> Ran {
     answer(command().arg("bench").arg(config).args(SHORT).args(more))
 }
 
@@ -51,7 +52,7 @@ fn every_kind_of_store_is_measured_and_nothing_is_left() {
             "static",
         ),
     ] {
-        let config = scratch.config(&[&lines[..], &[&path]].concat());
+        let config = scratch.engine(&[&lines[..], &[&path]].concat());
         let before = scratch.tree();
         let told = bench(&config, &["--json"]);
         assert_eq!(told.status, 0, "{told:?}");
@@ -77,7 +78,7 @@ fn every_kind_of_store_is_measured_and_nothing_is_left() {
 #[test]
 fn the_engines_pool_is_not_touched() {
     let scratch = Scratch::new("bench-in-use");
-    let config = scratch.pool(2);
+    let config = engine_pool(&scratch, 2);
     let store = open(&config);
     for (key, byte) in [("a", 1), ("b", 2)] {
         assert!(transfer(&store, Direction::Put, key, &object(byte)));
@@ -97,7 +98,7 @@ fn the_engines_pool_is_not_touched() {
 fn the_table_fits_80_columns_and_the_picture_is_drawn() {
     let scratch = Scratch::new("bench-picture");
     let picture = scratch.path().join("bench.svg");
-    let told = bench(&scratch.pool(4), &["--svg", picture.to_str().unwrap()]);
+    let told = bench(&engine_pool(&scratch, 4), &["--svg", picture.to_str().unwrap()]);
     assert_eq!(told.status, 0, "{told:?}");
     assert!(
         told.out.contains("POSIX by io_uring, static on") && told.out.contains("of bare"),
@@ -116,7 +117,7 @@ fn the_table_fits_80_columns_and_the_picture_is_drawn() {
 #[test]
 fn a_signal_leaves_nothing_behind() {
     let scratch = Scratch::new("bench-signal");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     for signal in ["INT", "TERM"] {
         let mut command = command();
         command.arg("bench").arg(&config).args([
@@ -150,7 +151,7 @@ fn a_signal_leaves_nothing_behind() {
 #[test]
 fn too_little_room_is_refused() {
     let scratch = Scratch::new("bench-room");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     std::fs::create_dir(scratch.data()).unwrap();
     let script = format!(
         "mount -t tmpfs -o size=8m none '{0}'; '{1}' bench '{2}' --sizes 1M --bytes 8M || status=$?; ls -A '{0}'; exit $status",
@@ -168,7 +169,7 @@ fn too_little_room_is_refused() {
 #[test]
 fn wrong_arguments_are_refused() {
     let scratch = Scratch::new("bench-arguments");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     for arguments in [&["--sizes", "0"][..], &["--sizes", "1X"], &["--batches", "0"], &["--seconds", "0"]] {
         assert_eq!(answer(command().arg("bench").arg(&config).args(arguments)).status, 2, "{arguments:?}");
     }

@@ -106,5 +106,5 @@ fn a_reader_that_goes_away_is_no_error() {
     BufReader::with_capacity(16, child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     assert!(line.contains("KEY"));
     let ended = ran(child.wait_with_output().unwrap());
-    assert_eq!((ended.code, ended.err.as_str()), (0, ""));
+    assert_eq!((ended.status, ended.err.as_str()), (0, ""));
 }

@@ -5,10 +5,11 @@ use std::os::unix::fs::PermissionsExt;
 use nixl_store::store::Direction;
 
 use crate::run::{
-    Scratch, answer, command, doctor, doctor_json, doctor_without, finding, findings, in_namespace, object,
-    open, transfer,
+    answer, command, doctor, doctor_json, doctor_without, engine_pool, finding, findings, in_namespace,
+    object, open, transfer,
 };
 use crate::sandbox;
+use crate::support::Scratch;
 
 /// Whether this test can become another user.
 fn is_root() -> bool {
@@ -23,7 +24,7 @@ fn is_root() -> bool {
 #[test]
 fn an_empty_directory_is_usable_and_stays_empty() {
     let scratch = Scratch::new("doctor-empty");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     std::fs::create_dir(scratch.data()).unwrap();
     let before = scratch.tree();
     let (status, report) = doctor_json(&config);
@@ -41,7 +42,7 @@ fn an_empty_directory_is_usable_and_stays_empty() {
 #[test]
 fn a_missing_directory_is_told_and_not_made() {
     let scratch = Scratch::new("doctor-missing");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     let (status, report) = doctor_json(&config);
     assert_eq!(status, 0, "{report:#}");
     assert!(finding(&report, "directory").1.contains("is not there yet"), "{report:#}");
@@ -52,7 +53,7 @@ fn a_missing_directory_is_told_and_not_made() {
 #[test]
 fn a_file_in_place_of_the_directory_is_broken() {
     let scratch = Scratch::new("doctor-file");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     std::fs::write(scratch.data(), b"a file").unwrap();
     let (status, report) = doctor_json(&config);
     assert_eq!(status, 1);
@@ -64,7 +65,7 @@ fn a_file_in_place_of_the_directory_is_broken() {
 #[test]
 fn a_pool_in_use_is_named_and_not_disturbed() {
     let scratch = Scratch::new("doctor-in-use");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     let store = open(&config);
     assert!(transfer(&store, Direction::Put, "key", &object(7)));
     store.flush().unwrap();
@@ -87,8 +88,8 @@ fn a_pool_in_use_is_named_and_not_disturbed() {
 #[test]
 fn a_pool_of_another_shape_is_broken() {
     let scratch = Scratch::new("doctor-shape");
-    open(&scratch.pool(4)).close().unwrap();
-    let (status, report) = doctor_json(&scratch.pool(5));
+    open(&engine_pool(&scratch, 4)).close().unwrap();
+    let (status, report) = doctor_json(&engine_pool(&scratch, 5));
     assert_eq!(status, 1);
     let (state, text) = finding(&report, "pool");
     assert!(state == "broken" && text.contains("made with other parameters"), "{text}");
@@ -98,20 +99,21 @@ fn a_pool_of_another_shape_is_broken() {
 #[test]
 fn a_damaged_pool_is_broken_and_left_as_it_is() {
     let scratch = Scratch::new("doctor-damaged");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     open(&config).close().unwrap();
     let manifest = scratch.data().join("nixl_store_pool/manifest");
     let mut bytes = std::fs::read(&manifest).unwrap();
     bytes[40] ^= 1;
-    std::fs::write(&manifest, bytes).unwrap();
+    std::fs::write(&manifest, &bytes).unwrap();
     let before = scratch.tree();
     let (status, report) = doctor_json(&config);
     assert_eq!((status, &report["verdict"]), (1, &"not_usable".into()));
     assert!(finding(&report, "pool").1.contains("is damaged (checksum mismatch)"), "{report:#}");
+    assert_eq!(scratch.tree(), before);
     // A pool that lost its manifest is no new one.
     std::fs::remove_file(&manifest).unwrap();
+    let before = scratch.tree();
     assert!(finding(&doctor_json(&config).1, "pool").1.contains("has lost its manifest"));
-    std::fs::write(&manifest, &before.iter().find(|file| file.0 == manifest).unwrap().1).unwrap();
     assert_eq!(scratch.tree(), before);
 }
 
@@ -119,7 +121,7 @@ fn a_damaged_pool_is_broken_and_left_as_it_is() {
 #[test]
 fn no_permission_is_told_with_what_to_do() {
     let scratch = Scratch::new("doctor-permission");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     open(&config).close().unwrap();
     std::fs::set_permissions(scratch.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
     if !is_root() {
@@ -137,7 +139,7 @@ fn no_permission_is_told_with_what_to_do() {
 #[test]
 fn a_read_only_file_system_is_told() {
     let scratch = Scratch::new("doctor-read-only");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     std::fs::create_dir(scratch.data()).unwrap();
     let data = scratch.data();
     let script = format!(
@@ -155,7 +157,7 @@ fn a_read_only_file_system_is_told() {
 #[test]
 fn too_little_room_is_told_with_what_fits() {
     let scratch = Scratch::new("doctor-room");
-    let config = scratch.pool(1_000_000_000);
+    let config = engine_pool(&scratch, 1_000_000_000);
     let (status, report) = doctor_json(&config);
     assert_eq!(status, 1, "{report:#}");
     let (state, text) = finding(&report, "space");
@@ -166,7 +168,7 @@ fn too_little_room_is_told_with_what_fits() {
 #[test]
 fn a_wrong_configuration_is_the_first_finding() {
     let scratch = Scratch::new("doctor-wrong");
-    let config = scratch.config(&["nixl_backend: POSIX", "nixl_pool_size: many", "nixl_path: /x"]);
+    let config = scratch.engine(&["nixl_backend: POSIX", "nixl_pool_size: many", "nixl_path: /x"]);
     let (status, report) = doctor_json(&config);
     assert_eq!(status, 1);
     let first = report["findings"][0].to_string();
@@ -180,7 +182,7 @@ fn a_wrong_configuration_is_the_first_finding() {
 fn exit_statuses_tell_usable_better_and_wrong_arguments() {
     let scratch = Scratch::new("doctor-status");
     let path = format!("nixl_path: {}", scratch.data().display());
-    let config = scratch.config(&[
+    let config = scratch.engine(&[
         "nixl_backend: POSIX",
         "nixl_pool_size: 0",
         &path,
@@ -199,7 +201,7 @@ fn exit_statuses_tell_usable_better_and_wrong_arguments() {
 #[test]
 fn refused_io_uring_is_explained() {
     let scratch = Scratch::new("doctor-uring");
-    let Some((status, report)) = doctor_without(&scratch.pool(4), &["no-io_uring"]) else { return };
+    let Some((status, report)) = doctor_without(&engine_pool(&scratch, 4), &["no-io_uring"]) else { return };
     assert_eq!(status, 0);
     let (state, text) = finding(&report, "io_uring");
     assert!(state == "could_be_better" && text.contains("threads do reads and writes"), "{text}");
@@ -213,7 +215,8 @@ fn a_limit_on_locked_memory_is_told() {
     if !is_root() {
         return;
     }
-    let Some((_, report)) = doctor_without(&scratch.pool(4), &["memlock=65536", "ordinary-user"]) else {
+    let Some((_, report)) = doctor_without(&engine_pool(&scratch, 4), &["memlock=65536", "ordinary-user"])
+    else {
         return;
     };
     let (state, text) = finding(&report, "locked memory");
@@ -225,7 +228,7 @@ fn a_limit_on_locked_memory_is_told() {
 #[test]
 fn few_open_files_are_told() {
     let scratch = Scratch::new("doctor-descriptors");
-    let Some((_, report)) = doctor_without(&scratch.pool(4), &["descriptors=300"]) else { return };
+    let Some((_, report)) = doctor_without(&engine_pool(&scratch, 4), &["descriptors=300"]) else { return };
     let (state, text) = finding(&report, "open files");
     assert!(state == "could_be_better" && text.contains("at most 300"), "{text}");
 }
@@ -234,7 +237,7 @@ fn few_open_files_are_told() {
 #[test]
 fn settings_come_with_where_they_came_from() {
     let scratch = Scratch::new("doctor-settings");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     let told = doctor(&config, &[]).out;
     assert!(told.contains("nixl_pool_size") && told.contains("line 5"), "{told}");
     assert!(
@@ -255,7 +258,7 @@ fn settings_come_with_where_they_came_from() {
 #[test]
 fn text_keeps_to_80_columns_without_colours() {
     let scratch = Scratch::new("doctor-columns");
-    let config = scratch.pool(4);
+    let config = engine_pool(&scratch, 4);
     let told = answer(command().arg("doctor").arg(&config).arg("--all").env("NIXL_STORE_LOG", "loud"));
     let widest = told.out.lines().map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 80 && !told.out.contains('\u{1b}'), "{widest}: {}", told.out);
@@ -274,7 +277,7 @@ fn text_keeps_to_80_columns_without_colours() {
 fn a_backend_that_cannot_be_had_is_told_once() {
     let scratch = Scratch::new("doctor-hf3fs");
     let path = format!("nixl_path: {}", scratch.data().display());
-    let config = scratch.config(&["nixl_backend: HF3FS", "nixl_pool_size: 0", &path]);
+    let config = scratch.engine(&["nixl_backend: HF3FS", "nixl_pool_size: 0", &path]);
     let (status, report) = doctor_json(&config);
     assert_eq!((status, &report["broken"]), (1, &1.into()), "{report:#}");
     assert!(finding(&report, "3FS").1.contains("is not on a mount of 3FS"), "{report:#}");

@@ -10,6 +10,7 @@ use nixl_store::batch::Wish;
 use nixl_store::config::{Config, Source};
 use nixl_store::error::Status;
 use nixl_store::log::Logger;
+use nixl_store::memory::bytes::checksum_bytes;
 use nixl_store::memory::{AlignedBuffer, Stretch};
 use nixl_store::store::{Direction, OpenOptions, Store, SubmitOptions};
 use serde_json::Value;
@@ -58,6 +59,28 @@ impl Scratch {
         self.config(name, &pool(SLOTS, CHUNK_BYTES))
     }
 
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
+    /// `nixl_path` of a store of [`Scratch::engine`].
+    pub fn data(&self) -> PathBuf {
+        self.0.join("data")
+    }
+
+    /// A configuration with these lines in `extra_config`, and no other setting.
+    pub fn engine(&self, lines: &[&str]) -> PathBuf {
+        let path = self.0.join("lmcache.yaml");
+        let lines: String = lines.iter().map(|line| format!("  {line}\n")).collect();
+        fs::write(&path, format!("extra_config:\n  enable_nixl_storage: true\n{lines}")).unwrap();
+        path
+    }
+
+    /// Everything below it: see [`image`].
+    pub fn tree(&self) -> Vec<Imaged> {
+        image(&self.0)
+    }
+
     /// A file of the pool of that name.
     pub fn file(&self, name: &str, file: &str) -> PathBuf {
         self.0.join(name).join("nixl_store_pool").join(file)
@@ -66,7 +89,8 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
+        let removed = fs::remove_dir_all(&self.0);
+        assert!(removed.is_ok() || std::thread::panicking(), "{}: {removed:?}", self.0.display());
     }
 }
 
@@ -110,7 +134,7 @@ pub fn payload(key: &str, version: u64, length: usize) -> Vec<u8> {
     bytes
 }
 
-fn move_one(
+pub fn move_one(
     store: &Store,
     direction: Direction,
     key: &str,
@@ -161,8 +185,9 @@ pub fn fill(config: &Path) {
 }
 
 /// What a run of the command left.
+#[derive(Debug)]
 pub struct Ran {
-    pub code: i32,
+    pub status: i32,
     pub out: String,
     pub err: String,
 }
@@ -174,15 +199,23 @@ impl Ran {
     }
 
     #[track_caller]
-    pub fn expect(self, code: i32) -> Ran {
-        assert_eq!(self.code, code, "{}\n{}", self.out, self.err);
+    pub fn expect(self, status: i32) -> Ran {
+        assert_eq!(self.status, status, "{}\n{}", self.out, self.err);
         self
     }
 }
 
+/// The command, with nothing of the machine's environment that would change its answer.
 pub fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_nixl-store"));
-    command.args(arguments).stdin(Stdio::null()).env_remove("LMCACHE_CONFIG_FILE").env("NO_COLOR", "1");
+    let mut command = clean(Command::new(env!("CARGO_BIN_EXE_nixl-store")));
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
+
+pub fn clean(mut command: Command) -> Command {
+    for name in ["LMCACHE_CONFIG_FILE", "NIXL_STORE_LOG", "NO_COLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(name);
+    }
     command
 }
 
@@ -192,28 +225,31 @@ pub fn run(arguments: &[&str]) -> Ran {
 
 pub fn ran(output: std::process::Output) -> Ran {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
-    Ran { code: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
+    Ran { status: output.status.code().unwrap_or(-1), out: text(output.stdout), err: text(output.stderr) }
 }
 
 pub fn text(path: &Path) -> &str {
     path.to_str().unwrap()
 }
 
-/// Everything below a directory, as bytes, with times of modification: what a reader must not change.
-pub fn image(path: &Path) -> Vec<(PathBuf, Duration, Vec<u8>)> {
+/// A file or directory: its path, when it was modified, its length, and a checksum of its bytes.
+pub type Imaged = (PathBuf, Duration, u64, u64);
+
+/// Everything below a directory: what a reader must not change. Of directories only that they are there, as reading may make and
+/// remove a file without a name in them.
+pub fn image(path: &Path) -> Vec<Imaged> {
     let mut found = Vec::new();
     for entry in fs::read_dir(path).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             found.extend(image(&path));
+            found.push((path, Duration::ZERO, 0, 0));
             continue;
         }
         let modified = fs::metadata(&path).unwrap().modified().unwrap();
-        found.push((
-            path.clone(),
-            modified.duration_since(std::time::UNIX_EPOCH).unwrap(),
-            fs::read(&path).unwrap(),
-        ));
+        let modified = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
+        let bytes = fs::read(&path).unwrap();
+        found.push((path, modified, bytes.len() as u64, checksum_bytes(&bytes)));
     }
     found.sort();
     found
