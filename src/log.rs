@@ -81,7 +81,7 @@ impl Logger {
     pub fn to_stderr(level_max: Option<Level>) -> Logger {
         let sink = |record: &Record<'_>| {
             let (time, level, message) = (Utc(record.time), record.level.name(), record.message);
-            write_to_stderr(&format!("{time} nixl_store {level}: {message}\n"));
+            write_to_stderr(&format!("{time:.6} nixl_store {level}: {message}\n"));
         };
         Logger::new(Arc::new(sink), level_max)
     }
@@ -145,8 +145,9 @@ pub fn level_from_environment(
     })
 }
 
-/// A time as RFC 3339 writes it, in UTC, to the microsecond.
-struct Utc(SystemTime);
+/// A time as RFC 3339 writes it, in UTC: to the second, or with `{:.6}` to the microsecond.
+#[derive(Clone, Copy, Debug)]
+pub struct Utc(pub SystemTime);
 
 impl fmt::Display for Utc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,8 +157,11 @@ impl fmt::Display for Utc {
         let (days, second) = (since_1970.as_secs() / DAY_SECONDS, since_1970.as_secs() % DAY_SECONDS);
         let (year, month, day) = date(days);
         let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-        let micros = since_1970.subsec_micros();
-        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{micros:06}Z")
+        write!(f, "{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}")?;
+        if f.precision().is_some() {
+            write!(f, ".{:06}", since_1970.subsec_micros())?;
+        }
+        f.write_str("Z")
     }
 }
 
@@ -208,12 +212,10 @@ mod tests {
             (253_402_300_799, "9999-12-31T23:59:59"),
         ] {
             let time = SystemTime::UNIX_EPOCH + Duration::new(seconds, 1_234_567);
-            assert_eq!(Utc(time).to_string(), format!("{text}.001234Z"));
+            assert_eq!(format!("{:.6}", Utc(time)), format!("{text}.001234Z"));
+            assert_eq!(Utc(time).to_string(), format!("{text}Z"));
         }
-        assert_eq!(
-            Utc(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).to_string(),
-            "1970-01-01T00:00:00.000000Z"
-        );
+        assert_eq!(Utc(SystemTime::UNIX_EPOCH - Duration::from_secs(1)).to_string(), "1970-01-01T00:00:00Z");
     }
 
     #[test]
