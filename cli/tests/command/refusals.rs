@@ -55,7 +55,7 @@ fn a_pool_of_another_shape_is_read_and_not_changed() {
     assert_eq!(image(&scratch.0), before);
 }
 
-/// Who may not read is told so, and what.
+/// Who may not read or write is told so, and what, by every subcommand; and nothing is changed.
 #[test]
 fn without_permission_the_path_and_the_reason_are_told() {
     // SAFETY: takes no pointers.
@@ -70,17 +70,28 @@ fn without_permission_the_path_and_the_reason_are_told() {
         for path in [&scratch.0, &config] {
             fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
         }
-        for arguments in [&["ls", text(&config)][..], &["verify", text(&config)]] {
+        let before = image(&scratch.0);
+        for arguments in [
+            &["ls", text(&config)][..],
+            &["stat", "-c", text(&config), "key"],
+            &["verify", text(&config)],
+            &["verify", "--remove", text(&config)],
+            &["copy", text(&config), text(&config)],
+            &["rm", "-c", text(&config), "key"],
+            &["clear", "--yes", text(&config)],
+            &["bench", "--sizes", "64K", "--bytes", "1M", text(&config)],
+        ] {
             let mut command = command(arguments);
             // The program may lie where nobody else comes, so that it is opened before: by its descriptor.
             let refused = ran(as_nobody(&mut command).output().unwrap()).expect(2);
             let path = scratch.0.join(name);
             assert!(
                 refused.err.contains(text(&path)) && refused.err.contains("ermission"),
-                "{}",
+                "{arguments:?}: {}",
                 refused.err
             );
         }
+        assert_eq!(image(&scratch.0), before);
     }
 }
 
