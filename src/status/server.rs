@@ -14,6 +14,7 @@ use super::{directory, http};
 use crate::error::{Error, Result, Status};
 use crate::sync::Arc;
 use crate::sys::event::{Event, Interest, Woken};
+use crate::sys::lock::let_go_in_child;
 use crate::sys::thread;
 
 /// Longest time that one client has from connecting to having read all of its answer. Others wait meanwhile.
@@ -30,6 +31,7 @@ const SOCKET_MODE: u32 = 0o600;
 #[derive(Debug)]
 pub struct Server {
     path: PathBuf,
+    listener: Arc<UnixListener>,
     stop: Arc<Event>,
     thread: Option<JoinHandle<()>>,
 }
@@ -37,7 +39,7 @@ pub struct Server {
 /// A socket that has a name, until it is dropped.
 #[derive(Debug)]
 struct Bound {
-    listener: UnixListener,
+    listener: Arc<UnixListener>,
     path: PathBuf,
 }
 
@@ -57,12 +59,18 @@ impl Server {
     ) -> Result<Server> {
         let bound = bind_in_one_of(directories, store)?;
         let stop = Event::new().map_err(|error| Error::os("making the status socket's wake-up", &error))?;
-        let (stop, path) = (Arc::new(stop), bound.path.clone());
+        let (stop, path, listener) = (Arc::new(stop), bound.path.clone(), Arc::clone(&bound.listener));
         let stopped = Arc::clone(&stop);
         let thread = thread::spawn("nixl-status", move || serve(&bound, &stopped, &text));
         let thread =
             thread.map_err(|error| Error::no_thread("starting the status socket's thread", &error))?;
-        Ok(Server { path, stop, thread: Some(thread) })
+        Ok(Server { path, listener, stop, thread: Some(thread) })
+    }
+
+    /// In a forked child: gives up its copy of the socket, which else would seem to be answered for as long as the child lives,
+    /// also when the parent is gone.
+    pub fn let_go_in_child(&self) {
+        let_go_in_child(&*self.listener);
     }
 
     /// Where the socket is.
@@ -107,7 +115,7 @@ fn bind(directory: &Path, store: u64) -> Result<Bound> {
     let path = directory.join(directory::name(std::process::id(), store));
     let told = |error| Error::os(format_args!("making the socket {}", path.display()), &error);
     let listener = UnixListener::bind(&path).map_err(told)?;
-    let bound = Bound { listener, path: path.clone() };
+    let bound = Bound { listener: Arc::new(listener), path: path.clone() };
     fs::set_permissions(&path, Permissions::from_mode(SOCKET_MODE)).map_err(told)?;
     bound.listener.set_nonblocking(true).map_err(told)?;
     Ok(bound)
@@ -115,7 +123,7 @@ fn bind(directory: &Path, store: u64) -> Result<Bound> {
 
 fn serve(bound: &Bound, stop: &Event, text: &dyn Fn() -> String) {
     loop {
-        if !matches!(stop.wait_beside(&bound.listener, Interest::Read, None), Ok(Woken::Ready)) {
+        if !matches!(stop.wait_beside(&*bound.listener, Interest::Read, None), Ok(Woken::Ready)) {
             return;
         }
         match bound.listener.accept() {

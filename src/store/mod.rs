@@ -143,6 +143,10 @@ impl Store {
     /// threads, locks and temporaries are the parent's.
     pub fn abandon_after_fork(&self) {
         self.closing.store(true, Ordering::SeqCst);
+        // A thread that had it at the fork was closing the store.
+        if let Ok(server) = self.status.try_lock() {
+            server.iter().for_each(status::Server::let_go_in_child);
+        }
         self.keys.abandon_after_fork();
     }
 
