@@ -1339,7 +1339,7 @@ nixl_store_status_t nixl_store_capabilities_read(nixl_store_t *store, nixl_store
  * Returns:
  * - NIXL_STORE_OK: written.
  * - NIXL_STORE_ERROR_BUFFER_TOO_SMALL: nothing is written but *length_out, which is the capacity that is needed, with
- *   room for what the text grows by until the next call. One of 64 KiB for each store is always enough.
+ *   room for what the text grows by until the next call. One of 80 KiB for each store is always enough.
  */
 NIXL_STORE_NODISCARD
 nixl_store_status_t nixl_store_metrics_text(nixl_store_t *store,

@@ -84,7 +84,7 @@ pub unsafe extern "C" fn nixl_store_capabilities_read(
 /// Returns:
 /// - NIXL_STORE_OK: written.
 /// - NIXL_STORE_ERROR_BUFFER_TOO_SMALL: nothing is written but *length_out, which is the capacity that is needed, with room for
-///   what the text grows by until the next call. One of 64 KiB for each store is always enough.
+///   what the text grows by until the next call. One of 80 KiB for each store is always enough.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn nixl_store_metrics_text(
     store: *mut nixl_store_t,
