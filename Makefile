@@ -98,7 +98,7 @@ header: ## Generate include/nixl_store.h anew
 .PHONY: test-rust
 test-rust: ## Rust tests, of the library and of the command; a test binary that takes longer than TEST_SECONDS_MAX is shown, thread by thread, and killed
 	@host=$$(rustc -vV | sed -n 's/^host: //p' | tr 'a-z-' 'A-Z_'); \
-	env RUST_TEST_THREADS=$(TEST_THREADS) "CARGO_TARGET_$${host}_RUNNER=python3 scripts/watch-test.py $(TEST_SECONDS_MAX)" \
+	env RUST_TEST_THREADS=$(TEST_THREADS) PATH="$(CURDIR)/scripts:$$PATH" "CARGO_TARGET_$${host}_RUNNER=watch-test.py $(TEST_SECONDS_MAX)" \
 		$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES)
 
 .PHONY: test-cli

@@ -19,9 +19,9 @@ const CHUNK_BYTES: u64 = 1 << 20;
 const SLOTS: u32 = 1024;
 /// The pool on tmpfs.
 const SLOTS_ON_TMPFS: u32 = 128;
-/// More than what is locked of a store with two I/O threads, in KiB: buffers, stacks, lists, and the address space that the
-/// allocator sets aside for each thread.
-const BUFFERS_KIB: u64 = 256 << 10;
+/// More than what is locked of a store with two I/O threads and three others, in KiB: buffers, stacks, lists, and the address
+/// space that the allocator sets aside for each thread.
+const BUFFERS_KIB: u64 = 320 << 10;
 
 /// Not a test: what helper processes run.
 #[test]

@@ -25,7 +25,7 @@ const READ_RESERVE: usize = 4;
 /// Requests that one lane may have in the pool, per thread of the pool.
 const REQUESTS_PER_THREAD: usize = 4;
 /// About what a place for a completion takes beside its list of memory.
-const ENTRY_BYTES: usize = 2 * size_of::<(IoCompletion, Vec<HostSlice>)>();
+const ENTRY_BYTES: usize = 2 * size_of::<(IoCompletion, Vec<Stretch>)>();
 
 /// How one thread of a pool moves bytes.
 pub trait Mover: Send {
@@ -207,7 +207,7 @@ impl ThreadQueue {
         let depth = pool.depth;
         lock(&pool.shared.state).make_room(depth)?;
         let (queue, spare) =
-            room::take(depth * (IO_SLICES_MAX * size_of::<HostSlice>() + ENTRY_BYTES), || {
+            room::take(depth * (IO_SLICES_MAX * size_of::<Stretch>() + ENTRY_BYTES), || {
                 let spare = (0..depth).map(|_| room::list(IO_SLICES_MAX)).collect::<io::Result<_>>()?;
                 Ok((ArrayQueue::new(depth), spare))
             })?;

@@ -43,9 +43,9 @@ pub(crate) fn new<P: Placement>(
     queue: Box<dyn IoQueue>,
     parts: Parts<P>,
 ) -> std::io::Result<Box<dyn Carrier>> {
-    let completions = Vec::with_capacity(queue.room());
     let medium = parts.medium;
     let mut lane = Lane::new(usize::MAX, queue, parts)?;
+    let completions = std::mem::take(&mut lane.completions);
     lane.is_callers = true;
     if medium == Medium::Device {
         lane.read_bytes_min = DEVICE_BYTES_MAX;

@@ -98,6 +98,8 @@ pub(super) struct Lane<P: Placement> {
     asked: usize,
     jobs: Slab<Job<P>>,
     flights: Slab<Flight<P>>,
+    /// Room for what the queue completes; whoever drives the lane takes it.
+    completions: Vec<IoCompletion>,
     /// Requests that the queue did not take, to be completed with its own.
     refused: Vec<IoCompletion>,
     epilogues: Slab<Epilogue<P>>,
@@ -197,12 +199,11 @@ impl<P: Placement> Lane<P> {
         let Parts { shared, placement, chores, medium, reach, copiers } = parts;
         let spares = Spares::new(depth, placement.payload_bytes_max())?;
         let entries = size_of::<(usize, Job<P>)>() + size_of::<(usize, Epilogue<P>)>();
-        let bytes = JOBS_MAX * entries + depth * size_of::<(usize, Flight<P>)>();
-        let (jobs, epilogues, flights, scratch) = room::take(bytes + CHECKSUM_BLOCK_BYTES, || {
-            let (jobs, epilogues) = (Slab::with_capacity(JOBS_MAX), Slab::with_capacity(JOBS_MAX));
-            Ok((jobs, epilogues, Slab::with_capacity(depth), room::filled(0, CHECKSUM_BLOCK_BYTES)?))
-        })?;
-        Ok(Lane {
+        let lines = 3 * size_of::<usize>() + 2 * size_of::<Parked>();
+        let requests = size_of::<(usize, Flight<P>)>() + size_of::<IoCompletion>();
+        let bytes = JOBS_MAX * (entries + lines) + depth * requests + CHECKSUM_BLOCK_BYTES;
+        // Nothing of this size is taken later: a lane says that it is there, and then others take what is left.
+        let lane = |scratch, completions| Lane {
             queue,
             copies: Copies::new(copiers),
             medium,
@@ -214,10 +215,11 @@ impl<P: Placement> Lane<P> {
             mailbox: Arc::new(Mailbox::new(index)),
             is_callers: false,
             asked: 0,
-            jobs,
-            flights,
+            jobs: Slab::with_capacity(JOBS_MAX),
+            flights: Slab::with_capacity(depth),
+            completions,
             refused: Vec::new(),
-            epilogues,
+            epilogues: Slab::with_capacity(JOBS_MAX),
             tombstones: VecDeque::with_capacity(JOBS_MAX),
             gets: VecDeque::with_capacity(JOBS_MAX),
             puts: VecDeque::with_capacity(JOBS_MAX),
@@ -237,11 +239,12 @@ impl<P: Placement> Lane<P> {
             spares,
             placement,
             copier: None,
-        })
+        };
+        room::take(bytes, || Ok(lane(room::filled(0, CHECKSUM_BLOCK_BYTES)?, room::list(depth)?)))
     }
 
     fn run(&mut self) {
-        let mut completions: Vec<IoCompletion> = Vec::with_capacity(self.queue.room());
+        let mut completions = std::mem::take(&mut self.completions);
         loop {
             self.take_commands();
             self.take_answers();

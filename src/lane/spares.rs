@@ -28,6 +28,15 @@ pub(super) struct Spares {
     slices: Vec<Vec<Stretch>>,
 }
 
+/// So many of a thing. The list itself may be as long as what it lists.
+fn list_of<T>(count: usize, one: impl Fn() -> io::Result<T>) -> io::Result<Vec<T>> {
+    let mut list = room::list(count)?;
+    for _ in 0..count {
+        list.push(one()?);
+    }
+    Ok(list)
+}
+
 impl Spares {
     /// For a lane whose queue takes `depth` requests, and for payloads of up to `payload_bytes`.
     ///
@@ -43,13 +52,13 @@ impl Spares {
         let buffer_bytes = (TAIL_BYTES + trailer_bytes as usize).next_multiple_of(PAGE_BYTES);
         // A page-aligned buffer takes up to a page more.
         let job_bytes = buffer_bytes + PAGE_BYTES + blocks * size_of::<u64>();
-        let request_bytes = IO_SLICES_MAX * size_of::<HostSlice>();
+        let request_bytes = IO_SLICES_MAX * size_of::<Stretch>();
         room::take(jobs * job_bytes + (depth + 1) * request_bytes, || {
             Ok(Spares {
-                buffers: (0..jobs).map(|_| AlignedBuffer::new(buffer_bytes)).collect::<io::Result<_>>()?,
-                sums: (0..jobs).map(|_| room::list(blocks)).collect::<io::Result<_>>()?,
+                buffers: list_of(jobs, || AlignedBuffer::new(buffer_bytes))?,
+                sums: list_of(jobs, || room::list(blocks))?,
                 // One more is being filled while all others are under way.
-                slices: (0..=depth).map(|_| room::list(IO_SLICES_MAX)).collect::<io::Result<_>>()?,
+                slices: list_of(depth + 1, || room::list(IO_SLICES_MAX))?,
             })
         })
     }

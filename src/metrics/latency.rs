@@ -7,7 +7,7 @@
 
 use std::time::Duration;
 
-use crate::sync::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Upper bounds of the size classes, in payload bytes; a last class has what is above. Four times as many bytes each: an engine
 /// uses one or two chunk sizes, which fall into classes of their own.

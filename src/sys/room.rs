@@ -9,8 +9,10 @@ use std::io;
 use super::fork::{self, Turn};
 use super::map;
 
-/// Bytes that are left to everybody else by whoever takes memory through [`take`].
-const LEFT_BYTES: usize = 1 << 20;
+/// Bytes that are left to everybody else by whoever takes memory through [`take`]. The C library's allocator takes a megabyte from
+/// the system for the smallest piece where its heap cannot grow (`MMAP_AS_MORECORE_SIZE` of glibc), so this is one for whoever
+/// takes, and some for threads that need a piece at the same time.
+const LEFT_BYTES: usize = 4 << 20;
 
 /// Calls `take_it`, which allocates about `bytes`, if there is room for so much. It calls nothing of this module but
 /// [`list`] and [`filled`]. One at a time asks and takes, so that two do not take what both were promised.
