@@ -3,6 +3,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
+use std::process::Command;
 
 use crate::faulty_fs::{Hf3fs, RING_THREAD};
 use crate::{open, start, start_with};
@@ -18,6 +19,20 @@ fn read(file: &File, offset: u64, size: usize) -> Vec<u8> {
     let got = file.read_at(&mut bytes, offset).unwrap();
     bytes.truncate(got);
     bytes
+}
+
+/// Whether this process runs the test of that name and no other; if not, another process has run it by now. A process that a
+/// test starts closes what it inherits, and a close is what sends on what was kept behind, of this test too.
+fn is_alone(test: &str) -> bool {
+    const ALONE: &str = "NIXL_STORE_TEST_ALONE";
+    if std::env::var_os(ALONE).is_some() {
+        return true;
+    }
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    let ended = command.args(["--exact", test, "--nocapture"]).env(ALONE, "1").output().unwrap();
+    let (out, err) = (String::from_utf8_lossy(&ended.stdout), String::from_utf8_lossy(&ended.stderr));
+    assert!(ended.status.success() && out.contains("1 passed"), "{out}{err}");
+    false
 }
 
 #[test]
@@ -66,6 +81,9 @@ fn a_buffered_read_of_a_hole_ends_the_file_for_later_ones() {
 /// Who else writes stands for rings, which the kernel knows nothing of.
 #[test]
 fn a_length_is_known_after_fsync_close_and_truncate() {
+    if !is_alone("lengths::a_length_is_known_after_fsync_close_and_truncate") {
+        return;
+    }
     let Some(fs) = start_with("length", 30_000, Hf3fs::default()) else { return };
     let path = fs.path().join("file");
     let file = open(&path, libc::O_DIRECT);
@@ -90,6 +108,9 @@ fn a_length_is_known_after_fsync_close_and_truncate() {
 
 #[test]
 fn with_the_settings_of_3fs_a_stat_tells_what_this_host_wrote() {
+    if !is_alone("lengths::with_the_settings_of_3fs_a_stat_tells_what_this_host_wrote") {
+        return;
+    }
     let kind = Hf3fs { sync_on_stat: true, other_host: Some("elsewhere"), ..Hf3fs::default() };
     let Some(fs) = start_with("stat", 0, kind) else { return };
     let (here, there) = (fs.path().join("file"), fs.other_path().join("file"));
@@ -101,6 +122,9 @@ fn with_the_settings_of_3fs_a_stat_tells_what_this_host_wrote() {
 
 #[test]
 fn buffered_writes_are_kept_behind_and_come_late() {
+    if !is_alone("lengths::buffered_writes_are_kept_behind_and_come_late") {
+        return;
+    }
     let Some(fs) = start("behind") else { return };
     let path = fs.path().join("file");
     let (direct, buffered) = (open(&path, libc::O_DIRECT), open(&path, 0));
@@ -133,6 +157,9 @@ fn buffered_writes_are_kept_behind_and_come_late() {
 /// What makes buffered descriptors of a file that rings write to a way to lose data.
 #[test]
 fn what_is_kept_behind_comes_over_what_a_ring_wrote() {
+    if !is_alone("lengths::what_is_kept_behind_comes_over_what_a_ring_wrote") {
+        return;
+    }
     let Some(fs) = start("over") else { return };
     let path = fs.path().join("file");
     let (direct, buffered) = (open(&path, libc::O_DIRECT), open(&path, 0));
