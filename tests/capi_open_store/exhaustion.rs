@@ -96,7 +96,7 @@ impl Limited {
             // Less than the stack of a thread, more than the small pieces that open needs.
             "memory" => (libc::RLIMIT_AS, mapped_bytes() + (512 << 10)),
             // That thread's stack and the queues too, but not the stacks of the threads that stay.
-            "more memory" => (libc::RLIMIT_AS, mapped_bytes() + (7296 << 10)),
+            "more memory" => (libc::RLIMIT_AS, mapped_bytes() + (11648 << 10)),
             other => panic!("{other}"),
         };
         let mut before = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
