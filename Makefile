@@ -103,7 +103,7 @@ test-rust: ## Rust tests, of the library and of the command; a test binary that 
 
 .PHONY: test-cli
 test-cli: ## The command nixl-store on real stores
-	$(CARGO) test $(CARGO_FLAGS) --package nixl_store_cli
+	$(CARGO) test $(CARGO_FLAGS) --features $(TEST_FEATURES) --bin nixl-store --test command
 
 .PHONY: test-cuda
 test-cuda: ## The stand-in for CUDA's driver by itself, and the CUDA kernels on a CPU

@@ -66,6 +66,20 @@ pub struct ConfigOption {
     pub config: Option<PathBuf>,
 }
 
+/// Keys of a store.
+#[derive(Clone, Debug, Args)]
+pub struct Keys {
+    /// Where they are.
+    #[command(flatten)]
+    pub config: ConfigOption,
+    /// The keys, as `ls` prints them
+    #[arg(required = true, value_name = "KEY")]
+    pub keys: Vec<String>,
+    /// Namespace of the keys
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub namespace: String,
+}
+
 /// The subcommands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -74,13 +88,13 @@ pub enum Command {
     /// List the keys in a store, also while an engine uses it
     Ls(crate::commands::ls::Ls),
     /// Show all about keys: size, place, and whether their bytes prove right
-    Stat(crate::commands::stat::Stat),
+    Stat(Keys),
     /// Read every record and compare it with its checksums
     Verify(crate::commands::verify::Verify),
     /// Copy all that is stored into another store
     Copy(crate::commands::copy::Copy),
     /// Remove keys
-    Rm(crate::commands::rm::Rm),
+    Rm(Keys),
     /// Remove all keys
     Clear(crate::commands::clear::Clear),
     /// Measure put and get by size and batch, beside bare reads and writes

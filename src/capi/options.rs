@@ -63,14 +63,7 @@ pub(super) unsafe fn open<'a>(
     environment: Environment<'_>,
 ) -> Result<(Source<'a>, OpenOptions)> {
     if pointer.is_null() {
-        let options = OpenOptions {
-            chunk_bytes: None,
-            worker_id: 0,
-            world_size: 1,
-            cuda_device: None,
-            namespace: Vec::new(),
-            logger: to_stderr(environment)?,
-        };
+        let options = OpenOptions::of_one_worker(to_stderr(environment)?);
         // SAFETY: as this function's.
         return Ok((unsafe { source(path, ptr::null()) }?, options));
     }

@@ -148,6 +148,14 @@ impl Layout {
             Layout::Lmcache => "lmcache",
         }
     }
+
+    /// The name of a dynamic store with this layout, in capabilities.
+    pub const fn dynamic_name(self) -> &'static str {
+        match self {
+            Layout::Sharded => "dynamic/sharded",
+            Layout::Lmcache => "dynamic/lmcache",
+        }
+    }
 }
 
 /// This library's own settings: the keys `nixl_store_*` in `extra_config`.

@@ -3,13 +3,13 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
+use super::View;
 use super::entry::{Entry, EntryKind, Look, Record, Removed, Survey, Suspect};
 use super::facts::{Facts, PoolFacts};
-use super::files::{check, split};
+use super::files::{check, split, without_trailer};
 use super::proof::{Room, Unproven};
-use super::{View, layout_name};
-use crate::backend::{self, Worker};
-use crate::config::{Config, Layout};
+use crate::backend::{self, Worker, obj};
+use crate::config::Config;
 use crate::error::{Error, Result, Status};
 use crate::layout::bucket::Names;
 use crate::layout::bucket::lease::{LEASE, LEASE_BYTES_MAX, LEASE_TIME, Owner};
@@ -20,13 +20,9 @@ use crate::layout::record::{self, EffectiveKey, Invalid};
 use crate::log::Logger;
 use crate::memory::bytes::checksum_bytes;
 use crate::s3::client::LISTED_MAX;
-use crate::s3::{Client, FailureKind, Part, Settings, Small, Version};
+use crate::s3::{Client, FailureKind, Part, Small, Version};
 use crate::store::{self, OpenOptions};
 
-/// Longest time of one call where the configuration has none.
-const CALL_TIME_DEFAULT: Duration = Duration::from_secs(60);
-/// Connections to the server: one for each thread that asks.
-const CONNECTIONS: usize = 32;
 /// Bytes of the end that are asked for: the trailer of any payload up to 48 MiB.
 const TAIL_BYTES: u64 = 8 << 10;
 
@@ -48,25 +44,19 @@ struct Tail {
 
 /// Looks at the store that the configuration describes. Nothing is put to find out what the server honours.
 pub(super) fn open(config: &Config, options: &OpenOptions, logger: &Logger) -> Result<(Objects, Facts)> {
-    let endpoint = match config.endpoint_list.len() {
-        0 => None,
-        count => config.endpoint_list.get(options.worker_id as usize % count).map(String::as_str),
-    };
-    let call_time_max = config.store.timeout_ms.map_or(CALL_TIME_DEFAULT, Duration::from_millis);
-    let mut settings = Settings::new(&config.backend_params, endpoint, call_time_max)?;
-    settings.connections_max = CONNECTIONS;
-    let bucket = settings.bucket.clone();
-    let client = Client::open(settings, logger)?;
+    let (client, _) = obj::client(config, options.worker_id, logger)?;
+    let call_time_max = obj::call_time_max(config);
     let prefix = &config.store.prefix;
     let is_pool = config.pool_size > 0;
     let names = match is_pool {
         true => Names::of_pool(prefix, &store::pool_name(options))?,
         false => Names::dynamic(prefix, config.store.layout)?,
     };
-    let place = format!("bucket {bucket}, {}, at {}", shown(names.root()), client.endpoint_shown());
+    let place =
+        format!("bucket {}, {}, at {}", client.bucket(), shown(names.root()), client.endpoint_shown());
     let mut objects = Objects { client, names, pool_id: record::NO_POOL, call_time_max };
     let mut facts = Facts {
-        layout: if is_pool { "static" } else { layout_name(config.store.layout) },
+        layout: if is_pool { "static" } else { config.store.layout.dynamic_name() },
         backend: config.backend,
         place,
         pool: None,
@@ -187,12 +177,8 @@ impl Objects {
         Ok(Some(Tail { object_bytes, version: small.version, trailer: Some((trailer, padded_bytes)) }))
     }
 
-    fn without_trailer(&self, why: Invalid) -> EntryKind {
-        match (self.names.layout(), why) {
-            (Layout::Lmcache, Invalid::Absent | Invalid::Magic | Invalid::Length) => EntryKind::Unverified,
-            (_, Invalid::Absent) => EntryKind::Damaged("no trailer at its end".to_owned()),
-            (_, why) => EntryKind::Damaged(why.to_string()),
-        }
+    fn unfit(&self, why: Invalid) -> EntryKind {
+        without_trailer(self.names.layout(), why)
     }
 
     fn looked(&self, entry: &Entry, room: &mut Room) -> Result<Look> {
@@ -209,11 +195,11 @@ impl Objects {
             _ => Look::Unverified,
         };
         let Some((trailer, padded_bytes)) = &tail.trailer else {
-            return Ok(unfit(self.without_trailer(Invalid::Length)));
+            return Ok(unfit(self.unfit(Invalid::Length)));
         };
         let trailer = match record::decode(trailer) {
             Ok(trailer) => trailer,
-            Err(why) => return Ok(unfit(self.without_trailer(why))),
+            Err(why) => return Ok(unfit(self.unfit(why))),
         };
         let identity = trailer.identity();
         let has_name = |digest, key: &[u8]| self.names.name_of(digest, key).is_ok_and(|named| named == name);
@@ -282,7 +268,7 @@ impl View for Objects {
         let Some(name) = entry.place.object_name() else { return Ok(false) };
         let Some(tail) = self.tail(&name)? else { return Ok(false) };
         match tail.trailer.as_ref().map_or(Err(Invalid::Length), |(trailer, _)| record::decode(trailer)) {
-            Err(why) => entry.kind = self.without_trailer(why),
+            Err(why) => entry.kind = self.unfit(why),
             Ok(trailer) => {
                 entry.kind = EntryKind::Record;
                 entry.key = Some(trailer.identity().key.into());

@@ -6,8 +6,6 @@ use crate::layout::pool::{Ownership, PoolParameters, PoolView};
 use crate::store::{self, OpenOptions};
 use crate::sys::habits::Habits;
 
-use super::layout_name;
-
 /// What is known of a store before its entries are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Facts {
@@ -40,7 +38,7 @@ pub struct PoolFacts {
 
 pub(super) fn of_files(config: &Config, view: &FilesView) -> Facts {
     Facts {
-        layout: layout_name(view.layout()),
+        layout: view.layout().dynamic_name(),
         backend: config.backend,
         place: view.path().display().to_string(),
         pool: None,

@@ -1,9 +1,9 @@
 //! The files of a dynamic store, as somebody sees them who only reads.
 
-use std::fs::{File, Metadata};
+use std::fs::File;
 use std::io;
 use std::ops::ControlFlow;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
 use super::View;
@@ -16,6 +16,7 @@ use crate::layout::record::{self, EffectiveKey, Identity, Invalid, TRAILER_BYTES
 use crate::log::Logger;
 use crate::memory::AlignedBuffer;
 use crate::placement::objects::OBJECT_BYTES_MAX;
+use crate::sys::file::fingerprint;
 use crate::sys::retry_on_interrupt;
 
 /// A dynamic store in a directory.
@@ -50,9 +51,13 @@ pub(super) fn check(
     Err(format!("the trailer names {wrong}, which is not that of this object"))
 }
 
-/// Tells a file from another one under its name: each is published whole and never written again.
-pub(super) fn fingerprint(found: &Metadata) -> u64 {
-    found.ino() ^ found.mtime_nsec().cast_unsigned().rotate_left(32)
+/// What a file or object is whose trailer says so: in the lmcache layout those of LMCache's lie beside this store's.
+pub(super) fn without_trailer(layout: Layout, why: Invalid) -> EntryKind {
+    match (layout, why) {
+        (Layout::Lmcache, Invalid::Absent | Invalid::Magic | Invalid::Length) => EntryKind::Unverified,
+        (_, Invalid::Absent) => EntryKind::Damaged("no trailer at its end".to_owned()),
+        (_, why) => EntryKind::Damaged(why.to_string()),
+    }
 }
 
 impl Files {
@@ -60,13 +65,8 @@ impl Files {
         Files { view }
     }
 
-    /// What a file is whose trailer says so: in the lmcache layout files of LMCache's lie beside this store's.
     fn without_trailer(&self, why: Invalid) -> EntryKind {
-        match (self.view.layout(), why) {
-            (Layout::Lmcache, Invalid::Absent | Invalid::Magic | Invalid::Length) => EntryKind::Unverified,
-            (_, Invalid::Absent) => EntryKind::Damaged("no trailer at its end".to_owned()),
-            (_, why) => EntryKind::Damaged(why.to_string()),
-        }
+        without_trailer(self.view.layout(), why)
     }
 
     /// Reads the trailer of a file into `buffer`; how long padded payload and trailer are.

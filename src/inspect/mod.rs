@@ -27,7 +27,7 @@ mod tests;
 use std::ops::ControlFlow;
 use std::time::Duration;
 
-use crate::config::{BackendKind, Config, Layout};
+use crate::config::{BackendKind, Config};
 use crate::error::{Error, Result, Status};
 use crate::layout::files::FilesView;
 use crate::layout::pool::{PoolView, no_pool};
@@ -187,12 +187,4 @@ impl Inspection {
 /// [`Status::InvalidArgument`] for one that is too long, or that the layout has no place for.
 pub fn namespace(config: &Config, options: &OpenOptions) -> Result<Vec<u8>> {
     store::namespace(config, options)
-}
-
-/// How capabilities call a dynamic layout.
-fn layout_name(layout: Layout) -> &'static str {
-    match layout {
-        Layout::Sharded => "dynamic/sharded",
-        Layout::Lmcache => "dynamic/lmcache",
-    }
 }

@@ -4,11 +4,11 @@
 //! [`Store::remove_of`]: crate::store::Store::remove_of
 
 use super::entry::{Removed, Suspect};
-use super::files::fingerprint;
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layout::files::{Evicted, FileStore};
 use crate::store::OpenOptions;
+use crate::sys::file::fingerprint;
 use crate::sys::habits::Habits;
 
 /// Removes damaged files or objects of a dynamic store.

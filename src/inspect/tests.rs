@@ -32,14 +32,7 @@ impl Pool {
             directory.display()
         );
         let config = Config::load(Source::Text(yaml.as_bytes()), &|_| None).unwrap();
-        let options = OpenOptions {
-            chunk_bytes: None,
-            worker_id: 0,
-            world_size: 1,
-            cuda_device: None,
-            namespace: Vec::new(),
-            logger: Logger::silent(),
-        };
+        let options = OpenOptions::of_one_worker(Logger::silent());
         Pool { directory, config, options }
     }
 

@@ -23,6 +23,7 @@ use crossbeam_queue::ArrayQueue;
 use crate::batch::Batch;
 use crate::batch::completion::CompletionQueue;
 use crate::batch::ticket::TicketTable;
+use crate::config::Layout;
 use crate::cuda;
 use crate::error::{Error, Result, Status};
 use crate::memory::{Copiers, Stretch};
@@ -415,7 +416,7 @@ impl Store {
 
     /// Whether objects are named by their keys alone, so that a namespace would be lost.
     fn keeps_no_namespaces(&self) -> bool {
-        self.capabilities.layout == place::LAYOUT_WITHOUT_NAMESPACES
+        self.capabilities.layout == Layout::Lmcache.dynamic_name()
     }
 
     fn check_open(&self) -> Result<()> {

@@ -24,6 +24,20 @@ pub struct OpenOptions {
     pub logger: Logger,
 }
 
+impl OpenOptions {
+    /// Of a worker that is alone, and knows nothing that the configuration does not.
+    pub fn of_one_worker(logger: Logger) -> OpenOptions {
+        OpenOptions {
+            chunk_bytes: None,
+            worker_id: 0,
+            world_size: 1,
+            cuda_device: None,
+            namespace: Vec::new(),
+            logger,
+        }
+    }
+}
+
 /// How a batch is submitted.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SubmitOptions {

@@ -7,7 +7,7 @@ use super::OpenOptions;
 #[cfg(feature = "obj")]
 use crate::backend::obj::Bucket;
 use crate::backend::{Backend, Medium, Stores};
-use crate::config::{Config, Layout};
+use crate::config::Config;
 use crate::cuda::Devices;
 use crate::error::{Error, Result, Status};
 use crate::lane::caller::Carrier;
@@ -31,9 +31,6 @@ use crate::sys::habits::Habits;
 
 /// Name of a static pool's directory.
 const POOL_NAME: &str = "nixl_store_pool";
-
-/// How capabilities call the layout whose names have no place for a namespace.
-pub(super) const LAYOUT_WITHOUT_NAMESPACES: &str = "dynamic/lmcache";
 
 /// What became of the placement: where bytes are, and what there is to say about it.
 pub(super) struct Placed {
@@ -81,10 +78,7 @@ pub(super) fn place(
     if config.pool_size == 0 {
         let objects = Objects::open(&path, config, namespace_bytes, backend, logger)?;
         let alignment = objects.alignment();
-        let layout = match config.store.layout {
-            Layout::Sharded => "dynamic/sharded",
-            Layout::Lmcache => LAYOUT_WITHOUT_NAMESPACES,
-        };
+        let layout = config.store.layout.dynamic_name();
         let object_bytes_max = dynamic_object_bytes_max(config);
         return Ok(placed(
             objects,

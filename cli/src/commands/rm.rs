@@ -3,64 +3,54 @@
 use nixl_store::error::Status;
 use serde::Serialize;
 
-use crate::args::{ConfigOption, Global};
+use crate::args::{Global, Keys};
 use crate::output::{Failure, Outcome, Output, style};
 use crate::{key, place};
-
-/// Arguments of `rm`.
-#[derive(Debug, clap::Args)]
-pub struct Rm {
-    #[command(flatten)]
-    config: ConfigOption,
-    /// The keys, as `ls` prints them
-    #[arg(required = true, value_name = "KEY")]
-    keys: Vec<String>,
-    /// Namespace of the keys
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    namespace: String,
-}
 
 #[derive(Debug, Serialize)]
 struct Answer<'a> {
     key: &'a str,
+    /// `removed`, `pinned`, `not stored`, `failed`.
     outcome: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
-/// Removes the keys.
+/// Removes the keys. One that cannot be removed keeps none of the others.
 ///
 /// # Errors
 /// If the store cannot be had.
-pub fn run(wanted: &Rm, global: &Global, output: &Output) -> Result<Outcome, Failure> {
+pub fn run(wanted: &Keys, global: &Global, output: &Output) -> Result<Outcome, Failure> {
     let config = place::config(wanted.config.config.as_deref())?;
     let names = wanted.keys.iter().map(|text| key::parse(text)).collect::<Result<Vec<_>, _>>()?;
     let store = place::open_existing(&config, global, &key::parse(&wanted.namespace)?)?;
     let mut answers = Vec::with_capacity(names.len());
-    let mut outcome = Outcome::Done;
-    for (text, name) in wanted.keys.iter().zip(&names) {
-        let removed = store.remove(name)?;
-        if removed != Status::Ok {
-            outcome = Outcome::Bad;
-        }
-        let word = match removed {
-            Status::Ok => "removed",
-            Status::Pinned => "pinned",
-            _ => "not stored",
+    for (key, name) in wanted.keys.iter().zip(&names) {
+        let (outcome, why) = match store.remove(name) {
+            Ok(Status::Ok) => ("removed", None),
+            Ok(Status::Pinned) => ("pinned", None),
+            Ok(_) => ("not stored", None),
+            Err(error) => ("failed", Some(error.message().to_owned())),
         };
-        answers.push(Answer { key: text, outcome: word });
+        answers.push(Answer { key, outcome, why });
     }
     store.close()?;
+    let is_done = answers.iter().all(|answer| answer.outcome == "removed");
     if output.is_json() {
         output.json(&answers)?;
-        return Ok(outcome);
+    } else {
+        output.text(answers.iter().map(line).collect::<String>())?;
     }
-    let (good, meagre) = (style::GOOD, style::MEAGRE);
-    let mut text = String::new();
-    for Answer { key, outcome } in &answers {
-        text.push_str(&match *outcome {
-            "removed" => format!("{good}removed{good:#}     {key}\n"),
-            other => format!("{meagre}{other}{meagre:#}{:1$}{key}\n", "", 12 - other.len()),
-        });
-    }
-    output.text(text)?;
-    Ok(outcome)
+    Ok(if is_done { Outcome::Done } else { Outcome::Bad })
+}
+
+fn line(answer: &Answer<'_>) -> String {
+    let Answer { key, outcome, why } = answer;
+    let style = match *outcome {
+        "removed" => style::GOOD,
+        "failed" => style::BAD,
+        _ => style::MEAGRE,
+    };
+    let why = why.as_ref().map_or(String::new(), |why| format!("\n    {why}"));
+    format!("{style}{outcome}{style:#}{:1$}{key}{why}\n", "", 12 - outcome.len())
 }

@@ -4,22 +4,9 @@ use nixl_store::inspect::{self, Entry, EntryKind, Inspection, Room, Verdict};
 use nixl_store::layout::record::EffectiveKey;
 use serde::Serialize;
 
-use crate::args::{ConfigOption, Global};
+use crate::args::{Global, Keys};
 use crate::output::{Failure, Outcome, Output, bytes, count, style};
 use crate::{key, place, shown};
-
-/// Arguments of `stat`.
-#[derive(Debug, clap::Args)]
-pub struct Stat {
-    #[command(flatten)]
-    config: ConfigOption,
-    /// The keys, as `ls` prints them
-    #[arg(required = true, value_name = "KEY")]
-    keys: Vec<String>,
-    /// Namespace of the keys
-    #[arg(long, value_name = "TEXT", default_value = "")]
-    namespace: String,
-}
 
 /// What there is to say of one key.
 #[derive(Debug, Serialize)]
@@ -53,7 +40,7 @@ struct Answer {
 ///
 /// # Errors
 /// If the store cannot be read.
-pub fn run(wanted: &Stat, global: &Global, output: &Output) -> Result<Outcome, Failure> {
+pub fn run(wanted: &Keys, global: &Global, output: &Output) -> Result<Outcome, Failure> {
     let config = place::config(wanted.config.config.as_deref())?;
     let options = place::options(global, &key::parse(&wanted.namespace)?, place::logger(global)?);
     let store = Inspection::open(&config, &options)?;

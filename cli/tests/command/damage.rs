@@ -112,13 +112,21 @@ fn a_garbled_manifest_is_refused() {
     let config = scratch.pool("a");
     fill(&config);
     flip(&scratch.file("a", "manifest"), 50);
+    let other = scratch.config("b", &dynamic("sharded"));
+    fill(&other);
     let before = image(&scratch.0);
-    for refused in [
-        run(&["ls", text(&config)]),
-        run(&["verify", "--remove", text(&config)]),
-        run(&["clear", "--yes", text(&config)]),
+    for arguments in [
+        &["ls", text(&config)][..],
+        &["stat", "-c", text(&config), "key"],
+        &["verify", text(&config)],
+        &["verify", "--remove", text(&config)],
+        &["copy", text(&config), text(&other)],
+        &["copy", text(&other), text(&config)],
+        &["rm", "-c", text(&config), "key"],
+        &["clear", "--yes", text(&config)],
     ] {
-        assert!(refused.expect(2).err.contains("manifest is damaged (checksum mismatch)"));
+        let refused = run(arguments).expect(2).err;
+        assert!(refused.contains("manifest is damaged (checksum mismatch)"), "{arguments:?}: {refused}");
     }
     assert_eq!(image(&scratch.0), before);
 }

@@ -24,6 +24,19 @@ fn named_keys_are_removed() {
     }
 }
 
+/// A key that cannot be removed is told with the reason, and the keys behind it are removed all the same.
+#[test]
+fn a_key_that_fails_keeps_no_other() {
+    let scratch = Scratch::new("rm-fails");
+    let config = scratch.pool("a");
+    fill(&config);
+    let (too_long, stored) = ("k".repeat(1025), &keys()[0].0);
+    let answers = run(&["rm", "--json", "-c", text(&config), &too_long, stored]).expect(1).json();
+    assert_eq!((&answers[0]["outcome"], &answers[1]["outcome"]), (&"failed".into(), &"removed".into()));
+    assert!(answers[0]["why"].as_str().unwrap().contains("1025 bytes"), "{answers}");
+    assert_eq!(run(&["verify", "--json", text(&config)]).expect(0).json()["proven"], 7);
+}
+
 /// Everything goes but what another process pins, which is named; without a terminal nobody is asked.
 #[test]
 fn clear_removes_all_that_nobody_pins() {

@@ -111,14 +111,7 @@ pub fn open(config: &Path, namespace: &[u8]) -> Store {
 }
 
 fn options(namespace: &[u8]) -> OpenOptions {
-    OpenOptions {
-        chunk_bytes: None,
-        worker_id: 0,
-        world_size: 1,
-        cuda_device: None,
-        namespace: namespace.to_vec(),
-        logger: Logger::silent(),
-    }
+    OpenOptions { namespace: namespace.to_vec(), ..OpenOptions::of_one_worker(Logger::silent()) }
 }
 
 /// Bytes that only this key and version have.

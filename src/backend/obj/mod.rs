@@ -98,7 +98,8 @@ fn lanes(config: &Config) -> u64 {
     lanes.clamp(*LANES_RANGE.start(), *LANES_RANGE.end())
 }
 
-fn call_time_max(config: &Config) -> Duration {
+/// Longest time of one call to the server.
+pub fn call_time_max(config: &Config) -> Duration {
     config.store.timeout_ms.map_or(CALL_TIME_DEFAULT, Duration::from_millis)
 }
 

@@ -3,7 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 use super::direct::is_refusal;
@@ -17,7 +17,7 @@ use crate::layout::record::{Identity, Invalid, RECORD_ALIGNMENT};
 use crate::log::Logger;
 use crate::memory::AlignedBuffer;
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::file::direct_alignment;
+use crate::sys::file::{direct_alignment, fingerprint};
 use crate::sys::retry_on_interrupt;
 
 /// A pool that is looked at.
@@ -165,8 +165,7 @@ impl PoolView {
     /// an owner removes it before it changes a slot.
     pub fn snapshot(&self) -> Option<u64> {
         let file = self.directory.open_file(OsStr::new(names::SNAPSHOT), OpenMode::default()).ok()?;
-        let found = retry_on_interrupt(|| file.metadata()).ok()?;
-        Some(found.ino() ^ found.mtime_nsec().cast_unsigned().rotate_left(32))
+        retry_on_interrupt(|| file.metadata()).ok().map(|found| fingerprint(&found))
     }
 
     /// The index: what the snapshot says, else what the trailers of all slots say, as a recovery would find it.

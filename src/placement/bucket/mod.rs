@@ -129,10 +129,9 @@ impl Rules {
 impl Buckets {
     /// How capabilities call the layout.
     pub fn layout(&self) -> &'static str {
-        match (&self.core.kind, self.core.names.layout()) {
-            (Kind::Pool { .. }, _) => "static",
-            (Kind::Dynamic, Layout::Sharded) => "dynamic/sharded",
-            (Kind::Dynamic, Layout::Lmcache) => "dynamic/lmcache",
+        match &self.core.kind {
+            Kind::Pool { .. } => "static",
+            Kind::Dynamic => self.core.names.layout().dynamic_name(),
         }
     }
 }

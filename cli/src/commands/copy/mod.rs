@@ -115,10 +115,9 @@ fn open_target(
             return Err(Failure::new("FROM and TO are the same store"));
         }
         options.chunk_bytes = options.chunk_bytes.or(seen.facts().pool.map(|pool| pool.chunk_bytes));
-    } else if config.pool_size > 0 && options.chunk_bytes.is_none() && config.store.chunk_bytes.is_none() {
+    } else if config.pool_size > 0 && config.store.chunk_bytes.is_none() && config.buffer_bytes.is_none() {
         // A new pool whose configuration leaves the size to the engine takes what the other one takes.
-        options.chunk_bytes =
-            config.buffer_bytes.is_none().then_some(()).and(from.facts().pool).map(|pool| pool.chunk_bytes);
+        options.chunk_bytes = options.chunk_bytes.or(from.facts().pool.map(|pool| pool.chunk_bytes));
     }
     Ok(Store::open(config, &options)?)
 }
