@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nixl_store::store::Direction;
 use serde_json::Value;
 
-use crate::run::{CHUNK_BYTES, answer, command, engine_pool, in_namespace, object, open, transfer};
+use crate::run::{CHUNK_BYTES, answer, command, doctor, engine_pool, in_namespace, object, open, transfer};
 use crate::support::{Ran, Scratch};
 
 /// A short measurement.
@@ -17,6 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn bench(config: &Path, more: &[&str]) -> Ran {
     answer(command().arg("bench").arg(config).args(SHORT).args(more))
+}
+
+/// One that does not end by itself.
+fn long(config: &Path) -> Command {
+    let mut command = command();
+    command.arg("bench").arg(config);
+    command.args(["--sizes", "64K", "--batches", "1", "--bytes", "64M", "--seconds", "600"]);
+    command
 }
 
 /// Whatever kind of store it is, there are figures for each size and batch, and nothing is left.
@@ -93,6 +101,45 @@ fn the_engines_pool_is_not_touched() {
     store.close().unwrap();
 }
 
+/// It opens no pool, so that one that could not be opened is no matter to it, and stays as it is.
+#[test]
+fn a_damaged_pool_is_neither_in_the_way_nor_changed() {
+    let scratch = Scratch::new("bench-damaged");
+    let config = engine_pool(&scratch, 2);
+    let store = open(&config);
+    assert!(transfer(&store, Direction::Put, "a", &object(1)));
+    store.close().unwrap();
+    let pool = scratch.data().join("nixl_store_pool");
+    std::fs::write(pool.join("manifest"), "no manifest").unwrap();
+    std::fs::remove_file(pool.join("snapshot")).unwrap();
+    let before = scratch.tree();
+    assert_eq!(doctor(&config, &[]).status, 1, "the pool cannot be opened");
+    let told = bench(&config, &[]);
+    assert_eq!(told.status, 0, "{told:?}");
+    assert_eq!(scratch.tree(), before);
+}
+
+/// What a measurement left that was killed is named by the next one, which does not know whether another is at work there.
+#[test]
+fn what_a_killed_measurement_left_is_named() {
+    let scratch = Scratch::new("bench-killed");
+    let config = engine_pool(&scratch, 4);
+    std::fs::create_dir(scratch.data()).unwrap();
+    let mut child = long(&config).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    until(|| std::fs::read_dir(scratch.data()).unwrap().next().is_some());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let left = std::fs::read_dir(scratch.data()).unwrap().next().unwrap().unwrap().path();
+    let told = bench(&config, &[]);
+    assert_eq!(told.status, 0, "{told:?}");
+    let said = format!("{} is there from another measurement", left.display());
+    assert_eq!(told.err.matches(&said).count(), 1, "{told:?}");
+    std::fs::remove_dir_all(&left).unwrap();
+    let told = bench(&config, &[]);
+    assert!(!told.err.contains("another measurement"), "{told:?}");
+    assert_eq!(std::fs::read_dir(scratch.data()).unwrap().count(), 0);
+}
+
 /// The table fits a terminal, and the picture is one, for light and for dark.
 #[test]
 fn the_table_fits_80_columns_and_the_picture_is_drawn() {
@@ -119,18 +166,7 @@ fn a_signal_leaves_nothing_behind() {
     let scratch = Scratch::new("bench-signal");
     let config = engine_pool(&scratch, 4);
     for signal in ["INT", "TERM"] {
-        let mut command = command();
-        command.arg("bench").arg(&config).args([
-            "--sizes",
-            "64K",
-            "--batches",
-            "1",
-            "--bytes",
-            "64M",
-            "--seconds",
-            "600",
-        ]);
-        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let child = long(&config).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         until(|| std::fs::read_dir(scratch.data()).is_ok_and(|mut made| made.next().is_some()));
         assert!(
             Command::new("kill")

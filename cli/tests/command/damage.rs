@@ -8,14 +8,14 @@ use serde_json::Value;
 
 use crate::support::*;
 
-fn flip(path: &Path, offset: u64) {
+pub fn flip(path: &Path, offset: u64) {
     let file = File::options().read(true).write(true).open(path).unwrap();
     let mut byte = [0];
     file.read_exact_at(&mut byte, offset).unwrap();
     file.write_all_at(&[byte[0] ^ 0x10], offset).unwrap();
 }
 
-fn place(config: &Path, key: &str) -> (String, u64, u64) {
+pub fn place(config: &Path, key: &str) -> (String, u64, u64) {
     let found = run(&["stat", "--json", "-c", text(config), key]).json();
     let number = |name: &str| found[0][name].as_u64().unwrap();
     (found[0]["file"].as_str().unwrap().to_owned(), number("offset"), number("bytes"))

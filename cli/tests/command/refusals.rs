@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use crate::support::*;
 
@@ -64,6 +65,8 @@ fn without_permission_the_path_and_the_reason_are_told() {
         return;
     }
     let scratch = Scratch::in_memory("permission");
+    let program = scratch.0.join("nixl-store");
+    fs::copy(env!("CARGO_BIN_EXE_nixl-store"), &program).unwrap();
     for (name, extra) in [("a", pool(SLOTS, CHUNK_BYTES)), ("b", dynamic("sharded"))] {
         let config = scratch.config(name, &extra);
         fill(&config);
@@ -81,9 +84,7 @@ fn without_permission_the_path_and_the_reason_are_told() {
             &["clear", "--yes", text(&config)],
             &["bench", "--sizes", "64K", "--bytes", "1M", text(&config)],
         ] {
-            let mut command = command(arguments);
-            // The program may lie where nobody else comes, so that it is opened before: by its descriptor.
-            let refused = ran(as_nobody(&mut command).output().unwrap()).expect(2);
+            let refused = ran(nobody(&program).args(arguments).output().unwrap()).expect(2);
             let path = scratch.0.join(name);
             assert!(
                 refused.err.contains(text(&path)) && refused.err.contains("ermission"),
@@ -95,9 +96,11 @@ fn without_permission_the_path_and_the_reason_are_told() {
     }
 }
 
-/// Has a command run as nobody, from a copy of the program that nobody may read.
-fn as_nobody(command: &mut std::process::Command) -> &mut std::process::Command {
-    command.uid(65_534).gid(65_534)
+/// The command as the user nobody, who may not come to where cargo has the program: from a copy of it.
+fn nobody(program: &Path) -> Command {
+    let mut command = clean(Command::new(program));
+    command.uid(65_534).gid(65_534).stdin(Stdio::null());
+    command
 }
 
 /// The backend that leaves nothing behind says so.

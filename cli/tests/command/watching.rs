@@ -2,7 +2,8 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::support::{CHUNK_BYTES, Scratch, fill, get, open, payload, put, run, text};
+use crate::damage::{flip, place};
+use crate::support::{CHUNK_BYTES, Scratch, fill, get, keys, open, payload, put, run, text};
 
 /// Whoever asks sees a store of another process at work, and the store does not notice.
 #[test]
@@ -44,6 +45,26 @@ fn top_shows_a_store_at_work() {
         assert!(plain.lines().all(|line| line.chars().count() <= 80 || line.contains('/')), "{plain}");
         assert!(!plain.contains('\u{1b}') && !plain.contains("since open"), "{plain}");
     });
+    store.close().unwrap();
+}
+
+/// A pool that was damaged beneath an open store: the get is a miss, and the last line says what happened.
+#[test]
+fn top_tells_of_bytes_that_did_not_prove_right() {
+    let scratch = Scratch::new("top-damaged");
+    let config = scratch.pool("a");
+    fill(&config);
+    let (key, _) = &keys()[5];
+    let (file, offset, _) = place(&config, key);
+    flip(file.as_ref(), offset + 65_536 + 9);
+    let store = open(&config, b"");
+    assert_eq!(get(&store, key), None);
+    let pid = std::process::id().to_string();
+    let arguments = ["top", "--pid", &pid, "--interval", "0.1", text(&config)];
+    let plain = run(&arguments).expect(0).out;
+    assert!(plain.contains("since open: 1 reads not proven right"), "{plain}");
+    let shown = run(&[&arguments[..], &["--json"]].concat()).expect(0).json();
+    assert_eq!(shown[0]["trouble"]["corruptions"], 1.0, "{shown:#}");
     store.close().unwrap();
 }
 

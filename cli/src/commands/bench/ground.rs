@@ -1,7 +1,7 @@
 //! Where a measurement works: a fresh directory below `nixl_path`, or a prefix of its own in the bucket. It is gone at the end,
 //! with all that is in it, and nothing else is touched.
 
-use std::fs::{DirBuilder, File};
+use std::fs::{DirBuilder, DirEntry, File};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -61,6 +61,12 @@ impl<'a> Ground<'a> {
             for missing in missing_above(&path).into_iter().rev() {
                 make(&missing)?;
                 ground.made.insert(0, missing);
+            }
+            for other in others(&path) {
+                output.remark(format_args!(
+                    "nixl-store: {} is there from another measurement; remove it, unless that one is still at work",
+                    other.display()
+                ));
             }
             let directory = path.join(name);
             make(&directory)?;
@@ -123,6 +129,13 @@ fn make(path: &Path) -> Result<(), Failure> {
         Err(error) => Err(Failure::os(&format!("making the directory {}", path.display()), &error)),
         Ok(()) => Ok(()),
     }
+}
+
+/// What other measurements have there, or left there when they were killed.
+fn others(path: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(path) else { return Vec::new() };
+    let is_one = |entry: &DirEntry| entry.file_name().as_encoded_bytes().starts_with(NAME.as_bytes());
+    entries.flatten().filter(is_one).map(|entry| entry.path()).collect()
 }
 
 /// The path and what is above it, as far as it is not there; the path first.
