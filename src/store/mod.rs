@@ -16,6 +16,7 @@ mod submit;
 mod tickets;
 
 use std::collections::HashMap;
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use crossbeam_queue::ArrayQueue;
@@ -28,7 +29,7 @@ use crate::cuda;
 use crate::error::{Error, Result, Status};
 use crate::memory::{Copiers, Stretch};
 use crate::status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, lock};
+use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, lock};
 
 use self::gate::Gate;
 use self::meter::Meter;
@@ -104,6 +105,9 @@ pub struct Store {
     spare_batches: ArrayQueue<Arc<Batch>>,
     closing: AtomicBool,
     gate: Gate,
+    /// Held for reading by calls that work on storage on their caller's own thread, so that closing can wait for them: they may
+    /// take long, and they use the engine's log function.
+    calls: RwLock<()>,
     meter: Arc<Meter>,
     /// Where others can read what is measured, if such a place could be had.
     status: Mutex<Option<status::Server>>,
@@ -121,6 +125,8 @@ impl Store {
         }
         drop(lock(&self.status).take());
         self.gate.wait_until_empty();
+        // Whoever comes from now on finds the store closing.
+        drop(self.calls.write());
         self.tickets.for_each(&mut |batch| {
             batch.wait(None);
         });
@@ -210,7 +216,7 @@ impl Store {
     /// [`Status::InvalidArgument`] for memory that overlaps a registered region or is not mapped;
     /// [`Status::Busy`] past the number of regions.
     pub fn memory_register(&self, memory: Stretch) -> Result<()> {
-        self.check_open()?;
+        let _call = self.call()?;
         self.regions.register(&self.shared, memory)
     }
 
@@ -220,7 +226,7 @@ impl Store {
     /// # Errors
     /// [`Status::InvalidArgument`] if none does.
     pub fn memory_unregister(&self, address: usize) -> Result<()> {
-        self.check_open()?;
+        let _call = self.call()?;
         self.settle(address, self.regions.length(address));
         self.regions.unregister(&self.shared, address)
     }
@@ -278,6 +284,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::contains`].
     pub fn remove(&self, key: &[u8]) -> Result<Status> {
+        let _call = self.call()?;
         let removed = self.with_key(key, |key| self.keys.remove(key));
         self.shared.relieve();
         removed
@@ -297,7 +304,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::contains`].
     pub fn remove_of(&self, key: &EffectiveKey) -> Result<Status> {
-        self.check_open()?;
+        let _call = self.call()?;
         let removed = self.keys.remove(&Key { effective: key.bytes(), digest: key.digest() });
         self.shared.relieve();
         removed
@@ -308,6 +315,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::contains`].
     pub fn pin(&self, key: &[u8]) -> Result<bool> {
+        let _call = self.call()?;
         self.with_key(key, |key| self.keys.pin(key))
     }
 
@@ -316,6 +324,7 @@ impl Store {
     /// # Errors
     /// As for [`Store::contains`].
     pub fn unpin(&self, key: &[u8]) -> Result<bool> {
+        let _call = self.call()?;
         let unpinned = self.with_key(key, |key| self.keys.unpin(key));
         self.shared.relieve();
         unpinned
@@ -326,7 +335,7 @@ impl Store {
     /// # Errors
     /// What the file system answers; some keys may be gone.
     pub fn clear(&self) -> Result<u64> {
-        self.check_open()?;
+        let _call = self.call()?;
         let removed = self.keys.clear();
         self.shared.relieve();
         removed
@@ -337,7 +346,7 @@ impl Store {
     /// # Errors
     /// What the file system answers.
     pub fn flush(&self) -> Result<()> {
-        self.check_open()?;
+        let _call = self.call()?;
         self.tickets.for_each(&mut |batch| {
             if batch.direction == Direction::Put {
                 batch.wait(None);
@@ -417,6 +426,14 @@ impl Store {
     /// Whether objects are named by their keys alone, so that a namespace would be lost.
     fn keeps_no_namespaces(&self) -> bool {
         self.capabilities.layout == Layout::Lmcache.dynamic_name()
+    }
+
+    /// Begins a call that [`Store::close`] waits for.
+    fn call(&self) -> Result<RwLockReadGuard<'_, ()>> {
+        // Nothing is behind the lock that a panic could have left half done.
+        let call = self.calls.read().unwrap_or_else(PoisonError::into_inner);
+        self.check_open()?;
+        Ok(call)
     }
 
     fn check_open(&self) -> Result<()> {

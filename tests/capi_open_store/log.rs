@@ -4,6 +4,7 @@ use std::ffi::{CStr, CString, c_void};
 use std::process::{Command, Output};
 use std::ptr;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::SystemTime;
 
 use nixl_store::capi::*;
@@ -59,6 +60,87 @@ fn a_record_has_time_level_and_message_as_fields() {
     }
     drop(fixture);
     assert!(seen.lock().unwrap().is_empty());
+}
+
+/// What the log function of the next test shares with it.
+#[derive(Default)]
+struct Meeting {
+    /// A message came in another thread's clear.
+    has_begun: AtomicBool,
+    /// The store says that it is being closed.
+    is_closing: AtomicBool,
+    has_ended: AtomicBool,
+}
+
+/// Yields long enough for a close that does not wait to return.
+const YIELDS: u32 = 20_000;
+
+unsafe extern "C" fn take_time(context: *mut c_void, record: *const nixl_store_log_record_t) {
+    // SAFETY: the context is the meeting of a test that outlives its store; the record is valid during the call.
+    let (meeting, record) = unsafe { (&*context.cast::<Meeting>(), *record) };
+    // SAFETY: the message is a string during the call.
+    if !unsafe { CStr::from_ptr(record.message) }.to_str().unwrap().contains("left out of the scan") {
+        return;
+    }
+    meeting.has_begun.store(true, Ordering::SeqCst);
+    until(&meeting.is_closing);
+    (0..YIELDS).for_each(|_| std::thread::yield_now());
+    meeting.has_ended.store(true, Ordering::SeqCst);
+}
+
+fn until(is_so: &AtomicBool) {
+    while !is_so.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+}
+
+/// A clear that is under way in another thread is over when close returns, and with it the last call of the log function.
+#[test]
+fn close_waits_for_calls_that_other_threads_are_in() {
+    let directory = std::env::temp_dir().join(format!("nixl_store_close_waits_{}", std::process::id()));
+    let yaml = format!(
+        "extra_config:\n  enable_nixl_storage: true\n  nixl_backend: POSIX\n  nixl_pool_size: 0\n  nixl_path: {}\n",
+        directory.display()
+    );
+    let text = CString::new(yaml).unwrap();
+    let meeting = Meeting::default();
+    let options = nixl_store_open_options_t {
+        config_text: text.as_ptr(),
+        log_record_function: Some(take_time),
+        log_context: ptr::from_ref(&meeting).cast_mut().cast(),
+        ..open_options()
+    };
+    let mut store = ptr::null_mut();
+    // SAFETY: a text, options of the stated size, a place for the handle.
+    let status = unsafe { nixl_store_open(ptr::null(), &raw const options, &raw mut store) };
+    assert_eq!(status, NIXL_STORE_OK, "{}", message());
+    // Something that no store made, in place of the directory of a shard: a scan says that it leaves it out.
+    std::fs::write(directory.join("nixl_store_objects/aa"), "no directory").unwrap();
+    let handle = store.addr();
+    let store = move || ptr::without_provenance_mut::<nixl_store_t>(handle);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut removed = 0;
+            // SAFETY: an open handle, a place for the number.
+            assert_eq!(unsafe { nixl_store_clear(store(), &raw mut removed) }, NIXL_STORE_OK);
+            assert!(meeting.has_begun.swap(true, Ordering::SeqCst), "nothing was said");
+        });
+        until(&meeting.has_begun);
+        scope.spawn(|| {
+            // SAFETY: it was opened above.
+            assert_eq!(unsafe { nixl_store_close(store()) }, NIXL_STORE_OK, "{}", message());
+            assert!(meeting.has_ended.load(Ordering::SeqCst), "close returned while a call was under way");
+        });
+        // SAFETY: plain numbers, for which zero is valid.
+        let mut stats: nixl_store_stats_t = unsafe { std::mem::zeroed() };
+        stats.struct_size = size_of::<nixl_store_stats_t>();
+        // SAFETY: a handle that may be stale by now; a struct of the stated size.
+        while unsafe { nixl_store_stats_read(store(), &raw mut stats) } == NIXL_STORE_OK {
+            std::thread::yield_now();
+        }
+        meeting.is_closing.store(true, Ordering::SeqCst);
+    });
+    std::fs::remove_dir_all(directory).unwrap();
 }
 
 /// A program that gives both kinds of function is told so, and gets no store.
