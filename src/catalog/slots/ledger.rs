@@ -98,11 +98,13 @@ impl Ledger {
             self.free_head = self.words[slot as usize];
             slot
         } else {
-            // Slots that recovery filled or withheld lie among the fresh ones.
-            let ahead =
-                self.states.get(self.fresh as usize..)?.iter().position(|&state| state == State::Free);
-            let slot = self.fresh + ahead? as u32;
-            self.fresh = slot + 1;
+            // Slots that recovery filled or withheld lie among the fresh ones. Each is passed over once: where none is left, the
+            // next put must not look again.
+            let fresh = self.states.get(self.fresh as usize..)?;
+            let ahead = fresh.iter().position(|&state| state == State::Free);
+            let slot = self.fresh + ahead.unwrap_or(fresh.len()) as u32;
+            self.fresh = slot + u32::from(ahead.is_some());
+            ahead?;
             slot
         };
         self.set(slot, State::Reserved);
@@ -286,3 +288,22 @@ impl Ledger {
 /// Memory for each slot, for the catalog's estimate.
 #[cfg(all(test, not(feature = "shuttle")))]
 pub(super) const SLOT_BYTES: usize = size_of::<State>() + size_of::<u32>();
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests {
+    use super::*;
+    use crate::config::CachePolicy;
+
+    /// A pool that is full when it is opened is not searched for a free slot by every put.
+    #[test]
+    fn slots_that_recovery_filled_are_passed_over_once() {
+        let mut ledger = Ledger::new(4, CachePolicy::Lru.into(), None).unwrap();
+        assert!([0, 1, 3].into_iter().all(|slot| ledger.claim_fresh(slot, State::Live)));
+        assert_eq!(ledger.take_free(), Some(2));
+        assert_eq!((ledger.take_free(), ledger.fresh), (None, 4));
+        assert_eq!((ledger.take_free(), ledger.fresh), (None, 4));
+        ledger.give_free(1);
+        assert_eq!((ledger.take_free(), ledger.take_free()), (Some(1), None));
+    }
+}
