@@ -8,7 +8,7 @@ use super::handle::OpenStore;
 use super::panic::with_store;
 use super::types::{nixl_store_key_t, nixl_store_status_t, nixl_store_t};
 use crate::error::{Result, Status};
-use crate::store::{PREFIX_GROUP_KEYS, PrefixMatch};
+use crate::store::{PREFIX_GROUP_KEYS, PrefixMatch, Store};
 
 /// ======== Full layer: keys ========
 ///
@@ -91,10 +91,9 @@ pub unsafe extern "C" fn nixl_store_prefix_match(
     with_store("nixl_store_prefix_match", store, |open| {
         // SAFETY: the header asks for a pointer to a size_t.
         let matched_out = unsafe { check::output("matched_out", matched_out) }?;
-        let mut prefix = open.store.prefix_match(None, false)?;
-        // SAFETY: this function's promises are `add_chain`'s.
-        unsafe { add_chain(&mut prefix, keys, key_count) }?;
-        matched_out.write(prefix.matched());
+        // SAFETY: this function's promises are `look_up`'s.
+        let prefix = unsafe { look_up(&open.store, keys, key_count, None, false) }?;
+        matched_out.write(prefix.map_or(0, |prefix| prefix.matched()));
         Ok(Status::Ok)
     })
 }
@@ -129,46 +128,53 @@ pub unsafe extern "C" fn nixl_store_prefix_plan(
         let matched_out = unsafe { check::output("matched_out", matched_out) }?;
         // SAFETY: as above.
         let admitted_out = unsafe { check::output("admitted_out", admitted_out) }?;
-        let mut prefix = open.store.prefix_match((request != 0).then_some(request), true)?;
-        // SAFETY: this function's promises are `add_chain`'s.
-        unsafe { add_chain(&mut prefix, keys, key_count) }?;
-        matched_out.write(prefix.matched());
-        admitted_out.write(prefix.plan(object_bytes));
+        // SAFETY: this function's promises are `look_up`'s.
+        let prefix =
+            unsafe { look_up(&open.store, keys, key_count, (request != 0).then_some(request), true) }?;
+        matched_out.write(prefix.as_ref().map_or(0, PrefixMatch::matched));
+        admitted_out.write(prefix.map_or(0, |prefix| prefix.plan(object_bytes)));
         Ok(Status::Ok)
     })
 }
 
-/// Looks the keys of a chain up, all of which are checked.
+/// Looks the keys of a chain up, all of which are checked. `None`: it has none, as a prompt shorter than a chunk, which is nothing
+/// wrong.
 ///
 /// # Safety
 /// `keys` points to `key_count` keys, whose bytes are readable during the call.
-unsafe fn add_chain(
-    prefix: &mut PrefixMatch<'_>,
+unsafe fn look_up(
+    store: &Store,
     keys: *const nixl_store_key_t,
     key_count: usize,
-) -> Result<()> {
-    let count = match key_count {
-        // A prompt shorter than a chunk has no keys, which is nothing wrong.
-        0 => 0,
-        _ => check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?,
+    request: Option<u64>,
+    with_rest: bool,
+) -> Result<Option<PrefixMatch<'_>>> {
+    if key_count == 0 {
+        store.check_open()?;
+        return Ok(None);
+    }
+    let count = check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?;
+    let key = |index: usize| {
+        // SAFETY: within the array.
+        let raw = unsafe { keys.add(index).read() };
+        let checked = check::reserved_fields(&raw.reserved);
+        // SAFETY: as this function's.
+        checked
+            .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
+            .map_err(|error| invalid(format!("key {index}: {error}")))
     };
+    let mut prefix = store.prefix_match(request, with_rest, count, key(count - 1)?)?;
     for first in (0..count).step_by(PREFIX_GROUP_KEYS) {
         let mut group: [&[u8]; PREFIX_GROUP_KEYS] = [&[]; PREFIX_GROUP_KEYS];
         let group = &mut group[..PREFIX_GROUP_KEYS.min(count - first)];
         for (index, place) in (first..).zip(&mut *group) {
-            // SAFETY: within the array.
-            let raw = unsafe { keys.add(index).read() };
-            let checked = check::reserved_fields(&raw.reserved);
-            // SAFETY: as this function's.
-            *place = checked
-                .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
-                .map_err(|error| invalid(format!("key {index}: {error}")))?;
+            *place = key(index)?;
         }
         // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at
         // once, and not only later, when all keys before it are stored.
         prefix.add(group)?;
     }
-    Ok(())
+    Ok(Some(prefix))
 }
 
 /// Removes a key and its object. Gets that are under way still deliver the object.

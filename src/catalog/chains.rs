@@ -45,6 +45,29 @@ const _: () = assert!(SET_BITS + TAG_BITS >= u32::BITS && REQUESTS_MAX < 1 << (R
 /// began with a batch goes on only until another request begins.
 const LASTS: u32 = 1;
 
+/// What somebody asks of a whole chain. A request is asked each of these once: that it is asked the same again means that the
+/// prompt has come again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asked {
+    /// Which of its keys are stored.
+    Stored,
+    /// Which of its keys would be stored.
+    Planned,
+    /// To keep its keys.
+    Pinned,
+}
+
+impl Asked {
+    /// Its bit in a request's entry, above the length.
+    fn bit(self) -> u64 {
+        1 << (LENGTH_BITS + self as u32)
+    }
+}
+
+// A request's entry: its number (the high half), what it was asked, and its length in keys.
+const LENGTH_BITS: u32 = 29;
+const LENGTH_MAX: u32 = (1 << LENGTH_BITS) - 1;
+
 /// A key's place in a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
@@ -66,7 +89,7 @@ pub(super) fn place_of(request: u32) -> usize {
 /// The recent requests and their keys. All methods may be called from any thread.
 pub struct Chains {
     sets: Box<[[AtomicU64; WAYS]]>,
-    /// Of each request its number (high half) and its length in keys.
+    /// Of each request its number, what it was asked, and its length in keys.
     requests: Box<[AtomicU64]>,
     /// For names that callers gave to requests: bits of the name's hash (high half) and the request.
     names: Box<[AtomicU64]>,
@@ -82,6 +105,8 @@ pub struct Chain<'a> {
     request: u32,
     /// Of the next key, or [`UNKNOWN`].
     position: u32,
+    /// Keys that belong to another request, by a lookup or a name, stay there.
+    leaves_others: bool,
 }
 
 impl Chains {
@@ -99,27 +124,63 @@ impl Chains {
         })
     }
 
-    /// Somebody asks which of a chain's keys are stored: a request of its own, unless the caller has a name for it.
-    pub fn look_up(&self, name: Option<u64>) -> Chain<'_> {
-        match name {
-            None => Chain { chains: self, request: self.begin(LASTS, 0), position: 0 },
-            Some(name) => Chain { chains: self, request: self.named(name), position: UNKNOWN },
+    /// Somebody asks something of a whole chain of so many keys, the last of which has this digest. It is the request of that
+    /// name, else the one that was looked up with these keys and not asked this yet, else one of its own.
+    ///
+    /// ```text
+    /// prefix match k0..k9, prefix plan k0..k9    one request
+    /// prefix match k0..k9, prefix match k0..k9   two
+    /// ```
+    pub fn ask(&self, name: Option<u64>, asked: Asked, count: usize, last: u128) -> Chain<'_> {
+        if let Some(name) = name {
+            return self.chain(self.named(name), UNKNOWN);
         }
+        let known = self.sight(tag_of(last));
+        let is_the_chain = known.request & LASTS != 0 && usize::from(known.position) + 1 == count;
+        if is_the_chain && self.is_asked_first(known.request, asked) {
+            return self.chain(known.request, 0);
+        }
+        let request = self.begin(LASTS, 0);
+        self.is_asked_first(request, asked);
+        self.chain(request, 0)
     }
 
-    /// A batch of gets or puts is about to begin, whose first key has this digest. It goes on with the request of that name,
-    /// else with the one that its first key was last seen in, else begins one.
-    pub fn join(&self, name: Option<u64>, first: u128) -> Chain<'_> {
-        if name.is_some() {
-            return self.look_up(name);
+    /// A batch of gets, puts or unpins of so many keys is about to begin, the first and the last of which have these digests. It goes
+    /// on with the request of that name, else with the one that its keys were last seen in, else begins one.
+    ///
+    /// ```text
+    /// match s0 a1 a2, match s0 b1 b2, get s0 a1    of the first prompt, by its end; s0 was last seen in the second
+    /// match a0 a1, match b0 b1, get a0 a1 b0 b1    of both: what was looked up apart is left apart
+    /// ```
+    pub fn join(&self, name: Option<u64>, count: usize, first: u128, last: u128) -> Chain<'_> {
+        if let Some(name) = name {
+            return self.chain(self.named(name), UNKNOWN);
         }
-        let known = self.sight(tag_of(first));
-        let (request, position) = if self.goes_on(known.request) {
-            (known.request, known.position.into())
-        } else {
-            (self.begin(0, 0), 0)
-        };
-        Chain { chains: self, request, position }
+        let (known, end) = (self.sight(tag_of(first)), self.sight(tag_of(last)));
+        let begin = (usize::from(end.position) + 1).checked_sub(count);
+        if end.request & LASTS != 0 && begin == Some(known.position.into()) {
+            return self.chain(end.request, known.position.into());
+        }
+        if !self.goes_on(known.request) {
+            return self.chain(self.begin(0, 0), 0);
+        }
+        let leaves_others = known.request & LASTS != 0;
+        Chain { leaves_others, ..self.chain(known.request, known.position.into()) }
+    }
+
+    fn chain(&self, request: u32, position: u32) -> Chain<'_> {
+        Chain { chains: self, request, position, leaves_others: false }
+    }
+
+    /// Whether the request was not asked this before; it is now.
+    fn is_asked_first(&self, request: u32, asked: Asked) -> bool {
+        let place = &self.requests[place_of(request)];
+        let known = place.load(Ordering::Relaxed);
+        let is_first = (known >> 32) as u32 == request && known & asked.bit() == 0;
+        if is_first {
+            place.store(known | asked.bit(), Ordering::Relaxed);
+        }
+        is_first
     }
 
     /// Where a piece of a request's chain begins: where its first key was seen, else behind what is known of it.
@@ -136,7 +197,7 @@ impl Chains {
         }
         let tag = tag_of(id);
         if !self.goes_on(self.sight(tag).request) {
-            self.write(tag, self.begin(0, 1), 0);
+            self.write(tag, self.begin(0, 1), 0, false);
         }
     }
 
@@ -166,7 +227,7 @@ impl Chains {
 
     fn request(&self, request: u32) -> Option<u32> {
         let known = self.requests[place_of(request)].load(Ordering::Relaxed);
-        ((known >> 32) as u32 == request).then_some(known as u32)
+        ((known >> 32) as u32 == request).then_some(known as u32 & LENGTH_MAX)
     }
 
     fn is_newest(&self, request: u32) -> bool {
@@ -194,6 +255,10 @@ impl Chains {
             return request;
         }
         let request = self.begin(LASTS, 0);
+        // What comes without the name is not of this request.
+        for asked in [Asked::Stored, Asked::Planned, Asked::Pinned] {
+            self.is_asked_first(request, asked);
+        }
         place.store(hash >> 32 << 32 | u64::from(request), Ordering::Relaxed);
         request
     }
@@ -202,21 +267,27 @@ impl Chains {
         &self.sets[(tag >> (u32::BITS - SET_BITS)) as usize]
     }
 
-    /// Writes a key down. A key that is twice in a chain stands where it came first.
+    /// Writes a key down, and says whether it is in that request now. A key that is twice in a chain stands where it came first.
     #[inline]
-    fn write(&self, tag: u32, request: u32, position: u32) {
+    fn write(&self, tag: u32, request: u32, position: u32, leaves_others: bool) -> bool {
         let entry = entry_of(tag, request, position);
         let set = self.set(tag);
         for place in set {
             let found = place.load(Ordering::Relaxed);
             if is_of(found, tag) {
-                if request_of(found) != request {
-                    place.store(entry, Ordering::Relaxed);
+                let other = request_of(found);
+                if other == request {
+                    return true;
                 }
-                return;
+                if leaves_others && other & LASTS != 0 && self.request(other).is_some() {
+                    return false;
+                }
+                place.store(entry, Ordering::Relaxed);
+                return true;
             }
         }
         self.oldest(set).store(entry, Ordering::Relaxed);
+        true
     }
 
     /// The place of a set that nothing is in, else the one whose request began longest ago.
@@ -243,8 +314,8 @@ impl Chain<'_> {
         if self.position == UNKNOWN {
             self.position = self.chains.position_of(self.request, digest);
         }
-        self.chains.write(tag_of(digest), self.request, self.position);
-        self.position += 1;
+        let is_in = self.chains.write(tag_of(digest), self.request, self.position, self.leaves_others);
+        self.position += u32::from(is_in);
     }
 }
 
@@ -253,8 +324,9 @@ impl Drop for Chain<'_> {
         let place = &self.chains.requests[place_of(self.request)];
         let known = place.load(Ordering::Relaxed);
         let is_known = (known >> 32) as u32 == self.request && self.position != UNKNOWN;
-        if is_known && (known as u32) < self.position {
-            place.store(u64::from(self.request) << 32 | u64::from(self.position), Ordering::Relaxed);
+        let length = self.position.min(LENGTH_MAX);
+        if is_known && (known as u32 & LENGTH_MAX) < length {
+            place.store(known & !u64::from(LENGTH_MAX) | u64::from(length), Ordering::Relaxed);
         }
     }
 }

@@ -18,7 +18,7 @@ mod touches;
 
 use std::collections::TryReserveError;
 
-pub use chains::{Chain, Chains};
+pub use chains::{Asked, Chain, Chains};
 pub use objects::{OBJECTS_MAX, ObjectCatalog, ObjectGauges, ObjectReservation, RoomRefused, Victim};
 pub use slots::{
     Cleanups, Cleared, DirtySlot, Gauges, Haunted, Lease, OutOfUse, Published, Release, Remove, Reservation,

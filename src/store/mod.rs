@@ -436,7 +436,9 @@ impl Store {
         Ok(call)
     }
 
-    fn check_open(&self) -> Result<()> {
+    /// # Errors
+    /// [`Status::Closing`], [`Status::Poisoned`].
+    pub(crate) fn check_open(&self) -> Result<()> {
         if self.closing.load(Ordering::SeqCst) {
             return Err(closing());
         }

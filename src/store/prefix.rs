@@ -1,7 +1,7 @@
 //! The longest stored prefix of a chain, and what puts would do with the rest.
 
 use super::{PREFIX_GROUP_KEYS, Store};
-use crate::catalog::Chain;
+use crate::catalog::{Asked, Chain};
 use crate::error::{Error, Result};
 use crate::layout::record::{self, EffectiveKey};
 use crate::placement::Key;
@@ -19,14 +19,28 @@ pub struct PrefixMatch<'a> {
 }
 
 impl Store {
-    /// Begins to look a chain up. `request`: the caller's number for the request that it belongs to. `with_rest`: for
-    /// [`PrefixMatch::plan`].
+    /// Begins to look a chain up of `count` keys, which ends with `last`. `request`: the caller's number for the request that it
+    /// belongs to. `with_rest`: for [`PrefixMatch::plan`].
     ///
     /// # Errors
-    /// [`Status::Closing`](crate::error::Status::Closing), [`Status::Poisoned`](crate::error::Status::Poisoned).
-    pub fn prefix_match(&self, request: Option<u64>, with_rest: bool) -> Result<PrefixMatch<'_>> {
+    /// [`Status::Closing`](crate::error::Status::Closing), [`Status::Poisoned`](crate::error::Status::Poisoned), and as for
+    /// [`Store::contains`].
+    pub fn prefix_match(
+        &self,
+        request: Option<u64>,
+        with_rest: bool,
+        count: usize,
+        last: &[u8],
+    ) -> Result<PrefixMatch<'_>> {
         self.check_open()?;
-        let chain = self.chains.as_ref().map(|chains| chains.look_up(request));
+        let asked = if with_rest { Asked::Planned } else { Asked::Stored };
+        let chain = match &self.chains {
+            None => None,
+            Some(chains) => Some(EffectiveKey::lend(&self.namespace, last, |effective| {
+                let id = self.keys.chain_id(&Key { effective, digest: record::digest(effective) });
+                chains.ask(request, asked, count, id)
+            })?),
+        };
         let missing = with_rest.then(Vec::new);
         Ok(PrefixMatch { store: self, chain, matched: 0, is_over: false, missing })
     }

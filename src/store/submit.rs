@@ -9,6 +9,7 @@ use super::{BATCH_ITEMS_MAX, QueueId, Store, StreamOrder, SubmitOptions, Ticket,
 use crate::batch::completion::COMPLETIONS_MAX;
 use crate::batch::ticket::{Reserved, TICKETS_MAX};
 use crate::batch::{Age, Batch, Direction, Item, ItemGuard, Notice, Question, Wish};
+use crate::catalog::Asked;
 use crate::error::{Error, Result, Status};
 use crate::lane::inquiry::Inquiry;
 use crate::layout::record::EffectiveKey;
@@ -117,8 +118,11 @@ impl<'a> BatchBuilder<'a> {
         if self.batch.is_empty() {
             return Err(invalid("a batch needs keys".to_owned()));
         }
-        // Pins of a chain are how some engines ask for what is stored of it.
-        if matches!(question, Question::Lookup { .. } | Question::Pin) {
+        // Pins of a chain are how some engines ask for what is stored of it. When pins end, keys go back to where their chain is,
+        // which may be forgotten by then: one that is unpinned by itself says nothing of a chain.
+        if matches!(question, Question::Lookup { .. } | Question::Pin)
+            || (question == Question::Unpin && self.batch.items().len() > 1)
+        {
             self.note_request(options.request);
         }
         let (ticket, entered) = self.enter(&options, |_| Ok(()))?;
@@ -145,14 +149,14 @@ impl<'a> BatchBuilder<'a> {
         if let ([item], None, None) = (self.batch.items(), name, self.batch.question) {
             return chains.note_single(self.batch.direction == Direction::Put, id_of(item));
         }
-        let mut ids = self.batch.items().iter().map(id_of);
-        let Some(first) = ids.next() else { return };
+        let items = self.batch.items();
+        let ([first, ..], [.., last]) = (items, items) else { return };
         let mut chain = match self.batch.question {
-            Some(_) => chains.look_up(name),
-            None => chains.join(name, first),
+            Some(Question::Pin) => chains.ask(name, Asked::Pinned, items.len(), id_of(last)),
+            Some(Question::Lookup { .. }) => chains.ask(name, Asked::Stored, items.len(), id_of(last)),
+            _ => chains.join(name, items.len(), id_of(first), id_of(last)),
         };
-        chain.add(first);
-        ids.for_each(|id| chain.add(id));
+        items.iter().for_each(|item| chain.add(id_of(item)));
     }
 
     fn is_carried(&self) -> bool {

@@ -90,6 +90,109 @@ fn pins_that_end_one_after_the_other_leave_a_chain_in_order() {
     assert_leaves_from_its_end(&store, &prompt, 8);
 }
 
+/// Checks that what is stored of a prompt is a prefix of it, while other keys push it out one after the other.
+#[track_caller]
+fn assert_stay_prefixes(store: &Store, prompts: &[&Prompt], rounds: usize) {
+    for round in 0..rounds {
+        for prompt in prompts {
+            let count = stored(store, prompt);
+            assert_eq!(stored(store, &prompt[..count]), count, "{} after {round}", prompt[0].escape_ascii());
+        }
+        assert_eq!(put(store, &[format!("filler/{round}").into_bytes()], Submit::default()), [OK]);
+    }
+}
+
+/// Whoever asks what is stored, gets that, asks what would be stored of the rest, and puts it, serves one request; so does one
+/// that asks by pins. That the same is asked again is another request.
+#[test]
+fn a_match_and_a_plan_and_pins_are_one_request() {
+    for what in ["plan", "pins"] {
+        let scratch = Scratch::new("match-and-plan");
+        let store = Store::open(&Setup { policy: "LRU", slots: 8, ..REUSE }, &scratch);
+        let prompt = prompt("prompt", 8);
+        put(&store, &prompt[..4], Submit::default());
+        assert_eq!(store.prefix_match(&keys(&prompt)), 4);
+        if what == "pins" {
+            assert_eq!(store.ask(Ask::Pin, &prompt[..4]).0, OK);
+        }
+        assert_eq!(get(&store, &prompt[..4]), 4);
+        if what == "plan" {
+            assert_eq!(store.prefix_plan(&keys(&prompt), 0), (4, 4));
+        } else {
+            assert!(prompt[..4].iter().all(|key| store.unpin(key) == OK));
+        }
+        put(&store, &prompt[4..], Submit::default());
+        assert_leaves_from_its_end(&store, &prompt, 8);
+    }
+}
+
+/// A batch may have what was found of several prompts, which then go on apart. Where they begin with the same blocks, those are of
+/// the prompt that used them last.
+#[test]
+fn prompts_that_were_looked_up_apart_stay_apart_in_a_batch() {
+    for shared in [0, 2] {
+        let scratch = Scratch::new("apart");
+        let store = Store::open(&Setup { policy: "LRU", slots: 12, ..REUSE }, &scratch);
+        let system = prompt("system", shared);
+        let chain = |name| [system.clone(), prompt(name, 6 - shared)].concat();
+        let (first, second) = (chain("first"), chain("second"));
+        put(&store, &first[..3], Submit::default());
+        put(&store, &second[..3], Submit::default());
+        assert_eq!(store.prefix_match(&keys(&first)), 3);
+        assert_eq!(store.prefix_match(&keys(&second)), 3);
+        if shared == 0 {
+            assert_eq!(get(&store, &[&first[..3], &second[..3]].concat()), 6);
+        } else {
+            assert_eq!((get(&store, &first[..3]), get(&store, &second[..3])), (3, 3));
+        }
+        put(&store, &first[3..], Submit::default());
+        put(&store, &second[3..], Submit::default());
+        // As full as the pool is from the beginning where nothing is shared.
+        let fillers = prompt("spare", shared);
+        put(&store, &fillers, Submit::default());
+        assert_stay_prefixes(&store, &[&first, &second], 14);
+    }
+}
+
+/// What a plan admitted of one prompt is stored, though the same batch has another prompt of which less was admitted.
+#[test]
+fn what_is_declined_of_one_prompt_is_not_held_against_another() {
+    let scratch = Scratch::new("two-plans");
+    let store = Store::open(&Setup { slots: 40, ..REUSE }, &scratch);
+    let wanted = prompt("wanted", 40);
+    for _ in 0..4 {
+        serve(&store, &wanted);
+    }
+    // What comes for the second time may displace something, what is new may not.
+    let again = prompt("again", 2);
+    assert_eq!(put(&store, &again, Submit { request: 5, ..Submit::default() }), [NOT_ADMITTED; 2]);
+    let new = [&wanted[..1], &prompt("new", 3)].concat();
+    assert_eq!(store.prefix_plan(&keys(&new), 0), (1, 0));
+    assert_eq!(store.prefix_plan(&keys(&again), 0), (0, 2));
+    assert_eq!(put(&store, &[&new[..1], &again].concat(), Submit::default()), [OK; 3]);
+}
+
+/// A conversation comes back when it is the next to leave. A plan finds room for what is new of it, past all of its own blocks,
+/// which would be got before the new ones are put.
+#[test]
+fn a_plan_looks_past_what_the_chain_itself_has_stored() {
+    let scratch = Scratch::new("past-its-own");
+    let store = Store::open(&Setup { slots: 300, ..REUSE }, &scratch);
+    let (chain, hot) = (prompt("chain", 220), prompt("hot", 20));
+    let keep_hot = |times| {
+        for _ in 0..times {
+            serve(&store, &hot);
+        }
+    };
+    serve(&store, &chain[..200]);
+    serve(&store, &chain[..200]);
+    keep_hot(200);
+    // What fills the pool up is wanted once, and then idle for long; the chain is so for more than twice as long.
+    assert_eq!(serve(&store, &prompt("once", 80)).written, 80);
+    keep_hot(40);
+    assert_eq!(store.prefix_plan(&keys(&chain), 0), (200, 20));
+}
+
 /// What is declined in a request is declined with all that follows it, also when it follows in a batch of its own; the next
 /// request is judged anew.
 #[test]

@@ -54,7 +54,8 @@ impl ObjectCatalog {
     /// Whether there is room for one more, if need be by victims that are worth it.
     fn takes(&self, books: &Books, room: &mut Room, bytes: u64, moment: Moment, verdict: &Verdict) -> bool {
         while room.bytes < u128::from(bytes) || room.objects == 0 {
-            let victims = room.victims.get_or_insert_with(|| books.order.victims(moment, true));
+            let victims =
+                room.victims.get_or_insert_with(|| books.order.victims(moment, true).past(FORESEEN_MAX));
             let victim = self.next_of_others(books, victims);
             let victim = victim.filter(|node| {
                 !books.order.has_declined(moment) && books.order.is_worth(*node, moment, verdict)

@@ -1,6 +1,7 @@
 #![cfg(not(feature = "shuttle"))]
 
 use super::*;
+use crate::catalog::Asked;
 use crate::catalog::testing::{EVERY_POLICY, Lcg, NaiveOrder, POLICIES};
 use crate::catalog::touches::PENDING_MAX;
 use crate::config::CachePolicy;
@@ -130,8 +131,9 @@ fn the_capacity_is_never_exceeded() {
         for _ in 0..800 {
             let n = random.below(12);
             if let Some(chains) = catalog.chains().filter(|_| random.below(5) == 0) {
-                let mut chain = chains.look_up(None);
-                (0..1 + random.below(5)).for_each(|_| chain.add(id(random.below(12))));
+                let ids: Vec<u128> = (0..1 + random.below(5)).map(|_| id(random.below(12))).collect();
+                let mut chain = chains.ask(None, Asked::Stored, ids.len(), ids[ids.len() - 1]);
+                ids.into_iter().for_each(|id| chain.add(id));
             }
             match random.below(8) {
                 0..=2 => {

@@ -22,8 +22,8 @@ const ONCE: usize = 0;
 const AGAIN: usize = 1;
 /// Time that is due to an item of each list before it leaves, relative to the other's.
 const WEIGHTS: [u32; 2] = [1, 2];
-/// Items of a request's own chain that a search for a victim passes over. They lie there because what they hang on has left, so
-/// there are few; a search that meets more ends.
+/// Items of a request's own chain that a put's search for a victim passes over. Its gets have come before, so what lies there
+/// hangs on what has left, and there are few; a search that meets more ends.
 const PASSED_OVER_MAX: u32 = 64;
 /// Steps that an item takes to its place among those of its request, where they come out of order. One that is further
 /// off stays where it got to.
@@ -92,6 +92,12 @@ impl Victims {
     pub(super) fn from(first: Option<u32>) -> Victims {
         let heads = [first.unwrap_or(NIL), NIL];
         Victims { heads, moment: Moment::default(), spares: false, passes: 0, has_spared: false }
+    }
+
+    /// The same, past as many as this of the request's own chain: before its gets all that it has stored may be the next to leave.
+    pub(in crate::catalog) fn past(self, keys: usize) -> Victims {
+        let passes = if self.passes == 0 { 0 } else { u32::try_from(keys).unwrap_or(u32::MAX) };
+        Victims { passes, ..self }
     }
 
     /// Whether an item is passed over because the request that asks will come to it. When too many were, the search ends.

@@ -33,7 +33,8 @@ impl SlotCatalog {
                     continue;
                 }
                 if !ledger.order.has_declined(moment) {
-                    let victims = victims.get_or_insert_with(|| ledger.order.victims(moment, true));
+                    let victims =
+                        victims.get_or_insert_with(|| ledger.order.victims(moment, true).past(FORESEEN_MAX));
                     let mut others = std::iter::from_fn(|| self.next_victim(&ledger, victims));
                     let victim = others.find(|slot| self.leases.is_idle(*slot));
                     if victim.is_some_and(|slot| ledger.order.is_worth(slot, moment, &verdict)) {

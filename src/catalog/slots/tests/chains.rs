@@ -2,6 +2,7 @@
 
 use super::helpers::clean;
 use super::*;
+use crate::catalog::Asked;
 use crate::catalog::testing::Lcg;
 use crate::catalog::testing_chains::{ChainModel, Served};
 use crate::config::Eviction;
@@ -21,8 +22,10 @@ impl Engine {
     }
 
     fn look_up(&self, chain: &[u32]) -> usize {
-        let mut announced = self.catalog.chains().expect("the policy knows requests").look_up(None);
-        chain.iter().for_each(|block| announced.add(digest(&block.to_le_bytes())));
+        let ids: Vec<u128> = chain.iter().map(|block| digest(&block.to_le_bytes())).collect();
+        let chains = self.catalog.chains().expect("the policy knows requests");
+        let mut announced = chains.ask(None, Asked::Stored, ids.len(), ids[ids.len() - 1]);
+        ids.into_iter().for_each(|id| announced.add(id));
         chain.iter().take_while(|block| self.is_stored(**block)).count()
     }
 

@@ -1,5 +1,6 @@
 use super::helpers::*;
 use super::*;
+use crate::catalog::Asked;
 use crate::catalog::testing::{EVERY_POLICY, Lcg, NaiveOrder, POLICIES};
 
 /// One caller puts, gets, removes, pins and unpins at random in a small pool. Which key leaves for
@@ -187,6 +188,9 @@ fn announce(catalog: &SlotCatalog, random: &mut Lcg) {
     let Some(chains) = catalog.chains() else { return };
     let keys: Vec<u128> = (0..1 + random.below(4)).map(|_| digest(&[random.below(5) as u8])).collect();
     let name = (random.below(2) == 0).then(|| random.below(3));
-    let mut chain = if random.below(2) == 0 { chains.look_up(None) } else { chains.join(name, keys[0]) };
+    let mut chain = match random.below(2) {
+        0 => chains.ask(None, Asked::Stored, keys.len(), keys[keys.len() - 1]),
+        _ => chains.join(name, keys.len(), keys[0], keys[keys.len() - 1]),
+    };
     keys.into_iter().for_each(|key| chain.add(key));
 }
