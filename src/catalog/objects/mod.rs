@@ -100,7 +100,10 @@ impl ObjectCatalog {
         objects_max: u32,
     ) -> Result<ObjectCatalog, TryReserveError> {
         let chains = order::chains(eviction.policy)?;
-        let order = Order::new(eviction, chains.as_ref(), None)?;
+        // Where everything is stored, nobody asks what was seen before.
+        let has_bounds = capacity_bytes.is_some() || capacity_objects.is_some();
+        let ghost_entries = if has_bounds { eviction.ghost_entries } else { 0 };
+        let order = Order::new(Eviction { ghost_entries, ..eviction }, chains.as_ref(), None)?;
         Ok(ObjectCatalog {
             index: Index::new(objects_max),
             chains,

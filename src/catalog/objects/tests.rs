@@ -423,7 +423,7 @@ fn a_key_that_is_put_again_is_the_newest() {
             ids(&victims)
         };
         let announce = || {
-            let mut chain = catalog.chains().unwrap().join(None, id(0));
+            let mut chain = catalog.chains().unwrap().join(None, 16, id(0), id(15));
             (0..16).for_each(|n| chain.add(id(n)));
         };
         announce();

@@ -56,9 +56,10 @@ pub(super) struct Admission {
     down: f64,
     departed: Departed,
     entries_per_item: u32,
-    /// Where the slots are not known beforehand, tau and the room for keys follow the number of items, until the store is full
-    /// for the first time. The most items there have been; `None`: nothing follows any more.
-    growing: Option<u32>,
+    /// Where the slots are not known beforehand, the room for keys follows the number of items: the most there have been.
+    most: Option<u32>,
+    /// So does tau, until the store is full for the first time.
+    is_filling: bool,
 }
 
 impl Admission {
@@ -75,16 +76,19 @@ impl Admission {
             down: 1.0 - STEP * (1.0 - quantile),
             departed: Departed::new(keys)?,
             entries_per_item: eviction.ghost_entries,
-            growing: slots.is_none().then_some(0),
+            most: slots.is_none().then_some(0),
+            is_filling: slots.is_none(),
         })
     }
 
     /// There are so many items now.
     pub(super) fn grow(&mut self, items: u32, moment: Moment) {
-        let Some(most) = self.growing.filter(|most| items > *most) else { return };
-        self.growing = Some(items);
-        let half = f64::from(items) / SLOTS_PART;
-        self.tau = if half <= TAU_MIN { TAU_MIN } else { self.tau * f64::from(items) / f64::from(most) };
+        let Some(most) = self.most.filter(|most| items > *most) else { return };
+        self.most = Some(items);
+        if self.is_filling {
+            let half = f64::from(items) / SLOTS_PART;
+            self.tau = if half <= TAU_MIN { TAU_MIN } else { self.tau * f64::from(items) / f64::from(most) };
+        }
         let keys = u64::from(items) * u64::from(self.entries_per_item);
         if keys > self.departed.room() {
             self.departed.grow(keys * 2, moment);
@@ -135,7 +139,7 @@ impl Admission {
     /// The key is not going to be stored.
     pub(super) fn decline(&mut self, tag: u32, moment: Moment, verdict: &Verdict) {
         self.tau = verdict.tau.unwrap_or(self.tau);
-        self.growing = None;
+        self.is_filling = false;
         if !verdict.is_repeated {
             self.departed.remember(tag, moment.now, moment);
         }
@@ -148,7 +152,7 @@ impl Admission {
 
     /// A key leaves that was seen last at `then`.
     pub(super) fn leave(&mut self, tag: u32, then: u32, moment: Moment) {
-        self.growing = None;
+        self.is_filling = false;
         self.departed.remember(tag, then, moment);
     }
 
@@ -164,5 +168,27 @@ impl Admission {
 
     pub(super) fn tau(&self) -> f64 {
         self.tau
+    }
+}
+
+#[cfg(test)]
+#[cfg(not(feature = "shuttle"))]
+mod tests {
+    use super::*;
+    use crate::config::CachePolicy;
+
+    /// A store that is full may hold many more objects later, if they are smaller. As many keys are remembered for each then, and
+    /// tau stays what was learned.
+    #[test]
+    fn the_room_for_keys_follows_the_items_when_the_store_is_full() {
+        let eviction: Eviction = CachePolicy::Reuse.into();
+        let mut admission = Admission::new(eviction, None).unwrap();
+        let moment = Moment::default();
+        (1..=100).for_each(|items| admission.grow(items, moment));
+        assert_eq!(admission.tau(), 50.0);
+        admission.leave(7, 1, moment);
+        (101..=1000).for_each(|items| admission.grow(items, moment));
+        assert!(admission.departed.room() >= 1000 * u64::from(eviction.ghost_entries));
+        assert_eq!((admission.tau(), admission.departed.last_seen(7)), (50.0, Some(1)));
     }
 }

@@ -19,7 +19,7 @@ pub struct StoredEntry<'a> {
     pub length: u64,
     /// Generation of its record.
     pub generation: u64,
-    /// How often it was put or used, as LFU counts; 1 under the other policies.
+    /// How often it was put or used, as LFU counts; under REUSE 2 if it was wanted more than once; else 1.
     pub frequency: u32,
 }
 

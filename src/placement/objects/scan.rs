@@ -16,7 +16,7 @@ const RESCAN_INTERVAL_MIN: Duration = Duration::from_secs(5);
 
 /// When the next scan is due, and whether one is under way.
 pub(super) struct Rescan {
-    bytes_since: AtomicU64,
+    pub(super) bytes_since: AtomicU64,
     last: Mutex<Instant>,
     running: AtomicBool,
 }

@@ -217,6 +217,30 @@ fn one_scan_is_due_at_a_time() {
     assert!(objects.rescan_is_due());
 }
 
+/// Whether a put of the key would be declined now.
+fn is_declined(objects: &Objects, name: &str) -> bool {
+    let effective = EffectiveKey::new(b"", name.as_bytes()).unwrap();
+    let key = Key { effective: effective.bytes(), digest: effective.digest() };
+    matches!(objects.begin_writing(&key, 100_000, false).unwrap(), PutPlace::Declined)
+}
+
+/// A put of a key that another process has put is no new key's, so the old bytes do not stay. What is declined does not count as
+/// put, and has nobody look for others' objects.
+#[test]
+fn what_another_process_put_is_replaced_and_not_declined() {
+    let dir = TestDir::new();
+    let mut config = config(&dir.0, "  nixl_store_capacity_bytes: 1MiB\n");
+    config.cache_policy = crate::config::CachePolicy::Reuse;
+    let (objects, other) = (open_as(&dir.0, &config).unwrap(), open_as(&dir.0, &config).unwrap());
+    // Nine records of 104 KiB fill it, and what is new finds nothing that has been idle for 16 blocks.
+    (0..9).for_each(|number| put(&objects, &format!("wanted {number}"), &[1; 100_000]));
+    let before = objects.rescan.bytes_since.load(Ordering::Relaxed);
+    assert!(is_declined(&objects, "new") && is_declined(&objects, "another"));
+    assert_eq!(objects.rescan.bytes_since.load(Ordering::Relaxed), before);
+    put(&other, "theirs", &[2; 100_000]);
+    assert!(!is_declined(&objects, "theirs"));
+}
+
 /// Begins each line that the helper says, since the test harness prints there as well.
 const MARK: &str = "helper:";
 

@@ -170,13 +170,32 @@ impl Objects {
         }
     }
 
+    /// Whether another process has put the object, which this one did not know. Its old bytes must not stay where new ones come.
+    fn learn_of(&self, name: &ObjectName) -> bool {
+        match self.files.stat(name) {
+            Ok(Some(bytes)) => {
+                self.observe(name, bytes);
+                true
+            }
+            // A put that cannot even look is declined as it was.
+            _ => false,
+        }
+    }
+
     pub(super) fn begin_writing(&self, key: &Key<'_>, length: u64, must: bool) -> Result<PutPlace<Draft>> {
         let permit = self.permit()?;
         let name = self.name(key)?;
         let RecordBytes { padded_bytes, trailer_bytes, bytes } = record_bytes(length)?;
-        self.note_put(bytes);
-        let reservation = match self.reserve(self.files.id_of(&name), bytes, must) {
-            Ok(reservation) => reservation,
+        let id = self.files.id_of(&name);
+        let mut reserved = self.reserve(id, bytes, must);
+        if matches!(reserved, Err(RoomRefused::Declined)) && self.learn_of(&name) {
+            reserved = self.reserve(id, bytes, must);
+        }
+        let reservation = match reserved {
+            Ok(reservation) => {
+                self.note_put(bytes);
+                reservation
+            }
             Err(RoomRefused::Busy) => return Ok(PutPlace::Busy),
             Err(RoomRefused::Declined) => return Ok(PutPlace::Declined),
             Err(RoomRefused::TooLarge) => {

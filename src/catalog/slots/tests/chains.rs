@@ -222,7 +222,7 @@ fn a_retry_is_no_second_sight() {
         assert_eq!(engine.put(new[1], false), None, "what follows a block that was declined is of no use");
     }
     // By itself, without a lookup, and with nothing in between.
-    let mut alone = engine.catalog.chains().unwrap().join(None, digest(b"alone"));
+    let mut alone = engine.catalog.chains().unwrap().join(None, 1, digest(b"alone"), digest(b"alone"));
     alone.add(digest(b"alone"));
     drop(alone);
     for _ in 0..50 {
