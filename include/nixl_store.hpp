@@ -309,15 +309,17 @@ constexpr bool is_byte = std::is_same_v<std::remove_cv_t<T>, std::byte> ||
 template <class T>
 constexpr bool is_payload = std::is_arithmetic_v<T> || std::is_same_v<std::remove_cv_t<T>, std::byte>;
 
-// A view may be a temporary, an owner may not: what it gives out would be gone before the batch has ended.
+// A view may be a temporary, an owner may not: what it gives out would be gone before the batch has ended. A view that is
+// const gives out no less than one that is not, and there is nothing to do when it ends.
 template <class C>
-constexpr bool is_view = std::is_same_v<element_t<bare<C>>, element_t<const bare<C>>>;
+constexpr bool is_view =
+    std::is_same_v<element_t<bare<C>>, element_t<const bare<C>>> && std::is_trivially_destructible_v<bare<C>>;
 
 template <class C>
 constexpr bool is_source = is_payload<element_t<C>> && !std::is_same_v<bare<C>, mutable_bytes>;
+template <class C> constexpr bool is_temporary_owner = !std::is_lvalue_reference_v<C> && !is_view<C>;
 template <class C>
-constexpr bool is_target = is_payload<element_t<C>> && !std::is_const_v<element_t<C>> &&
-                           (std::is_lvalue_reference_v<C> || is_view<C>);
+constexpr bool is_target = is_payload<element_t<C>> && !std::is_const_v<element_t<C>> && !is_temporary_owner<C>;
 
 } // namespace detail
 
@@ -494,15 +496,20 @@ public:
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, const_segment> &&
                                                 !std::is_same_v<detail::bare<C>, const_bytes> &&
                                                 std::is_convertible_v<C, const_bytes> &&
-                                                (std::is_lvalue_reference_v<C> || detail::is_view<C>)>>
+                                                !detail::is_temporary_owner<C>>>
     const_segment(C &&bytes) noexcept : const_segment(const_bytes(std::forward<C>(bytes))) // NOLINT: implicit
     {
     }
+    /// A temporary container would be gone before the batch has ended. Only a call that blocks takes it, as const_bytes.
+    template <class C, std::enable_if_t<std::is_convertible_v<C, const_bytes> && detail::is_temporary_owner<C>, int> = 0>
+    const_segment(C &&bytes) = delete;
 
     explicit const_segment(const nixl_store_segment_t &raw) noexcept : raw_(raw) {}
 
     /// As of segment.
     static const_segment host(const_bytes bytes) noexcept { return segment::host(unconst(bytes)); }
+    template <class C, class = std::enable_if_t<std::is_convertible_v<C, const_bytes> && detail::is_temporary_owner<C>>>
+    static const_segment host(C &&bytes) = delete;
     static const_segment cuda(const void *address, std::size_t bytes, std::optional<unsigned> device = {}) noexcept
     {
         return segment::cuda(const_cast<void *>(address), bytes, device);
