@@ -306,6 +306,10 @@ template <class C> using element_t = typename element<std::remove_reference_t<C>
 template <class T>
 constexpr bool is_byte = std::is_same_v<std::remove_cv_t<T>, std::byte> ||
                          (std::is_integral_v<T> && sizeof(std::conditional_t<std::is_void_v<T>, int, T>) == 1);
+// char, and char8_t, which C++17 cannot name: it is the one number of a byte that has none of the other names.
+template <class T>
+constexpr bool is_text = std::is_integral_v<T> && is_byte<T> && std::is_same_v<T, std::remove_cv_t<T>> &&
+                         !std::is_same_v<T, signed char> && !std::is_same_v<T, unsigned char> && !std::is_same_v<T, bool>;
 template <class T>
 constexpr bool is_payload = std::is_arithmetic_v<T> || std::is_same_v<std::remove_cv_t<T>, std::byte>;
 
@@ -389,12 +393,12 @@ public:
     template <class T, std::size_t n, class = std::enable_if_t<detail::is_payload<T>>>
     const_bytes(const T (&array)[n]) noexcept : const_bytes(static_cast<const void *>(array), sizeof array) // NOLINT
     {
-        static_assert(!std::is_same_v<T, char>,
+        static_assert(!detail::is_text<T>,
                       "an array of const char may be a literal with its NUL: use std::string_view, or address and bytes");
     }
     // An array that can be written to is no literal.
-    template <std::size_t n>
-    const_bytes(char (&array)[n]) noexcept : const_bytes(static_cast<const void *>(array), n) {} // NOLINT: implicit
+    template <class T, std::size_t n, std::enable_if_t<detail::is_text<T>, int> = 0>
+    const_bytes(T (&array)[n]) noexcept : const_bytes(static_cast<const void *>(array), n) {} // NOLINT: implicit
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, const_bytes> && detail::is_source<C>>>
     const_bytes(C &&container) // NOLINT: implicit
         : const_bytes(static_cast<const void *>(container.data()), container.size() * sizeof(detail::element_t<C>))
@@ -417,7 +421,12 @@ class key_view {
 public:
     key_view(const void *address, std::size_t bytes) noexcept : data_(address), size_(bytes) {}
     key_view(const char *text) noexcept : key_view(text, text == nullptr ? 0 : std::strlen(text)) {} // NOLINT: implicit
-    template <class T, std::size_t n, class = std::enable_if_t<detail::is_byte<T> && !std::is_same_v<T, char>>>
+    template <class T, class = std::enable_if_t<detail::is_text<T> && !std::is_same_v<T, char>>>
+    key_view(const T *utf_8) noexcept // NOLINT: implicit
+        : key_view(utf_8, utf_8 == nullptr ? 0 : std::char_traits<T>::length(utf_8))
+    {
+    }
+    template <class T, std::size_t n, std::enable_if_t<detail::is_byte<T> && !detail::is_text<T>, int> = 0>
     key_view(const T (&array)[n]) noexcept : key_view(static_cast<const void *>(array), n) {} // NOLINT: implicit
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, key_view> &&
                                                 detail::is_byte<detail::element_t<const detail::bare<C>>>>>
@@ -434,9 +443,15 @@ private:
     std::size_t size_;
 };
 
-/// The bytes of a number or of another object without padding, such as the hash of a block, as a key.
+/// The bytes of a number or of another object without padding, such as the hash of a block, as a key. What points to them
+/// is refused: its own bytes differ in every process.
 template <class T> key_view key_of(const T &object) noexcept
 {
+    static_assert(!std::is_pointer_v<T>, "this is an address: give what it points to");
+    static_assert(std::is_void_v<detail::element_t<const T>> || !detail::is_view<T>,
+                  "this points to the bytes: use key_view(address, bytes)");
+    static_assert(!detail::is_text<std::remove_extent_t<T>> || !std::is_array_v<T>,
+                  "a text is a key by itself, without its NUL: use key_view(text), or key_view(address, bytes)");
     static_assert(std::is_trivially_copyable_v<T> && std::has_unique_object_representations_v<T>,
                   "equal objects of this type may differ in their bytes");
     return {static_cast<const void *>(&object), sizeof object};
@@ -633,6 +648,8 @@ public:
     explicit keys(const Range &range)
     {
         for (const auto &key : range) {
+            static_assert(!detail::is_byte<detail::bare<decltype(key)>>,
+                          "a text, or bytes one after the other, are one key: say keys{text}");
             if constexpr (std::is_convertible_v<decltype(key), key_view>)
                 add(key);
             else
