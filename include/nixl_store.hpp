@@ -589,12 +589,14 @@ public:
         bytes_.clear();
         entries_.clear();
     }
+    // key_bytes: of all keys together.
     void reserve(std::size_t entries, std::size_t key_bytes)
     {
         entries_.reserve(entries);
-        if (bytes_.capacity() < entries * key_bytes)
-            grow(entries * key_bytes);
+        if (bytes_.capacity() < key_bytes)
+            grow(key_bytes);
     }
+    void reserve_as(const keyed &other) { reserve(other.entries_.size(), other.bytes_.size()); }
     Entry &add(key_view key)
     {
         const std::size_t at = bytes_.size();
@@ -664,7 +666,7 @@ public:
 
     keys &add(key_view key) { return keyed_.add(key), *this; }
     void clear() noexcept { keyed_.clear(); }
-    void reserve(std::size_t count, std::size_t key_bytes) { keyed_.reserve(count, key_bytes); }
+    void reserve(std::size_t count, std::size_t key_bytes) { keyed_.reserve(count, count * key_bytes); }
     std::size_t size() const noexcept { return keyed_.entries().size(); }
     bool empty() const noexcept { return keyed_.entries().empty(); }
     const nixl_store_key_t *raw() const noexcept { return keyed_.entries().data(); }
@@ -676,6 +678,8 @@ public:
     }
 
 private:
+    friend class store;
+    void reserve_as(const keys &other) { keyed_.reserve_as(other.keyed_); }
     detail::keyed<nixl_store_key_t> keyed_;
 };
 
@@ -740,7 +744,7 @@ public:
     }
     void reserve(std::size_t items, std::size_t segments, std::size_t key_bytes)
     {
-        items_.reserve(items, key_bytes);
+        items_.reserve(items, items * key_bytes);
         segments_.reserve(segments);
         relink();
     }
@@ -872,7 +876,8 @@ public:
         return *this;
     }
     submit_options &no_deadline() noexcept { return raw_.deadline_ms = NIXL_STORE_DEADLINE_NONE, *this; }
-    /// The queue that gets the completion, and a number that comes back with it.
+    /// The queue that gets the completion, and a number that comes back with it. Without a queue in it, submit answers
+    /// invalid_handle.
     submit_options &on(const queue &completions, std::uint64_t user_data = 0) noexcept;
     /// The stream is a CUstream or cudaStream_t.
     submit_options &stream(void *cuda_stream, stream_order order) noexcept
@@ -1032,18 +1037,8 @@ public:
         if (results.empty())
             return wait(most);
         std::size_t count = 0;
-        const nixl_store_status_t code =
-            nixl_store_ticket_wait(store_, id_, most.ms(), reinterpret_cast<nixl_store_result_t *>(results.data()),
-                                   results.size(), &count);
-        result<void> ended(code);
-        // The library gives as many results as the batch has items, or none.
-        if (count != 0 || code == NIXL_STORE_ERROR_INVALID_HANDLE)
-            forget();
-        for (std::size_t index = 0; code < 0 && ended.os_error_ == 0 && index < count; ++index) {
-            if (results[index].raw.status == code)
-                ended.os_error_ = results[index].raw.os_error;
-        }
-        return ended;
+        const nixl_store_status_t code = end(results, most, count);
+        return told(code, {results.data(), count});
     }
 
     /// in_progress, or what wait() will give. Does not wait.
@@ -1079,7 +1074,28 @@ public:
     }
 
 private:
+    friend class store;
     void forget() noexcept { id_ = 0; }
+    // The wait without its result, whose message may need memory: told() has it until this thread's next call.
+    nixl_store_status_t end(span<item_result> results, timeout most, std::size_t &count) noexcept
+    {
+        const nixl_store_status_t code =
+            nixl_store_ticket_wait(store_, id_, most.ms(), reinterpret_cast<nixl_store_result_t *>(results.data()),
+                                   results.size(), &count);
+        // The library gives as many results as the batch has items, or none.
+        if (count != 0 || code == NIXL_STORE_ERROR_INVALID_HANDLE)
+            forget();
+        return code;
+    }
+    static result<void> told(nixl_store_status_t code, span<item_result> results)
+    {
+        result<void> ended(code);
+        for (std::size_t index = 0; code < 0 && ended.os_error_ == 0 && index < results.size(); ++index) {
+            if (results[index].raw.status == code)
+                ended.os_error_ = results[index].raw.os_error;
+        }
+        return ended;
+    }
     nixl_store_t *store_ = nullptr;
     nixl_store_ticket_t id_ = 0;
     std::size_t item_count_ = 0;
@@ -1111,7 +1127,11 @@ public:
         std::swap(handle_, taken.handle_);
         return *this;
     }
-    ~queue() { (void)!destroy(); }
+    ~queue()
+    {
+        if (handle_ != nullptr)
+            (void)!nixl_store_queue_destroy(store_, handle_);
+    }
 
     explicit operator bool() const noexcept { return handle_ != nullptr; }
     /// For poll() or epoll: readable while completions wait. It is the queue's: do not close it.
@@ -1145,7 +1165,8 @@ private:
 
 inline submit_options &submit_options::on(const queue &completions, std::uint64_t user_data) noexcept
 {
-    raw_.queue = completions.raw();
+    // None is no handle either: NULL would ask for no completion, and whoever waits for one would wait for ever.
+    raw_.queue = completions ? completions.raw() : reinterpret_cast<nixl_store_queue_t *>(std::uintptr_t{1});
     raw_.user_data = user_data;
     return *this;
 }
@@ -1154,7 +1175,13 @@ inline submit_options &submit_options::on(const queue &completions, std::uint64_
 class [[nodiscard]] pinned {
 public:
     pinned() noexcept = default;
-    pinned(nixl_store_t *store, key_view key) : store_(store), key_(static_cast<const char *>(key.data()), key.size()) {}
+    /// Takes over a pin that was made in C.
+    pinned(nixl_store_t *store, key_view key) : store_(store)
+    {
+        // What can be no key has no pin, and is not read.
+        if (key.data() != nullptr && key.size() <= NIXL_STORE_KEY_BYTES_MAX)
+            key_.assign(static_cast<const char *>(key.data()), key.size());
+    }
     pinned(pinned &&other) noexcept : store_(other.store_), key_(std::move(other.key_)) { other.release(); }
     pinned &operator=(pinned &&other) noexcept
     {
@@ -1163,7 +1190,11 @@ public:
         key_.swap(taken.key_);
         return *this;
     }
-    ~pinned() { (void)!unpin(); }
+    ~pinned()
+    {
+        if (!key_.empty())
+            (void)!nixl_store_key_unpin(store_, key_.data(), key_.size());
+    }
 
     explicit operator bool() const noexcept { return !key_.empty(); }
     /// Without a pin it does nothing.
@@ -1191,24 +1222,14 @@ public:
         pinned_keys(std::move(other)).swap(*this);
         return *this;
     }
-    ~pinned_keys() { (void)!unpin(); }
+    ~pinned_keys() { (void)!end(); }
 
     /// How many keys it keeps.
     std::size_t size() const noexcept { return keys_.size(); }
     /// How many of the keys that were asked for are pinned before the first that is not.
     std::size_t prefix() const noexcept { return prefix_; }
-    /// Takes back every pin.
-    result<void> unpin()
-    {
-        if (keys_.empty())
-            return {};
-        nixl_store_ticket_t id = 0;
-        result<void> submitted(nixl_store_batch_unpin(store_, keys_.raw(), keys_.size(), nullptr, &id));
-        ticket under_way(store_, submitted ? id : 0, keys_.size());
-        keys_.clear();
-        prefix_ = 0;
-        return submitted ? under_way.wait() : submitted;
-    }
+    /// Takes back every pin, however long that takes.
+    result<void> unpin() { return result<void>(end()); }
     /// Leaves the keys pinned.
     void release() noexcept
     {
@@ -1224,6 +1245,34 @@ public:
 
 private:
     friend class store;
+    // A pin that a deadline leaves behind would be nobody's, so there is none.
+    nixl_store_status_t end() noexcept
+    {
+        if (keys_.empty())
+            return NIXL_STORE_OK;
+        const submit_options options = submit_options().no_deadline();
+        nixl_store_ticket_t id = 0;
+        nixl_store_status_t code = nixl_store_batch_unpin(store_, keys_.raw(), keys_.size(), &options.raw(), &id);
+        if (code == NIXL_STORE_OK)
+            code = nixl_store_ticket_wait(store_, id, NIXL_STORE_TIMEOUT_INFINITE, nullptr, 0, nullptr);
+        else
+            code = unpin_each();
+        release();
+        return code;
+    }
+    // For a batch that was refused: one key needs no ticket. The error is that of the last that failed.
+    nixl_store_status_t unpin_each() noexcept
+    {
+        nixl_store_status_t ended = NIXL_STORE_OK;
+        for (std::size_t index = 0; index < keys_.size(); ++index) {
+            const nixl_store_key_t &key = keys_.raw()[index];
+            const nixl_store_status_t code =
+                nixl_store_key_unpin(store_, key.key, static_cast<std::size_t>(key.key_length));
+            ended = code == NIXL_STORE_OK ? ended : code;
+        }
+        return ended;
+    }
+
     nixl_store_t *store_ = nullptr;
     keys keys_;
     std::size_t prefix_ = 0;
@@ -1245,7 +1294,11 @@ public:
         owned_address(std::move(other)).swap(*this);
         return *this;
     }
-    ~owned_address() { (void)!end(); }
+    ~owned_address()
+    {
+        if (address_ != nullptr)
+            (void)!give_back(store_, address_);
+    }
 
     explicit operator bool() const noexcept { return address_ != nullptr; }
     std::byte *data() const noexcept { return address_; }
@@ -1363,20 +1416,15 @@ public:
         log_.swap(taken.log_);
         return *this;
     }
-    ~store() { (void)!close(); }
+    ~store() { (void)!end(); }
 
     /// Closes it and tells how that went; without a store it does nothing. It is closed afterwards, whatever this says.
     result<void> close()
     {
-        nixl_store_t *const handle = std::exchange(handle_, nullptr);
-        if (handle == nullptr)
-            return {};
-        result<void> closed(nixl_store_close(handle));
-        // Another thread, in C, is closing it still, and may log.
-        if (closed.code() == status::closing)
-            (void)log_.release();
-        log_.reset();
-        return closed;
+        const nixl_store_status_t code = end();
+        // It ends after the message was taken, because what it holds may call the library.
+        const std::unique_ptr<log_function> log = std::move(log_);
+        return result<void>(code);
     }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
     nixl_store_t *raw() const noexcept { return handle_; }
@@ -1469,8 +1517,13 @@ public:
     /// Or not_found.
     result<pinned> pin(key_view key) const
     {
-        result<void> kept(nixl_store_key_pin(handle_, key.data(), key.size()));
-        return kept ? result<pinned>(pinned(handle_, key)) : result<pinned>(std::move(kept));
+        // What needs memory is had before there is a pin.
+        pinned kept(handle_, key);
+        const nixl_store_status_t code = nixl_store_key_pin(handle_, key.data(), key.size());
+        if (code == NIXL_STORE_OK)
+            return kept;
+        kept.release();
+        return result<void>(code);
     }
     /// Pins those of the keys that are stored; after an error none is.
     result<pinned_keys> pin(const keys &list) const
@@ -1478,18 +1531,22 @@ public:
         pinned_keys kept;
         if (list.empty())
             return kept;
+        // What needs memory is had before there are pins.
+        kept.store_ = handle_;
+        kept.keys_.reserve_as(list);
+        std::vector<item_result> results(list.size());
         result<ticket> submitted = submit_pin(list);
         if (!submitted)
             return result<void>(std::move(submitted));
-        std::vector<item_result> results;
-        result<void> ended = submitted->wait(results);
-        kept.store_ = handle_;
-        for (std::size_t index = 0; index < results.size(); ++index) {
+        std::size_t count = 0;
+        const nixl_store_status_t code = submitted->end(results, timeout::infinite(), count);
+        for (std::size_t index = 0; index < count; ++index) {
             if (!results[index].ok())
                 continue;
             kept.prefix_ += kept.prefix_ == index ? 1 : 0;
             kept.keys_.add(list[index]);
         }
+        result<void> ended = ticket::told(code, {results.data(), count});
         return ended.is_error() ? result<pinned_keys>(std::move(ended)) : result<pinned_keys>(std::move(kept));
     }
     /// For a pin that no owner has. Or not_found.
@@ -1562,6 +1619,15 @@ public:
     result<std::string> metrics_text() const { return detail::metrics_text(handle_); }
 
 private:
+    nixl_store_status_t end() noexcept
+    {
+        nixl_store_t *const handle = std::exchange(handle_, nullptr);
+        const nixl_store_status_t code = handle == nullptr ? NIXL_STORE_OK : nixl_store_close(handle);
+        // Another thread, in C, is closing it still, and may log.
+        if (code == NIXL_STORE_ERROR_CLOSING)
+            (void)log_.release();
+        return code;
+    }
     static void hand_on(void *context, const nixl_store_log_record_t *record) noexcept
     {
         // The clock's ticks may be coarser.
