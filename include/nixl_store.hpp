@@ -101,6 +101,9 @@
 #endif
 
 namespace nixl_store {
+// An engine and its plugin may be compiled with different versions of this header, and share one libnixl_store.so: their
+// classes must not meet. Until 1.0 a minor version may change them.
+inline namespace v0_1 {
 
 // ======== Statuses and results ========
 
@@ -327,7 +330,8 @@ constexpr bool is_target = is_payload<element_t<C>> && !std::is_const_v<element_
 
 } // namespace detail
 
-/// Objects that lie one after the other: std::span as far as it is needed here, and convertible from and to it.
+/// Objects that lie one after the other: std::span as far as it is needed here. It is made of a std::span, and one that has a
+/// name makes a std::span.
 template <class T> class span {
 public:
     constexpr span() noexcept = default;
@@ -1656,6 +1660,7 @@ inline result<std::string> metrics_text() { return detail::metrics_text(nullptr)
 inline const char *version() noexcept { return nixl_store_version(); }
 inline std::uint32_t abi_version() noexcept { return nixl_store_abi_version(); }
 
+} // namespace v0_1
 } // namespace nixl_store
 
 #endif // NIXL_STORE_HPP
