@@ -36,20 +36,13 @@ set(NIXL_STORE_CARGO_ARGUMENTS
 if(NIXL_STORE_CLI)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --bin nixl-store)
 endif()
-set(NIXL_STORE_TREE_ARGUMENTS
-    tree --manifest-path "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml" --package nixl_store ${NIXL_STORE_CARGO_FLAGS})
-if(NIXL_STORE_CLI)
-    list(APPEND NIXL_STORE_TREE_ARGUMENTS --package nixl_store_cli)
-endif()
 if(NOT NIXL_STORE_OBJ)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --no-default-features)
-    list(APPEND NIXL_STORE_TREE_ARGUMENTS --no-default-features)
 endif()
 set(NIXL_STORE_RUSTC_ARGUMENTS --crate-name probe --crate-type staticlib --print native-static-libs)
 set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/release")
 if(NIXL_STORE_RUST_TARGET)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
-    list(APPEND NIXL_STORE_TREE_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
     list(APPEND NIXL_STORE_RUSTC_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
     set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/${NIXL_STORE_RUST_TARGET}/release")
 endif()
@@ -104,8 +97,8 @@ add_custom_target(nixl_store_cargo ALL
         "-DCC=${CMAKE_C_COMPILER}" "-DOBJCOPY=${CMAKE_OBJCOPY}" "-DAR=${CMAKE_AR}"
         -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreStatic.cmake"
     COMMAND "${CMAKE_COMMAND}"
-        "-DCARGO=${NIXL_STORE_CARGO}" "-DARGUMENTS=${NIXL_STORE_TREE_ARGUMENTS}"
-        "-DOUT=${CMAKE_CURRENT_BINARY_DIR}/installed/copyright"
+        "-DCARGO=${NIXL_STORE_CARGO}" "-DARGUMENTS=${NIXL_STORE_CARGO_ARGUMENTS}"
+        "-DOUT=${CMAKE_CURRENT_BINARY_DIR}/copyright"
         -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreCopyright.cmake"
     ${NIXL_STORE_COMMAND_STEPS}
     BYPRODUCTS
