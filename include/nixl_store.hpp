@@ -53,8 +53,8 @@
 // OWNERS
 //   store, ticket, queue, pinned, pinned_keys, registration and allocation can be moved, not copied. One that was moved
 //   from, or is done, owns nothing: its destructor does nothing, and its calls answer invalid_handle. Destructors swallow
-//   errors; close(), wait(), unpin(), unregister(), free() and destroy() tell them. Owners may outlive their store, which
-//   has then released all that was left.
+//   errors and need no memory; close(), wait(), unpin(), unregister(), free() and destroy() tell them. Owners may outlive
+//   their store, which has then released all that was left.
 // MEMORY IN USE
 //   From submit to completion the memory of a batch's segments is the library's. So the destructor of a ticket that was
 //   not waited for WAITS: what was put is stored, and no byte of the memory is touched after it. cancel() first makes
