@@ -11,8 +11,10 @@ foreach(variable IN ITEMS CARGO ARGUMENTS OUT)
     endif()
 endforeach()
 
+# Whoever builds may have asked for messages of another form; cargo takes one.
+list(FILTER ARGUMENTS EXCLUDE REGEX "^--message-format=")
 file(MAKE_DIRECTORY "${OUT}")
-execute_process(COMMAND "${CARGO}" ${ARGUMENTS} --quiet --message-format=json
+execute_process(COMMAND "${CARGO}" ${ARGUMENTS} --message-format=json
     RESULT_VARIABLE result OUTPUT_FILE "${OUT}/cargo.json" ERROR_VARIABLE error)
 if(NOT result EQUAL 0)
     message(FATAL_ERROR "cargo does not say which crates there are:\n${error}")

@@ -146,7 +146,7 @@ licences_of_others() {
 # What cargo build takes, no other command has to take, and the documents go where somebody has said.
 settings_are_heeded() {
     quietly "$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR" "${cargo_options[@]}" -DNIXL_STORE_CLI="$CLI" \
-        "-DNIXL_STORE_CARGO_FLAGS=--locked;-j2" -DCMAKE_INSTALL_DOCDIR=share/doc/elsewhere
+        "-DNIXL_STORE_CARGO_FLAGS=--locked;-j2;-v;--message-format=short" -DCMAKE_INSTALL_DOCDIR=share/doc/elsewhere
     cp -a "$BUILD_TREE/lib/." "$work/build/lib"
     quietly "$CMAKE" --build "$work/build"
     quietly "$CMAKE" --install "$work/build" --prefix "$work/prefix"
