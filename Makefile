@@ -8,6 +8,8 @@ BUILD_DIR ?= build/cmake
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 CARGO_FLAGS ?= --locked
+# cmake looks for cargo by itself, unless another one is named here.
+CMAKE_CARGO = $(if $(filter-out cargo,$(CARGO)),'-DNIXL_STORE_CARGO=$(CARGO)')
 # The wrapper that injects short transfers and errors is part of the tests, not of the library.
 TEST_FEATURES := fault-injection
 # Tests that run at a time: many wait for a device or a deadline and compute nothing meanwhile.
@@ -146,7 +148,7 @@ bench-instructions: ## Count the instructions of each operation and compare them
 
 .PHONY: test-package
 test-package: ## Install to a folder, build the examples from there, shared and static; symbols, size, linkers, without OBJ, Debian package
-	cmake -S . -B $(BUILD_DIR) -DNIXL_STORE_TESTS=ON
+	cmake -S . -B $(BUILD_DIR) $(CMAKE_CARGO) -DNIXL_STORE_TESTS=ON
 	cmake --build $(BUILD_DIR)
 	ctest --test-dir $(BUILD_DIR) --output-on-failure
 
@@ -164,14 +166,14 @@ check-lmcache: ## LMCache itself and this library read each other's chunks in a 
 
 .PHONY: install
 install: ## Install libraries, headers, command, documents and examples to PREFIX; needs cmake
-	cmake -S . -B $(BUILD_DIR)
+	cmake -S . -B $(BUILD_DIR) $(CMAKE_CARGO)
 	cmake --build $(BUILD_DIR) --target nixl_store_cargo
 	cmake --install $(BUILD_DIR) --prefix '$(PREFIX)'
 
 # In a tree of its own: a package of the system has its libraries where the system looks.
 .PHONY: package
 package: ## Make a Debian package, where dpkg-dev is there, and an archive, in build/package; needs cmake
-	cmake -S . -B build/package -DCMAKE_INSTALL_PREFIX=/usr
+	cmake -S . -B build/package $(CMAKE_CARGO) -DCMAKE_INSTALL_PREFIX=/usr
 	cmake --build build/package
 	cd build/package && cpack
 

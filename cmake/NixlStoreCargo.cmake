@@ -3,8 +3,8 @@
 # use in this tree, NIXL_STORE_LIBRARY_DIR, NIXL_STORE_COMMAND_DIR, and NIXL_STORE_SYSTEM_LIBRARIES, what the static
 # library needs of the system.
 
-# cargo may be outside of PATH, as for a desktop program or under sudo.
-find_program(NIXL_STORE_CARGO cargo HINTS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin"
+# The cargo in PATH is the one to take. It may be outside of PATH, as for a desktop program or under sudo.
+find_program(NIXL_STORE_CARGO cargo PATHS "$ENV{CARGO_HOME}/bin" "$ENV{HOME}/.cargo/bin"
     DOC "cargo, the Rust build tool")
 if(NOT NIXL_STORE_CARGO)
     message(FATAL_ERROR "cargo was not found: install Rust, or give its path with -DNIXL_STORE_CARGO=")
@@ -19,6 +19,11 @@ set(NIXL_STORE_CARGO_FLAGS "--locked" CACHE STRING
     "Flags for cargo build, separated by semicolons, for example --locked;--offline")
 set(NIXL_STORE_RUST_TARGET "$ENV{CARGO_BUILD_TARGET}" CACHE STRING
     "Target triple to build for; empty: this machine's")
+# cargo does not look at CMake's toolchain, and would build for this machine without a word.
+if(CMAKE_CROSSCOMPILING AND NOT NIXL_STORE_RUST_TARGET)
+    message(FATAL_ERROR "this is a build for another machine (${CMAKE_SYSTEM_NAME}, ${CMAKE_SYSTEM_PROCESSOR}): say which one \
+to cargo with -DNIXL_STORE_RUST_TARGET=, for example aarch64-unknown-linux-gnu; `rustc --print target-list` lists them")
+endif()
 
 # cargo's own default, so that cmake and a plain cargo build share one target directory and build once.
 set(NIXL_STORE_CARGO_TARGET_DIR_DEFAULT "${CMAKE_CURRENT_SOURCE_DIR}/target")
@@ -36,20 +41,13 @@ set(NIXL_STORE_CARGO_ARGUMENTS
 if(NIXL_STORE_CLI)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --bin nixl-store)
 endif()
-set(NIXL_STORE_TREE_ARGUMENTS
-    tree --manifest-path "${CMAKE_CURRENT_SOURCE_DIR}/Cargo.toml" --package nixl_store ${NIXL_STORE_CARGO_FLAGS})
-if(NIXL_STORE_CLI)
-    list(APPEND NIXL_STORE_TREE_ARGUMENTS --package nixl_store_cli)
-endif()
 if(NOT NIXL_STORE_OBJ)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --no-default-features)
-    list(APPEND NIXL_STORE_TREE_ARGUMENTS --no-default-features)
 endif()
 set(NIXL_STORE_RUSTC_ARGUMENTS --crate-name probe --crate-type staticlib --print native-static-libs)
 set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/release")
 if(NIXL_STORE_RUST_TARGET)
     list(APPEND NIXL_STORE_CARGO_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
-    list(APPEND NIXL_STORE_TREE_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
     list(APPEND NIXL_STORE_RUSTC_ARGUMENTS --target "${NIXL_STORE_RUST_TARGET}")
     set(NIXL_STORE_CARGO_OUTPUT_DIR "${NIXL_STORE_CARGO_TARGET_DIR}/${NIXL_STORE_RUST_TARGET}/release")
 endif()
@@ -86,6 +84,15 @@ foreach(tool IN ITEMS OBJCOPY AR)
     endif()
 endforeach()
 
+# One compiler may make code for many machines, and is told for which.
+set(NIXL_STORE_C_COMMAND "${CMAKE_C_COMPILER}")
+if(CMAKE_C_COMPILER_TARGET AND CMAKE_C_COMPILE_OPTIONS_TARGET)
+    list(APPEND NIXL_STORE_C_COMMAND "${CMAKE_C_COMPILE_OPTIONS_TARGET}${CMAKE_C_COMPILER_TARGET}")
+endif()
+if(CMAKE_SYSROOT AND CMAKE_C_COMPILE_OPTIONS_SYSROOT)
+    list(APPEND NIXL_STORE_C_COMMAND "${CMAKE_C_COMPILE_OPTIONS_SYSROOT}${CMAKE_SYSROOT}")
+endif()
+
 # cargo alone knows when something changed, so it is asked every time, which takes no time when nothing did; making or
 # copying only what differs keeps what depends on the libraries from being linked again.
 add_custom_target(nixl_store_cargo ALL
@@ -101,11 +108,11 @@ add_custom_target(nixl_store_cargo ALL
         "-DIN=${NIXL_STORE_CARGO_OUTPUT_DIR}/${NIXL_STORE_STATIC_NAME}"
         "-DOUT=${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_STATIC_NAME}"
         "-DHEADER=${CMAKE_CURRENT_SOURCE_DIR}/include/nixl_store.h"
-        "-DCC=${CMAKE_C_COMPILER}" "-DOBJCOPY=${CMAKE_OBJCOPY}" "-DAR=${CMAKE_AR}"
+        "-DCC=${NIXL_STORE_C_COMMAND}" "-DOBJCOPY=${CMAKE_OBJCOPY}" "-DAR=${CMAKE_AR}"
         -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreStatic.cmake"
     COMMAND "${CMAKE_COMMAND}"
-        "-DCARGO=${NIXL_STORE_CARGO}" "-DARGUMENTS=${NIXL_STORE_TREE_ARGUMENTS}"
-        "-DOUT=${CMAKE_CURRENT_BINARY_DIR}/installed/copyright"
+        "-DCARGO=${NIXL_STORE_CARGO}" "-DARGUMENTS=${NIXL_STORE_CARGO_ARGUMENTS}"
+        "-DOUT=${CMAKE_CURRENT_BINARY_DIR}/copyright"
         -P "${CMAKE_CURRENT_SOURCE_DIR}/cmake/NixlStoreCopyright.cmake"
     ${NIXL_STORE_COMMAND_STEPS}
     BYPRODUCTS
@@ -116,8 +123,10 @@ add_custom_target(nixl_store_cargo ALL
     VERBATIM)
 
 # A Rust static library leaves the system libraries to whoever links it. Which ones is rustc's to say; an empty crate
-# has the same answer as ours, because no dependency of ours brings a library of its own.
-if(NOT DEFINED CACHE{NIXL_STORE_SYSTEM_LIBRARIES})
+# has the same answer as ours, because no dependency of ours brings a library of its own. Who has set them is not asked;
+# what rustc said holds for the target that it was asked about.
+if(NOT DEFINED CACHE{NIXL_STORE_SYSTEM_LIBRARIES} OR (DEFINED CACHE{NIXL_STORE_SYSTEM_LIBRARIES_ARE_OF}
+        AND NOT "$CACHE{NIXL_STORE_SYSTEM_LIBRARIES_ARE_OF}" STREQUAL "${NIXL_STORE_RUST_TARGET}"))
     set(probe_dir "${CMAKE_CURRENT_BINARY_DIR}/CMakeFiles/nixl_store_probe")
     file(MAKE_DIRECTORY "${probe_dir}")
     file(WRITE "${probe_dir}/probe.rs" "")
@@ -132,7 +141,8 @@ if(NOT DEFINED CACHE{NIXL_STORE_SYSTEM_LIBRARIES})
     list(REMOVE_DUPLICATES probe_flags)
     # Every C compiler links its own unwinder by itself. Named here, the shared one would make `-static` fail.
     list(REMOVE_ITEM probe_flags gcc_s)
-    set(NIXL_STORE_SYSTEM_LIBRARIES "${probe_flags}" CACHE STRING "System libraries that the static library needs")
+    set(NIXL_STORE_SYSTEM_LIBRARIES "${probe_flags}" CACHE STRING "System libraries that the static library needs" FORCE)
+    set(NIXL_STORE_SYSTEM_LIBRARIES_ARE_OF "${NIXL_STORE_RUST_TARGET}" CACHE INTERNAL "")
     mark_as_advanced(NIXL_STORE_SYSTEM_LIBRARIES)
 endif()
 

@@ -35,7 +35,9 @@ set(CPACK_DEBIAN_PACKAGE_GENERATE_SHLIBS_POLICY "=")
 set(CPACK_DEBIAN_PACKAGE_SUGGESTS "gcc | c-compiler, libc6-dev | libc-dev, cmake (>= 3.20), pkg-config")
 set(CPACK_DEBIAN_PACKAGE_CONTROL_STRICT_PERMISSION ON)
 
-# Debian wants the licence under this name, in the folder that is called like the package.
-install(FILES "${NIXL_STORE_GENERATED_DIR}/copyright"
-    DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/doc/nixl-store" COMPONENT nixl_store_runtime)
+# Debian wants the copyright file in the folder that is called like the package, wherever the documents are.
+if(NOT CMAKE_INSTALL_DOCDIR STREQUAL "${CMAKE_INSTALL_DATAROOTDIR}/doc/nixl-store")
+    install(FILES "${CMAKE_CURRENT_BINARY_DIR}/copyright/copyright"
+        DESTINATION "${CMAKE_INSTALL_DATAROOTDIR}/doc/nixl-store" COMPONENT nixl_store_runtime)
+endif()
 include(CPack)

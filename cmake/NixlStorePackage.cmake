@@ -1,10 +1,16 @@
 # What is installed, and the files by which others find it: a CMake package and a pkg-config file, both relative to
 # where they lie. The build tree gets a CMake package of its own: -Dnixl_store_DIR=<build tree>.
 include(CMakePackageConfigHelpers)
-include(GNUInstallDirs)
 
-# Unless it is set, the documents' folder is called like the command and the Debian package, which must have it so.
-if(NOT "$CACHE{CMAKE_INSTALL_DOCDIR}")
+# Unless it is set, the documents' folder is called like the command and the Debian package, which must have it so. What
+# GNUInstallDirs has made up for a project around this one is not set: its documents would be overwritten.
+set(nixl_store_docdir_is_set TRUE)
+if("${CMAKE_INSTALL_DOCDIR}" STREQUAL "" OR ("$CACHE{CMAKE_INSTALL_DOCDIR}" STREQUAL ""
+        AND CMAKE_INSTALL_DOCDIR STREQUAL "${CMAKE_INSTALL_DATAROOTDIR}/doc/${CMAKE_PROJECT_NAME}"))
+    set(nixl_store_docdir_is_set FALSE)
+endif()
+include(GNUInstallDirs)
+if(NOT nixl_store_docdir_is_set)
     set(CMAKE_INSTALL_DOCDIR "${CMAKE_INSTALL_DATAROOTDIR}/doc/nixl-store")
     GNUInstallDirs_get_absolute_install_dir(CMAKE_INSTALL_FULL_DOCDIR CMAKE_INSTALL_DOCDIR DOCDIR)
 endif()
@@ -64,7 +70,10 @@ install(PROGRAMS "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_REAL_NAME}"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT nixl_store_runtime)
 install(FILES "${NIXL_STORE_LIBRARY_DIR}/${NIXL_STORE_SHARED_SONAME}"
     DESTINATION "${CMAKE_INSTALL_LIBDIR}" COMPONENT nixl_store_runtime)
-install(FILES LICENSE DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT nixl_store_runtime)
+# The licences of the crates ask for their texts beside what is made of them.
+install(FILES LICENSE
+        "${CMAKE_CURRENT_BINARY_DIR}/copyright/copyright" "${CMAKE_CURRENT_BINARY_DIR}/copyright/LICENSES-OF-CRATES.txt"
+    DESTINATION "${CMAKE_INSTALL_DOCDIR}" COMPONENT nixl_store_runtime)
 
 install(DIRECTORY include/ DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}" COMPONENT nixl_store_development
     FILES_MATCHING PATTERN "*.h" PATTERN "*.hpp")

@@ -1,6 +1,7 @@
 # Makes the static library for users out of cargo's, run as a script at build time:
 #
-#   cmake -DIN=<cargo's archive> -DOUT=<archive> -DHEADER=<nixl_store.h> -DCC=.. -DOBJCOPY=.. -DAR=.. -P NixlStoreStatic.cmake
+#   cmake -DIN=<cargo's archive> -DOUT=<archive> -DHEADER=<nixl_store.h> -DCC=<command;...> -DOBJCOPY=.. -DAR=.. -P
+#     NixlStoreStatic.cmake
 #
 # Cargo's archive holds the Rust standard library and every dependency with thousands of global symbols, which would
 # meet those of another Rust library, of another copy of ring, or of the program itself. Here all of it becomes one
@@ -51,7 +52,7 @@ endfunction()
 get_filename_component(directory "${OUT}" DIRECTORY)
 set(object "${directory}/nixl_store.o")
 file(REMOVE "${OUT}" "${stamp}" "${object}")
-run("${CC}" -nostdlib -r -o "${object}" -Wl,--gc-sections ${roots} -Wl,--whole-archive "${IN}" -Wl,--no-whole-archive)
+run(${CC} -nostdlib -r -o "${object}" -Wl,--gc-sections ${roots} -Wl,--whole-archive "${IN}" -Wl,--no-whole-archive)
 # The three sections are notes of LLVM's for itself; the last of them counts symbols by their number, which changes.
 run("${OBJCOPY}" ${keep} -R .llvmbc -R .llvmcmd -R .llvm_addrsig "${object}")
 run("${AR}" qcs "${OUT}" "${object}")

@@ -63,6 +63,7 @@ endforeach()
 # What is installed beside the libraries, and other ways to link them.
 foreach(case IN ITEMS
         stripped symbols_kept documents_lead_somewhere command_and_its_pages headers fully_static destination
+        licences_of_others settings_are_heeded documents_of_a_part cargo_that_was_chosen another_machine
         fetch_content nothing_is_built_twice)
     add_test(NAME package.${case}
         COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/tests/package/installed.sh" ${case}
@@ -75,7 +76,8 @@ SYSTEM_LIBRARIES=${NIXL_STORE_PC_SYSTEM_LIBS};CLI=$<BOOL:${NIXL_STORE_CLI}>;OBJ=
 CARGO_TARGET_DIR=${NIXL_STORE_CARGO_TARGET_DIR}"
         SKIP_RETURN_CODE 77)
 endforeach()
-set_tests_properties(package.symbols_kept package.fetch_content package.nothing_is_built_twice PROPERTIES RUN_SERIAL ON)
+set_tests_properties(package.symbols_kept package.settings_are_heeded package.fetch_content package.nothing_is_built_twice
+    PROPERTIES RUN_SERIAL ON)
 
 add_test(NAME package.debian_package_on_a_bare_system
     COMMAND bash "${CMAKE_CURRENT_SOURCE_DIR}/tests/package/debian.sh" "${CMAKE_CURRENT_BINARY_DIR}/package-debian")
@@ -88,7 +90,7 @@ OBJ=$<BOOL:${NIXL_STORE_OBJ}>;CARGO=${NIXL_STORE_CARGO};CARGO_TARGET_DIR=${NIXL_
 set_tests_properties(package.subproject package.without_obj package.link_with_each PROPERTIES RUN_SERIAL ON)
 # This one leaves another library in cargo's folder than the others expect there.
 set_tests_properties(package.link_with_each PROPERTIES FIXTURES_SETUP nixl_store_links DEPENDS
-    "package.subproject;package.symbols_kept;package.fetch_content;package.nothing_is_built_twice;\
+    "package.subproject;package.symbols_kept;package.settings_are_heeded;package.fetch_content;package.nothing_is_built_twice;\
 package.debian_package_on_a_bare_system")
 set_tests_properties(package.linked_by_rust_lld package.linked_by_lld package.linked_by_bfd PROPERTIES
     FIXTURES_REQUIRED nixl_store_links SKIP_RETURN_CODE 77)

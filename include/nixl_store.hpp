@@ -53,8 +53,8 @@
 // OWNERS
 //   store, ticket, queue, pinned, pinned_keys, registration and allocation can be moved, not copied. One that was moved
 //   from, or is done, owns nothing: its destructor does nothing, and its calls answer invalid_handle. Destructors swallow
-//   errors; close(), wait(), unpin(), unregister(), free() and destroy() tell them. Owners may outlive their store, which
-//   has then released all that was left.
+//   errors and need no memory; close(), wait(), unpin(), unregister(), free() and destroy() tell them. Owners may outlive
+//   their store, which has then released all that was left.
 // MEMORY IN USE
 //   From submit to completion the memory of a batch's segments is the library's. So the destructor of a ticket that was
 //   not waited for WAITS: what was put is stored, and no byte of the memory is touched after it. cancel() first makes
@@ -101,6 +101,9 @@
 #endif
 
 namespace nixl_store {
+// An engine and its plugin may be compiled with different versions of this header, and share one libnixl_store.so: their
+// classes must not meet. Until 1.0 a minor version may change them.
+inline namespace v0_1 {
 
 // ======== Statuses and results ========
 
@@ -306,22 +309,29 @@ template <class C> using element_t = typename element<std::remove_reference_t<C>
 template <class T>
 constexpr bool is_byte = std::is_same_v<std::remove_cv_t<T>, std::byte> ||
                          (std::is_integral_v<T> && sizeof(std::conditional_t<std::is_void_v<T>, int, T>) == 1);
+// char, and char8_t, which C++17 cannot name: it is the one number of a byte that has none of the other names.
+template <class T>
+constexpr bool is_text = std::is_integral_v<T> && is_byte<T> && std::is_same_v<T, std::remove_cv_t<T>> &&
+                         !std::is_same_v<T, signed char> && !std::is_same_v<T, unsigned char> && !std::is_same_v<T, bool>;
 template <class T>
 constexpr bool is_payload = std::is_arithmetic_v<T> || std::is_same_v<std::remove_cv_t<T>, std::byte>;
 
-// A view may be a temporary, an owner may not: what it gives out would be gone before the batch has ended.
+// A view may be a temporary, an owner may not: what it gives out would be gone before the batch has ended. A view that is
+// const gives out no less than one that is not, and there is nothing to do when it ends.
 template <class C>
-constexpr bool is_view = std::is_same_v<element_t<bare<C>>, element_t<const bare<C>>>;
+constexpr bool is_view =
+    std::is_same_v<element_t<bare<C>>, element_t<const bare<C>>> && std::is_trivially_destructible_v<bare<C>>;
 
 template <class C>
 constexpr bool is_source = is_payload<element_t<C>> && !std::is_same_v<bare<C>, mutable_bytes>;
+template <class C> constexpr bool is_temporary_owner = !std::is_lvalue_reference_v<C> && !is_view<C>;
 template <class C>
-constexpr bool is_target = is_payload<element_t<C>> && !std::is_const_v<element_t<C>> &&
-                           (std::is_lvalue_reference_v<C> || is_view<C>);
+constexpr bool is_target = is_payload<element_t<C>> && !std::is_const_v<element_t<C>> && !is_temporary_owner<C>;
 
 } // namespace detail
 
-/// Objects that lie one after the other: std::span as far as it is needed here, and convertible from and to it.
+/// Objects that lie one after the other: std::span as far as it is needed here. It is made of a std::span, and one that has a
+/// name makes a std::span.
 template <class T> class span {
 public:
     constexpr span() noexcept = default;
@@ -387,12 +397,12 @@ public:
     template <class T, std::size_t n, class = std::enable_if_t<detail::is_payload<T>>>
     const_bytes(const T (&array)[n]) noexcept : const_bytes(static_cast<const void *>(array), sizeof array) // NOLINT
     {
-        static_assert(!std::is_same_v<T, char>,
+        static_assert(!detail::is_text<T>,
                       "an array of const char may be a literal with its NUL: use std::string_view, or address and bytes");
     }
     // An array that can be written to is no literal.
-    template <std::size_t n>
-    const_bytes(char (&array)[n]) noexcept : const_bytes(static_cast<const void *>(array), n) {} // NOLINT: implicit
+    template <class T, std::size_t n, std::enable_if_t<detail::is_text<T>, int> = 0>
+    const_bytes(T (&array)[n]) noexcept : const_bytes(static_cast<const void *>(array), n) {} // NOLINT: implicit
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, const_bytes> && detail::is_source<C>>>
     const_bytes(C &&container) // NOLINT: implicit
         : const_bytes(static_cast<const void *>(container.data()), container.size() * sizeof(detail::element_t<C>))
@@ -415,7 +425,12 @@ class key_view {
 public:
     key_view(const void *address, std::size_t bytes) noexcept : data_(address), size_(bytes) {}
     key_view(const char *text) noexcept : key_view(text, text == nullptr ? 0 : std::strlen(text)) {} // NOLINT: implicit
-    template <class T, std::size_t n, class = std::enable_if_t<detail::is_byte<T> && !std::is_same_v<T, char>>>
+    template <class T, class = std::enable_if_t<detail::is_text<T> && !std::is_same_v<T, char>>>
+    key_view(const T *utf_8) noexcept // NOLINT: implicit
+        : key_view(utf_8, utf_8 == nullptr ? 0 : std::char_traits<T>::length(utf_8))
+    {
+    }
+    template <class T, std::size_t n, std::enable_if_t<detail::is_byte<T> && !detail::is_text<T>, int> = 0>
     key_view(const T (&array)[n]) noexcept : key_view(static_cast<const void *>(array), n) {} // NOLINT: implicit
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, key_view> &&
                                                 detail::is_byte<detail::element_t<const detail::bare<C>>>>>
@@ -432,9 +447,15 @@ private:
     std::size_t size_;
 };
 
-/// The bytes of a number or of another object without padding, such as the hash of a block, as a key.
+/// The bytes of a number or of another object without padding, such as the hash of a block, as a key. What points to them
+/// is refused: its own bytes differ in every process.
 template <class T> key_view key_of(const T &object) noexcept
 {
+    static_assert(!std::is_pointer_v<T>, "this is an address: give what it points to");
+    static_assert(std::is_void_v<detail::element_t<const T>> || !detail::is_view<T>,
+                  "this points to the bytes: use key_view(address, bytes)");
+    static_assert(!detail::is_text<std::remove_extent_t<T>> || !std::is_array_v<T>,
+                  "a text is a key by itself, without its NUL: use key_view(text), or key_view(address, bytes)");
     static_assert(std::is_trivially_copyable_v<T> && std::has_unique_object_representations_v<T>,
                   "equal objects of this type may differ in their bytes");
     return {static_cast<const void *>(&object), sizeof object};
@@ -494,15 +515,20 @@ public:
     template <class C, class = std::enable_if_t<!std::is_same_v<detail::bare<C>, const_segment> &&
                                                 !std::is_same_v<detail::bare<C>, const_bytes> &&
                                                 std::is_convertible_v<C, const_bytes> &&
-                                                (std::is_lvalue_reference_v<C> || detail::is_view<C>)>>
+                                                !detail::is_temporary_owner<C>>>
     const_segment(C &&bytes) noexcept : const_segment(const_bytes(std::forward<C>(bytes))) // NOLINT: implicit
     {
     }
+    /// A temporary container would be gone before the batch has ended. Only a call that blocks takes it, as const_bytes.
+    template <class C, std::enable_if_t<std::is_convertible_v<C, const_bytes> && detail::is_temporary_owner<C>, int> = 0>
+    const_segment(C &&bytes) = delete;
 
     explicit const_segment(const nixl_store_segment_t &raw) noexcept : raw_(raw) {}
 
     /// As of segment.
     static const_segment host(const_bytes bytes) noexcept { return segment::host(unconst(bytes)); }
+    template <class C, class = std::enable_if_t<std::is_convertible_v<C, const_bytes> && detail::is_temporary_owner<C>>>
+    static const_segment host(C &&bytes) = delete;
     static const_segment cuda(const void *address, std::size_t bytes, std::optional<unsigned> device = {}) noexcept
     {
         return segment::cuda(const_cast<void *>(address), bytes, device);
@@ -567,12 +593,14 @@ public:
         bytes_.clear();
         entries_.clear();
     }
+    // key_bytes: of all keys together.
     void reserve(std::size_t entries, std::size_t key_bytes)
     {
         entries_.reserve(entries);
-        if (bytes_.capacity() < entries * key_bytes)
-            grow(entries * key_bytes);
+        if (bytes_.capacity() < key_bytes)
+            grow(key_bytes);
     }
+    void reserve_as(const keyed &other) { reserve(other.entries_.size(), other.bytes_.size()); }
     Entry &add(key_view key)
     {
         const std::size_t at = bytes_.size();
@@ -626,6 +654,8 @@ public:
     explicit keys(const Range &range)
     {
         for (const auto &key : range) {
+            static_assert(!detail::is_byte<detail::bare<decltype(key)>>,
+                          "a text, or bytes one after the other, are one key: say keys{text}");
             if constexpr (std::is_convertible_v<decltype(key), key_view>)
                 add(key);
             else
@@ -640,7 +670,7 @@ public:
 
     keys &add(key_view key) { return keyed_.add(key), *this; }
     void clear() noexcept { keyed_.clear(); }
-    void reserve(std::size_t count, std::size_t key_bytes) { keyed_.reserve(count, key_bytes); }
+    void reserve(std::size_t count, std::size_t key_bytes) { keyed_.reserve(count, count * key_bytes); }
     std::size_t size() const noexcept { return keyed_.entries().size(); }
     bool empty() const noexcept { return keyed_.entries().empty(); }
     const nixl_store_key_t *raw() const noexcept { return keyed_.entries().data(); }
@@ -652,6 +682,8 @@ public:
     }
 
 private:
+    friend class store;
+    void reserve_as(const keys &other) { keyed_.reserve_as(other.keyed_); }
     detail::keyed<nixl_store_key_t> keyed_;
 };
 
@@ -716,7 +748,7 @@ public:
     }
     void reserve(std::size_t items, std::size_t segments, std::size_t key_bytes)
     {
-        items_.reserve(items, key_bytes);
+        items_.reserve(items, items * key_bytes);
         segments_.reserve(segments);
         relink();
     }
@@ -848,7 +880,8 @@ public:
         return *this;
     }
     submit_options &no_deadline() noexcept { return raw_.deadline_ms = NIXL_STORE_DEADLINE_NONE, *this; }
-    /// The queue that gets the completion, and a number that comes back with it.
+    /// The queue that gets the completion, and a number that comes back with it. Without a queue in it, submit answers
+    /// invalid_handle.
     submit_options &on(const queue &completions, std::uint64_t user_data = 0) noexcept;
     /// The stream is a CUstream or cudaStream_t.
     submit_options &stream(void *cuda_stream, stream_order order) noexcept
@@ -1008,18 +1041,8 @@ public:
         if (results.empty())
             return wait(most);
         std::size_t count = 0;
-        const nixl_store_status_t code =
-            nixl_store_ticket_wait(store_, id_, most.ms(), reinterpret_cast<nixl_store_result_t *>(results.data()),
-                                   results.size(), &count);
-        result<void> ended(code);
-        // The library gives as many results as the batch has items, or none.
-        if (count != 0 || code == NIXL_STORE_ERROR_INVALID_HANDLE)
-            forget();
-        for (std::size_t index = 0; code < 0 && ended.os_error_ == 0 && index < count; ++index) {
-            if (results[index].raw.status == code)
-                ended.os_error_ = results[index].raw.os_error;
-        }
-        return ended;
+        const nixl_store_status_t code = end(results, most, count);
+        return told(code, {results.data(), count});
     }
 
     /// in_progress, or what wait() will give. Does not wait.
@@ -1055,7 +1078,28 @@ public:
     }
 
 private:
+    friend class store;
     void forget() noexcept { id_ = 0; }
+    // The wait without its result, whose message may need memory: told() has it until this thread's next call.
+    nixl_store_status_t end(span<item_result> results, timeout most, std::size_t &count) noexcept
+    {
+        const nixl_store_status_t code =
+            nixl_store_ticket_wait(store_, id_, most.ms(), reinterpret_cast<nixl_store_result_t *>(results.data()),
+                                   results.size(), &count);
+        // The library gives as many results as the batch has items, or none.
+        if (count != 0 || code == NIXL_STORE_ERROR_INVALID_HANDLE)
+            forget();
+        return code;
+    }
+    static result<void> told(nixl_store_status_t code, span<item_result> results)
+    {
+        result<void> ended(code);
+        for (std::size_t index = 0; code < 0 && ended.os_error_ == 0 && index < results.size(); ++index) {
+            if (results[index].raw.status == code)
+                ended.os_error_ = results[index].raw.os_error;
+        }
+        return ended;
+    }
     nixl_store_t *store_ = nullptr;
     nixl_store_ticket_t id_ = 0;
     std::size_t item_count_ = 0;
@@ -1087,7 +1131,11 @@ public:
         std::swap(handle_, taken.handle_);
         return *this;
     }
-    ~queue() { (void)!destroy(); }
+    ~queue()
+    {
+        if (handle_ != nullptr)
+            (void)!nixl_store_queue_destroy(store_, handle_);
+    }
 
     explicit operator bool() const noexcept { return handle_ != nullptr; }
     /// For poll() or epoll: readable while completions wait. It is the queue's: do not close it.
@@ -1121,7 +1169,8 @@ private:
 
 inline submit_options &submit_options::on(const queue &completions, std::uint64_t user_data) noexcept
 {
-    raw_.queue = completions.raw();
+    // None is no handle either: NULL would ask for no completion, and whoever waits for one would wait for ever.
+    raw_.queue = completions ? completions.raw() : reinterpret_cast<nixl_store_queue_t *>(std::uintptr_t{1});
     raw_.user_data = user_data;
     return *this;
 }
@@ -1130,7 +1179,13 @@ inline submit_options &submit_options::on(const queue &completions, std::uint64_
 class [[nodiscard]] pinned {
 public:
     pinned() noexcept = default;
-    pinned(nixl_store_t *store, key_view key) : store_(store), key_(static_cast<const char *>(key.data()), key.size()) {}
+    /// Takes over a pin that was made in C.
+    pinned(nixl_store_t *store, key_view key) : store_(store)
+    {
+        // What can be no key has no pin, and is not read.
+        if (key.data() != nullptr && key.size() <= NIXL_STORE_KEY_BYTES_MAX)
+            key_.assign(static_cast<const char *>(key.data()), key.size());
+    }
     pinned(pinned &&other) noexcept : store_(other.store_), key_(std::move(other.key_)) { other.release(); }
     pinned &operator=(pinned &&other) noexcept
     {
@@ -1139,7 +1194,11 @@ public:
         key_.swap(taken.key_);
         return *this;
     }
-    ~pinned() { (void)!unpin(); }
+    ~pinned()
+    {
+        if (!key_.empty())
+            (void)!nixl_store_key_unpin(store_, key_.data(), key_.size());
+    }
 
     explicit operator bool() const noexcept { return !key_.empty(); }
     /// Without a pin it does nothing.
@@ -1167,24 +1226,14 @@ public:
         pinned_keys(std::move(other)).swap(*this);
         return *this;
     }
-    ~pinned_keys() { (void)!unpin(); }
+    ~pinned_keys() { (void)!end(); }
 
     /// How many keys it keeps.
     std::size_t size() const noexcept { return keys_.size(); }
     /// How many of the keys that were asked for are pinned before the first that is not.
     std::size_t prefix() const noexcept { return prefix_; }
-    /// Takes back every pin.
-    result<void> unpin()
-    {
-        if (keys_.empty())
-            return {};
-        nixl_store_ticket_t id = 0;
-        result<void> submitted(nixl_store_batch_unpin(store_, keys_.raw(), keys_.size(), nullptr, &id));
-        ticket under_way(store_, submitted ? id : 0, keys_.size());
-        keys_.clear();
-        prefix_ = 0;
-        return submitted ? under_way.wait() : submitted;
-    }
+    /// Takes back every pin, however long that takes.
+    result<void> unpin() { return result<void>(end()); }
     /// Leaves the keys pinned.
     void release() noexcept
     {
@@ -1200,6 +1249,34 @@ public:
 
 private:
     friend class store;
+    // A pin that a deadline leaves behind would be nobody's, so there is none.
+    nixl_store_status_t end() noexcept
+    {
+        if (keys_.empty())
+            return NIXL_STORE_OK;
+        const submit_options options = submit_options().no_deadline();
+        nixl_store_ticket_t id = 0;
+        nixl_store_status_t code = nixl_store_batch_unpin(store_, keys_.raw(), keys_.size(), &options.raw(), &id);
+        if (code == NIXL_STORE_OK)
+            code = nixl_store_ticket_wait(store_, id, NIXL_STORE_TIMEOUT_INFINITE, nullptr, 0, nullptr);
+        else
+            code = unpin_each();
+        release();
+        return code;
+    }
+    // For a batch that was refused: one key needs no ticket. The error is that of the last that failed.
+    nixl_store_status_t unpin_each() noexcept
+    {
+        nixl_store_status_t ended = NIXL_STORE_OK;
+        for (std::size_t index = 0; index < keys_.size(); ++index) {
+            const nixl_store_key_t &key = keys_.raw()[index];
+            const nixl_store_status_t code =
+                nixl_store_key_unpin(store_, key.key, static_cast<std::size_t>(key.key_length));
+            ended = code == NIXL_STORE_OK ? ended : code;
+        }
+        return ended;
+    }
+
     nixl_store_t *store_ = nullptr;
     keys keys_;
     std::size_t prefix_ = 0;
@@ -1221,7 +1298,11 @@ public:
         owned_address(std::move(other)).swap(*this);
         return *this;
     }
-    ~owned_address() { (void)!end(); }
+    ~owned_address()
+    {
+        if (address_ != nullptr)
+            (void)!give_back(store_, address_);
+    }
 
     explicit operator bool() const noexcept { return address_ != nullptr; }
     std::byte *data() const noexcept { return address_; }
@@ -1339,20 +1420,15 @@ public:
         log_.swap(taken.log_);
         return *this;
     }
-    ~store() { (void)!close(); }
+    ~store() { (void)!end(); }
 
     /// Closes it and tells how that went; without a store it does nothing. It is closed afterwards, whatever this says.
     result<void> close()
     {
-        nixl_store_t *const handle = std::exchange(handle_, nullptr);
-        if (handle == nullptr)
-            return {};
-        result<void> closed(nixl_store_close(handle));
-        // Another thread, in C, is closing it still, and may log.
-        if (closed.code() == status::closing)
-            (void)log_.release();
-        log_.reset();
-        return closed;
+        const nixl_store_status_t code = end();
+        // It ends after the message was taken, because what it holds may call the library.
+        const std::unique_ptr<log_function> log = std::move(log_);
+        return result<void>(code);
     }
     explicit operator bool() const noexcept { return handle_ != nullptr; }
     nixl_store_t *raw() const noexcept { return handle_; }
@@ -1445,8 +1521,13 @@ public:
     /// Or not_found.
     result<pinned> pin(key_view key) const
     {
-        result<void> kept(nixl_store_key_pin(handle_, key.data(), key.size()));
-        return kept ? result<pinned>(pinned(handle_, key)) : result<pinned>(std::move(kept));
+        // What needs memory is had before there is a pin.
+        pinned kept(handle_, key);
+        const nixl_store_status_t code = nixl_store_key_pin(handle_, key.data(), key.size());
+        if (code == NIXL_STORE_OK)
+            return kept;
+        kept.release();
+        return result<void>(code);
     }
     /// Pins those of the keys that are stored; after an error none is.
     result<pinned_keys> pin(const keys &list) const
@@ -1454,18 +1535,22 @@ public:
         pinned_keys kept;
         if (list.empty())
             return kept;
+        // What needs memory is had before there are pins.
+        kept.store_ = handle_;
+        kept.keys_.reserve_as(list);
+        std::vector<item_result> results(list.size());
         result<ticket> submitted = submit_pin(list);
         if (!submitted)
             return result<void>(std::move(submitted));
-        std::vector<item_result> results;
-        result<void> ended = submitted->wait(results);
-        kept.store_ = handle_;
-        for (std::size_t index = 0; index < results.size(); ++index) {
+        std::size_t count = 0;
+        const nixl_store_status_t code = submitted->end(results, timeout::infinite(), count);
+        for (std::size_t index = 0; index < count; ++index) {
             if (!results[index].ok())
                 continue;
             kept.prefix_ += kept.prefix_ == index ? 1 : 0;
             kept.keys_.add(list[index]);
         }
+        result<void> ended = ticket::told(code, {results.data(), count});
         return ended.is_error() ? result<pinned_keys>(std::move(ended)) : result<pinned_keys>(std::move(kept));
     }
     /// For a pin that no owner has. Or not_found.
@@ -1538,6 +1623,15 @@ public:
     result<std::string> metrics_text() const { return detail::metrics_text(handle_); }
 
 private:
+    nixl_store_status_t end() noexcept
+    {
+        nixl_store_t *const handle = std::exchange(handle_, nullptr);
+        const nixl_store_status_t code = handle == nullptr ? NIXL_STORE_OK : nixl_store_close(handle);
+        // Another thread, in C, is closing it still, and may log.
+        if (code == NIXL_STORE_ERROR_CLOSING)
+            (void)log_.release();
+        return code;
+    }
     static void hand_on(void *context, const nixl_store_log_record_t *record) noexcept
     {
         // The clock's ticks may be coarser.
@@ -1566,6 +1660,7 @@ inline result<std::string> metrics_text() { return detail::metrics_text(nullptr)
 inline const char *version() noexcept { return nixl_store_version(); }
 inline std::uint32_t abi_version() noexcept { return nixl_store_abi_version(); }
 
+} // namespace v0_1
 } // namespace nixl_store
 
 #endif // NIXL_STORE_HPP

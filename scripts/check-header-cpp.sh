@@ -40,6 +40,11 @@ for word in $(sed -nE -e 's/^[a-z].*(nixl_store_[a-z_]+)\(.*/\1/p' \
         { echo "include/nixl_store.hpp does not have $word of include/nixl_store.h" >&2; exit 1; }
 done
 
+# Classes of versions that differ must not meet in one process, so their names have the version.
+version=$(sed -nE 's/^version *= *"([0-9]+)\.([0-9]+)\..*/v\1_\2/p' Cargo.toml | head -n 1)
+grep -qx "inline namespace ${version:?} {" include/nixl_store.hpp ||
+    { echo "include/nixl_store.hpp is not of the version in Cargo.toml: it has no inline namespace $version" >&2; exit 1; }
+
 # In one piece each, because reading the standard headers takes the most time.
 {
     printf '#include "%s"\n' "$work/quickstart.cpp" tests/cpp/throwing.cpp
@@ -77,6 +82,10 @@ for compiler in g++ clang++; do
     "$compiler" -std=c++17 $warnings $bare -DUNIT -c -o "$work/unit.o" tests/cpp/alone.cpp
     # shellcheck disable=SC2086
     "$compiler" -std=c++20 $warnings -c -o "$work/alone.o" tests/cpp/alone.cpp
+    if nm "$work/unit.o" "$work/alone.o" | grep -E '_ZN?K?[A-Za-z]*10nixl_store' | grep -v "10nixl_store4$version"; then
+        echo "$compiler: these symbols do not have the version in their names" >&2
+        exit 1
+    fi
     "$compiler" -o "$work/alone" "$work/unit.o" "$work/alone.o"
     "$work/alone"
 

@@ -217,6 +217,16 @@ void many_keys_are_asked_about_at_once()
 }
 
 #if __cplusplus >= 202002L
+// In C++17 its characters are char.
+void a_text_of_utf_8_ends_before_its_nul()
+{
+    const ns::key_view key(u8"key");
+    EXPECT(key.size() == 3 && ns::key_view(std::u8string(u8"key")).size() == 3 && ns::keys{u8"k", u8"ke"}[1].size() == 2);
+    char8_t buffer[8] = u8"buffer";
+    EXPECT(ns::const_bytes(buffer).size() == 8 && ns::mutable_bytes(buffer).size() == 8);
+    EXPECT(ns::const_bytes(std::u8string_view(u8"text")).size() == 4);
+}
+
 void a_span_is_a_span()
 {
     const ns::store store = must_open(in_memory());
@@ -250,6 +260,7 @@ void batches()
     items_end_one_by_one();
     many_keys_are_asked_about_at_once();
 #if __cplusplus >= 202002L
+    a_text_of_utf_8_ends_before_its_nul();
     a_span_is_a_span();
 #endif
 }

@@ -17,6 +17,10 @@ namespace ns = nixl_store;
 inline int failures = 0;
 // By operator new, in this thread.
 inline thread_local std::size_t allocations = 0;
+// The one of them that fails; 0: none does.
+inline thread_local std::size_t refused_allocation = 0;
+// Of the last batch that was submitted to unpin.
+inline std::uint64_t unpin_deadline_ms = 0;
 
 #define EXPECT(...)                                                                                                    \
     do {                                                                                                               \

@@ -107,9 +107,30 @@ void pins_go()
         ns::pinned_keys moved = std::move(many);
         EXPECT(many.size() == 0 && pins() == 2); // NOLINT: moved from, as meant
     }
-    EXPECT(pins() == 0);
+    // What a deadline leaves pinned, nobody would unpin.
+    EXPECT(pins() == 0 && unpin_deadline_ms == NIXL_STORE_DEADLINE_NONE);
     EXPECT(store.pin(ns::keys()).value().size() == 0);
     EXPECT(store.pin(ns::keys{"", "key"}).code() == ns::status::invalid_argument && pins() == 0);
+    EXPECT(store.pin(ns::key_view(nullptr, 3)).code() == ns::status::invalid_argument);
+    EXPECT(store.pin(ns::key_view("key", NIXL_STORE_KEY_BYTES_MAX + 1)).code() == ns::status::invalid_argument);
+}
+
+// With as many tickets open as a store has, it takes no batch.
+void pins_go_where_no_batch_is_taken()
+{
+    const ns::store store = must_open(in_memory());
+    EXPECT(store.put("key", std::string_view("value")).ok() && store.put("other", std::string_view("value")).ok());
+    const ns::keys both{"key", "other"};
+    ns::pinned_keys told = store.pin(both).value();
+    std::optional<ns::pinned_keys> dropped = store.pin(both).value();
+    std::vector<ns::ticket> open;
+    ns::result<ns::ticket> one = store.submit_lookup(both);
+    for (; one; one = store.submit_lookup(both))
+        open.push_back(*std::move(one));
+    EXPECT(one.code() == ns::status::busy);
+    EXPECT(told.unpin().ok() && told.size() == 0 && store.stats().value().keys_pinned == 2);
+    dropped.reset();
+    EXPECT(store.stats().value().keys_pinned == 0);
 }
 
 void memory_is_given_back()
@@ -154,6 +175,8 @@ void a_queue_tells_of_batches()
     EXPECT(ticket.is_done() && ticket.wait(ns::timeout::none()).ok());
     ns::queue moved = std::move(queue);
     EXPECT(!queue && queue.fd().code() == ns::status::invalid_handle); // NOLINT: moved from, as meant
+    // Whoever names a queue waits for a completion, which would never come.
+    EXPECT(store.submit_put(puts, ns::submit_options().on(queue)).code() == ns::status::invalid_handle);
     nixl_store_queue_t *const handle = moved.raw();
     EXPECT(moved.destroy().ok() && !moved && moved.destroy().ok());
     int fd = 0;
@@ -189,6 +212,26 @@ void owners_outlive_their_store_without_harm()
     EXPECT(ticket.wait().code() == ns::status::invalid_handle && !ticket);
 }
 
+// A message that nobody reads would need memory, and where there is none a destructor can only end the process.
+void destructors_allocate_nothing()
+{
+    std::vector<std::byte> memory(4096);
+    std::size_t before = 0;
+    {
+        ns::store store = must_open(in_memory());
+        EXPECT(store.put("key", memory).ok());
+        const ns::queue queue = store.create_queue().value();
+        const ns::pinned pin = store.pin("key").value();
+        const ns::pinned_keys pins = store.pin(ns::keys{"key"}).value();
+        const ns::registration known = store.register_memory(memory).value();
+        const ns::allocation block = store.allocate(4096).value();
+        const ns::store stale = ns::store::adopt(store.raw());
+        EXPECT(store.close().ok());
+        before = allocations;
+    }
+    EXPECT(allocations == before);
+}
+
 void a_forked_child_leaves_the_parents_store_alone()
 {
     const ns::store store = must_open(in_memory());
@@ -216,8 +259,10 @@ void owners()
     the_log_lives_as_long_as_the_store();
     options_reach_the_store();
     pins_go();
+    pins_go_where_no_batch_is_taken();
     memory_is_given_back();
     a_queue_tells_of_batches();
     owners_outlive_their_store_without_harm();
+    destructors_allocate_nothing();
     a_forked_child_leaves_the_parents_store_alone();
 }

@@ -129,6 +129,20 @@ void segments_name_their_memory()
     EXPECT(ns::const_segment::cuda(static_cast<const void *>(memory), 8).raw().cuda_device == 0);
 }
 
+// What gives its memory back when it ends is no segment of a batch while it is a temporary. What only points to it is.
+static_assert(!std::is_convertible_v<std::vector<char>, ns::const_segment>);
+static_assert(!std::is_convertible_v<const std::string, ns::const_segment>);
+static_assert(!std::is_convertible_v<ns::allocation, ns::const_segment>);
+static_assert(!std::is_convertible_v<ns::allocation, ns::segment>);
+static_assert(!std::is_convertible_v<ns::registration, ns::segment>);
+static_assert(std::is_convertible_v<ns::allocation &, ns::segment>);
+static_assert(std::is_convertible_v<const ns::allocation &, ns::const_segment>);
+static_assert(std::is_convertible_v<std::vector<char> &, ns::const_segment>);
+static_assert(std::is_convertible_v<std::string_view, ns::const_segment>);
+static_assert(std::is_convertible_v<ns::mutable_bytes, ns::segment>);
+static_assert(std::is_convertible_v<ns::mutable_bytes, ns::const_segment>);
+static_assert(std::is_convertible_v<ns::span<float>, ns::segment>);
+
 } // namespace
 
 void results_and_spans()

@@ -62,6 +62,36 @@ void unwinding_waits_for_what_is_under_way()
     EXPECT(store.stats().or_throw().puts_ok == 32);
 }
 
+// Each allocation of a pin() fails once.
+template <class Pin> void leaves_no_pin_without_memory(const ns::store &store, Pin pin)
+{
+    bool is_done = false;
+    for (std::size_t count = 1; !is_done; ++count) {
+        try {
+            refused_allocation = allocations + count;
+            pin();
+            is_done = true;
+        } catch (const std::bad_alloc &) {
+        }
+        refused_allocation = 0;
+        EXPECT(store.stats().or_throw().keys_pinned == 0);
+    }
+}
+
+void a_pin_without_memory_is_none()
+{
+    const ns::store store = ns::store::open(in_memory()).or_throw();
+    const std::string key = "a key that is longer than what a string holds without memory of its own";
+    store.put(key, std::string_view("value")).or_throw();
+    store.put("key", std::string_view("value")).or_throw();
+    leaves_no_pin_without_memory(store, [&] { (void)store.pin(key); });
+    const ns::keys with_a_missing_one{key, "missing", "key"};
+    leaves_no_pin_without_memory(store, [&] { (void)store.pin(with_a_missing_one); });
+    // A refusal has a message.
+    const ns::keys with_none{key, ""};
+    leaves_no_pin_without_memory(store, [&] { (void)store.pin(with_none); });
+}
+
 } // namespace
 
 void exceptions()
@@ -69,6 +99,7 @@ void exceptions()
     what_is_thrown_says_what_went_wrong();
     an_answer_is_thrown_only_where_a_value_is_missing();
     unwinding_waits_for_what_is_under_way();
+    a_pin_without_memory_is_none();
 }
 
 void threads()

@@ -65,7 +65,9 @@ dpkg-deb --contents "$package" >"$work/contents"
 grep -v ' root/root ' "$work/contents" && fail "these are not root's"
 grep -Ev '^(drwxr-xr-x|-rw-r--r--|-rwxr-xr-x|lrwxrwxrwx) ' "$work/contents" && fail "these have modes of their own"
 grep -Ev ' \./(usr/.*)?$' "$work/contents" && fail "these are outside /usr"
-grep -q ' ./usr/share/doc/nixl-store/copyright$' "$work/contents" || fail "there is no copyright file"
+for name in copyright LICENSES-OF-CRATES.txt; do
+    grep -q " ./usr/share/doc/nixl-store/$name\$" "$work/contents" || fail "there is no $name"
+done
 
 # with_dependencies PACKAGE...: names of these packages and of all that they depend on, as they are installed here
 with_dependencies() {

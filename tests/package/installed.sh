@@ -127,6 +127,80 @@ destination() {
     diff -r "$work/root/opt/nixl" "$work/relative prefix" || fail "what is installed depends on where"
 }
 
+# The licences of the crates ask for their notices and texts beside what contains them.
+licences_of_others() {
+    local crates crate
+    [ -s "$DOC_DIR/LICENSE" ] || fail "there is no licence"
+    mapfile -t crates < <(sed -nE 's/^ ([^ ]+ [0-9][^ :]*): .*/\1/p' "$DOC_DIR/copyright")
+    [ ${#crates[@]} -ge 20 ] || fail "only ${#crates[@]} crates are named"
+    for crate in "${crates[@]}"; do
+        grep -E '^======== ' "$DOC_DIR/LICENSES-OF-CRATES.txt" | grep -F " $crate" >/dev/null ||
+            fail "of $crate there is neither a text nor a word that it has none"
+    done
+    grep -q "Permission is hereby granted" "$DOC_DIR/LICENSES-OF-CRATES.txt" || fail "the texts are not there"
+    # Most of them are the same.
+    [ "$(stat -c %s "$DOC_DIR/LICENSES-OF-CRATES.txt")" -le 1000000 ] || fail "texts are there more than once"
+    echo "package: licences of ${#crates[@]} crates"
+}
+
+# What cargo build takes, no other command has to take, and the documents go where somebody has said.
+settings_are_heeded() {
+    quietly "$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR" "${cargo_options[@]}" -DNIXL_STORE_CLI="$CLI" \
+        "-DNIXL_STORE_CARGO_FLAGS=--locked;-j2;-v;--message-format=short" -DCMAKE_INSTALL_DOCDIR=share/doc/elsewhere
+    cp -a "$BUILD_TREE/lib/." "$work/build/lib"
+    quietly "$CMAKE" --build "$work/build"
+    quietly "$CMAKE" --install "$work/build" --prefix "$work/prefix"
+    [ -e "$work/prefix/share/doc/elsewhere/docs/CPP.md" ] && [ -e "$work/prefix/share/doc/elsewhere/examples/quickstart.c" ] ||
+        fail "CMAKE_INSTALL_DOCDIR is not heeded"
+    [ "$(ls "$work/prefix/share/doc/nixl-store")" = copyright ] || fail "documents are where they were not wanted"
+}
+
+# With a project around this one: where that one says, and else not among its own documents.
+documents_of_a_part() {
+    local said expected
+    for said in share/doc/said ""; do
+        expected=${said:-share/doc/nixl-store}
+        rm -rf "$work/build"
+        quietly "$CMAKE" -S "$here" -B "$work/build" -G "$GENERATOR" -DCMAKE_C_COMPILER="$CC" "${cargo_options[@]}" \
+            -DSUBPROJECT="$root" -DNIXL_STORE_INSTALL=ON -DDOCUMENTS="$said"
+        grep -F -A 4 "$expected\"" "$work/build/nixl_store/cmake_install.cmake" | grep -F LICENSES-OF-CRATES.txt >/dev/null ||
+            fail "the licences are not in $expected"
+        if grep -F '/share/doc/' "$work/build/nixl_store/cmake_install.cmake" | grep -vF "$expected"; then
+            fail "these are not in $expected"
+        fi
+    done
+}
+
+# The cargo in PATH is the user's choice, and one that make is given goes before it.
+cargo_that_was_chosen() {
+    mkdir "$work/bin"
+    printf '#!/bin/sh\nexec "%s" "$@"\n' "$(command -v "$CARGO")" >"$work/bin/cargo"
+    chmod +x "$work/bin/cargo"
+    PATH=$work/bin:$PATH quietly "$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR"
+    grep -qxF "NIXL_STORE_CARGO:FILEPATH=$work/bin/cargo" "$work/build/CMakeCache.txt" || fail "another cargo than the one in PATH"
+    make -n -C "$root" install CARGO=/a/cargo | grep -qF -- "-DNIXL_STORE_CARGO=/a/cargo" || fail "make hands CARGO to nobody"
+}
+
+# Nothing here says to cargo what CMake's toolchain is, so it has to be said.
+another_machine() {
+    printf 'set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR another)\nset(CMAKE_SYSROOT /)\n' >"$work/toolchain.cmake"
+    local configure=("$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR" "${cargo_options[@]}"
+        -DCMAKE_TOOLCHAIN_FILE="$work/toolchain.cmake")
+    if "${configure[@]}" >"$work/log" 2>&1; then fail "a build for another machine is made for this one"; fi
+    grep -q -- "-DNIXL_STORE_RUST_TARGET=" "$work/log" || { cat "$work/log" >&2; fail "the refusal does not say what to do"; }
+    # This machine's serves for another's: its libraries are there to be asked about.
+    local target
+    target=$(rustc -vV | sed -n 's/^host: //p')
+    rm -rf "$work/build"
+    quietly "${configure[@]}" -DNIXL_STORE_RUST_TARGET="$target"
+    grep -rqF -- "--sysroot=/" "$work/build" --include=build.make --include=build.ninja || fail "the sysroot is not passed on"
+    # What is known of one target does not hold for the next.
+    sed -i -e 's/^\(NIXL_STORE_SYSTEM_LIBRARIES_ARE_OF:[^=]*=\).*/\1before/' \
+        -e 's/^\(NIXL_STORE_SYSTEM_LIBRARIES:[^=]*=\).*/\1of_before/' "$work/build/CMakeCache.txt"
+    quietly "${configure[@]}" -DNIXL_STORE_RUST_TARGET="$target"
+    if grep '=of_before$' "$work/build/CMakeCache.txt"; then fail "these libraries are another target's"; fi
+}
+
 # FetchContent is told to take this source tree, which it would fetch otherwise; what cargo has built there serves.
 fetch_content() {
     quietly "$CMAKE" -S "$here/fetch_content" -B "$work/a build" -G "$GENERATOR" -DCMAKE_C_COMPILER="$CC" \

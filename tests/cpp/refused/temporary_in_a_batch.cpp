@@ -1,4 +1,4 @@
-// refused: no matching|cannot convert|no known conversion
+// refused: deleted
 // Memory that is gone at the end of the line, while the batch needs it until it completed.
 #include <nixl_store.hpp>
 void refused(nixl_store::put_batch &puts);
