@@ -5,9 +5,9 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, TryRecvError, channel};
-use std::thread;
 use std::time::{Duration, Instant};
 
+use nixl_store::sys::thread;
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -84,8 +84,7 @@ impl Looks {
         let look = move || {
             while is_wanted.recv().is_ok() && see.send(watch.look()).is_ok() {}
         };
-        let started = thread::Builder::new().name("looks".to_owned()).spawn(look);
-        started.map_err(|error| Failure::os("starting a thread", &error))?;
+        thread::spawn("looks", look).map_err(|error| Failure::os("starting a thread", &error))?;
         Ok(Looks { wanted, seen })
     }
 

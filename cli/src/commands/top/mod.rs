@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use nixl_store::config::Config;
 use nixl_store::status::{self, Socket};
+use nixl_store::sys::thread::{STACK_BYTES, spawn_scoped};
 
 use self::sample::Sample;
 use self::view::View;
@@ -133,7 +134,7 @@ impl Watch {
 /// Asks all of them side by side, so that one whose process is stopped is waited for but once.
 fn read_all(sockets: &[Socket]) -> Vec<Option<Sample>> {
     thread::scope(|scope| {
-        let asking = |socket| thread::Builder::new().spawn_scoped(scope, move || Sample::read(socket));
+        let asking = |socket| spawn_scoped(scope, "look", STACK_BYTES, move || Sample::read(socket));
         let asked: Vec<_> = sockets.iter().map(asking).collect();
         let answers = asked.into_iter().zip(sockets).map(|(asked, socket)| match asked {
             Ok(thread) => thread.join().unwrap_or_default(),
