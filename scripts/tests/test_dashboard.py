@@ -47,6 +47,57 @@ def expressions():
             yield panel["title"], target["expr"]
 
 
+def alerts():
+    """The expressions of the document's table of alerts."""
+    table = (ROOT / "docs" / "METRICS.md").read_text().split("## Alerts")[1]
+    return [expression for expression in re.findall(r"`([^`]*)`", table) if "nixl_store" in expression]
+
+
+# What stands between two vectors of which PromQL brings those together that have the same labels.
+OPERATOR = re.compile(r"\s([-+*/<>]|==|!=|>=|<=)\s+(?!\s*(?:bool\s+)?(?:on|ignoring)\b)")
+# What takes labels away, so that the two sides need not have had the same ones.
+AGGREGATION = re.compile(r"\b(?:sum|min|max|avg|count|group|histogram_quantile|absent)\b")
+
+
+def sides(expression):
+    """Of each operator that matches on all labels, what stands on its left and on its right."""
+    # Strings, where anything may stand, keep their length.
+    masked = re.sub(r'"[^"]*"', lambda found: '"' + "_" * (len(found[0]) - 2) + '"', expression)
+    for operator in OPERATOR.finditer(masked):
+        left, right = operator.start(), operator.end()
+        for step, opening, closing in ((-1, ")", "("), (1, "(", ")")):
+            at, depth = (left - 1, 0) if step < 0 else (right, 0)
+            while 0 <= at < len(masked):
+                depth += (masked[at] in opening) - (masked[at] in closing)
+                if depth < 0 or depth == 0 and re.match(r"\s([-+*/<>]|[=!<>]=|and|or|unless)\s", masked[at : at + 8]):
+                    break
+                at += step
+            if step < 0:
+                left = at + 1
+            else:
+                right = at
+        yield expression[left : operator.start()], expression[operator.end() : right]
+
+
+def labels_of(side, known):
+    """The labels that the samples of one side have, with the values that it chose."""
+    found = set()
+    for name, selector in re.findall(r"(nixl_store\w*)(\{[^}]*\})?", side):
+        chosen = dict(re.findall(r'(\w+)="([^"]*)"', selector))
+        found.add(frozenset((label, chosen.get(label)) for label in known[name][1] | set(chosen)))
+    return found
+
+
+def unmatched(expression, known):
+    """The pairs of sides of an expression that never have the same labels, so that nothing ever comes out."""
+    for left, right in sides(expression):
+        if AGGREGATION.search(left) or AGGREGATION.search(right):
+            continue
+        here, there = labels_of(left, known), labels_of(right, known)
+        if here and there and here != there:
+            yield left, right
+
+
 def plain(expression):
     """An expression in which Grafana has filled in its variables."""
     for name, value in (("$__rate_interval", "1m"), ("$__range", "1h"), ("$instance", ".*"), ("$store", ".*")):
@@ -93,17 +144,26 @@ class Dashboard(unittest.TestCase):
         for title, expression in expressions():
             with self.subTest(panel=title):
                 promql_parser.parse(plain(expression))
-        alerts = (ROOT / "docs" / "METRICS.md").read_text().split("## Alerts")[1]
-        found = [expression for expression in re.findall(r"`([^`]*)`", alerts) if "nixl_store" in expression]
-        self.assertGreater(len(found), 5)
-        for expression in found:
+        self.assertGreater(len(alerts()), 5)
+        for expression in alerts():
             with self.subTest(alert=expression):
                 promql_parser.parse(expression)
 
     def test_alerts_name_what_there_is(self):
-        alerts = (ROOT / "docs" / "METRICS.md").read_text().split("## Alerts")[1]
-        for name in re.findall(r"\bnixl_store_\w+", alerts):
+        table = (ROOT / "docs" / "METRICS.md").read_text().split("## Alerts")[1]
+        for name in re.findall(r"\bnixl_store_\w+", table):
             self.assertIn(name, samples())
+
+    def test_both_sides_of_an_operator_have_the_same_labels(self):
+        known = samples()
+        for wrong in (
+            'rate(nixl_store_moved_bytes_total{path="staged"}[5m]) > rate(nixl_store_moved_bytes_total{path="direct"}[5m])',
+            "(nixl_store_stored_bytes / nixl_store_gets_total) > 0.5",
+        ):
+            self.assertEqual(len(list(unmatched(wrong, known))), 1, wrong)
+        for title, expression in [*expressions(), *((alert, alert) for alert in alerts())]:
+            with self.subTest(panel=title):
+                self.assertEqual(list(unmatched(expression, known)), [])
 
     def test_panels_have_their_places(self):
         panels = DASHBOARD["panels"]

@@ -1,17 +1,20 @@
 //! The other side: which stores of this user are open, and what one of them measures.
 
-use std::io::{Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::{self, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::{directory, http};
 use crate::error::{Error, Result, Status};
+use crate::sys::event::wait_readable;
+use crate::sys::socket::connect_at_once;
 
-/// Longest wait for a store that is slow to take or give something: it may have other clients.
-const WAIT_MAX: Duration = Duration::from_secs(5);
+/// Longest time of a whole exchange with a store: it may have other clients, or be stopped.
+const EXCHANGE_TIME_MAX: Duration = Duration::from_secs(5);
 /// Most bytes of an answer; a store's has some thousands.
-const ANSWER_BYTES_MAX: u64 = 4 << 20;
+const ANSWER_BYTES_MAX: usize = 4 << 20;
+/// Bytes that are read at once.
+const READ_BYTES: usize = 64 << 10;
 
 /// The status socket of a store that is open.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +29,7 @@ pub struct Socket {
 
 /// The sockets of this user's open stores, by process and store. One that was open a moment ago may not answer any more.
 pub fn list() -> Vec<Socket> {
-    list_in(&directory::candidates())
+    list_in(&directory::looked_in())
 }
 
 pub(super) fn list_in(directories: &[PathBuf]) -> Vec<Socket> {
@@ -46,27 +49,43 @@ pub(super) fn list_in(directories: &[PathBuf]) -> Vec<Socket> {
     sockets
 }
 
-/// What the store behind a socket measures now, in the form of OpenMetrics.
+/// What the store behind a socket measures now, in the form of OpenMetrics. It takes some seconds at most, also if the process is
+/// stopped.
 ///
 /// # Errors
-/// What the system answers: the store was closed, or is another user's; [`Status::Io`] if what answers is no store.
+/// What the system answers: the store was closed, or is another user's, or does not answer in time; [`Status::Io`] if what answers
+/// is no store.
 pub fn read(socket: &Path) -> Result<String> {
-    let told = |error| Error::os(format_args!("asking the store at {}", socket.display()), &error);
-    let exchange = || -> std::io::Result<String> {
-        let mut stream = UnixStream::connect(socket)?;
-        stream.set_read_timeout(Some(WAIT_MAX))?;
-        stream.set_write_timeout(Some(WAIT_MAX))?;
-        stream.write_all(http::REQUEST)?;
-        let mut answer = String::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_string(&mut answer)?;
-        Ok(answer)
-    };
-    let answer = exchange().map_err(told)?;
+    read_within(socket, EXCHANGE_TIME_MAX)
+}
+
+pub(super) fn read_within(socket: &Path, most: Duration) -> Result<String> {
+    let answer = exchange(socket, Instant::now().checked_add(most))
+        .map_err(|error| Error::os(format_args!("asking the store at {}", socket.display()), &error))?;
     match http::body(&answer) {
         Ok(body) if body.ends_with("# EOF\n") => Ok(body.to_owned()),
         Ok(_) => Err(unfit(socket, "an answer that was cut short")),
         Err(line) => Err(unfit(socket, line)),
     }
+}
+
+fn exchange(socket: &Path, deadline: Option<Instant>) -> io::Result<String> {
+    let mut stream = connect_at_once(socket)?;
+    // A socket that nobody has written to yet has room for it.
+    stream.write_all(http::REQUEST)?;
+    let (mut answer, mut part) = (Vec::new(), vec![0; READ_BYTES]);
+    while answer.len() < ANSWER_BYTES_MAX {
+        if !wait_readable(&stream, deadline)? {
+            return Err(io::Error::from(ErrorKind::TimedOut));
+        }
+        match stream.read(&mut part) {
+            Ok(0) => break,
+            Ok(length) => answer.extend_from_slice(&part[..length]),
+            Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    String::from_utf8(answer).map_err(|error| io::Error::new(ErrorKind::InvalidData, error))
 }
 
 fn unfit(socket: &Path, what: &str) -> Error {

@@ -20,10 +20,24 @@ const OTHERS_MODE: u32 = 0o077;
 /// What the name of a socket ends with.
 const EXTENSION: &str = ".sock";
 
-/// The directories in which this user's sockets may be, the better one first. A command looks at all of them: a service has no
-/// `$XDG_RUNTIME_DIR`, and whoever looks at it from a terminal has one.
+/// The directories in which this process makes its sockets, the better one first.
 pub(super) fn candidates() -> Vec<PathBuf> {
     candidates_of(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), sys::user_id())
+}
+
+/// The directories in which this user's sockets may be. A service has no `$XDG_RUNTIME_DIR`, and whoever looks at it from a terminal
+/// has one; it is the other way round for who looks by way of sudo or cron, so that its usual place is among them.
+pub(super) fn looked_in() -> Vec<PathBuf> {
+    looked_in_of(std::env::var_os("XDG_RUNTIME_DIR").as_deref(), sys::user_id())
+}
+
+pub(super) fn looked_in_of(runtime: Option<&OsStr>, user: u32) -> Vec<PathBuf> {
+    let mut directories = candidates_of(runtime, user);
+    let usual = PathBuf::from(format!("/run/user/{user}/nixl_store"));
+    if !directories.contains(&usual) {
+        directories.push(usual);
+    }
+    directories
 }
 
 pub(super) fn candidates_of(runtime: Option<&OsStr>, user: u32) -> Vec<PathBuf> {
@@ -100,13 +114,14 @@ pub(super) fn is_abandoned(socket: &Path) -> bool {
     connected.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
-/// Removes what processes left that were killed.
-pub(super) fn sweep(directory: &Path) {
+/// Removes what processes left that were killed, before this one binds `name`. Of the sockets that have its number, which are those
+/// of a dead process or of stores that it is just opening on other threads, that one alone is removed: nobody else binds it.
+pub(super) fn sweep(directory: &Path, name: &str) {
     // What cannot be removed harms nobody.
     for (path, pid, _) in sockets(directory).unwrap_or_default() {
-        // A process of that number may just be about to use the name anew.
-        let may_be_alive = pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists();
-        if !may_be_alive && is_abandoned(&path) {
+        let may_be_alive = Path::new("/proc").join(pid.to_string()).exists();
+        let is_due = path.file_name() == Some(OsStr::new(name));
+        if (is_due || !may_be_alive) && is_abandoned(&path) {
             let _ = fs::remove_file(path);
         }
     }

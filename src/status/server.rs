@@ -111,8 +111,9 @@ fn bind_in_one_of(directories: &[PathBuf], store: u64) -> Result<Bound> {
 
 fn bind(directory: &Path, store: u64) -> Result<Bound> {
     directory::prepare(directory)?;
-    directory::sweep(directory);
-    let path = directory.join(directory::name(std::process::id(), store));
+    let name = directory::name(std::process::id(), store);
+    directory::sweep(directory, &name);
+    let path = directory.join(name);
     let told = |error| Error::os(format_args!("making the socket {}", path.display()), &error);
     let listener = UnixListener::bind(&path).map_err(told)?;
     let bound = Bound { listener: Arc::new(listener), path: path.clone() };

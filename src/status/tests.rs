@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::client::list_in;
+use super::client::{list_in, read_within};
 use super::{Server, Socket, directory, http, read};
 use crate::error::Status;
+use crate::sys::socket::connect_at_once;
 
 /// A number that no process has.
 const NO_PROCESS: u32 = u32::MAX;
@@ -63,6 +64,16 @@ fn the_runtime_directory_goes_first() {
     for none in [None, Some(""), Some("run")] {
         assert_eq!(of(none), std::slice::from_ref(&temporary));
     }
+}
+
+/// Who looks by way of sudo or cron has no `$XDG_RUNTIME_DIR`, and finds the store that was opened with one.
+#[test]
+fn the_usual_runtime_directory_is_looked_in_once() {
+    let of = |runtime: Option<&str>| directory::looked_in_of(runtime.map(str::as_ref), 7);
+    let (usual, temporary) = (PathBuf::from("/run/user/7/nixl_store"), PathBuf::from("/tmp/nixl_store-7"));
+    assert_eq!(of(None), [temporary.clone(), usual.clone()]);
+    assert_eq!(of(Some("/run/user/7/")), [usual.clone(), temporary.clone()]);
+    assert_eq!(of(Some("/run/other")), [PathBuf::from("/run/other/nixl_store"), temporary, usual]);
 }
 
 /// In a directory that others may write to, anybody could answer for a store.
@@ -131,8 +142,12 @@ fn only_what_nobody_answers_is_removed() {
     fs::write(&other, "").unwrap();
     let parent = at(directory::name(std::os::unix::process::parent_id(), 1));
     drop(UnixListener::bind(&parent).unwrap());
+    // A store of this process's that another thread is just opening may have the name, and not yet listen.
+    let opening = at(directory::name(std::process::id(), 4));
+    drop(UnixListener::bind(&opening).unwrap());
     let server = scratch.start(3);
     assert_eq!(server.path(), mine);
+    assert!(opening.exists());
     assert!(!dead.exists());
     assert!(elsewhere.exists() && other.exists() && parent.exists());
     assert_eq!(alive.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock);
@@ -170,6 +185,36 @@ fn nobody_is_waited_for() {
     has_ended.recv_timeout(TIME_MAX).unwrap();
     thread.join().unwrap();
     drop(another);
+}
+
+/// A process that is stopped takes no connections, and one that answers byte by byte never ends: whoever asks goes on.
+#[test]
+fn a_store_that_does_not_answer_is_given_up() {
+    let scratch = Scratch::new();
+    let stopped = scratch.0.join("stopped");
+    let _nobody = UnixListener::bind(&stopped).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect_at_once(&stopped) {
+        waiting.push(stream);
+    }
+    let slow = scratch.0.join("slow");
+    let listener = UnixListener::bind(&slow).unwrap();
+    let dripping = std::thread::spawn(move || {
+        let (mut client, _) = listener.accept().unwrap();
+        while client.write_all(b"x").is_ok() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
+    let (ended, has_ended) = mpsc::channel();
+    std::thread::spawn(move || {
+        let refused = read(&stopped).unwrap_err();
+        let late = read_within(&slow, Duration::from_millis(100)).unwrap_err();
+        ended.send((refused, late)).unwrap();
+    });
+    let (refused, late) = has_ended.recv_timeout(TIME_MAX).unwrap();
+    assert!(refused.message().contains("Resource temporarily unavailable"), "{}", refused.message());
+    assert!(late.message().contains("timed out"), "{}", late.message());
+    dripping.join().unwrap();
 }
 
 /// What is no request for the text is told so, and costs the store nothing.

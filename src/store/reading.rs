@@ -66,7 +66,7 @@ const FAMILIES: &[Family] = &[
         "nixl_store_ended_early",
         Kind::Counter,
         "",
-        "Items, questions about keys among them, that were not started in time or were cancelled.",
+        "Items, questions about keys among them, that were given up: cancelled, or too late to start; in a bucket also while under way.",
         "reason",
         &[("timed_out", |r| r.stats.totals.timed_out), ("cancelled", |r| r.stats.totals.cancelled)],
     ),

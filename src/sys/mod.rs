@@ -15,6 +15,7 @@ pub mod mounts;
 pub mod prefetch;
 pub mod room;
 pub mod signal;
+pub mod socket;
 pub mod thread;
 pub mod xattr;
 

@@ -17,6 +17,8 @@ pub fn enter(what: &str) {
         None if what == "no-io_uring" => refuse_io_uring(),
         // Nothing reaches storage by it, as on FUSE file systems, and nobody is told.
         None if what == "idle-syncfs" => answer(&[(libc::SYS_syncfs, 0)]),
+        // As on file systems that cannot reserve space.
+        None if what == "no-fallocate" => answer(&[(libc::SYS_fallocate, libc::EOPNOTSUPP)]),
         None if what == "ordinary-user" => become_ordinary(),
         Some(("descriptors", most)) => limit(libc::RLIMIT_NOFILE, most.parse().unwrap()),
         Some(("address-space", most)) => limit(libc::RLIMIT_AS, most.parse().unwrap()),

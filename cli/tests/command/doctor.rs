@@ -1,6 +1,7 @@
 //! `doctor`: what it finds, that it leaves everything as it is, and its exit statuses.
 
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nixl_store::store::Direction;
 
@@ -164,6 +165,102 @@ fn too_little_room_is_told_with_what_fits() {
     assert!(state == "broken" && text.contains("lower nixl_pool_size from 1000000000"), "{text}");
 }
 
+/// What an unfinished creation left is removed before the pool is made, and so is room for it.
+#[test]
+fn what_an_unfinished_pool_takes_is_room_for_it() {
+    let scratch = Scratch::new("doctor-unfinished");
+    let config = engine_pool(&scratch, 64);
+    std::fs::create_dir(scratch.data()).unwrap();
+    let script = format!(
+        "mount -t tmpfs -o size=8m none '{data}'; mkdir '{data}/nixl_store_pool'; \
+         dd if=/dev/zero of='{data}/nixl_store_pool/slots-000.bin' bs=1M count=6 2>/dev/null; '{program}' doctor '{config}'",
+        data = scratch.data().display(),
+        program = crate::run::PROGRAM,
+        config = config.display()
+    );
+    let Some(told) = in_namespace(&script) else { return };
+    let text = told.out.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(told.status == 0 && text.contains("is not finished"), "{}", told.out);
+    assert!(text.contains("8.00 MiB free, the pool takes"), "{}", told.out);
+}
+
+/// Where space cannot be reserved, a pool that is larger than the file system opens; puts may fail later.
+#[test]
+fn a_pool_without_reserved_space_could_be_better() {
+    let scratch = Scratch::new("doctor-sparse");
+    let config = engine_pool(&scratch, 1_000_000_000);
+    let Some((status, report)) = doctor_without(&config, &["no-fallocate"]) else { return };
+    assert_eq!(status, 0, "{report:#}");
+    let (state, text) = finding(&report, "space");
+    assert!(state == "could_be_better" && text.contains("puts can meet a full disk"), "{text}");
+    let lines = std::fs::read_to_string(&config).unwrap().replace("POSIX", "HF3FS");
+    std::fs::write(&config, lines).unwrap();
+    assert_eq!(finding(&doctor_json(&config).1, "space").0, "could_be_better");
+}
+
+/// A limit on the length of files is asked for at every open, so also of a pool that is there.
+#[test]
+fn a_limit_on_file_sizes_is_told_of_a_pool_that_is_there() {
+    let scratch = Scratch::new("doctor-file-size");
+    let config = engine_pool(&scratch, 4);
+    open(&config).close().unwrap();
+    let Some((status, report)) = doctor_without(&config, &["file-size=65536"]) else { return };
+    assert_eq!(status, 1, "{report:#}");
+    let (state, text) = finding(&report, "file size");
+    assert!(state == "broken" && text.contains("RLIMIT_FSIZE"), "{text}");
+    assert!(finding(&report, "pool").1.contains("fits the configuration"), "{report:#}");
+}
+
+fn give(path: &Path, user: u32) {
+    std::os::unix::fs::chown(path, Some(user), Some(user)).unwrap();
+}
+
+/// What an engine that ran as somebody else made below the directory of a dynamic store is told, each by its name.
+#[test]
+fn what_somebody_else_made_in_a_dynamic_store_is_told() {
+    let scratch = Scratch::new("doctor-left");
+    let path = format!("nixl_path: {}", scratch.data().display());
+    let config = scratch.engine(&["nixl_backend: POSIX", "nixl_pool_size: 0", &path]);
+    open(&config).close().unwrap();
+    if !is_root() {
+        return;
+    }
+    give(&scratch.data(), sandbox::ORDINARY_USER);
+    let names = ["nixl_store_objects", ".nixl_store+tmp", ".nixl_store+pins"];
+    for name in names {
+        names.iter().for_each(|other| give(&scratch.data().join(other), sandbox::ORDINARY_USER));
+        give(&scratch.data().join(name), 0);
+        let Some((status, report)) = doctor_without(&config, &["ordinary-user"]) else { return };
+        assert_eq!(status, 1, "{report:#}");
+        let (state, text) = finding(&report, "directory");
+        assert!(state == "broken" && text.contains(name), "{text}");
+        assert!(text.contains(&format!("chown -R {}", sandbox::ORDINARY_USER)), "{text}");
+        give(&scratch.data().join(name), sandbox::ORDINARY_USER);
+    }
+    let Some((status, report)) = doctor_without(&config, &["ordinary-user"]) else { return };
+    assert_eq!((status, finding(&report, "directory").0.as_str()), (0, "ok"), "{report:#}");
+}
+
+/// A pool that is there asks for nothing of the directory that it is in.
+#[test]
+fn a_pool_of_this_users_below_a_directory_of_others_is_usable() {
+    let scratch = Scratch::new("doctor-below");
+    let config = engine_pool(&scratch, 4);
+    open(&config).close().unwrap();
+    std::fs::set_permissions(scratch.data(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    if !is_root() {
+        return;
+    }
+    scratch.tree().iter().for_each(|(path, ..)| {
+        if path.starts_with(scratch.data().join("nixl_store_pool")) {
+            give(path, sandbox::ORDINARY_USER);
+        }
+    });
+    let Some((status, report)) = doctor_without(&config, &["ordinary-user"]) else { return };
+    assert_eq!(status, 0, "{report:#}");
+    assert!(finding(&report, "directory").1.contains("the pool is there"), "{report:#}");
+}
+
 /// An error of the configuration comes first, with its line.
 #[test]
 fn a_wrong_configuration_is_the_first_finding() {
@@ -260,7 +357,9 @@ fn text_keeps_to_80_columns_without_colours() {
     let scratch = Scratch::new("doctor-columns");
     let config = engine_pool(&scratch, 4);
     let told = answer(command().arg("doctor").arg(&config).arg("--all").env("NIXL_STORE_LOG", "loud"));
-    let widest = told.out.lines().map(|line| line.chars().count()).max().unwrap();
+    // The path of the configuration is not broken, and as long as the checkout's.
+    let lines = told.out.lines().filter(|line| *line != config.to_str().unwrap());
+    let widest = lines.map(|line| line.chars().count()).max().unwrap();
     assert!(widest <= 80 && !told.out.contains('\u{1b}'), "{widest}: {}", told.out);
     assert!(
         told.out.contains("$NIXL_STORE_LOG is \"loud\"; allowed: off, error") && told.status == 1,

@@ -8,8 +8,8 @@ use crate::run::{
     CHUNK_BYTES, answer, command, doctor, doctor_json, finding, findings, object, open, transfer,
 };
 use crate::s3_common::{
-    ACCESS_KEY, BUCKET, READER_ACCESS_KEY, READER_SECRET_KEY, SECRET_KEY, STRANGER_ACCESS_KEY,
-    STRANGER_SECRET_KEY, Server, assert_no_secret,
+    ACCESS_KEY, BUCKET, Fault, Kind, Proxy, READER_ACCESS_KEY, READER_SECRET_KEY, Rule, SECRET_KEY,
+    STRANGER_ACCESS_KEY, STRANGER_SECRET_KEY, Server, assert_no_secret,
 };
 use crate::support::Scratch;
 
@@ -63,6 +63,28 @@ fn what_is_wrong_with_a_bucket_is_told_apart() {
         assert!(state == "broken" && text.contains(said), "{said}: {text}");
         assert_no_secret(&report.to_string(), &"doctor");
     }
+}
+
+/// An object may be stored although the answer was lost: it is removed, or told where that fails.
+#[test]
+fn what_a_lost_answer_left_is_removed_or_told() {
+    let scratch = Scratch::new("doctor-lost");
+    let (config, prefix) = config(&scratch, BUCKET, ACCESS_KEY, SECRET_KEY);
+    let proxy = Proxy::new();
+    let server = Server::of_this_process();
+    let text = std::fs::read_to_string(&config).unwrap().replace(&server.endpoint(), &proxy.endpoint());
+    std::fs::write(&config, text).unwrap();
+    proxy.add(Rule::on(Kind::Put, Fault::LoseAnswer));
+    let (status, report) = doctor_json(&config);
+    assert_eq!(status, 1, "{report:#}");
+    assert!(proxy.count(Kind::Put) > 0 && is_empty(&prefix), "{report:#}");
+    assert!(findings(&report, "left behind").is_empty(), "{report:#}");
+    proxy.add(Rule::on(Kind::Delete, Fault::answer(403, "AccessDenied")));
+    let (_, report) = doctor_json(&config);
+    let left = server.client().list(BUCKET, &prefix);
+    let [object] = left.as_slice() else { panic!("{left:?}") };
+    assert!(finding(&report, "left behind").1.contains(&object.name), "{report:#}");
+    server.client().delete(BUCKET, &object.name);
 }
 
 /// Who may only read is told which right is missing.

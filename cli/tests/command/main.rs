@@ -26,4 +26,5 @@ mod run;
 #[path = "../../../tests/crash_common/sandbox.rs"]
 mod sandbox;
 mod support;
+mod terminal;
 mod watching;

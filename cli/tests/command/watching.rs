@@ -1,9 +1,16 @@
 //! `top`, beside a store at work.
 
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
+use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nixl_store::sys::socket::connect_at_once;
+
 use crate::damage::{flip, place};
-use crate::support::{CHUNK_BYTES, Scratch, fill, get, keys, open, payload, put, run, text};
+use crate::support::{CHUNK_BYTES, Scratch, command, fill, get, keys, open, payload, put, ran, run, text};
+use crate::terminal::{Terminal, letters};
 
 /// Whoever asks sees a store of another process at work, and the store does not notice.
 #[test]
@@ -83,4 +90,54 @@ fn top_without_a_store_says_so() {
     }
     let wrong = run(&["top", "--interval", "0"]).expect(2);
     assert!(wrong.err.contains("0.1 to 3600 are allowed"), "{}", wrong.err);
+}
+
+/// The live view begins without rates, as it has looked but once; and a signal that ends it finds the terminal given back.
+#[test]
+fn the_live_view_begins_without_rates_and_gives_the_terminal_back() {
+    let scratch = Scratch::new("top-live");
+    let store = open(&scratch.pool("a"), b"");
+    put(&store, "key", &payload("key", 1, CHUNK_BYTES));
+    let pid = std::process::id().to_string();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                assert!(get(&store, "key").is_some());
+            }
+        });
+        let mut terminal = Terminal::new();
+        let before = terminal.modes();
+        let mut child = terminal.start(&["top", "--pid", &pid, "--interval", "3600"]);
+        terminal.watch(|seen| letters(seen).contains("qquit"));
+        stop.store(true, Ordering::Relaxed);
+        let seen = letters(&terminal.seen);
+        assert!(seen.contains("gets0/s,0B/s,hits-"), "{seen}");
+        assert_ne!(terminal.modes(), before);
+        // SAFETY: takes no memory; the child is not waited for yet.
+        assert_eq!(unsafe { libc::kill(child.id() as i32, libc::SIGTERM) }, 0);
+        terminal.watch(|_| false);
+        assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGTERM));
+        assert!(terminal.seen.contains("\u{1b}[?1049l"), "the alternate screen is still there: {seen}");
+        assert_eq!(terminal.modes(), before);
+    });
+    store.close().unwrap();
+}
+
+/// A store whose process takes no connections is told as that, and nobody waits for it.
+#[test]
+fn top_tells_of_a_store_that_does_not_answer() {
+    let scratch = Scratch::in_memory("top-silent");
+    let directory = scratch.path().join("nixl_store");
+    fs::create_dir(&directory).unwrap();
+    fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
+    let path = directory.join("4294967295-1.sock");
+    let _nobody = UnixListener::bind(&path).unwrap();
+    let mut waiting = Vec::new();
+    while let Ok(stream) = connect_at_once(&path) {
+        waiting.push(stream);
+    }
+    let mut command = command(&["top", "--pid", "4294967295"]);
+    let told = ran(command.env("XDG_RUNTIME_DIR", scratch.path()).output().unwrap()).expect(2);
+    assert!(told.err.contains("1 open stores of this user do not answer"), "{}", told.err);
 }

@@ -17,7 +17,7 @@ mod s3 {
 
     use nixl_store::backend::obj;
     use nixl_store::layout::bucket::{Look, look};
-    use nixl_store::s3::{Answer, Client, Condition, FailureKind, Part};
+    use nixl_store::s3::{Answer, Client, Condition, Failure, FailureKind, Part};
     use nixl_store::store::prospect;
     use nixl_store::sys::random_u128;
 
@@ -150,7 +150,10 @@ mod s3 {
             judge("s3:ListBucket", asked.list(&prefix, None, 1, soon()).await.map(drop));
             let put_at = SystemTime::now();
             let put = asked.put_small(&name, TRIED.to_vec(), Condition::None, soon()).await;
-            if judge("s3:PutObject", put.map(drop)) {
+            // What was not refused may be stored, also where no answer came in time or none at all.
+            let is_refused = put.as_ref().is_err_and(is_refusal);
+            let is_put = judge("s3:PutObject", put.map(drop));
+            if is_put {
                 let got = asked.get_small(&name, Part::Whole, TRIED.len(), soon()).await;
                 let is_same = got.as_ref().is_ok_and(|small| small.bytes == TRIED);
                 let is_got = got.is_ok();
@@ -165,14 +168,18 @@ mod s3 {
                     now = head.modified;
                     findings.extend(head.modified.map(|there| clock(put_at, there)));
                 }
-                if !judge("s3:DeleteObject", asked.delete(&name, None, soon()).await) {
+            }
+            if !is_refused {
+                let removed = asked.delete(&name, None, soon()).await;
+                if removed.is_err() {
+                    let what = if is_put { "that could not be removed" } else { "that may be there" };
                     findings.push(
-                        Finding::better(
-                            "left behind",
-                            format!("{name}: {} bytes that could not be removed", TRIED.len()),
-                        )
-                        .advise("Remove it with an identity that may."),
+                        Finding::better("left behind", format!("{name}: {} bytes {what}", TRIED.len()))
+                            .advise("Remove it with an identity that may."),
                     );
+                }
+                if is_put {
+                    judge("s3:DeleteObject", removed);
                 }
             }
             let are_all = lacks.is_empty() && findings.iter().all(|finding| finding.check != "bucket");
@@ -186,7 +193,12 @@ mod s3 {
         })
     }
 
-    fn lacking(right: &str, failure: &nixl_store::s3::Failure) -> Finding {
+    /// Whether the server said that it did not do it. What is refused for another reason may be an answer that was not understood.
+    fn is_refusal(failure: &Failure) -> bool {
+        matches!(failure.kind(), FailureKind::Denied | FailureKind::Missing)
+    }
+
+    fn lacking(right: &str, failure: &Failure) -> Finding {
         let finding = Finding::broken("rights", failure.message());
         match failure.kind() {
             FailureKind::Denied => {

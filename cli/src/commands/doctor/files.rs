@@ -7,13 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use nixl_store::config::{BackendKind, Config, SettingOrigin};
-use nixl_store::layout::pool;
-use nixl_store::sys::file::available_bytes;
+use nixl_store::layout::pool::probe_direct_io;
+use nixl_store::sys::file::{allocate, available_bytes};
 use nixl_store::sys::mounts::file_system_of;
 use rustix::fs::{Access, AtFlags, CWD, Mode, OFlags};
 use rustix::io::Errno;
 
 use super::finding::Finding;
+use super::pool;
 use super::situation::{Situation, nearest};
 use crate::output::bytes;
 
@@ -39,13 +40,27 @@ const IN_MEMORY: [&str; 2] = ["tmpfs", "ramfs"];
 /// The layered one of containers.
 const LAYERED: &str = "overlay";
 
+/// What a dynamic store makes in its directory, as docs/FORMAT.md has it, and what it does there.
+const OF_DYNAMIC_STORES: [(&str, Access); 3] =
+    [("nixl_store_objects", USED), (".nixl_store+tmp", USED), (".nixl_store+pins", LOCKED)];
+/// A directory is listed, and something is made in it.
+const USED: Access = Access::READ_OK.union(Access::WRITE_OK).union(Access::EXEC_OK);
+/// A file is opened for reading and writing.
+const LOCKED: Access = Access::READ_OK.union(Access::WRITE_OK);
+/// Bytes that are reserved for a try.
+const TRIED_BYTES: u64 = 4096;
+
 /// Looks at each directory.
 pub fn examine(situation: &Situation) -> Vec<Finding> {
     let config = &situation.config;
     let mine = situation.path();
     let mut findings = Vec::new();
-    for path in mine.iter().chain(others(config, mine.as_deref()).iter()) {
-        findings.extend(directory(config, path));
+    let is_complete = config.pool_size > 0 && pool::is_there(situation);
+    if let Some(path) = &mine {
+        findings.extend(directory(config, path, is_complete));
+    }
+    for path in others(config, mine.as_deref()) {
+        findings.extend(directory(config, &path, false));
     }
     findings
 }
@@ -59,7 +74,8 @@ fn others(config: &Config, mine: Option<&Path>) -> Vec<PathBuf> {
     others
 }
 
-fn directory(config: &Config, path: &Path) -> Vec<Finding> {
+/// Looks at one; `is_complete`: all that the store makes in it is there.
+fn directory(config: &Config, path: &Path, is_complete: bool) -> Vec<Finding> {
     let shown = path.display();
     let Some(there) = nearest(path) else {
         return vec![Finding::broken("directory", format!("{shown}: no part of it is there"))];
@@ -75,7 +91,12 @@ fn directory(config: &Config, path: &Path) -> Vec<Finding> {
         }
         Err(error) => return vec![Finding::broken("directory", format!("{}: {error}", there.display()))],
     }
-    let mut findings = vec![writable(path, there, is_whole), file_system(there)];
+    let is_dynamic = config.pool_size == 0;
+    let writable = (is_dynamic && is_whole)
+        .then(|| made_by_others(path))
+        .flatten()
+        .unwrap_or_else(|| writable(path, there, is_whole, is_complete));
+    let mut findings = vec![writable, file_system(there)];
     findings.extend(space(config, there));
     if config.backend != BackendKind::Hf3fs {
         findings.push(direct_io(config, there));
@@ -94,7 +115,32 @@ fn lacks_nameless(error: Errno) -> bool {
     matches!(error, Errno::OPNOTSUPP | Errno::ISDIR | Errno::NOENT | Errno::NOSYS)
 }
 
-fn writable(path: &Path, there: &Path, is_whole: bool) -> Finding {
+/// Whether the file system of a directory has no way to reserve space.
+pub fn cannot_reserve(directory: &Path) -> bool {
+    let tried = nameless(directory, OFlags::empty()).map(|file| allocate(&file, 0, TRIED_BYTES));
+    matches!(tried, Ok(Err(error)) if matches!(
+        Errno::from_io_error(&error),
+        Some(Errno::OPNOTSUPP | Errno::NOSYS)
+    ))
+}
+
+/// What a dynamic store finds below its directory and cannot use, as after an engine that ran as another user.
+fn made_by_others(path: &Path) -> Option<Finding> {
+    let denied = OF_DYNAMIC_STORES.iter().find(|(name, access)| {
+        let there = rustix::fs::accessat(CWD, path.join(name), *access, AtFlags::EACCESS);
+        matches!(there, Err(Errno::ACCESS | Errno::PERM))
+    });
+    denied.map(|(name, _)| {
+        let user = rustix::process::geteuid().as_raw();
+        let shown = path.display();
+        Finding::broken("directory", format!("{shown}: user {user} may not use {name} in it"))
+            .because("An engine that ran as another user made it.")
+            .advise(format!("chown -R {user} {shown}"))
+            .advise("or run the engine as that user")
+    })
+}
+
+fn writable(path: &Path, there: &Path, is_whole: bool, is_complete: bool) -> Finding {
     let tried = match nameless(there, OFlags::empty()) {
         Err(error) if lacks_nameless(error) => {
             rustix::fs::accessat(CWD, there, Access::WRITE_OK | Access::EXEC_OK, AtFlags::EACCESS)
@@ -110,6 +156,10 @@ fn writable(path: &Path, there: &Path, is_whole: bool) -> Finding {
             let there = there.display();
             Finding::ok("directory", format!("{shown} is not there yet; the store makes it below {there}"))
         }
+        Err(Errno::ACCESS | Errno::PERM) if is_complete => Finding::ok(
+            "directory",
+            format!("{shown} is not this user's to write to, and need not be: the pool is there"),
+        ),
         Err(Errno::ROFS) => {
             Finding::broken("directory", format!("{where_it_fails} is on a file system that is read-only"))
                 .advise(format!("mount -o remount,rw {}", mount_point(there).display()))
@@ -173,7 +223,7 @@ fn space(config: &Config, there: &Path) -> Option<Finding> {
 
 fn direct_io(config: &Config, there: &Path) -> Finding {
     let works = match nameless(there, OFlags::DIRECT) {
-        Ok(file) => pool::probe_direct_io(&file),
+        Ok(file) => probe_direct_io(&file),
         Err(Errno::INVAL) => Err("the file system refuses it".to_owned()),
         Err(error) if lacks_nameless(error) && nameless(there, OFlags::empty()).is_err() => {
             return Finding::ok("O_DIRECT", "not tried: the file system has no files without names");

@@ -1,16 +1,22 @@
 //! The static pool of files: whether it is there, fits the configuration, and is free. It is looked at, never locked.
 
-use std::fs::File;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use nixl_store::error::Status;
-use nixl_store::layout::pool::{Look, look, refuse_limited, wanted_geometry};
+use nixl_store::layout::pool::{Geometry, Look, look, refuse_limited, wanted_geometry};
 use nixl_store::store::prospect;
 use nixl_store::sys::file::available_bytes;
 use nixl_store::sys::habits::Habits;
 
+use super::files;
 use super::finding::Finding;
 use super::situation::{Situation, nearest};
 use crate::output::bytes;
+
+/// Bytes of a block as stat(2) counts them, whatever the file system's are.
+const BLOCK_BYTES: u64 = 512;
 
 /// Looks at the pool.
 pub fn examine(situation: &Situation) -> Vec<Finding> {
@@ -28,7 +34,8 @@ pub fn examine(situation: &Situation) -> Vec<Finding> {
     let total = bytes(wanted.total_bytes());
     match look(&place.parent, &place.name, &place.parameters) {
         Ok(Some(Look { geometry: Some(_), owner })) => {
-            vec![Finding::ok("pool", format!("{shown}, {total}, fits the configuration")), in_use(owner)]
+            let fits = Finding::ok("pool", format!("{shown}, {total}, fits the configuration"));
+            [fits, in_use(owner)].into_iter().chain(limited(&wanted)).collect()
         }
         Ok(found) => {
             let what = if found.is_some() {
@@ -38,10 +45,8 @@ pub fn examine(situation: &Situation) -> Vec<Finding> {
             };
             let mut findings = vec![Finding::ok("pool", format!("{shown} {what}"))];
             findings.extend(found.and_then(|look| look.owner).map(|owner| in_use(Some(owner))));
-            findings.push(room(situation, wanted.total_bytes()));
-            findings.extend(
-                refuse_limited(&wanted).err().map(|error| Finding::broken("file size", error.message())),
-            );
+            findings.push(room(situation, wanted.total_bytes(), taken_bytes(&directory)));
+            findings.extend(limited(&wanted));
             findings
         }
         Err(error) => {
@@ -62,23 +67,49 @@ fn in_use(owner: Option<String>) -> Finding {
     }
 }
 
-/// Whether the pool that is yet to be made has room.
-fn room(situation: &Situation, needed: u64) -> Finding {
+/// Whether the pool is there and finished. Nothing is made beside it then when it is opened.
+pub fn is_there(situation: &Situation) -> bool {
+    let place = prospect::pool_place(&situation.config, &situation.options, true, Habits::default());
+    let Ok(Some(place)) = place else { return false };
+    let found = look(&place.parent, &place.name, &place.parameters);
+    matches!(found, Ok(Some(Look { geometry: Some(_), .. })))
+}
+
+/// What is said where this process may not write files as long as the pool's; an open asks that of every pool.
+fn limited(wanted: &Geometry) -> Option<Finding> {
+    refuse_limited(wanted).err().map(|error| Finding::broken("file size", error.message()))
+}
+
+/// Bytes on storage of what an unfinished creation left in the pool's directory. It is removed before the pool is made.
+fn taken_bytes(directory: &Path) -> u64 {
+    let Ok(entries) = fs::read_dir(directory) else { return 0 };
+    entries.filter_map(|entry| entry.ok()?.metadata().ok()).map(|found| found.blocks() * BLOCK_BYTES).sum()
+}
+
+/// Whether the pool that is yet to be made has room; so many bytes become free before.
+fn room(situation: &Situation, needed: u64, taken: u64) -> Finding {
     let path = situation.path().unwrap_or_default();
-    let free =
-        nearest(&path).and_then(|there| File::open(there).ok()).and_then(|file| available_bytes(&file));
+    let there = nearest(&path);
+    let free = there.and_then(|there| File::open(there).ok()).and_then(|file| available_bytes(&file));
     let Some(free) = free else {
         return Finding::ok(
             "space",
             format!("the pool takes {}; the file system does not say what is free", bytes(needed)),
         );
     };
+    let free = free.saturating_add(taken);
     let text = format!("{} free, the pool takes {}", bytes(free), bytes(needed));
     if needed <= free {
         return Finding::ok("space", text);
     }
     let slots = u64::from(situation.config.pool_size);
     let fits = (u128::from(free) * u128::from(slots) / u128::from(needed.max(1))) as u64;
-    Finding::broken("space", text)
-        .advise(format!("Make room, or lower nixl_pool_size from {slots} to at most {fits}."))
+    let finding = if situation.needs_hf3fs() || there.is_some_and(files::cannot_reserve) {
+        Finding::better("space", text).because(
+            "The file system does not reserve space: the store opens, and puts can meet a full disk.",
+        )
+    } else {
+        Finding::broken("space", text)
+    };
+    finding.advise(format!("Make room, or lower nixl_pool_size from {slots} to at most {fits}."))
 }

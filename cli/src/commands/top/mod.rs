@@ -2,9 +2,11 @@
 //!
 //! ```text
 //! sample  the text of one store's metrics, read back      view    what was between two samples
-//! screen  the live view on a terminal                     plain   the same as lines of text
+//! live    the view on a terminal, as it goes on           screen  what is seen there
+//! plain   the same as lines of text
 //! ```
 
+mod live;
 mod plain;
 mod sample;
 mod screen;
@@ -14,11 +16,12 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, IsTerminal};
 use std::path::{Path, PathBuf};
-use std::thread::sleep;
+use std::thread::{self, sleep};
 use std::time::Duration;
 
 use nixl_store::config::Config;
 use nixl_store::status::{self, Socket};
+use nixl_store::sys::thread::{STACK_BYTES, spawn_scoped};
 
 use self::sample::Sample;
 use self::view::View;
@@ -66,24 +69,24 @@ fn interval(text: &str) -> Result<f64, String> {
 pub fn run(wanted: &Top, global: &args::Global, output: &Output) -> Result<Outcome, Failure> {
     let filter = Filter::new(wanted)?;
     let mut watch = Watch { filter, last: BTreeMap::new() };
-    watch.look();
-    if watch.last.is_empty() {
-        return Err(watch.filter.nothing());
+    let first = watch.look();
+    if first.views.is_empty() {
+        return Err(watch.filter.nothing(first.silent));
     }
     let interval = Duration::from_secs_f64(wanted.interval);
     let is_live =
         !output.is_json() && !wanted.plain && io::stdout().is_terminal() && io::stdin().is_terminal();
     if is_live && wanted.count.is_none() {
-        screen::show(&mut watch, interval, output.has_colours())?;
+        live::show(watch, first, interval, output.has_colours())?;
         return Ok(Outcome::Done);
     }
     for _ in 0..wanted.count.unwrap_or(1) {
         sleep(interval);
-        let views = watch.look();
+        let look = watch.look();
         if global.json {
-            output.json(&views)?;
+            output.json(&look.views)?;
         } else {
-            output.text(plain::text(&views))?;
+            output.text(plain::text(&look))?;
         }
     }
     Ok(Outcome::Done)
@@ -95,23 +98,51 @@ struct Watch {
     last: BTreeMap<Socket, Sample>,
 }
 
+/// What was seen.
+struct Look {
+    /// The stores that answered.
+    views: Vec<View>,
+    /// How many did not.
+    silent: usize,
+}
+
 impl Watch {
     /// Reads all of them: what was since the last look. A store that was closed is not there any more, one that was opened
     /// since is new.
-    fn look(&mut self) -> Vec<View> {
+    fn look(&mut self) -> Look {
         let mut last = BTreeMap::new();
-        let mut views = Vec::new();
-        for socket in status::list().into_iter().filter(|socket| self.filter.takes(socket)) {
-            let Some(sample) = Sample::read(&socket) else { continue };
+        let mut look = Look { views: Vec::new(), silent: 0 };
+        let mut sockets = status::list();
+        sockets.retain(|socket| self.filter.takes(socket));
+        let samples = read_all(&sockets);
+        for (socket, sample) in sockets.into_iter().zip(samples) {
+            let Some(sample) = sample else {
+                look.silent += 1;
+                continue;
+            };
             if !self.filter.takes_sample(&socket, &sample) {
                 continue;
             }
-            views.push(View::between(&socket, self.last.get(&socket), &sample));
+            look.views.push(View::between(&socket, self.last.get(&socket), &sample));
             last.insert(socket, sample);
         }
         self.last = last;
-        views
+        look
     }
+}
+
+/// Asks all of them side by side, so that one whose process is stopped is waited for but once.
+fn read_all(sockets: &[Socket]) -> Vec<Option<Sample>> {
+    thread::scope(|scope| {
+        let asking = |socket| spawn_scoped(scope, "look", STACK_BYTES, move || Sample::read(socket));
+        let asked: Vec<_> = sockets.iter().map(asking).collect();
+        let answers = asked.into_iter().zip(sockets).map(|(asked, socket)| match asked {
+            Ok(thread) => thread.join().unwrap_or_default(),
+            // Without a thread, in its turn.
+            Err(_) => Sample::read(socket),
+        });
+        answers.collect()
+    })
 }
 
 /// Which stores are wanted.
@@ -148,7 +179,13 @@ impl Filter {
     }
 
     /// Why there is nothing to show.
-    fn nothing(&self) -> Failure {
+    fn nothing(&self, silent: usize) -> Failure {
+        if silent > 0 {
+            return Failure::new(format!(
+                "{silent} open stores of this user do not answer (a process is stopped, or just closing its store, or a child that \
+                 it forked has outlived it), and no other is meant by the arguments"
+            ));
+        }
         let others = status::list().len();
         if others == 0 {
             return Failure::new(

@@ -1,15 +1,18 @@
 //! Stores as lines of text, for a log or a pipe.
 
 use super::view::{Holds, View};
-use super::{bytes_per_second, count, percent, time};
+use super::{Look, bytes_per_second, count, percent, time};
 use crate::output::{bytes, style};
 
 /// A paragraph for each store.
-pub fn text(views: &[View]) -> String {
-    if views.is_empty() {
-        return "no store is open any more\n".to_owned();
+pub fn text(look: &Look) -> String {
+    let mut text: String = look.views.iter().map(|view| paragraph(view) + "\n").collect();
+    if look.silent > 0 {
+        text += &format!("stores that do not answer: {}\n", look.silent);
+    } else if look.views.is_empty() {
+        text += "no store is open any more\n";
     }
-    views.iter().map(|view| paragraph(view) + "\n").collect()
+    text
 }
 
 fn paragraph(view: &View) -> String {

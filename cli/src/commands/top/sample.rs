@@ -22,7 +22,7 @@ struct Value {
 }
 
 impl Sample {
-    /// Asks the store behind a socket; `None` if it is not there any more.
+    /// Asks the store behind a socket; `None` if it is not there any more, or does not answer.
     pub fn read(socket: &Socket) -> Option<Sample> {
         nixl_store::status::read(&socket.path).ok().map(|text| Sample::parse(&text))
     }

@@ -1,19 +1,17 @@
 //! The live view: a list of stores, and one of them in full.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::Frame;
+use ratatui::crossterm::event::{Event, KeyCode, KeyEventKind, KeyModifiers};
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Sparkline, Table};
-use ratatui::{DefaultTerminal, Frame};
 
 use super::view::{Trouble, View};
-use super::{Watch, bytes_per_second, count, percent, plain, time};
-use crate::output::Failure;
+use super::{Look, bytes_per_second, count, percent, plain, time};
 
 /// Looks that the curves go back.
 const HISTORY: usize = 512;
@@ -23,8 +21,10 @@ const BAR_COLUMNS: usize = 20;
 const LISTED_MAX: usize = 6;
 
 /// What is shown.
-struct Screen {
+pub struct Screen {
     views: Vec<View>,
+    /// Stores that did not answer.
+    silent: usize,
     /// Bytes a second of gets and puts at the last looks, by process and store.
     history: BTreeMap<(u32, u64), Curves>,
     selected: usize,
@@ -40,50 +40,35 @@ struct Curves {
 }
 
 /// What a key does.
-enum Command {
+pub enum Command {
+    /// Ends the view.
     Quit,
+    /// Nothing more.
     Nothing,
 }
 
-/// Shows the stores until the user ends it.
-///
-/// # Errors
-/// If the terminal cannot be used.
-pub fn show(watch: &mut Watch, interval: Duration, has_colours: bool) -> Result<(), Failure> {
-    let failed = |error: io::Error| Failure::os("using the terminal", &error);
-    let mut screen = Screen {
-        views: watch.look(),
-        history: BTreeMap::new(),
-        selected: 0,
-        is_paused: false,
-        interval,
-        has_colours,
-    };
-    let mut terminal = ratatui::try_init().map_err(failed)?;
-    let shown = live(&mut terminal, watch, &mut screen);
-    // The terminal is given back whatever happened.
-    ratatui::try_restore().and(shown).map_err(failed)
-}
-
-fn live(terminal: &mut DefaultTerminal, watch: &mut Watch, screen: &mut Screen) -> io::Result<()> {
-    let mut next_look = Instant::now() + screen.interval;
-    loop {
-        terminal.draw(|frame| screen.draw(frame))?;
-        while event::poll(next_look.saturating_duration_since(Instant::now()))? {
-            if matches!(screen.take(&event::read()?), Command::Quit) {
-                return Ok(());
-            }
-            terminal.draw(|frame| screen.draw(frame))?;
-        }
-        next_look = Instant::now() + screen.interval;
-        if !screen.is_paused {
-            screen.look(watch.look());
-        }
-    }
-}
-
 impl Screen {
-    fn look(&mut self, views: Vec<View>) {
+    /// What a first look saw, of which nothing has a rate yet.
+    pub fn new(first: Look, interval: Duration, has_colours: bool) -> Screen {
+        let (history, selected, is_paused) = (BTreeMap::new(), 0, false);
+        let Look { views, silent } = first;
+        Screen { views, silent, history, selected, is_paused, interval, has_colours }
+    }
+
+    /// Time between two looks.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
+    /// Whether no looks are wanted.
+    pub fn is_paused(&self) -> bool {
+        self.is_paused
+    }
+
+    /// Takes what was seen.
+    pub fn look(&mut self, look: Look) {
+        let Look { views, silent } = look;
+        self.silent = silent;
         self.history.retain(|of, _| views.iter().any(|view| (view.pid, view.store) == *of));
         for view in &views {
             let curves = self.history.entry((view.pid, view.store)).or_default();
@@ -101,7 +86,8 @@ impl Screen {
         self.views = views;
     }
 
-    fn take(&mut self, event: &Event) -> Command {
+    /// Takes a key, or what else the terminal tells.
+    pub fn take(&mut self, event: &Event) -> Command {
         let Event::Key(key) = event else { return Command::Nothing };
         if key.kind == KeyEventKind::Release {
             return Command::Nothing;
@@ -121,7 +107,8 @@ impl Screen {
         if self.has_colours { Style::new().fg(colour) } else { Style::new() }
     }
 
-    fn draw(&self, frame: &mut Frame<'_>) {
+    /// Draws all of it.
+    pub fn draw(&self, frame: &mut Frame<'_>) {
         let listed = self.views.len().clamp(1, LISTED_MAX) as u16;
         let [head, list, detail, foot] = Layout::vertical([
             Constraint::Length(1),
@@ -131,13 +118,18 @@ impl Screen {
         ])
         .areas(frame.area());
         let paused = if self.is_paused { ", paused" } else { "" };
+        let silent = match self.silent {
+            0 => String::new(),
+            1 => ", 1 does not answer".to_owned(),
+            many => format!(", {many} do not answer"),
+        };
         let seconds = self.interval.as_secs_f64();
         let stores =
             if self.views.len() == 1 { "1 store".to_owned() } else { format!("{} stores", self.views.len()) };
         let bold = Style::new().add_modifier(Modifier::BOLD);
         let title = Line::from(vec![
             Span::styled("nixl-store top", bold),
-            Span::raw(format!(": {stores}, every {seconds} s{paused}")),
+            Span::raw(format!(": {stores}{silent}, every {seconds} s{paused}")),
         ]);
         frame.render_widget(title, head);
         self.draw_list(frame, list);
@@ -302,11 +294,9 @@ mod tests {
             View::between(&socket(71), Some(&earlier), &now),
             View::between(&socket(72), None, &sample(0, "/mnt/b")),
         ];
-        let history = BTreeMap::new();
-        let interval = Duration::from_secs(1);
-        let mut screen =
-            Screen { views: Vec::new(), history, selected: 0, is_paused: false, interval, has_colours };
-        screen.look(views);
+        let none = Look { views: Vec::new(), silent: 0 };
+        let mut screen = Screen::new(none, Duration::from_secs(1), has_colours);
+        screen.look(Look { views, silent: 1 });
         screen
     }
 
@@ -320,7 +310,7 @@ mod tests {
     fn a_terminal_of_80_columns_shows_all() {
         let text = drawn(&screen(true), 80, 24);
         for part in [
-            "nixl-store top: 2 stores, every 1 s",
+            "nixl-store top: 2 stores, 1 does not answer, every 1 s",
             "> pid 71 ",
             "2.1 GB/s out  hits  75.0 %  /mnt/a",
             "  pid 72 ",
@@ -342,7 +332,7 @@ mod tests {
             drawn(&screen(false), columns, lines);
         }
         let mut empty = screen(true);
-        empty.look(Vec::new());
+        empty.look(Look { views: Vec::new(), silent: 0 });
         assert!(drawn(&empty, 80, 24).contains("no store is open any more"));
     }
 

@@ -105,7 +105,7 @@ pub struct Trouble {
     pub gets_failed: f64,
     /// Puts that failed.
     pub puts_failed: f64,
-    /// Items that were not started in time.
+    /// Items whose deadline passed.
     pub timed_out: f64,
     /// Reads that did not prove right.
     pub corruptions: f64,
