@@ -78,3 +78,16 @@ fn damaged_objects_are_found_and_removed() {
     assert!(run(&["clear", "--yes", text(&pool)]).expect(2).err.contains("in use by process"));
     store.close().unwrap();
 }
+
+/// The object of a key is not that of another one that has the same name in LMCache's layout.
+#[test]
+fn another_keys_object_is_not_removed() {
+    let scratch = Scratch::new("objects-namesakes");
+    let config = bucket(&scratch, "a", &dynamic("lmcache"));
+    let store = open(&config, b"");
+    put(&store, "a_b", b"bytes");
+    store.close().unwrap();
+    assert!(run(&["rm", "-c", text(&config), "a/b"]).expect(1).out.contains("not stored"));
+    run(&["rm", "-c", text(&config), "a_b"]).expect(0);
+    run(&["stat", "-c", text(&config), "a_b"]).expect(1);
+}
