@@ -70,9 +70,11 @@ impl Inspection {
     /// Looks at the store that the configuration describes.
     ///
     /// # Errors
-    /// [`Status::NotFound`] if there is none; [`Status::Unsupported`] for a backend that leaves nothing on storage, or is not built
+    /// [`Status::NotFound`] if there is none; [`Status::InvalidArgument`] for a worker that there is none of;
+    /// [`Status::Unsupported`] for a backend that leaves nothing on storage, or is not built
     /// in; [`Status::Format`] for a manifest that is damaged; what the system or the server answers.
     pub fn open(config: &Config, options: &OpenOptions) -> Result<Inspection> {
+        options.check_worker()?;
         let logger = options.logger.clone();
         match config.backend {
             BackendKind::Memory => {

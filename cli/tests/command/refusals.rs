@@ -112,3 +112,23 @@ fn memory_has_nothing_to_look_at() {
     let refused = run(&["ls", text(Path::new(&path))]).expect(2);
     assert!(refused.err.contains("nothing on storage to look at"), "{}", refused.err);
 }
+
+/// A worker that is none of so many is refused by every subcommand, before anything is looked at: another store would be meant.
+#[test]
+fn a_worker_beyond_the_world_is_refused() {
+    let scratch = Scratch::in_memory("worker");
+    let config = scratch.pool("a");
+    fill(&config);
+    let before = image(&scratch.0);
+    for arguments in [
+        &["clear", "--yes", text(&config)][..],
+        &["ls", text(&config)],
+        &["rm", "-c", text(&config), "key"],
+        &["doctor", text(&config)],
+        &["bench", text(&config)],
+    ] {
+        let refused = run(&[arguments, &["--worker-id", "1"]].concat()).expect(2);
+        assert!(refused.err.contains("worker_id is 1, world_size 1"), "{arguments:?}: {}", refused.err);
+    }
+    assert_eq!(image(&scratch.0), before);
+}
