@@ -300,7 +300,7 @@ impl View for Objects {
     }
 }
 
-/// Removes damaged objects of a dynamic store in a bucket.
+/// Removes damaged objects of a store in a bucket.
 pub(super) struct Removing {
     objects: Objects,
     deletes_conditionally: bool,

@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::damage;
 use crate::support::*;
 
 /// An empty directory holds no pool: that is said, and none is made. A dynamic store may well be empty.
@@ -113,6 +114,44 @@ fn memory_has_nothing_to_look_at() {
     assert!(refused.err.contains("nothing on storage to look at"), "{}", refused.err);
 }
 
+/// One file that cannot be removed keeps none of the others, and a pool that cannot be opened for the removal hides nothing of what
+/// was found.
+#[test]
+fn a_removal_that_fails_keeps_the_report() {
+    let Some((scratch, program)) = of_nobody("not-removed") else { return };
+    let files = scratch.config("a", &dynamic("sharded"));
+    fill(&files);
+    let names = keys();
+    let damaged: Vec<String> = names[3..6].iter().map(|(key, _)| damage::place(&files, key).0).collect();
+    damaged.iter().for_each(|file| damage::flip(file.as_ref(), 100));
+    give_away(&scratch.0);
+    let shard = Path::new(&damaged[1]).parent().unwrap();
+    fs::set_permissions(shard, fs::Permissions::from_mode(0o555)).unwrap();
+    let ran_once =
+        ran(nobody(&program).args(["verify", "--remove", "--json", text(&files)]).output().unwrap());
+    let report = ran_once.expect(1).json();
+    let fates: Vec<&str> =
+        report["damaged"].as_array().unwrap().iter().map(|one| one["fate"].as_str().unwrap()).collect();
+    let failed = report["damaged"].as_array().unwrap().iter().find(|one| one["fate"] == "failed").unwrap();
+    assert_eq!(fates.iter().filter(|fate| **fate == "removed").count(), 2, "{report}");
+    assert_eq!(failed["key"], names[4].0.as_str());
+    assert!(failed["why"].as_str().unwrap().contains("ermission"), "{report}");
+
+    let pool = scratch.pool("b");
+    fill(&pool);
+    let (file, offset, _) = damage::place(&pool, &names[5].0);
+    damage::flip(file.as_ref(), offset);
+    let directory = scratch.0.join("b");
+    for path in image(&directory).iter().map(|imaged| &imaged.0).chain([&directory]) {
+        let mode = if path.is_dir() { 0o555 } else { 0o444 };
+        fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let refused = ran(nobody(&program).args(["verify", "--remove", "--json", text(&pool)]).output().unwrap());
+    let refused = refused.expect(2);
+    assert!(refused.err.contains("ermission"), "{}", refused.err);
+    assert_eq!(refused.json()["damaged"][0]["fate"], "left");
+}
+
 /// A worker that is none of so many is refused by every subcommand, before anything is looked at: another store would be meant.
 #[test]
 fn a_worker_beyond_the_world_is_refused() {
@@ -131,4 +170,27 @@ fn a_worker_beyond_the_world_is_refused() {
         assert!(refused.err.contains("worker_id is 1, world_size 1"), "{arguments:?}: {}", refused.err);
     }
     assert_eq!(image(&scratch.0), before);
+}
+
+/// A place for a test of which the user nobody is to own a part, with a copy of the program for that user; `None`, loudly, where this
+/// user cannot become another one.
+fn of_nobody(name: &str) -> Option<(Scratch, PathBuf)> {
+    // SAFETY: takes no pointers.
+    if unsafe { libc::geteuid() } != 0 {
+        eprintln!("skipped: only root can become somebody else");
+        return None;
+    }
+    let scratch = Scratch::in_memory(name);
+    let program = scratch.0.join("nixl-store");
+    fs::copy(env!("CARGO_BIN_EXE_nixl-store"), &program).unwrap();
+    fs::set_permissions(&scratch.0, fs::Permissions::from_mode(0o755)).unwrap();
+    Some((scratch, program))
+}
+
+/// Makes the user nobody the owner of a directory and all below it.
+fn give_away(path: &Path) {
+    let paths = image(path).into_iter().map(|imaged| imaged.0);
+    for path in paths.chain([path.to_owned()]) {
+        std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+    }
 }

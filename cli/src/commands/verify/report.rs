@@ -11,8 +11,7 @@ use crate::shown::{self, StoreJson};
 const LISTED_MAX: usize = 200;
 
 /// What became of something damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is there as it was.
     Left,
@@ -26,6 +25,30 @@ pub enum Fate {
     Free,
     /// An open has found its slot free.
     Freed,
+    /// It could not be removed, and why.
+    Failed(String),
+}
+
+impl Fate {
+    /// What JSON calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Fate::Left => "left",
+            Fate::Removed => "removed",
+            Fate::Pinned => "pinned",
+            Fate::Changed => "changed",
+            Fate::Free => "free",
+            Fate::Freed => "freed",
+            Fate::Failed(_) => "failed",
+        }
+    }
+
+    fn why(&self) -> Option<&str> {
+        match self {
+            Fate::Failed(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 /// All that was found, and what became of it.
@@ -38,14 +61,17 @@ pub struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct DamageJson {
+struct DamageJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
     place: String,
-    damage: String,
-    fate: Fate,
+    damage: &'a str,
+    fate: &'static str,
+    /// Why it could not be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +90,7 @@ struct ReportJson<'a> {
     unverified: u64,
     unverified_bytes: u64,
     outdated: u64,
-    damaged: Vec<DamageJson>,
+    damaged: Vec<DamageJson<'a>>,
     unreadable: Vec<UnreadableJson<'a>>,
     defects: &'a [String],
     seconds: f64,
@@ -86,6 +112,11 @@ impl<'a> Report<'a> {
     /// Whether there is anything to remove, or for an owner to mend.
     pub fn has_removable(&self) -> bool {
         !self.fates.is_empty() || !self.passed.survey.defects.is_empty()
+    }
+
+    /// Whether all that is damaged are slots of files.
+    pub fn has_slots_alone(&self) -> bool {
+        self.passed.damaged.iter().all(Suspect::is_slot)
     }
 
     /// An owner had the pool, and closed it.
@@ -119,8 +150,9 @@ impl<'a> Report<'a> {
             key: suspect.entry.names().map(|(_, name)| crate::key::print(name)),
             namespace: suspect.entry.names().map(|(namespace, _)| crate::key::print(namespace)),
             place: suspect.entry.place.to_string(),
-            damage: suspect.damage.clone(),
-            fate: *fate,
+            damage: &suspect.damage,
+            fate: fate.name(),
+            why: fate.why(),
         });
         ReportJson {
             store: shown::store_json(self.store.facts()),
@@ -150,10 +182,14 @@ impl<'a> Report<'a> {
                 Fate::Changed => "damaged, and replaced meanwhile",
                 Fate::Free => "damaged, in no index",
                 Fate::Freed => "damaged, freed",
+                Fate::Failed(_) => "damaged, not removed",
             };
             let name = shown::entry_name(&suspect.entry);
             let damage = suspect.damage.replace("; ", "\n    ");
             text.push_str(&format!("{bad}{what}{bad:#}  {name}\n    {damage}\n"));
+            if let Some(why) = fate.why() {
+                text.push_str(&format!("    {why}\n"));
+            }
         }
         for (what, why) in passed.unreadable.iter().take(LISTED_MAX) {
             text.push_str(&format!("{bad}unreadable{bad:#}  {what}\n    {why}\n"));
