@@ -192,3 +192,19 @@ fn a_slot_that_holds_another_record_is_taken_out_of_the_index() {
     assert_eq!(verify(&config, &[], 0)["proven"], 7);
     run(&["stat", "-c", text(&config), "other"]).expect(1);
 }
+
+/// A reader that goes away, as `head` does, does not turn damage into success.
+#[test]
+fn a_reader_that_goes_away_leaves_the_status() {
+    let scratch = Scratch::in_memory("unread");
+    let config = scratch.pool("a");
+    fill(&config);
+    let (file, offset, _) = place(&config, &keys()[5].0);
+    flip(file.as_ref(), offset);
+    for arguments in [&["verify", text(&config)][..], &["stat", "-c", text(&config), "nothing"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = ran(command(arguments).stdout(writer).output().unwrap());
+        assert_eq!((ended.status, ended.err.as_str()), (1, ""), "{arguments:?}");
+    }
+}

@@ -152,6 +152,52 @@ fn a_removal_that_fails_keeps_the_report() {
     assert_eq!(refused.json()["damaged"][0]["fate"], "left");
 }
 
+/// A directory that cannot be listed is named by whoever would have read it, and nobody says that all is well.
+#[test]
+fn what_cannot_be_listed_is_not_left_out() {
+    let Some((scratch, program)) = of_nobody("unlisted") else { return };
+    let (config, other) =
+        (scratch.config("a", &dynamic("sharded")), scratch.config("b", &dynamic("sharded")));
+    fill(&config);
+    let file = damage::place(&config, &keys()[4].0).0;
+    give_away(&scratch.0);
+    let shard = Path::new(&file).parent().unwrap();
+    fs::set_permissions(shard, fs::Permissions::from_mode(0o000)).unwrap();
+    let asked = |arguments: &[&str]| ran(nobody(&program).args(arguments).output().unwrap());
+    let report = asked(&["verify", "-q", "--json", text(&config)]).expect(1).json();
+    let unreadable = &report["unreadable"][0];
+    assert!(unreadable["what"].as_str().unwrap().contains(text(shard)), "{report}");
+    assert!(unreadable["why"].as_str().unwrap().contains("ermission"), "{report}");
+    assert_eq!(report["proven"], 7);
+    let copied = asked(&["copy", "-q", "--json", text(&config), text(&other)]).expect(1).json();
+    assert_eq!((copied["copied"].as_u64(), &copied["left"][0]["why"]), (Some(7), &"unreadable".into()));
+    let listed = asked(&["ls", "--json", text(&config)]).expect(0).json();
+    assert_eq!((&listed["keys"], &listed["unreadable"]), (&7.into(), &1.into()), "{listed}");
+    let cleared = asked(&["clear", "-q", "--yes", "--json", text(&config)]).expect(1).json();
+    assert_eq!((&cleared["removed"], &cleared["unreadable"]), (&7.into(), &1.into()), "{cleared}");
+}
+
+/// A key that cannot be read is told as that, and the keys beside it are told all the same.
+#[test]
+fn a_key_that_cannot_be_read_ends_nothing() {
+    let Some((scratch, program)) = of_nobody("unreadable") else { return };
+    let config = scratch.config("a", &dynamic("sharded"));
+    fill(&config);
+    let names = keys();
+    let file = damage::place(&config, &names[4].0).0;
+    give_away(&scratch.0);
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o000)).unwrap();
+    let asked = |arguments: &[&str]| ran(nobody(&program).args(arguments).output().unwrap());
+    let found = asked(&["stat", "--json", "-c", text(&config), &names[4].0, &names[5].0]).expect(1).json();
+    assert_eq!((&found[0]["state"], &found[1]["state"]), (&"unreadable".into(), &"proven".into()), "{found}");
+    assert!(found[0]["why"].as_str().unwrap().contains("ermission"), "{found}");
+    let listed = asked(&["ls", "--json", text(&config)]).expect(0).json();
+    let kinds: Vec<&str> =
+        listed["entries"].as_array().unwrap().iter().map(|entry| entry["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds.iter().filter(|kind| **kind == "unreadable").count(), 1, "{listed}");
+    assert_eq!(kinds.iter().filter(|kind| **kind == "record").count(), 7, "{listed}");
+}
+
 /// A worker that is none of so many is refused by every subcommand, before anything is looked at: another store would be meant.
 #[test]
 fn a_worker_beyond_the_world_is_refused() {

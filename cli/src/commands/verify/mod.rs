@@ -59,6 +59,6 @@ pub fn run(wanted: &Verify, global: &Global, output: &Output) -> Result<Outcome,
     }
     // Hours of reading may stand behind it, so it is printed whatever became of the removal.
     let outcome = if report.is_well() { Outcome::Done } else { Outcome::Bad };
-    report.print(output)?;
-    removed.map(|()| outcome)
+    let printed = outcome.behind(report.print(output));
+    removed.and(printed)
 }

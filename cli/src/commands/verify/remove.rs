@@ -71,10 +71,9 @@ fn of_slot(
     let length = usize::try_from(length).unwrap_or(usize::MAX).max(1);
     let buffer = match buffer {
         Some(buffer) => buffer,
-        None => buffer.insert(
-            AlignedBuffer::new(length)
-                .map_err(|error| Error::os(format_args!("taking {length} bytes of memory for a record"), &error))?,
-        ),
+        None => buffer.insert(AlignedBuffer::new(length).map_err(|error| {
+            Error::os(format_args!("taking {length} bytes of memory for a record"), &error)
+        })?),
     };
     let mut batch = owner.batch(Direction::Get, 1)?;
     batch.item_of(&key, Wish::default())?;

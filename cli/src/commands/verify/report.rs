@@ -1,11 +1,11 @@
 //! What `verify` says at the end.
 
-use nixl_store::inspect::{Inspection, Suspect};
+use nixl_store::inspect::{Inspection, Suspect, Unreadable};
 use serde::Serialize;
 
 use super::pass::Passed;
 use crate::output::{Failure, Output, bytes, count, style};
-use crate::shown::{self, StoreJson};
+use crate::shown::{self, StoreJson, UnreadableJson};
 
 /// Records in flux, unreadable ones, and damage are each listed up to so many in text; JSON has all.
 const LISTED_MAX: usize = 200;
@@ -75,12 +75,6 @@ struct DamageJson<'a> {
 }
 
 #[derive(Serialize)]
-struct UnreadableJson<'a> {
-    what: &'a str,
-    why: &'a str,
-}
-
-#[derive(Serialize)]
 struct ReportJson<'a> {
     store: StoreJson<'a>,
     source: &'a str,
@@ -147,8 +141,8 @@ impl<'a> Report<'a> {
     fn to_json(&self) -> ReportJson<'_> {
         let passed = &self.passed;
         let damaged = passed.damaged.iter().zip(&self.fates).map(|(suspect, fate)| DamageJson {
-            key: suspect.entry.names().map(|(_, name)| crate::key::print(name)),
-            namespace: suspect.entry.names().map(|(namespace, _)| crate::key::print(namespace)),
+            key: self.store.names(&suspect.entry).map(|(_, name)| crate::key::print(name)),
+            namespace: self.store.names(&suspect.entry).map(|(namespace, _)| crate::key::print(namespace)),
             place: suspect.entry.place.to_string(),
             damage: &suspect.damage,
             fate: fate.name(),
@@ -164,7 +158,7 @@ impl<'a> Report<'a> {
             unverified_bytes: passed.unverified_bytes,
             outdated: passed.survey.outdated,
             damaged: damaged.collect(),
-            unreadable: passed.unreadable.iter().map(|(what, why)| UnreadableJson { what, why }).collect(),
+            unreadable: shown::unreadable_json(&passed.unreadable),
             defects: &passed.survey.defects,
             seconds: passed.took.as_secs_f64(),
         }
@@ -184,14 +178,14 @@ impl<'a> Report<'a> {
                 Fate::Freed => "damaged, freed",
                 Fate::Failed(_) => "damaged, not removed",
             };
-            let name = shown::entry_name(&suspect.entry);
+            let name = shown::entry_name(self.store, &suspect.entry);
             let damage = suspect.damage.replace("; ", "\n    ");
             text.push_str(&format!("{bad}{what}{bad:#}  {name}\n    {damage}\n"));
             if let Some(why) = fate.why() {
                 text.push_str(&format!("    {why}\n"));
             }
         }
-        for (what, why) in passed.unreadable.iter().take(LISTED_MAX) {
+        for Unreadable { what, why } in passed.unreadable.iter().take(LISTED_MAX) {
             text.push_str(&format!("{bad}unreadable{bad:#}  {what}\n    {why}\n"));
         }
         for defect in &passed.survey.defects {
