@@ -268,10 +268,11 @@ impl List<'_> {
             ));
         }
         if let Some(Unreadable { what, why }) = survey.unreadable.first() {
-            self.output.remark(format_args!(
-                "{meagre}{} places could not be read: {what}: {why}{meagre:#}",
-                survey.unreadable.len()
-            ));
+            let more = match survey.unreadable.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more places)"),
+            };
+            self.output.remark(format_args!("{meagre}could not be read: {what}: {why}{more}{meagre:#}"));
         }
         if let Some(misfit) = &self.store.facts().misfit {
             self.output.remark(format_args!("{meagre}{misfit}{meagre:#}"));
