@@ -1229,7 +1229,8 @@ nixl_store_status_t nixl_store_prefix_plan(nixl_store_t *store,
                                            size_t *admitted_out);
 
 /**
- * Removes a key and its object. Gets that are under way still deliver the object.
+ * Removes a key and its object. Gets that are under way still deliver the object. In the layout lmcache, where several
+ * keys can have one file name, a record of another key is left alone; a file without a record is removed.
  *
  * Returns:
  * - NIXL_STORE_OK: removed.
@@ -1241,7 +1242,9 @@ nixl_store_status_t nixl_store_prefix_plan(nixl_store_t *store,
  * - NIXL_STORE_ERROR_BUSY: a transfer of the object has not ended for 10 seconds; as above.
  */
 NIXL_STORE_NODISCARD
-nixl_store_status_t nixl_store_key_remove(nixl_store_t *store, const void *key, size_t key_length);
+nixl_store_status_t nixl_store_key_remove(nixl_store_t *store,
+                                          const void *key,
+                                          size_t key_length);
 
 /**
  * Pins a key: its object is neither evicted nor removed until it was unpinned as often as it was pinned, or the store

@@ -82,7 +82,7 @@ pub fn described(store: &Inspection, entries: Vec<Entry>) -> Result<Vec<Entry>, 
             // A server that does not answer will not for the next one either; a file may be the only one.
             Err(error) if store.facts().backend == BackendKind::Obj => Err(error.into()),
             Err(error) => {
-                entry.kind = EntryKind::Damaged(error.message().to_owned());
+                entry.kind = EntryKind::Unreadable(error.message().to_owned());
                 Ok(Some(entry))
             }
         }

@@ -29,6 +29,18 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// This outcome, behind the last that is printed. A reader that has gone away by then, as behind `| head`, does not change what
+    /// was found.
+    ///
+    /// # Errors
+    /// If it could not be printed for another reason.
+    pub fn behind(self, printed: Result<(), Failure>) -> Result<Outcome, Failure> {
+        match printed {
+            Err(failure) if !failure.is_quiet() => Err(failure),
+            _ => Ok(self),
+        }
+    }
+
     /// The process's exit status.
     pub fn exit_code(self) -> ExitCode {
         match self {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use nixl_store::inspect::{Entry, EntryKind, Facts, Ownership};
+use nixl_store::inspect::{Entry, EntryKind, Facts, Inspection, Ownership, Unreadable};
 use nixl_store::log::Utc;
 use serde::Serialize;
 
@@ -45,6 +45,18 @@ pub struct EntryJson {
     modified: Option<String>,
 }
 
+/// A part of a store that cannot be read, in JSON.
+#[derive(Debug, Serialize)]
+pub struct UnreadableJson<'a> {
+    what: &'a str,
+    why: &'a str,
+}
+
+/// Such parts for `--json`.
+pub fn unreadable_json(unreadable: &[Unreadable]) -> Vec<UnreadableJson<'_>> {
+    unreadable.iter().map(|Unreadable { what, why }| UnreadableJson { what, why }).collect()
+}
+
 /// A store for `--json`.
 pub fn store_json(facts: &Facts) -> StoreJson<'_> {
     StoreJson {
@@ -60,14 +72,16 @@ pub fn store_json(facts: &Facts) -> StoreJson<'_> {
 }
 
 /// An entry for `--json`.
-pub fn entry_json(entry: &Entry) -> EntryJson {
+pub fn entry_json(store: &Inspection, entry: &Entry) -> EntryJson {
+    let names = store.names(entry);
     EntryJson {
-        key: entry.names().map(|(_, name)| key::print(name)),
-        key_hex: entry.names().map(|(_, name)| key::hex(name)),
-        namespace: entry.names().map(|(namespace, _)| key::print(namespace)),
+        key: names.map(|(_, name)| key::print(name)),
+        key_hex: names.map(|(_, name)| key::hex(name)),
+        namespace: names.map(|(namespace, _)| key::print(namespace)),
         bytes: entry.payload_bytes,
         kind: match entry.kind {
             EntryKind::Damaged(_) => "damaged",
+            EntryKind::Unreadable(_) => "unreadable",
             EntryKind::Unverified => "unverified",
             EntryKind::Record | EntryKind::Unknown => "record",
         },
@@ -97,8 +111,8 @@ pub fn store(facts: &Facts) -> String {
 }
 
 /// A namespace and a key as `ls` and `verify` print them.
-pub fn entry_name(entry: &Entry) -> String {
-    match entry.names() {
+pub fn entry_name(store: &Inspection, entry: &Entry) -> String {
+    match store.names(entry) {
         Some((b"", name)) => key::print(name),
         Some((namespace, name)) => format!("[{}] {}", key::print(namespace), key::print(name)),
         None => format!("({})", entry.place),

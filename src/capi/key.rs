@@ -177,7 +177,8 @@ unsafe fn look_up(
     Ok(Some(prefix))
 }
 
-/// Removes a key and its object. Gets that are under way still deliver the object.
+/// Removes a key and its object. Gets that are under way still deliver the object. In the layout lmcache, where several keys
+/// can have one file name, a record of another key is left alone; a file without a record is removed.
 ///
 /// Returns:
 /// - NIXL_STORE_OK: removed.

@@ -71,11 +71,6 @@ pub(super) unsafe fn open<'a>(
     let options = unsafe { extensible::read("options", pointer) }?;
     // SAFETY: as this function's.
     let source = unsafe { source(path, options.config_text) }?;
-    let world_size = options.world_size.max(1);
-    if options.worker_id >= world_size {
-        let worker_id = options.worker_id;
-        return Err(invalid(format!("options->worker_id is {worker_id}, world_size {world_size}")));
-    }
     let cuda_device = match options.has_cuda_device {
         0 => {
             check::reserved("options->cuda_device without has_cuda_device", options.cuda_device.into())?;
@@ -93,11 +88,12 @@ pub(super) unsafe fn open<'a>(
     let options = OpenOptions {
         chunk_bytes: (options.chunk_bytes != 0).then_some(options.chunk_bytes),
         worker_id: options.worker_id,
-        world_size,
+        world_size: options.world_size.max(1),
         cuda_device,
         namespace,
         logger: logger(&options, environment)?,
     };
+    options.check_worker()?;
     Ok((source, options))
 }
 

@@ -177,6 +177,19 @@ impl Objects {
         Ok(Some(Tail { object_bytes, version: small.version, trailer: Some((trailer, padded_bytes)) }))
     }
 
+    /// The entry of a key under its name.
+    fn found(&self, name: &ObjectName, key: &EffectiveKey, room: &mut Room) -> Result<Option<Entry>> {
+        let (client, whole, deadline) = (self.client.clone(), self.names.whole(name), self.deadline());
+        let head = match self.client.block_on(async move { client.head(&whole, deadline).await }) {
+            Err(failure) if failure.kind() == FailureKind::Missing => return Ok(None),
+            other => other?,
+        };
+        let mut entry = Entry::found(name, head.bytes, head.modified.unwrap_or(SystemTime::UNIX_EPOCH));
+        let is_there = self.describe(&mut entry, room)?;
+        let is_other = entry.key.as_deref().is_some_and(|found| found != key.bytes());
+        Ok((is_there && !is_other).then_some(entry))
+    }
+
     fn unfit(&self, why: Invalid) -> EntryKind {
         without_trailer(self.names.layout(), why)
     }
@@ -282,15 +295,8 @@ impl View for Objects {
         let find = |key: &EffectiveKey, room: &mut Room| -> Result<Option<Entry>> {
             let (_, plain) = record::parts(key.bytes()).unwrap_or_default();
             let name = self.names.name_of(key.digest(), plain)?;
-            let (client, whole, deadline) = (self.client.clone(), self.names.whole(&name), self.deadline());
-            let head = match self.client.block_on(async move { client.head(&whole, deadline).await }) {
-                Err(failure) if failure.kind() == FailureKind::Missing => return Ok(None),
-                other => other?,
-            };
-            let mut entry = Entry::found(&name, head.bytes, head.modified.unwrap_or(SystemTime::UNIX_EPOCH));
-            let is_there = self.describe(&mut entry, room)?;
-            let is_other = entry.key.as_deref().is_some_and(|found| found != key.bytes());
-            Ok((is_there && !is_other).then_some(entry))
+            // One that cannot be read says nothing of the others.
+            Ok(self.found(&name, key, room).unwrap_or_else(|error| Some(Entry::unreadable(&name, &error))))
         };
         keys.iter().map(|key| find(key, room)).collect()
     }
@@ -300,7 +306,7 @@ impl View for Objects {
     }
 }
 
-/// Removes damaged objects of a dynamic store in a bucket.
+/// Removes damaged objects of a store in a bucket.
 pub(super) struct Removing {
     objects: Objects,
     deletes_conditionally: bool,

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use crate::error::Error;
 use crate::layout::files::ObjectName;
 use crate::layout::record;
 
@@ -28,6 +29,8 @@ pub enum EntryKind {
     Unverified,
     /// No record of this store, and why.
     Damaged(String),
+    /// It cannot be read, and why.
+    Unreadable(String),
 }
 
 /// Something that is stored.
@@ -58,6 +61,12 @@ impl Entry {
     /// Its namespace and key.
     pub fn names(&self) -> Option<(&[u8], &[u8])> {
         record::parts(self.key.as_deref()?)
+    }
+
+    /// A file or object of which no more is known than that it is there, as it cannot be read.
+    pub(super) fn unreadable(name: &ObjectName, error: &Error) -> Entry {
+        let kind = EntryKind::Unreadable(error.message().to_owned());
+        Entry { kind, modified: None, ..Entry::found(name, 0, SystemTime::UNIX_EPOCH) }
     }
 
     /// A file or object before it is described.
@@ -114,10 +123,17 @@ pub struct Survey {
     pub outdated: u64,
     /// Slots whose trailer is no record of theirs, each to be looked at: none is in the index.
     pub damaged: Vec<Entry>,
-    /// Places that could not be read, and the first error.
-    pub unreadable: Vec<Place>,
-    /// The first error behind them.
-    pub first_error: Option<String>,
+    /// What could not be read or listed: entries that may be there are not told.
+    pub unreadable: Vec<Unreadable>,
+}
+
+/// A part of a store that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unreadable {
+    /// A slot, or a path.
+    pub what: String,
+    /// What the system answers.
+    pub why: String,
 }
 
 /// A record that was read.

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt;
 use std::time::SystemTime;
 
 use super::View;
-use super::entry::{Entry, EntryKind, Look, Place, Record, Survey, Suspect};
+use super::entry::{Entry, EntryKind, Look, Place, Record, Survey, Suspect, Unreadable};
 use super::proof::{Room, Unproven};
 use crate::config::Layout;
 use crate::error::{Error, Result};
@@ -110,6 +110,19 @@ impl Files {
         }
     }
 
+    /// The entry of a key under its name.
+    fn found(&self, name: &ObjectName, key: &EffectiveKey, room: &mut Room) -> Result<Option<Entry>> {
+        let opened = self.open(&Place::of(name));
+        let opened = opened.map_err(|error| Error::os(format_args!("opening object {name}"), &error))?;
+        let Some((_, file, bytes)) = opened else { return Ok(None) };
+        let modified = retry_on_interrupt(|| file.metadata()).and_then(|found| found.modified());
+        let mut entry = Entry::found(name, bytes, modified.unwrap_or(SystemTime::UNIX_EPOCH));
+        let is_there = self.describe(&mut entry, room)?;
+        // Another key of the same name has another record.
+        let is_other = entry.key.as_deref().is_some_and(|found| found != key.bytes());
+        Ok((is_there && !is_other).then_some(entry))
+    }
+
     fn path_of(&self, name: &ObjectName) -> String {
         self.view.path().join(name.to_string()).display().to_string()
     }
@@ -165,14 +178,18 @@ impl Files {
 }
 
 impl View for Files {
-    fn survey(&self, logger: &Logger, sink: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<Survey> {
-        let mut flow = ControlFlow::Continue(());
-        self.view.scan(logger, &mut |scanned| {
-            if flow.is_continue() && scanned.bytes > 0 {
-                flow = sink(Entry::found(&scanned.name, scanned.bytes, scanned.modified));
-            }
-        })?;
-        Ok(Survey { source: "the files in the directory", ..Survey::default() })
+    fn survey(&self, _logger: &Logger, sink: &mut dyn FnMut(Entry) -> ControlFlow<()>) -> Result<Survey> {
+        let mut unreadable = Vec::new();
+        self.view.scan(
+            &mut |scanned| match scanned.bytes {
+                0 => ControlFlow::Continue(()),
+                bytes => sink(Entry::found(&scanned.name, bytes, scanned.modified)),
+            },
+            &mut |path, error| {
+                unreadable.push(Unreadable { what: path.display().to_string(), why: error.to_string() });
+            },
+        )?;
+        Ok(Survey { source: "the files in the directory", unreadable, ..Survey::default() })
     }
 
     fn describe(&self, entry: &mut Entry, room: &mut Room) -> Result<bool> {
@@ -201,15 +218,8 @@ impl View for Files {
         let find = |key: &EffectiveKey, room: &mut Room| -> Result<Option<Entry>> {
             let (_, plain) = record::parts(key.bytes()).unwrap_or_default();
             let name = self.view.name_of(key.digest(), plain)?;
-            let opened = self.open(&Place::of(&name));
-            let opened = opened.map_err(|error| Error::os(format_args!("opening object {name}"), &error))?;
-            let Some((_, file, bytes)) = opened else { return Ok(None) };
-            let modified = retry_on_interrupt(|| file.metadata()).and_then(|found| found.modified());
-            let mut entry = Entry::found(&name, bytes, modified.unwrap_or(SystemTime::UNIX_EPOCH));
-            let is_there = self.describe(&mut entry, room)?;
-            // Another key of the same name has another record.
-            let is_other = entry.key.as_deref().is_some_and(|found| found != key.bytes());
-            Ok((is_there && !is_other).then_some(entry))
+            // One that cannot be read says nothing of the others.
+            Ok(self.found(&name, key, room).unwrap_or_else(|error| Some(Entry::unreadable(&name, &error))))
         };
         keys.iter().map(|key| find(key, room)).collect()
     }

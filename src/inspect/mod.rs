@@ -35,7 +35,7 @@ use crate::layout::record::EffectiveKey;
 use crate::log::Logger;
 use crate::store::{self, OpenOptions};
 
-pub use self::entry::{Entry, EntryKind, Look, Place, Record, Removed, Survey, Suspect, Verdict};
+pub use self::entry::{Entry, EntryKind, Look, Place, Record, Removed, Survey, Suspect, Unreadable, Verdict};
 pub use self::facts::{Facts, PoolFacts};
 pub use self::proof::Room;
 pub use self::remove::Remover;
@@ -48,6 +48,8 @@ pub const SETTLE_TIME: Duration = Duration::from_secs(1);
 pub struct Inspection {
     facts: Facts,
     view: Box<dyn View>,
+    /// What the namespaces of this worker end with: its rank, where that is a part of them.
+    rank: Vec<u8>,
     logger: Logger,
 }
 
@@ -70,10 +72,13 @@ impl Inspection {
     /// Looks at the store that the configuration describes.
     ///
     /// # Errors
-    /// [`Status::NotFound`] if there is none; [`Status::Unsupported`] for a backend that leaves nothing on storage, or is not built
+    /// [`Status::NotFound`] if there is none; [`Status::InvalidArgument`] for a worker that there is none of;
+    /// [`Status::Unsupported`] for a backend that leaves nothing on storage, or is not built
     /// in; [`Status::Format`] for a manifest that is damaged; what the system or the server answers.
     pub fn open(config: &Config, options: &OpenOptions) -> Result<Inspection> {
+        options.check_worker()?;
         let logger = options.logger.clone();
+        let rank = namespace(config, &OpenOptions { namespace: Vec::new(), ..options.clone() })?;
         match config.backend {
             BackendKind::Memory => {
                 return Err(Error::new(
@@ -81,7 +86,7 @@ impl Inspection {
                     "nixl_backend MEMORY keeps its chunks in the engine's own memory: there is nothing on storage to look at",
                 ));
             }
-            BackendKind::Obj => return Inspection::open_bucket(config, options, logger),
+            BackendKind::Obj => return Inspection::open_bucket(config, options, rank, logger),
             _ => {}
         }
         let path = config.path_of(options.cuda_device, options.worker_id).ok_or_else(|| {
@@ -99,22 +104,27 @@ impl Inspection {
                 )
             })?;
             let facts = facts::of_files(config, &view);
-            return Ok(Inspection { facts, view: Box::new(files::Files::new(view)), logger });
+            return Ok(Inspection { facts, view: Box::new(files::Files::new(view)), rank, logger });
         }
         let name = store::pool_name(options);
         let view = PoolView::open(path, &name)?.ok_or_else(|| no_pool(path, &name))?;
         let facts = facts::of_pool(config, options, &view);
-        Ok(Inspection { facts, view: Box::new(pool::Slots::new(view)), logger })
+        Ok(Inspection { facts, view: Box::new(pool::Slots::new(view)), rank, logger })
     }
 
     #[cfg(feature = "obj")]
-    fn open_bucket(config: &Config, options: &OpenOptions, logger: Logger) -> Result<Inspection> {
+    fn open_bucket(
+        config: &Config,
+        options: &OpenOptions,
+        rank: Vec<u8>,
+        logger: Logger,
+    ) -> Result<Inspection> {
         let (view, facts) = bucket::open(config, options, &logger)?;
-        Ok(Inspection { facts, view: Box::new(view), logger })
+        Ok(Inspection { facts, view: Box::new(view), rank, logger })
     }
 
     #[cfg(not(feature = "obj"))]
-    fn open_bucket(_config: &Config, _options: &OpenOptions, _logger: Logger) -> Result<Inspection> {
+    fn open_bucket(_: &Config, _: &OpenOptions, _: Vec<u8>, _: Logger) -> Result<Inspection> {
         Err(Error::new(Status::Unsupported, "nixl_backend OBJ is not part of this build"))
     }
 
@@ -140,12 +150,19 @@ impl Inspection {
         if entry.is_described() { Ok(true) } else { self.view.describe(entry, room) }
     }
 
-    /// The entries of these keys, in their order; `None` for one that is not stored.
+    /// The entries of these keys, in their order; `None` for one that is not stored. One that cannot be read is
+    /// [`EntryKind::Unreadable`].
     ///
     /// # Errors
     /// As for [`Inspection::survey`].
     pub fn find(&self, keys: &[EffectiveKey], room: &mut Room) -> Result<Vec<Option<Entry>>> {
         self.view.find(keys, room, &self.logger)
+    }
+
+    /// Namespace and key of an entry as they are asked for: of this worker's own keys without its rank.
+    pub fn names<'a>(&self, entry: &'a Entry) -> Option<(&'a [u8], &'a [u8])> {
+        let (namespace, key) = entry.names()?;
+        Some((namespace.strip_suffix(self.rank.as_slice()).unwrap_or(namespace), key))
     }
 
     /// Reads the record of an entry and compares every block with its checksum. With [`Room::keeping`] its payload is in the room

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use super::View;
-use super::entry::{Entry, EntryKind, Look, Place, Record, Survey, Suspect};
+use super::entry::{Entry, EntryKind, Look, Place, Record, Survey, Suspect, Unreadable};
 use super::proof::{Room, Unproven};
 use crate::error::Result;
 use crate::layout::pool::PoolView;
@@ -62,6 +62,11 @@ impl View for Slots {
             modified: None,
             listed_by: None,
         });
+        let why = contents.first_error.as_ref().map_or_else(String::new, ToString::to_string);
+        let unreadable = contents
+            .unreadable
+            .iter()
+            .map(|&slot| Unreadable { what: Place::Slot(slot).to_string(), why: why.clone() });
         let survey = Survey {
             source: if contents.snapshot.is_some() {
                 "the snapshot of a clean close"
@@ -71,8 +76,7 @@ impl View for Slots {
             defects,
             outdated: contents.outdated,
             damaged: damaged.collect(),
-            unreadable: contents.unreadable.iter().map(|&slot| Place::Slot(slot)).collect(),
-            first_error: contents.first_error.map(|error| error.to_string()),
+            unreadable: unreadable.collect(),
         };
         for entry in &contents.entries {
             let entry = Entry {

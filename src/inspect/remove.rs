@@ -1,7 +1,6 @@
 //! Takes what is damaged out of a dynamic store, with the exclusion that the store's own removals use: what is pinned stays, and so
-//! does what was put in its place meanwhile. A static pool's damage goes through its owner: see [`Store::remove_of`].
-//!
-//! [`Store::remove_of`]: crate::store::Store::remove_of
+//! does what was put in its place meanwhile. A static pool in files finds its damage out by itself: its owner's get of a key takes out
+//! what does not prove right. Objects of a pool in a bucket are removed as those of a dynamic store, while its lease is held.
 
 use super::entry::{Removed, Suspect};
 use crate::config::Config;
@@ -11,7 +10,7 @@ use crate::store::OpenOptions;
 use crate::sys::file::fingerprint;
 use crate::sys::habits::Habits;
 
-/// Removes damaged files or objects of a dynamic store.
+/// Removes damaged files of a dynamic store, or damaged objects of a store in a bucket.
 pub struct Remover(How);
 
 enum How {
@@ -21,7 +20,7 @@ enum How {
 }
 
 impl Remover {
-    /// Opens the dynamic store that the configuration describes for removals.
+    /// Opens the store that the configuration describes for removals: a dynamic one, or one in a bucket.
     ///
     /// # Errors
     /// What the system or the server answers.

@@ -3,6 +3,7 @@
 #[cfg(feature = "obj")]
 pub mod bucket;
 mod difference;
+mod direct;
 pub mod files;
 pub mod pool;
 pub mod record;

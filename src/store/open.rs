@@ -39,8 +39,10 @@ impl Store {
     ///
     /// # Errors
     /// [`Status::Unsupported`] for a backend that is not built in, before anything is touched;
-    /// [`Status::Config`], [`Status::Locked`], [`Status::Format`], or what the system answers.
+    /// [`Status::InvalidArgument`] for a worker that there is none of; [`Status::Config`], [`Status::Locked`],
+    /// [`Status::Format`], or what the system answers.
     pub fn open(config: &Config, options: &OpenOptions) -> Result<Store> {
+        options.check_worker()?;
         let logger = &options.logger;
         let worker = Worker { id: options.worker_id, device: options.cuda_device };
         let backend: Arc<dyn Backend> = Arc::from(backend::open(config, worker, logger)?);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::QueueId;
 use super::streams::StreamOrder;
+use crate::error::{Error, Result, Status};
 use crate::log::Logger;
 use crate::metrics;
 
@@ -35,6 +36,23 @@ impl OpenOptions {
             namespace: Vec::new(),
             logger,
         }
+    }
+
+    /// Whether there is such a worker. Each has a store of its own, so that a wrong number would mean another one's.
+    ///
+    /// # Errors
+    /// [`Status::InvalidArgument`] for a `worker_id` that is not below `world_size`.
+    pub fn check_worker(&self) -> Result<()> {
+        let OpenOptions { worker_id, world_size, .. } = *self;
+        if worker_id < world_size.max(1) {
+            return Ok(());
+        }
+        Err(Error::new(
+            Status::InvalidArgument,
+            format!(
+                "worker_id is {worker_id}, world_size {world_size}: workers are numbered from 0 to world_size - 1"
+            ),
+        ))
     }
 }
 

@@ -13,9 +13,11 @@ mod pins;
 
 use std::path::{Path, PathBuf};
 
+use crash_common::Scratch;
 use crash_common::api::Store;
 use crash_common::config::Settings;
 use crash_common::{chunk, helper, remote};
+use nixl_store::capi::{NIXL_STORE_NOT_FOUND, NIXL_STORE_OK};
 
 /// Not a test: what helper processes run.
 #[test]
@@ -73,4 +75,25 @@ fn object_files(root: &Path) -> Vec<PathBuf> {
 #[test]
 fn once_more_over_hf3fs() {
     crash_common::hf3fs::once_more(&["flush::", "a_limit_on_file_sizes_does_not_kill", "a_forged_length"], 6);
+}
+
+/// Names of the layout lmcache are not one to one, and a removal takes only the key's own record: that of a namesake stays, is served,
+/// and is flushed. A file without a trailer is another program's, and goes when it is asked for by name.
+#[test]
+fn a_removal_takes_no_namesake() {
+    let scratch = Scratch::new("namesake");
+    let [_, settings] = layouts(scratch.path());
+    let store = Store::open(&settings.write(&scratch.join("lmcache.yaml"))).unwrap();
+    put(&store, "a_b", 1, 5000);
+    for other in ["a/b", "a@b"] {
+        assert_eq!(store.remove(other).unwrap(), NIXL_STORE_NOT_FOUND, "{other}");
+    }
+    assert_eq!(version(&store, "a_b"), Some(1));
+    store.flush().unwrap();
+    assert_eq!(store.remove("a_b").unwrap(), NIXL_STORE_OK);
+    assert_eq!(version(&store, "a_b"), None);
+    let theirs = settings.paths[0].join("model_1_0_abc_half");
+    std::fs::write(&theirs, [7; 10_000]).unwrap();
+    assert_eq!(store.remove("model@1@0@abc@half").unwrap(), NIXL_STORE_OK);
+    assert!(!theirs.exists());
 }

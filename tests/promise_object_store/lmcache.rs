@@ -1,5 +1,7 @@
 //! The layout of LMCache 0.5.6: it finds our objects, we find its, and its settings mean here what they mean there.
 
+use nixl_store::capi::{NIXL_STORE_NOT_FOUND, NIXL_STORE_OK};
+
 use crate::crash_common::chunk;
 use crate::place::{Place, SMALL, object_requests, put, version, with_param};
 use crate::s3_common::{BUCKET, Kind, Proxy, Server};
@@ -112,4 +114,18 @@ fn checksums_of_the_server_can_be_asked_for() {
     };
     assert!(puts.iter().any(|put| sums(&put.head)), "{:?}", puts[0].head);
     place.end_at(store, &proxy);
+}
+
+/// A removal takes only the key's own record, in a batch as alone: that of another key under the same name stays.
+#[test]
+fn a_removal_takes_no_namesake() {
+    let place = Place::new("namesake");
+    let endpoint = Server::of_this_process().endpoint();
+    let store = place.open(&place.dynamic(&endpoint).with("nixl_store_layout", "lmcache"));
+    put(&store, "a_b", 1, SMALL);
+    assert_eq!(store.remove("a/b").unwrap(), NIXL_STORE_NOT_FOUND);
+    assert_eq!(version(&store, "a_b", SMALL), Some(1));
+    assert_eq!(store.remove("a_b").unwrap(), NIXL_STORE_OK);
+    assert_eq!(version(&store, "a_b", SMALL), None);
+    place.end(store);
 }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal, Write};
 use std::ops::ControlFlow;
 
-use nixl_store::inspect::EntryKind;
+use nixl_store::inspect::{EntryKind, Unreadable};
 use serde::Serialize;
 
 use crate::args::{Config, Global};
@@ -28,6 +28,8 @@ struct Answer {
     removed: u64,
     left: u64,
     left_keys: Vec<String>,
+    /// Places that could not be listed: what is in them stays.
+    unreadable: usize,
 }
 
 /// Removes everything.
@@ -45,7 +47,7 @@ pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, 
     store.close()?;
     // What is pinned, here or by another process, and what somebody put since.
     let mut left = Vec::new();
-    seen.survey(&mut |entry| {
+    let survey = seen.survey(&mut |entry| {
         left.push(entry);
         ControlFlow::Continue(())
     })?;
@@ -55,12 +57,15 @@ pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, 
     let answer = Answer {
         removed,
         left: left.len() as u64,
-        left_keys: left.iter().take(NAMED_MAX).map(shown::entry_name).collect(),
+        left_keys: left.iter().take(NAMED_MAX).map(|entry| shown::entry_name(&seen, entry)).collect(),
+        unreadable: survey.unreadable.len(),
     };
-    if output.is_json() {
-        output.json(&answer)?;
+    let is_done = answer.left == 0 && answer.unreadable == 0;
+    let outcome = if is_done { Outcome::Done } else { Outcome::Bad };
+    outcome.behind(if output.is_json() {
+        output.json(&answer)
     } else {
-        let (good, meagre) = (style::GOOD, style::MEAGRE);
+        let (good, meagre, bad) = (style::GOOD, style::MEAGRE, style::BAD);
         let mut text = format!("{good}removed{good:#} {} keys\n", count(removed));
         if answer.left > 0 {
             text.push_str(&format!(
@@ -72,9 +77,11 @@ pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, 
         if others > 0 {
             text.push_str(&format!("left {others} files that LMCache wrote\n"));
         }
-        output.text(text)?;
-    }
-    Ok(if answer.left > 0 { Outcome::Bad } else { Outcome::Done })
+        for Unreadable { what, why } in survey.unreadable.iter().take(NAMED_MAX) {
+            text.push_str(&format!("{bad}unreadable{bad:#} {what}\n    {why}\n"));
+        }
+        output.text(text)
+    })
 }
 
 fn confirm(store: &str) -> Result<(), Failure> {

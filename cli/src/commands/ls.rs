@@ -3,7 +3,8 @@
 use std::ops::ControlFlow;
 
 use clap::ValueEnum;
-use nixl_store::inspect::{Entry, EntryKind, Inspection, Survey};
+use nixl_store::inspect::{self, Entry, EntryKind, Inspection, Survey, Unreadable};
+use nixl_store::log::Logger;
 
 use crate::args::{Config, Global};
 use crate::output::{Failure, Outcome, Output, bytes, count, style};
@@ -58,14 +59,23 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// From the arguments, where keys are as they are printed.
+    /// From the arguments, where keys are as they are printed. A namespace is this worker's in the store of `config`.
     ///
     /// # Errors
-    /// If they are not.
-    pub fn new(prefix: Option<&str>, namespace: Option<&str>) -> Result<Filter, Failure> {
+    /// If they are not, or the store has no place for a namespace.
+    pub fn new(
+        prefix: Option<&str>,
+        namespace: Option<&str>,
+        config: &nixl_store::config::Config,
+        global: &Global,
+    ) -> Result<Filter, Failure> {
+        let whole = |text| -> Result<Vec<u8>, Failure> {
+            let options = place::options(global, &key::parse(text)?, Logger::silent());
+            Ok(inspect::namespace(config, &options)?)
+        };
         Ok(Filter {
             prefix: prefix.map(key::parse).transpose()?,
-            namespace: namespace.map(key::parse).transpose()?,
+            namespace: namespace.map(whole).transpose()?,
         })
     }
 
@@ -88,7 +98,7 @@ impl Filter {
 pub fn run(wanted: &Ls, global: &Global, output: &Output) -> Result<Outcome, Failure> {
     let config = place::config(wanted.config.config.as_deref())?;
     let store = place::look(&config, global)?;
-    let filter = Filter::new(wanted.prefix.as_deref(), wanted.namespace.as_deref())?;
+    let filter = Filter::new(wanted.prefix.as_deref(), wanted.namespace.as_deref(), &config, global)?;
     let mut list = List { wanted, output, store: &store, filter, printed: 0, bytes: 0, kept: Vec::new() };
     list.begin()?;
     let survey = list.survey()?;
@@ -185,7 +195,8 @@ impl List<'_> {
         for entry in entries {
             self.bytes = self.bytes.saturating_add(entry.payload_bytes);
             if self.output.is_json() {
-                let document = serde_json::to_string(&shown::entry_json(entry)).unwrap_or_default();
+                let document =
+                    serde_json::to_string(&shown::entry_json(self.store, entry)).unwrap_or_default();
                 text.push_str(if self.printed == 0 { "\n  " } else { ",\n  " });
                 text.push_str(&document);
             } else {
@@ -198,9 +209,9 @@ impl List<'_> {
 
     fn line(&self, entry: &Entry, text: &mut String) {
         let (dim, bad, meagre) = (style::DIM, style::BAD, style::MEAGRE);
-        let name = shown::entry_name(entry);
+        let name = shown::entry_name(self.store, entry);
         let note = match &entry.kind {
-            EntryKind::Damaged(why) => format!("  {bad}{why}{bad:#}"),
+            EntryKind::Damaged(why) | EntryKind::Unreadable(why) => format!("  {bad}{why}{bad:#}"),
             EntryKind::Unverified => format!("  {meagre}LMCache's, without checksums{meagre:#}"),
             _ => String::new(),
         };
@@ -228,11 +239,12 @@ impl List<'_> {
             let defects = serde_json::to_string(&survey.defects).unwrap_or_default();
             return self.output.raw(
                 format!(
-                    "\n ],\n \"keys\": {}, \"bytes\": {}, \"source\": \"{}\",\n \"damaged_slots\": {}, \"defects\": {defects}}}\n",
+                    "\n ],\n \"keys\": {}, \"bytes\": {}, \"source\": \"{}\",\n \"damaged_slots\": {}, \"unreadable\": {}, \"defects\": {defects}}}\n",
                     self.printed,
                     self.bytes,
                     survey.source,
-                    survey.damaged.len()
+                    survey.damaged.len(),
+                    survey.unreadable.len()
                 )
                 .as_bytes(),
             );
@@ -249,12 +261,18 @@ impl List<'_> {
         for defect in &survey.defects {
             self.output.remark(format_args!("{meagre}{defect}{meagre:#}"));
         }
-        if !survey.damaged.is_empty() || !survey.unreadable.is_empty() {
+        if !survey.damaged.is_empty() {
             self.output.remark(format_args!(
-                "{meagre}{} slots hold no record of theirs and {} could not be read: see nixl-store verify{meagre:#}",
-                survey.damaged.len(),
-                survey.unreadable.len()
+                "{meagre}{} slots hold no record of theirs: see nixl-store verify{meagre:#}",
+                survey.damaged.len()
             ));
+        }
+        if let Some(Unreadable { what, why }) = survey.unreadable.first() {
+            let more = match survey.unreadable.len() - 1 {
+                0 => String::new(),
+                more => format!(" (and {more} more places)"),
+            };
+            self.output.remark(format_args!("{meagre}could not be read: {what}: {why}{more}{meagre:#}"));
         }
         if let Some(misfit) = &self.store.facts().misfit {
             self.output.remark(format_args!("{meagre}{misfit}{meagre:#}"));

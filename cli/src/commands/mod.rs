@@ -12,8 +12,11 @@ pub mod stat;
 pub mod top;
 pub mod verify;
 
+use nixl_store::log::Logger;
+
 use crate::args::{Arguments, Command};
 use crate::output::{Failure, Outcome, Output};
+use crate::place;
 
 /// Does what the command line says.
 ///
@@ -21,6 +24,8 @@ use crate::output::{Failure, Outcome, Output};
 /// What kept it from being done.
 pub fn run(arguments: Arguments, output: &Output) -> Result<Outcome, Failure> {
     let global = &arguments.global;
+    // A command that opens no store itself, as doctor, is held to it too.
+    place::options(global, b"", Logger::silent()).check_worker()?;
     match arguments.command {
         Command::Bench(wanted) => bench::run(&wanted, global, output),
         Command::Doctor(wanted) => doctor::run(&wanted, global, output),

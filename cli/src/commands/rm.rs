@@ -36,12 +36,12 @@ pub fn run(wanted: &Keys, global: &Global, output: &Output) -> Result<Outcome, F
     }
     store.close()?;
     let is_done = answers.iter().all(|answer| answer.outcome == "removed");
-    if output.is_json() {
-        output.json(&answers)?;
+    let outcome = if is_done { Outcome::Done } else { Outcome::Bad };
+    outcome.behind(if output.is_json() {
+        output.json(&answers)
     } else {
-        output.text(answers.iter().map(line).collect::<String>())?;
-    }
-    Ok(if is_done { Outcome::Done } else { Outcome::Bad })
+        output.text(answers.iter().map(line).collect::<String>())
+    })
 }
 
 fn line(answer: &Answer<'_>) -> String {

@@ -54,15 +54,15 @@ pub fn run(wanted: &Keys, global: &Global, output: &Output) -> Result<Outcome, F
         .zip(found)
         .map(|(name, entry)| answer(&store, name, &namespace, entry, &mut room))
         .collect();
-    if output.is_json() {
-        output.json(&answers)?;
-    } else {
-        let text: Vec<String> = answers.iter().map(text).collect();
-        output.text(text.join("\n"))?;
-    }
     let is_well =
         |answer: &Answer| answer.stored && matches!(answer.state, Some("proven" | "unverified" | "in flux"));
-    Ok(if answers.iter().all(is_well) { Outcome::Done } else { Outcome::Bad })
+    let outcome = if answers.iter().all(is_well) { Outcome::Done } else { Outcome::Bad };
+    outcome.behind(if output.is_json() {
+        output.json(&answers)
+    } else {
+        let text: Vec<String> = answers.iter().map(text).collect();
+        output.text(text.join("\n"))
+    })
 }
 
 fn answer(
@@ -88,6 +88,11 @@ fn answer(
     };
     let Some(entry) = entry else { return answer };
     answer.stored = true;
+    if let EntryKind::Unreadable(why) = entry.kind {
+        (answer.place, answer.state, answer.why) =
+            (Some(entry.place.to_string()), Some("unreadable"), Some(why));
+        return answer;
+    }
     answer.bytes = Some(entry.payload_bytes);
     answer.place = Some(entry.place.to_string());
     answer.modified = entry.modified.map(shown::time);
@@ -131,8 +136,9 @@ fn text(answer: &Answer) -> String {
         line("state", format!("{meagre}not stored{meagre:#}"));
         return text;
     }
-    let size = answer.bytes.unwrap_or_default();
-    line("size", format!("{} ({} bytes)", bytes(size), count(size)));
+    if let Some(size) = answer.bytes {
+        line("size", format!("{} ({} bytes)", bytes(size), count(size)));
+    }
     match (&answer.file, answer.offset) {
         (Some(file), Some(0)) => line("file", file.clone()),
         (Some(file), Some(offset)) => {

@@ -78,3 +78,47 @@ fn damaged_objects_are_found_and_removed() {
     assert!(run(&["clear", "--yes", text(&pool)]).expect(2).err.contains("in use by process"));
     store.close().unwrap();
 }
+
+/// The index of a pool in a bucket is its listing, so that damaged objects are removed, not left to the next open.
+#[test]
+fn damaged_objects_of_a_pool_are_removed() {
+    let scratch = Scratch::new("objects-pool");
+    let config = bucket(&scratch, "a", &pool(SLOTS, CHUNK_BYTES));
+    fill(&config);
+    let client = Server::of_this_process().client();
+    let object = |index: usize| {
+        let found = run(&["stat", "--json", "-c", text(&config), &keys()[index].0]).expect(0).json();
+        found[0]["file"].as_str().unwrap().to_owned()
+    };
+    let names = [1, 2, 3, 4].map(object);
+    let read = |name: &str| client.get(s3_common::BUCKET, name).unwrap();
+    // A trailer, a payload, and an object under another's name.
+    let mut garbled = read(&names[0]);
+    garbled[4096 + 300] ^= 1;
+    client.put(s3_common::BUCKET, &names[0], &garbled);
+    let mut flipped = read(&names[3]);
+    flipped[70] ^= 1;
+    client.put(s3_common::BUCKET, &names[3], &flipped);
+    client.put(s3_common::BUCKET, &names[1], &read(&names[2]));
+    let report = run(&["verify", "--json", text(&config)]).expect(1).json();
+    assert_eq!((&report["proven"], report["damaged"].as_array().unwrap().len()), (&5.into(), 3), "{report}");
+    let report = run(&["verify", "--remove", "--json", text(&config)]).expect(0).json();
+    assert!(report["damaged"].as_array().unwrap().iter().all(|one| one["fate"] == "removed"), "{report}");
+    for name in [&names[0], &names[1], &names[3]] {
+        assert!(client.get(s3_common::BUCKET, name).is_none(), "{name}");
+    }
+    assert_eq!(run(&["verify", "--json", text(&config)]).expect(0).json()["proven"], 5);
+}
+
+/// The object of a key is not that of another one that has the same name in LMCache's layout.
+#[test]
+fn another_keys_object_is_not_removed() {
+    let scratch = Scratch::new("objects-namesakes");
+    let config = bucket(&scratch, "a", &dynamic("lmcache"));
+    let store = open(&config, b"");
+    put(&store, "a_b", b"bytes");
+    store.close().unwrap();
+    assert!(run(&["rm", "-c", text(&config), "a/b"]).expect(1).out.contains("not stored"));
+    run(&["rm", "-c", text(&config), "a_b"]).expect(0);
+    run(&["stat", "-c", text(&config), "a_b"]).expect(1);
+}

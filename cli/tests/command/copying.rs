@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::damage;
 use crate::support::*;
 
 /// Every key, and every byte.
@@ -100,4 +101,48 @@ fn what_does_not_fit_is_said_before_anything_is_copied() {
     assert_eq!((report["copied"].as_u64(), left.len()), (Some(5), 3), "{report}");
     assert!(left.iter().all(|one| one["why"] == "too_large"));
     assert!(run(&["copy", text(&from), text(&from)]).expect(2).err.contains("the same store"));
+}
+
+/// What is damaged stays in the report also where the room has to be counted key by key.
+#[test]
+fn what_is_damaged_is_told_where_room_is_short() {
+    let scratch = Scratch::in_memory("room-damaged");
+    let from = scratch.config("a", &dynamic("sharded"));
+    fill(&from);
+    let names = keys();
+    let (file, _, bytes) = damage::place(&from, &names[5].0);
+    damage::flip(file.as_ref(), bytes.next_multiple_of(4096) + 300);
+    let to = scratch.config("b", &pool(7, CHUNK_BYTES));
+    let report = run(&["copy", "--json", text(&from), text(&to)]).expect(1).json();
+    assert_eq!((&report["copied"], &report["left"][0]["why"]), (&7.into(), &"damaged".into()), "{report}");
+}
+
+/// A directory has no more room than its file system. Nothing is copied that needs more; and where TO evicts all the same, that is said.
+#[test]
+fn a_full_disk_evicts_nothing_without_a_word() {
+    let scratch = Scratch::in_memory("room-disk");
+    let from = scratch.pool("a");
+    fill(&from);
+    let to = scratch.config("b", &(dynamic("sharded") + "  nixl_store_capacity_bytes: 100000000\n"));
+    std::fs::create_dir(scratch.0.join("b")).unwrap();
+    let script = |size: &str, more: &str| {
+        format!(
+            "mount -t tmpfs -o size={size} none '{}'; '{program}' copy '{from}' '{to}'{more}",
+            scratch.0.join("b").display(),
+            program = crate::run::PROGRAM,
+            from = from.display(),
+            to = to.display()
+        )
+    };
+    let Some(refused) = crate::run::in_namespace(&script("500k", "")) else { return };
+    let refused = refused.expect(2);
+    assert!(refused.err.contains("8 objects") && refused.err.contains("free in"), "{}", refused.err);
+    // What is put again lies beside what it replaces until it is whole.
+    let again =
+        format!(" -q; '{}' copy --json --replace '{}' '{}'", crate::run::PROGRAM, text(&from), text(&to));
+    let replaced = crate::run::in_namespace(&script("840k", &again)).unwrap();
+    assert_eq!(replaced.status, 1, "{replaced:?}");
+    let (_, report) = replaced.out.split_once("\n{").unwrap();
+    let report: serde_json::Value = serde_json::from_str(&format!("{{{report}")).unwrap();
+    assert!(report["evicted"].as_u64().unwrap() > 0, "{report}");
 }

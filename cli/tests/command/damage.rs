@@ -164,3 +164,47 @@ fn damaged_files_are_removed_unless_somebody_pins_them() {
         assert_eq!(verify(&config, &[], 0)["proven"], 4);
     }
 }
+
+/// A write that was lost: the snapshot lists a record, and its slot holds another one, whole. The owner takes the listed one out of its
+/// index, so that the next look finds nothing wrong.
+#[test]
+fn a_slot_that_holds_another_record_is_taken_out_of_the_index() {
+    let scratch = Scratch::new("lost-write");
+    let config = scratch.config("a", &pool(8, CHUNK_BYTES));
+    fill(&config);
+    let names = keys();
+    let (file, _, _) = place(&config, &names[3].0);
+    let before = fs::read(&file).unwrap();
+    let store = open(&config, b"");
+    // The only free slot is the removed key's.
+    assert_eq!(store.remove(names[3].0.as_bytes()).unwrap(), nixl_store::error::Status::Ok);
+    put(&store, "other", b"bytes");
+    store.close().unwrap();
+    fs::write(&file, before).unwrap();
+    let report = verify(&config, &[], 1);
+    let damage = report["damaged"][0]["damage"].as_str().unwrap();
+    assert!(damage.contains("the snapshot lists another record in this slot"), "{report}");
+    let report = verify(&config, &["--remove"], 0);
+    assert_eq!(
+        (&report["damaged"][0]["key"], &report["damaged"][0]["fate"]),
+        (&"other".into(), &"removed".into())
+    );
+    assert_eq!(verify(&config, &[], 0)["proven"], 7);
+    run(&["stat", "-c", text(&config), "other"]).expect(1);
+}
+
+/// A reader that goes away, as `head` does, does not turn damage into success.
+#[test]
+fn a_reader_that_goes_away_leaves_the_status() {
+    let scratch = Scratch::in_memory("unread");
+    let config = scratch.pool("a");
+    fill(&config);
+    let (file, offset, _) = place(&config, &keys()[5].0);
+    flip(file.as_ref(), offset);
+    for arguments in [&["verify", text(&config)][..], &["stat", "-c", text(&config), "nothing"]] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let ended = ran(command(arguments).stdout(writer).output().unwrap());
+        assert_eq!((ended.status, ended.err.as_str()), (1, ""), "{arguments:?}");
+    }
+}

@@ -108,3 +108,28 @@ fn a_reader_that_goes_away_is_no_error() {
     let ended = ran(child.wait_with_output().unwrap());
     assert_eq!((ended.status, ended.err.as_str()), (0, ""));
 }
+
+/// In a store that ranks share, the namespace that is asked for is this rank's, and keys of its own print as they are typed.
+#[test]
+fn a_namespace_is_the_ranks_own() {
+    let scratch = Scratch::in_memory("rank");
+    let config = scratch.config("a", &dynamic("sharded"));
+    for (worker_id, namespace) in [(0, ""), (0, "ns"), (1, "ns")] {
+        let store = open_with(&config, |options| {
+            (options.worker_id, options.world_size) = (worker_id, 2);
+            options.namespace = namespace.as_bytes().to_vec();
+        });
+        put(&store, &format!("key of {worker_id}"), b"bytes");
+        store.close().unwrap();
+    }
+    let rank = ["--worker-id", "0", "--world-size", "2"];
+    assert_eq!(listed(&config, &[&["--namespace", "ns"][..], &rank].concat()), ["key of 0"]);
+    let printed = run(&[&["ls", "--sort", "key", text(&config)][..], &rank].concat()).expect(0).out;
+    let names: Vec<&str> = printed.lines().skip(1).map(|line| line.rsplit("  ").next().unwrap()).collect();
+    assert_eq!(names, ["key of 0", "[ns] key of 0", r"[ns\x00w1of2] key of 1"]);
+    let asked = ["stat", "-c", text(&config), "--namespace", "ns", "key of 0"];
+    run(&[&asked[..], &rank].concat()).expect(0);
+    let pool = scratch.pool("b");
+    let copied = ["copy", "--json", "--namespace", "ns", text(&config), text(&pool)];
+    assert_eq!(run(&[&copied[..], &rank].concat()).expect(0).json()["copied"], 1);
+}

@@ -60,3 +60,24 @@ fn clear_removes_all_that_nobody_pins() {
     assert_eq!(run(&["clear", "--yes", "--json", text(&pool)]).expect(0).json()["removed"], 8);
     assert_eq!(run(&["ls", "--json", text(&pool)]).expect(0).json()["keys"], 0);
 }
+
+/// Names of LMCache's layout are not one to one: the file of a key is not that of another one that has the same name. A file without a
+/// trailer is whoever's asks for it by name.
+#[test]
+fn another_keys_file_is_not_removed() {
+    let scratch = Scratch::in_memory("namesakes");
+    let config = scratch.config("a", &dynamic("lmcache"));
+    let store = open(&config, b"");
+    put(&store, "a_b", b"bytes");
+    store.close().unwrap();
+    run(&["stat", "-c", text(&config), "a/b"]).expect(1);
+    assert!(run(&["rm", "-c", text(&config), "a/b"]).expect(1).out.contains("not stored"));
+    run(&["stat", "-c", text(&config), "a_b"]).expect(0);
+    run(&["rm", "-c", text(&config), "a_b"]).expect(0);
+    let theirs = scratch.0.join("a").join("model_1_0_abc_half");
+    std::fs::write(&theirs, vec![7; 10_000]).unwrap();
+    run(&["clear", "--yes", text(&config)]).expect(0);
+    assert!(theirs.exists());
+    run(&["rm", "-c", text(&config), "model@1@0@abc@half"]).expect(0);
+    assert!(!theirs.exists());
+}

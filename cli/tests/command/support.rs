@@ -110,6 +110,13 @@ pub fn open(config: &Path, namespace: &[u8]) -> Store {
     Store::open(&config, &options(namespace)).unwrap()
 }
 
+/// The same, with other options.
+pub fn open_with(config: &Path, change: impl FnOnce(&mut OpenOptions)) -> Store {
+    let mut wanted = options(b"");
+    change(&mut wanted);
+    Store::open(&Config::load(Source::File(config), &|_| None).unwrap(), &wanted).unwrap()
+}
+
 fn options(namespace: &[u8]) -> OpenOptions {
     OpenOptions { namespace: namespace.to_vec(), ..OpenOptions::of_one_worker(Logger::silent()) }
 }

@@ -31,8 +31,9 @@ mod view;
 
 use std::fs::File;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash3_128;
 
@@ -297,11 +298,24 @@ impl FileStore {
     /// # Errors
     /// What reading the directory answers. A part of it that cannot be read is logged and left out.
     pub fn scan(&self, sink: &mut dyn FnMut(Scanned)) -> Result<()> {
-        let scanned = match self.layout {
-            Layout::Sharded => scan::sharded(&self.root, &self.logger, sink),
-            Layout::Lmcache => scan::flat(&self.root, sink),
+        let mut sink = |scanned| {
+            sink(scanned);
+            ControlFlow::Continue(())
         };
-        scanned.map_err(|error| {
+        // A shard is left out with a word; of the flat layout, which is one directory, nothing is.
+        let mut failed = None;
+        let mut missed = |path: PathBuf, error| {
+            self.logger.warn(format_args!("{}: left out of the scan: {error}", path.display()));
+            if self.layout == Layout::Lmcache {
+                failed.get_or_insert(error);
+            }
+        };
+        let mut listener = scan::Listener { sink: &mut sink, missed: &mut missed };
+        let scanned = match self.layout {
+            Layout::Sharded => scan::sharded(&self.root, &mut listener),
+            Layout::Lmcache => scan::flat(&self.root, &mut listener),
+        };
+        scanned.and(failed.map_or(Ok(()), Err)).map_err(|error| {
             Error::os(
                 format_args!("nixl_path {}: cannot list its objects", self.root.path().display()),
                 &error,

@@ -6,11 +6,12 @@
 
 use std::ffi::OsStr;
 use std::io;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use super::name::{OBJECTS, ObjectName, has_lmcache_shape, parse_lower_hex};
-use crate::log::Logger;
 use crate::sys::dir::Dir;
 use crate::sys::retry_on_interrupt;
 
@@ -37,8 +38,16 @@ pub enum Proof {
     NeedsTrailer,
 }
 
+/// Whoever listens to a scan.
+pub(super) struct Listener<'a> {
+    /// Is told of every object, until it has enough.
+    pub(super) sink: &'a mut dyn FnMut(Scanned) -> ControlFlow<()>,
+    /// Is told of every part that could not be read, as it hides none of the others.
+    pub(super) missed: &'a mut dyn FnMut(PathBuf, io::Error),
+}
+
 /// Every object below the directory `OBJECTS` of `root`.
-pub(super) fn sharded(root: &Dir, logger: &Logger, sink: &mut dyn FnMut(Scanned)) -> io::Result<()> {
+pub(super) fn sharded(root: &Dir, listener: &mut Listener<'_>) -> io::Result<()> {
     let objects = match root.existing_subdir(OBJECTS.to_str().unwrap_or_default()) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         other => other?,
@@ -47,59 +56,62 @@ pub(super) fn sharded(root: &Dir, logger: &Logger, sink: &mut dyn FnMut(Scanned)
         let name = entry?.file_name();
         let Some(shard) = parse_lower_hex(name.as_bytes(), 2) else { continue };
         let shard = shard as u8;
-        // One shard that cannot be read must not hide the others.
-        if let Err(error) = each_file(&objects, &name, &mut |entry| {
-            let name = ObjectName::from_sharded_file(shard, entry.file_name().as_bytes());
-            report(entry, name, Proof::Name, sink)
-        }) {
-            logger.warn(format_args!(
-                "{}/{}: left out of the scan: {error}",
-                objects.path().display(),
-                name.display()
-            ));
+        match each_file(&objects, shard, &name, listener) {
+            Ok(ControlFlow::Continue(())) => {}
+            Ok(ControlFlow::Break(())) => return Ok(()),
+            Err(error) => (listener.missed)(objects.path().join(&name), error),
         }
     }
     Ok(())
 }
 
 /// Every object in `root` itself.
-pub(super) fn flat(root: &Dir, sink: &mut dyn FnMut(Scanned)) -> io::Result<()> {
+pub(super) fn flat(root: &Dir, listener: &mut Listener<'_>) -> io::Result<()> {
     for entry in root.entries()? {
         let entry = entry?;
         let file_name = entry.file_name();
         let proof = if has_lmcache_shape(file_name.as_bytes()) { Proof::Name } else { Proof::NeedsTrailer };
-        report(&entry, ObjectName::from_flat_file(file_name.as_bytes()), proof, sink)?;
+        let name = ObjectName::from_flat_file(file_name.as_bytes());
+        if report(root.path(), &entry, name, proof, listener).is_break() {
+            return Ok(());
+        }
     }
     Ok(())
 }
 
 fn each_file(
     objects: &Dir,
-    shard: &OsStr,
-    each: &mut dyn FnMut(&std::fs::DirEntry) -> io::Result<()>,
-) -> io::Result<()> {
-    let directory = objects.existing_subdir(&shard.to_string_lossy())?;
+    shard: u8,
+    shard_name: &OsStr,
+    listener: &mut Listener<'_>,
+) -> io::Result<ControlFlow<()>> {
+    let directory = objects.existing_subdir(&shard_name.to_string_lossy())?;
     for entry in directory.entries()? {
-        each(&entry?)?;
+        let entry = entry?;
+        let name = ObjectName::from_sharded_file(shard, entry.file_name().as_bytes());
+        if report(directory.path(), &entry, name, Proof::Name, listener).is_break() {
+            return Ok(ControlFlow::Break(()));
+        }
     }
-    Ok(())
+    Ok(ControlFlow::Continue(()))
 }
 
 fn report(
+    directory: &Path,
     entry: &std::fs::DirEntry,
     name: Option<ObjectName>,
     proof: Proof,
-    sink: &mut dyn FnMut(Scanned),
-) -> io::Result<()> {
-    let Some(name) = name else { return Ok(()) };
-    match retry_on_interrupt(|| entry.metadata()) {
-        Ok(metadata) if metadata.is_file() => {
-            sink(Scanned { name, bytes: metadata.len(), modified: metadata.modified()?, proof });
-            Ok(())
-        }
-        Ok(_) => Ok(()),
+    listener: &mut Listener<'_>,
+) -> ControlFlow<()> {
+    let Some(name) = name else { return ControlFlow::Continue(()) };
+    let found = retry_on_interrupt(|| entry.metadata())
+        .and_then(|metadata| Ok((metadata.is_file(), metadata.len(), metadata.modified()?)));
+    match found {
+        Ok((true, bytes, modified)) => return (listener.sink)(Scanned { name, bytes, modified, proof }),
+        Ok(_) => {}
         // Another process removed it after it was listed.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => (listener.missed)(directory.join(entry.file_name()), error),
     }
+    ControlFlow::Continue(())
 }

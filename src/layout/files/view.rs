@@ -2,12 +2,14 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use super::{ObjectName, Scanned, open_object, scan};
 use crate::config::Layout;
 use crate::error::{Error, Result};
-use crate::log::Logger;
+use crate::layout::direct::{is_refusal, reads_directly};
 use crate::sys::at::Walk;
 use crate::sys::dir::Dir;
 
@@ -17,6 +19,8 @@ pub struct FilesView {
     root: Dir,
     layout: Layout,
     walk: Walk,
+    /// Whether O_DIRECT serves here, once a file has told.
+    is_direct: OnceLock<bool>,
 }
 
 impl FilesView {
@@ -30,7 +34,7 @@ impl FilesView {
             Err(error) => Err(Error::os(format_args!("nixl_path {}", path.display()), &error)),
             Ok(root) => {
                 let walk = Walk::detect(&root);
-                Ok(Some(FilesView { root, layout, walk }))
+                Ok(Some(FilesView { root, layout, walk, is_direct: OnceLock::new() }))
             }
         }
     }
@@ -56,14 +60,20 @@ impl FilesView {
         }
     }
 
-    /// Tells `sink` every object there is. What changes meanwhile may be told or not.
+    /// Tells `sink` every object there is, until it has enough, and `missed` every part of the directory that cannot be read. What
+    /// changes meanwhile may be told or not.
     ///
     /// # Errors
-    /// What reading the directory answers. A part of it that cannot be read is logged and left out.
-    pub fn scan(&self, logger: &Logger, sink: &mut dyn FnMut(Scanned)) -> Result<()> {
+    /// What reading the directory as a whole answers.
+    pub fn scan(
+        &self,
+        sink: &mut dyn FnMut(Scanned) -> ControlFlow<()>,
+        missed: &mut dyn FnMut(PathBuf, io::Error),
+    ) -> Result<()> {
+        let mut listener = scan::Listener { sink, missed };
         let scanned = match self.layout {
-            Layout::Sharded => scan::sharded(&self.root, logger, sink),
-            Layout::Lmcache => scan::flat(&self.root, sink),
+            Layout::Sharded => scan::sharded(&self.root, &mut listener),
+            Layout::Lmcache => scan::flat(&self.root, &mut listener),
         };
         scanned.map_err(|error| {
             Error::os(
@@ -73,15 +83,25 @@ impl FilesView {
         })
     }
 
-    /// Opens an object to read it, past the page cache where that can be, and tells its file's size; `None` if there is none.
+    /// Opens an object to read it, past the page cache where that can be, and tells its file's size; `None` if there is none. What the
+    /// first file answers holds for all: they lie in one file system.
     ///
     /// # Errors
     /// `InvalidData` if something else stands in its place. Else what the system answers.
     pub fn open_read(&self, name: &ObjectName) -> io::Result<Option<(File, u64)>> {
-        match open_object(&self.root, self.walk, name, true) {
-            Err(error) if matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP)) => {
-                open_object(&self.root, self.walk, name, false)
+        let open = |direct| open_object(&self.root, self.walk, name, direct);
+        if self.is_direct.get() == Some(&false) {
+            return open(false);
+        }
+        match open(true) {
+            Ok(Some((file, bytes))) => {
+                if *self.is_direct.get_or_init(|| reads_directly(&file)) {
+                    Ok(Some((file, bytes)))
+                } else {
+                    open(false)
+                }
             }
+            Err(error) if is_refusal(&error) => open(false),
             other => other,
         }
     }

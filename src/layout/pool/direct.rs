@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 use super::geometry::Geometry;
 use super::{PoolParameters, foreign_or_os, names};
 use crate::error::{Error, Result, Status};
+use crate::layout::direct::is_refusal;
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
 use crate::memory::AlignedBuffer;
@@ -178,10 +179,6 @@ fn probe_read(file: &File) -> std::result::Result<(), Unavailable> {
         }
         _ => Ok(()),
     }
-}
-
-pub(super) fn is_refusal(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EINVAL | libc::EOPNOTSUPP))
 }
 
 fn open_one(directory: &Dir, index: u32, direct: bool) -> io::Result<Arc<File>> {

@@ -7,6 +7,7 @@ use std::io;
 use super::geometry::Geometry;
 use super::{direct, foreign_or_os, names, steps};
 use crate::error::{Error, Result};
+use crate::layout::direct::is_refusal;
 use crate::layout::record::RECORD_ALIGNMENT;
 use crate::log::Logger;
 use crate::sys::dir::{Dir, OpenMode};
@@ -151,7 +152,7 @@ impl Reserving {
 
     /// What an error of opening says, if it says that O_DIRECT is refused where nothing else will do.
     fn refusal(&self, directory: &Dir, error: &io::Error) -> Option<Error> {
-        (self.direct && direct::is_refusal(error)).then(|| direct::refused(directory, &error.to_string()))
+        (self.direct && is_refusal(error)).then(|| direct::refused(directory, &error.to_string()))
     }
 
     /// Gives `file` its `length`; the pool as a whole still needs `needed` bytes.

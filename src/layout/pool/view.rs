@@ -3,21 +3,20 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::direct::is_refusal;
 use super::geometry::{Geometry, Place};
 use super::manifest::Manifest;
 use super::recovery::{self, RecoveredEntry, RecoveredKeys, belongs};
 use super::survivors::Survivors;
 use super::{PoolParameters, foreign_or_os, names, owner, snapshot, steps};
 use crate::error::{Error, Result, Status};
-use crate::layout::record::{Identity, Invalid, RECORD_ALIGNMENT};
+use crate::layout::direct::{is_refusal, reads_directly};
+use crate::layout::record::{Identity, Invalid};
 use crate::log::Logger;
 use crate::memory::AlignedBuffer;
 use crate::sys::dir::{Dir, OpenMode};
-use crate::sys::file::{direct_alignment, fingerprint};
+use crate::sys::file::fingerprint;
 use crate::sys::retry_on_interrupt;
 
 /// A pool that is looked at.
@@ -275,13 +274,6 @@ fn open_to_read(directory: &Dir, name: &str) -> io::Result<File> {
         Err(error) if !is_refusal(&error) => Err(error),
         _ => open(false),
     }
-}
-
-fn reads_directly(file: &File) -> bool {
-    let fits = direct_alignment(file)
-        .is_some_and(|needed| RECORD_ALIGNMENT.is_multiple_of(u64::from(needed.memory.max(needed.offset))));
-    let Ok(mut page) = AlignedBuffer::new(RECORD_ALIGNMENT as usize) else { return false };
-    fits && !matches!(file.read_at(page.as_mut_slice(), 0), Err(error) if is_refusal(&error))
 }
 
 impl std::fmt::Display for Ownership {

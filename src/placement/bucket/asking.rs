@@ -68,7 +68,7 @@ impl Core {
         turn: &Turn,
     ) -> Result<Asked> {
         if question == Question::Remove {
-            return self.take_out(name, deadline, turn).await;
+            return self.take_out(key, name, deadline, turn).await;
         }
         let is_pinned = self.pin(key, name, deadline, turn).await?;
         Ok(if is_pinned { Asked::Done { length: None } } else { Asked::NotFound })

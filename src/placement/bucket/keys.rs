@@ -87,7 +87,7 @@ impl Keys for Buckets {
             return Err(busy("removing", &key));
         };
         let asked = self.core.bucket.client.block_on(async move {
-            let asked = core.take_out(&name, None, &turn).await;
+            let asked = core.take_out(&key, &name, None, &turn).await;
             drop(turn);
             asked
         })?;
@@ -267,6 +267,7 @@ impl Core {
     /// What the server answers.
     pub(super) async fn take_out(
         self: &Arc<Self>,
+        key: &OwnedKey,
         name: &ObjectName,
         deadline: Option<Instant>,
         turn: &Turn,
@@ -279,6 +280,18 @@ impl Core {
             if !self.catalog.contains(id) {
                 return Ok(Asked::NotFound);
             }
+        } else if self.names.layout() == Layout::Lmcache {
+            // Names of this layout are not one to one: a whole record of another key stays, also one that comes between the look and
+            // the removal.
+            let Some(seen) = self.look(name, deadline).await? else {
+                self.forget(id);
+                return Ok(Asked::NotFound);
+            };
+            if seen.ours.as_ref().is_some_and(|ours| *ours.key != *key.key().effective) {
+                return Ok(Asked::NotFound);
+            }
+            self.remove_version(name, seen.bytes, seen.version.as_ref(), turn).await?;
+            return Ok(Asked::Done { length: None });
         } else {
             // A removal answers the same whether there was something or not.
             match self.bucket.client.head(&self.names.whole(name), deadline).await {

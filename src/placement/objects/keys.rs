@@ -85,11 +85,18 @@ impl Keys for Objects {
     fn remove(&self, key: &Key<'_>) -> Result<Status> {
         let name = self.name(key)?;
         let id = self.files.id_of(&name);
+        let mut is_another = false;
         let evicted = self
-            .unlink(&name)
+            .unlink_if(&name, || {
+                is_another = self.is_another_keys(&name, key);
+                !is_another
+            })
             .map_err(|error| Error::os(format_args!("removing object {}", name.file_name()), &error))?;
         if evicted == Evicted::Pinned {
             return Ok(Status::Pinned);
+        }
+        if is_another {
+            return Ok(Status::NotFound);
         }
         self.catalog.forget(id);
         Ok(if evicted == Evicted::Removed { Status::Ok } else { Status::NotFound })
@@ -196,6 +203,19 @@ impl Keys for Objects {
             keys_pinned: self.files.pinned(),
             ..Gauges::default()
         }
+    }
+}
+
+impl Objects {
+    /// Whether a file holds a whole record of a key other than `key`. Names of the layout lmcache are not one to one. What cannot be
+    /// read, or holds no record, is whoever's asks for it by its name.
+    fn is_another_keys(&self, name: &ObjectName, key: &Key<'_>) -> bool {
+        if self.layout != Layout::Lmcache {
+            return false;
+        }
+        let Ok(Some((file, bytes))) = self.files.open_read(name) else { return false };
+        let is_another = self.with_trailer(&file, bytes, |trailer| trailer.identity().key != key.effective);
+        matches!(is_another, Ok(Some(true)))
     }
 }
 

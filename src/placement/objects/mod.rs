@@ -271,8 +271,13 @@ impl Objects {
     /// The same, unless `is_due` says at the last moment that it is not any more.
     fn unlink_if(&self, name: &ObjectName, is_due: impl FnOnce() -> bool) -> std::io::Result<Evicted> {
         let begun = self.unflushed.now();
-        let evicted = self.files.evict_if(name, is_due)?;
-        if evicted != Evicted::Pinned {
+        let mut was_due = true;
+        let evicted = self.files.evict_if(name, || {
+            was_due = is_due();
+            was_due
+        })?;
+        // What stays has to be flushed still.
+        if evicted != Evicted::Pinned && was_due {
             self.unflushed.removed(self.files.id_of(name), begun);
         }
         Ok(evicted)

@@ -58,7 +58,7 @@ pub struct Copy {
 /// If either store cannot be had, or the copy was interrupted.
 pub fn run(wanted: &Copy, global: &Global, output: &Output) -> Result<Outcome, Failure> {
     let (from_config, to_config) = (place::config(Some(&wanted.from))?, place::config(Some(&wanted.to))?);
-    let filter = Filter::new(wanted.prefix.as_deref(), wanted.namespace.as_deref())?;
+    let filter = Filter::new(wanted.prefix.as_deref(), wanted.namespace.as_deref(), &from_config, global)?;
     let from = place::look(&from_config, global)?;
     let to = open_target(&from, &to_config, global)?;
     let naming = Naming::new(&from_config, &to_config, global);
@@ -77,7 +77,7 @@ pub fn run(wanted: &Copy, global: &Global, output: &Output) -> Result<Outcome, F
     let mut report = Report::new(&from, survey);
     let keeps = !wanted.replace;
     if !wanted.evict {
-        room::check(&from, &to, &mut entries, &filter, &naming)?;
+        room::check(&from, &to, &to_config, global, &mut entries, &filter, &naming)?;
     }
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
@@ -86,21 +86,27 @@ pub fn run(wanted: &Copy, global: &Global, output: &Output) -> Result<Outcome, F
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .map_err(|error| Failure::os("watching for Ctrl-C", &error))?;
     }
+    let evicted_before = to.stats()?.totals.evictions;
     let copied = transfer::run(&from, &to, entries, &filter, &naming, keeps, &stop, output, &mut report);
+    // A static pool counts what a put of the same key replaces among its evictions, and has told before whether there is room.
+    if to_config.pool_size == 0 {
+        report.evicted(to.stats()?.totals.evictions.saturating_sub(evicted_before), wanted.evict);
+    }
     let flushed = to.flush();
     let closed = to.close();
     copied?;
     flushed?;
     closed?;
-    report.print(output)?;
+    let printed = report.print(output);
     if stop.load(std::sync::atomic::Ordering::Relaxed) {
         let meagre = style::MEAGRE;
         output.remark(format_args!(
             "{meagre}interrupted{meagre:#}: run it again, and it goes on where it ended"
         ));
-        return Ok(Outcome::Bad);
+        return Outcome::Bad.behind(printed);
     }
-    Ok(if report.is_well() { Outcome::Done } else { Outcome::Bad })
+    let outcome = if report.is_well() { Outcome::Done } else { Outcome::Bad };
+    outcome.behind(printed)
 }
 
 /// Opens the store that is put into, and makes it where there is none.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use nixl_store::inspect::{Inspection, Survey};
+use nixl_store::inspect::{Inspection, Survey, Unreadable};
 use serde::Serialize;
 
 use crate::output::{Failure, Output, bytes, count, style};
@@ -47,6 +47,10 @@ pub struct Report {
     copied_bytes: u64,
     kept: u64,
     left: Vec<Named>,
+    /// Objects that the other store gave up for those that came.
+    evicted: u64,
+    /// Whether somebody said that it may.
+    may_evict: bool,
     damaged_slots: u64,
     defects: Vec<String>,
     begun: Instant,
@@ -58,6 +62,7 @@ struct ReportJson<'a> {
     copied_bytes: u64,
     kept: u64,
     left: &'a [Named],
+    evicted: u64,
     damaged_slots: u64,
     defects: &'a [String],
     seconds: f64,
@@ -71,7 +76,14 @@ impl Report {
             copied: 0,
             copied_bytes: 0,
             kept: 0,
-            left: Vec::new(),
+            // What could not be listed is not copied either.
+            left: survey
+                .unreadable
+                .into_iter()
+                .map(|Unreadable { what, why }| Named { why: Left::Unreadable, key: what, message: why })
+                .collect(),
+            evicted: 0,
+            may_evict: false,
             damaged_slots: survey.damaged.len() as u64,
             defects: survey.defects,
             begun: Instant::now(),
@@ -93,9 +105,15 @@ impl Report {
         }
     }
 
-    /// Whether all that could be proven is in the other store.
+    /// So many objects left the other store meanwhile.
+    pub fn evicted(&mut self, evicted: u64, may_evict: bool) {
+        (self.evicted, self.may_evict) = (evicted, may_evict);
+    }
+
+    /// Whether all that could be proven is in the other store, and nothing left it that was not to.
     pub fn is_well(&self) -> bool {
-        self.left.iter().all(|named| matches!(named.why, Left::Unverified | Left::InFlux))
+        let has_kept_all = self.evicted == 0 || self.may_evict;
+        has_kept_all && self.left.iter().all(|named| matches!(named.why, Left::Unverified | Left::InFlux))
     }
 
     /// Prints it.
@@ -110,6 +128,7 @@ impl Report {
                 copied_bytes: self.copied_bytes,
                 kept: self.kept,
                 left: &self.left,
+                evicted: self.evicted,
                 damaged_slots: self.damaged_slots,
                 defects: &self.defects,
                 seconds: took.as_secs_f64(),
@@ -154,6 +173,13 @@ impl Report {
         ));
         if self.kept > 0 {
             text.push_str(&format!("kept       {:>12}  the other store had them\n", count(self.kept)));
+        }
+        if self.evicted > 0 {
+            let style = if self.may_evict { meagre } else { bad };
+            text.push_str(&format!(
+                "{style}evicted{style:#}    {:>12}  the other store had no room for them\n",
+                count(self.evicted)
+            ));
         }
         if !self.left.is_empty() {
             text.push_str(&format!("{meagre}not copied{meagre:#} {:>12}\n", count(self.left.len() as u64)));

@@ -126,16 +126,21 @@ fn read(
     let mut entry = entry.clone();
     match from.describe(&mut entry, room) {
         Err(error) => {
-            return Ok(Read::Left(Left::Unreadable, shown::entry_name(&entry), error.message().to_owned()));
+            return Ok(Read::Left(
+                Left::Unreadable,
+                shown::entry_name(from, &entry),
+                error.message().to_owned(),
+            ));
         }
         Ok(is_there) if !is_there || !filter.takes(&entry) => return Ok(Read::Passed),
         Ok(_) => {}
     }
-    let name = shown::entry_name(&entry);
+    let name = shown::entry_name(from, &entry);
     let left = |left, why: &str| Ok(Read::Left(left, name.clone(), why.to_owned()));
     match &entry.kind {
         EntryKind::Unverified => return left(Left::Unverified, "LMCache wrote it, and nothing proves it"),
         EntryKind::Damaged(why) => return left(Left::Damaged, why),
+        EntryKind::Unreadable(why) => return left(Left::Unreadable, why),
         EntryKind::Record | EntryKind::Unknown => {}
     }
     if keeps

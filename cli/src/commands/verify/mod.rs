@@ -53,9 +53,12 @@ pub fn run(wanted: &Verify, global: &Global, output: &Output) -> Result<Outcome,
     }
     let passed = pass::run(&store, wanted.limit_rate, output)?;
     let mut report = Report::new(&store, passed);
+    let mut removed = Ok(());
     if wanted.remove && report.has_removable() {
-        remove::run(&store, &config, global, &mut report)?;
+        removed = remove::run(&store, &config, global, &mut report);
     }
-    report.print(output)?;
-    Ok(if report.is_well() { Outcome::Done } else { Outcome::Bad })
+    // Hours of reading may stand behind it, so it is printed whatever became of the removal.
+    let outcome = if report.is_well() { Outcome::Done } else { Outcome::Bad };
+    let printed = outcome.behind(report.print(output));
+    removed.and(printed)
 }

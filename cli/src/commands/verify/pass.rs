@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nixl_store::inspect::{
-    Entry, EntryKind, Inspection, Look, Place, Room, SETTLE_TIME, Survey, Suspect, Verdict,
+    Entry, EntryKind, Inspection, Look, Place, Room, SETTLE_TIME, Survey, Suspect, Unreadable, Verdict,
 };
 
 use crate::many::{self, lock};
@@ -29,8 +29,8 @@ pub struct Passed {
     pub unverified: u64,
     /// Its bytes.
     pub unverified_bytes: u64,
-    /// What cannot be read, and why.
-    pub unreadable: Vec<(String, String)>,
+    /// What cannot be read.
+    pub unreadable: Vec<Unreadable>,
     /// What the survey said.
     pub survey: Survey,
     /// How long the pass took.
@@ -77,11 +77,8 @@ pub fn run(store: &Inspection, limit_rate: Option<u64>, output: &Output) -> Resu
     if entries.iter().all(|entry| matches!(entry.place, Place::Slot(_))) {
         entries.sort_unstable_by(|a, b| a.place.cmp(&b.place));
     }
-    let unreadable = survey
-        .unreadable
-        .iter()
-        .map(|place| (place.to_string(), survey.first_error.clone().unwrap_or_default()));
-    let mut passed = Passed { unreadable: unreadable.collect(), survey: survey.clone(), ..Passed::default() };
+    let mut passed =
+        Passed { unreadable: survey.unreadable.clone(), survey: survey.clone(), ..Passed::default() };
     let progress = bar(output, Some(entries.iter().map(cost).sum()));
     let pace = Pace::new(limit_rate);
     let (tally, suspects) = (Mutex::new(&mut passed), Mutex::new(Vec::new()));
@@ -94,7 +91,7 @@ pub fn run(store: &Inspection, limit_rate: Option<u64>, output: &Output) -> Resu
             Look::Gone if matches!(entry.place, Place::Slot(_)) => lock(&tally).in_flux += 1,
             Look::Gone => {}
             Look::Unverified => lock(&tally).unverified(entry),
-            Look::Unreadable(why) => lock(&tally).unreadable.push((name(entry), why)),
+            Look::Unreadable(why) => lock(&tally).unreadable(store, entry, why),
         }
         progress.inc(cost(entry));
         Ok(())
@@ -112,7 +109,7 @@ pub fn run(store: &Inspection, limit_rate: Option<u64>, output: &Output) -> Resu
                 Verdict::Gone | Verdict::InFlux => tally.in_flux += 1,
                 Verdict::Unverified => tally.unverified(&suspect.entry),
                 Verdict::Damaged(suspect) => tally.damaged.push(suspect),
-                Verdict::Unreadable(why) => tally.unreadable.push((name(&suspect.entry), why)),
+                Verdict::Unreadable(why) => tally.unreadable(store, &suspect.entry, why),
             }
             Ok(())
         })?;
@@ -133,10 +130,10 @@ impl Passed {
         self.unverified += 1;
         self.unverified_bytes += entry.payload_bytes;
     }
-}
 
-fn name(entry: &Entry) -> String {
-    crate::shown::entry_name(entry)
+    fn unreadable(&mut self, store: &Inspection, entry: &Entry, why: String) {
+        self.unreadable.push(Unreadable { what: crate::shown::entry_name(store, entry), why });
+    }
 }
 
 /// Bytes that are read for an entry, about.

@@ -1,18 +1,17 @@
 //! What `verify` says at the end.
 
-use nixl_store::inspect::{Inspection, Suspect};
+use nixl_store::inspect::{Inspection, Suspect, Unreadable};
 use serde::Serialize;
 
 use super::pass::Passed;
 use crate::output::{Failure, Output, bytes, count, style};
-use crate::shown::{self, StoreJson};
+use crate::shown::{self, StoreJson, UnreadableJson};
 
 /// Records in flux, unreadable ones, and damage are each listed up to so many in text; JSON has all.
 const LISTED_MAX: usize = 200;
 
 /// What became of something damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fate {
     /// It is there as it was.
     Left,
@@ -26,6 +25,30 @@ pub enum Fate {
     Free,
     /// An open has found its slot free.
     Freed,
+    /// It could not be removed, and why.
+    Failed(String),
+}
+
+impl Fate {
+    /// What JSON calls it.
+    fn name(&self) -> &'static str {
+        match self {
+            Fate::Left => "left",
+            Fate::Removed => "removed",
+            Fate::Pinned => "pinned",
+            Fate::Changed => "changed",
+            Fate::Free => "free",
+            Fate::Freed => "freed",
+            Fate::Failed(_) => "failed",
+        }
+    }
+
+    fn why(&self) -> Option<&str> {
+        match self {
+            Fate::Failed(why) => Some(why),
+            _ => None,
+        }
+    }
 }
 
 /// All that was found, and what became of it.
@@ -38,20 +61,17 @@ pub struct Report<'a> {
 }
 
 #[derive(Serialize)]
-struct DamageJson {
+struct DamageJson<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     namespace: Option<String>,
     place: String,
-    damage: String,
-    fate: Fate,
-}
-
-#[derive(Serialize)]
-struct UnreadableJson<'a> {
-    what: &'a str,
-    why: &'a str,
+    damage: &'a str,
+    fate: &'static str,
+    /// Why it could not be removed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -64,7 +84,7 @@ struct ReportJson<'a> {
     unverified: u64,
     unverified_bytes: u64,
     outdated: u64,
-    damaged: Vec<DamageJson>,
+    damaged: Vec<DamageJson<'a>>,
     unreadable: Vec<UnreadableJson<'a>>,
     defects: &'a [String],
     seconds: f64,
@@ -86,6 +106,11 @@ impl<'a> Report<'a> {
     /// Whether there is anything to remove, or for an owner to mend.
     pub fn has_removable(&self) -> bool {
         !self.fates.is_empty() || !self.passed.survey.defects.is_empty()
+    }
+
+    /// Whether all that is damaged are slots of files.
+    pub fn has_slots_alone(&self) -> bool {
+        self.passed.damaged.iter().all(Suspect::is_slot)
     }
 
     /// An owner had the pool, and closed it.
@@ -116,11 +141,12 @@ impl<'a> Report<'a> {
     fn to_json(&self) -> ReportJson<'_> {
         let passed = &self.passed;
         let damaged = passed.damaged.iter().zip(&self.fates).map(|(suspect, fate)| DamageJson {
-            key: suspect.entry.names().map(|(_, name)| crate::key::print(name)),
-            namespace: suspect.entry.names().map(|(namespace, _)| crate::key::print(namespace)),
+            key: self.store.names(&suspect.entry).map(|(_, name)| crate::key::print(name)),
+            namespace: self.store.names(&suspect.entry).map(|(namespace, _)| crate::key::print(namespace)),
             place: suspect.entry.place.to_string(),
-            damage: suspect.damage.clone(),
-            fate: *fate,
+            damage: &suspect.damage,
+            fate: fate.name(),
+            why: fate.why(),
         });
         ReportJson {
             store: shown::store_json(self.store.facts()),
@@ -132,7 +158,7 @@ impl<'a> Report<'a> {
             unverified_bytes: passed.unverified_bytes,
             outdated: passed.survey.outdated,
             damaged: damaged.collect(),
-            unreadable: passed.unreadable.iter().map(|(what, why)| UnreadableJson { what, why }).collect(),
+            unreadable: shown::unreadable_json(&passed.unreadable),
             defects: &passed.survey.defects,
             seconds: passed.took.as_secs_f64(),
         }
@@ -150,12 +176,16 @@ impl<'a> Report<'a> {
                 Fate::Changed => "damaged, and replaced meanwhile",
                 Fate::Free => "damaged, in no index",
                 Fate::Freed => "damaged, freed",
+                Fate::Failed(_) => "damaged, not removed",
             };
-            let name = shown::entry_name(&suspect.entry);
+            let name = shown::entry_name(self.store, &suspect.entry);
             let damage = suspect.damage.replace("; ", "\n    ");
             text.push_str(&format!("{bad}{what}{bad:#}  {name}\n    {damage}\n"));
+            if let Some(why) = fate.why() {
+                text.push_str(&format!("    {why}\n"));
+            }
         }
-        for (what, why) in passed.unreadable.iter().take(LISTED_MAX) {
+        for Unreadable { what, why } in passed.unreadable.iter().take(LISTED_MAX) {
             text.push_str(&format!("{bad}unreadable{bad:#}  {what}\n    {why}\n"));
         }
         for defect in &passed.survey.defects {

@@ -1,11 +1,12 @@
 //! A scan finds every object and nothing else, whatever else lies there.
 
 use std::ffi::OsStr;
+use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
-use super::super::Proof;
+use super::super::{FilesView, Proof};
 use super::*;
 
 /// Objects of many sizes are put, by two stores, and found again by a third with their sizes and times.
@@ -90,4 +91,41 @@ fn a_flat_scan_marks_what_its_name_does_not_prove() {
             ("org_model_2_1_1f3a_half_user%25a%20b".to_owned(), 12, Proof::Name),
         ]
     );
+}
+
+/// Whoever has enough ends the scan, in the midst of a shard and before the next one.
+#[test]
+fn a_view_is_scanned_until_its_reader_has_enough() {
+    for layout in [Layout::Sharded, Layout::Lmcache] {
+        let dir = TestDir::new();
+        let store = open_as(dir.path(), layout);
+        for number in 0..20u64 {
+            let name = store.name_of(digest((number % 4) as u8, number), format!("key {number}").as_bytes());
+            put(&store, &name.unwrap(), b"bytes");
+        }
+        let view = FilesView::open(dir.path(), layout).unwrap().unwrap();
+        let mut told = 0;
+        let mut sink = |_| {
+            told += 1;
+            if told < 3 { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        };
+        view.scan(&mut sink, &mut |path, error| panic!("{}: {error}", path.display())).unwrap();
+        assert_eq!(told, 3);
+    }
+}
+
+/// Where O_DIRECT is granted at open and refused afterwards, a view reads through the page cache, and asks once.
+#[test]
+fn a_view_reads_without_direct_io_where_it_must() {
+    let dir = TestDir::new();
+    let store = open(dir.path());
+    let name = named(&store, digest(1, 1));
+    put(&store, &name, &[7; 4096]);
+    let view = FilesView::open(dir.path(), Layout::Sharded).unwrap().unwrap();
+    let is_direct = |view: &FilesView| {
+        let (file, _) = view.open_read(&name).unwrap().unwrap();
+        crate::sys::file::flags(&file).unwrap() & libc::O_DIRECT != 0
+    };
+    assert!(!crate::sys::file::testing::without_direct(|| is_direct(&view)));
+    assert!(!is_direct(&view));
 }
