@@ -154,27 +154,36 @@ unsafe fn look_up(
         return Ok(None);
     }
     let count = check::array("keys", keys, key_count as u64, NIXL_STORE_BATCH_ITEMS_MAX)?;
-    let key = |index: usize| {
-        // SAFETY: within the array.
-        let raw = unsafe { keys.add(index).read() };
-        let checked = check::reserved_fields(&raw.reserved);
-        // SAFETY: as this function's.
-        checked
-            .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
-            .map_err(|error| invalid(format!("key {index}: {error}")))
-    };
-    let mut prefix = store.prefix_match(request, with_rest, count, key(count - 1)?)?;
+    // SAFETY: within the array, whose keys are as this function's promise says.
+    let last = unsafe { key_at(keys, count - 1) }?;
+    let mut prefix = store.prefix_match(request, with_rest, count, last)?;
     for first in (0..count).step_by(PREFIX_GROUP_KEYS) {
         let mut group: [&[u8]; PREFIX_GROUP_KEYS] = [&[]; PREFIX_GROUP_KEYS];
         let group = &mut group[..PREFIX_GROUP_KEYS.min(count - first)];
         for (index, place) in (first..).zip(&mut *group) {
-            *place = key(index)?;
+            // SAFETY: as above.
+            *place = unsafe { key_at(keys, index) }?;
         }
         // Keys behind the end of the prefix are checked too, though not looked up. A wrong key is then refused at
         // once, and not only later, when all keys before it are stored.
         prefix.add(group)?;
     }
     Ok(Some(prefix))
+}
+
+/// A key of an array.
+///
+/// # Safety
+/// The array has more than `index` keys, whose bytes are readable for `'a`.
+#[inline(always)]
+unsafe fn key_at<'a>(keys: *const nixl_store_key_t, index: usize) -> Result<&'a [u8]> {
+    // SAFETY: within the array.
+    let raw = unsafe { keys.add(index).read() };
+    let checked = check::reserved_fields(&raw.reserved);
+    checked
+        // SAFETY: as this function's.
+        .and_then(|()| unsafe { check::key(raw.key, raw.key_length) })
+        .map_err(|error| invalid(format!("key {index}: {error}")))
 }
 
 /// Removes a key and its object. Gets that are under way still deliver the object. In the layout lmcache, where several keys

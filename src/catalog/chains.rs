@@ -197,7 +197,7 @@ impl Chains {
         }
         let tag = tag_of(id);
         if !self.goes_on(self.sight(tag).request) {
-            self.write(tag, self.begin(0, 1), 0, false);
+            self.write(tag, self.begin(0, 1), 0);
         }
     }
 
@@ -267,27 +267,28 @@ impl Chains {
         &self.sets[(tag >> (u32::BITS - SET_BITS)) as usize]
     }
 
-    /// Writes a key down, and says whether it is in that request now. A key that is twice in a chain stands where it came first.
+    /// Whether a key was looked up with another request than this, or put under its name.
+    #[inline(never)]
+    fn is_anothers(&self, tag: u32, request: u32) -> bool {
+        let known = self.sight(tag).request;
+        known & LASTS != 0 && known != request
+    }
+
+    /// Writes a key down. A key that is twice in a chain stands where it came first.
     #[inline]
-    fn write(&self, tag: u32, request: u32, position: u32, leaves_others: bool) -> bool {
+    fn write(&self, tag: u32, request: u32, position: u32) {
         let entry = entry_of(tag, request, position);
         let set = self.set(tag);
         for place in set {
             let found = place.load(Ordering::Relaxed);
             if is_of(found, tag) {
-                let other = request_of(found);
-                if other == request {
-                    return true;
+                if request_of(found) != request {
+                    place.store(entry, Ordering::Relaxed);
                 }
-                if leaves_others && other & LASTS != 0 && self.request(other).is_some() {
-                    return false;
-                }
-                place.store(entry, Ordering::Relaxed);
-                return true;
+                return;
             }
         }
         self.oldest(set).store(entry, Ordering::Relaxed);
-        true
     }
 
     /// The place of a set that nothing is in, else the one whose request began longest ago.
@@ -314,8 +315,12 @@ impl Chain<'_> {
         if self.position == UNKNOWN {
             self.position = self.chains.position_of(self.request, digest);
         }
-        let is_in = self.chains.write(tag_of(digest), self.request, self.position, self.leaves_others);
-        self.position += u32::from(is_in);
+        let tag = tag_of(digest);
+        if self.leaves_others && self.chains.is_anothers(tag, self.request) {
+            return;
+        }
+        self.chains.write(tag, self.request, self.position);
+        self.position += 1;
     }
 }
 
