@@ -69,17 +69,18 @@ pub fn run(wanted: &Doctor, global: &Global, output: &Output) -> Result<Outcome,
         Ok(config) => examine(config, global, wanted.all),
         Err(failure) => refused(path, &failure),
     };
-    if output.is_json() {
-        output.json(&document(&report))?;
+    let printed = if output.is_json() {
+        output.json(&document(&report))
     } else {
-        output.text(print::report(&report, wanted.all, usize::from(output.columns())))?;
-    }
+        output.text(print::report(&report, wanted.all, usize::from(output.columns())))
+    };
     let is_bad = match report.verdict {
         Verdict::Usable => false,
         Verdict::CouldBeBetter => wanted.strict,
         Verdict::NotUsable => true,
     };
-    Ok(if is_bad { Outcome::Bad } else { Outcome::Done })
+    let outcome = if is_bad { Outcome::Bad } else { Outcome::Done };
+    outcome.behind(printed)
 }
 
 /// The report on a configuration that the engine cannot read either.
