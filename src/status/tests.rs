@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::client::{list_in, read_within};
 use super::{Server, Socket, directory, http, read};
 use crate::error::Status;
-use crate::sys::socket::connect_at_once;
+use crate::sys::socket::{connect_at_once, let_wait};
 
 /// A number that no process has.
 const NO_PROCESS: u32 = u32::MAX;
@@ -192,7 +192,8 @@ fn nobody_is_waited_for() {
 fn a_store_that_does_not_answer_is_given_up() {
     let scratch = Scratch::new();
     let stopped = scratch.0.join("stopped");
-    let _nobody = UnixListener::bind(&stopped).unwrap();
+    let nobody = UnixListener::bind(&stopped).unwrap();
+    let_wait(&nobody, 1).unwrap();
     let mut waiting = Vec::new();
     while let Ok(stream) = connect_at_once(&stopped) {
         waiting.push(stream);

@@ -38,3 +38,13 @@ pub fn connect_at_once(path: &Path) -> io::Result<UnixStream> {
     })?;
     Ok(UnixStream::from(socket))
 }
+
+/// Has so few connections wait for a listener. As many as the system lets wait would be more descriptors than a test may have.
+///
+/// # Errors
+/// What `listen(2)` answers.
+#[cfg(test)]
+pub fn let_wait(listener: &std::os::unix::net::UnixListener, count: i32) -> io::Result<()> {
+    // SAFETY: listen takes no pointers.
+    check(unsafe { libc::listen(listener.as_raw_fd(), count) }).map(drop)
+}

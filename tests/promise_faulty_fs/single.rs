@@ -63,6 +63,43 @@ fn what_cannot_be_read_is_not_called_missing() {
     }
 }
 
+/// A part of a dynamic store that cannot be listed is neither called durable nor called empty. The rest is.
+#[test]
+fn what_cannot_be_listed_is_neither_flushed_nor_cleared() {
+    for kind in KINDS.iter().filter(|kind| !kind.is_static) {
+        let Some(fs) = FaultyFs::start(kind.name, Options::default()) else { return };
+        let scratch = Scratch::new("cannot_be_listed");
+        let data = fs.path().join("data");
+        fs::create_dir(&data).unwrap();
+        let objects = data.join("nixl_store_objects");
+        let store = open(kind, &data, &scratch);
+        store.put("key", &chunk::fill("key", 1, 70_001)).unwrap();
+        let shard = fs::read_dir(&objects).map(|mut shards| shards.next().unwrap().unwrap().path());
+        let hidden = shard.unwrap_or(data.clone());
+        store.put("another", &chunk::fill("another", 1, 70_001)).unwrap();
+        store.close().unwrap();
+        // On this file system nobody knows what the process before has made durable, so that the first flush goes through all.
+        let store = open(kind, &data, &scratch);
+        fs.drop_caches();
+        let path = format!("/{}", hidden.strip_prefix(fs.path()).unwrap().display());
+        fs.arm(&Rule::every(&[Op::OpenDir, Op::ReadDir], Fault::Errno(libc::EIO)).path(&path));
+        for (what, answer) in [("flush", store.flush()), ("clear", store.clear().map(drop))] {
+            let failure = answer.expect_err(what);
+            assert_eq!(failure.status, NIXL_STORE_ERROR_IO, "{}: {what}: {failure:?}", kind.name);
+        }
+        assert!(fs.struck() >= 2, "{}", kind.name);
+        fs.disarm();
+        store.flush().unwrap();
+        assert_eq!(
+            (version(&store), store.contains("another")),
+            (Some(1), Ok(hidden == data)),
+            "{}",
+            kind.name
+        );
+        assert_eq!(store.clear().unwrap(), if hidden == data { 2 } else { 1 }, "{}", kind.name);
+    }
+}
+
 /// Where the one record of a pool lies: its file's name and the bytes there.
 fn only_record(data: &Path) -> (String, Range<u64>) {
     for entry in fs::read_dir(data.join("nixl_store_pool")).unwrap() {

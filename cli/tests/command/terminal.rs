@@ -35,7 +35,9 @@ impl Terminal {
         };
         assert_eq!(opened, 0);
         // SAFETY: openpty returned descriptors that nobody else owns.
-        let [ours, theirs] = [ours, theirs].map(|descriptor| unsafe { File::from_raw_fd(descriptor) });
+        let opened = [ours, theirs].map(|descriptor| unsafe { File::from_raw_fd(descriptor) });
+        // The copies are not inherited: the command of another test would keep the terminal open.
+        let [ours, theirs] = opened.map(|file| file.try_clone().unwrap());
         Terminal { ours, theirs: Some(theirs), seen: String::new() }
     }
 

@@ -1,6 +1,7 @@
 //! `top`, beside a store at work.
 
 use std::fs;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::os::unix::process::ExitStatusExt;
@@ -132,7 +133,10 @@ fn top_tells_of_a_store_that_does_not_answer() {
     fs::create_dir(&directory).unwrap();
     fs::set_permissions(&directory, fs::Permissions::from_mode(0o700)).unwrap();
     let path = directory.join("4294967295-1.sock");
-    let _nobody = UnixListener::bind(&path).unwrap();
+    let nobody = UnixListener::bind(&path).unwrap();
+    // As many as the system lets wait would be more descriptors than this process may have.
+    // SAFETY: listen takes no pointers.
+    assert_eq!(unsafe { libc::listen(nobody.as_raw_fd(), 1) }, 0);
     let mut waiting = Vec::new();
     while let Ok(stream) = connect_at_once(&path) {
         waiting.push(stream);

@@ -293,21 +293,25 @@ impl FileStore {
         found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
-    /// Tells `sink` every object there is. What changes meanwhile may be told or not.
+    /// Tells `sink` every object there is. What changes meanwhile may be told or not. A part that cannot be read is logged and left
+    /// out; the answer is why the first one could not be, if there was one.
     ///
     /// # Errors
-    /// What reading the directory answers. A part of it that cannot be read is logged and left out.
-    pub fn scan(&self, sink: &mut dyn FnMut(Scanned)) -> Result<()> {
+    /// What reading the directory answers.
+    pub fn scan(&self, sink: &mut dyn FnMut(Scanned)) -> Result<Option<Error>> {
         let mut sink = |scanned| {
             sink(scanned);
             ControlFlow::Continue(())
         };
-        // A shard is left out with a word; of the flat layout, which is one directory, nothing is.
-        let mut failed = None;
-        let mut missed = |path: PathBuf, error| {
+        let failed = |path: &Path, error: &io::Error| {
+            Error::os(format_args!("nixl_path {}: cannot list its objects", path.display()), error)
+        };
+        let mut left_out = None;
+        let mut missed = |path: PathBuf, error: io::Error| {
             self.logger.warn(format_args!("{}: left out of the scan: {error}", path.display()));
-            if self.layout == Layout::Lmcache {
-                failed.get_or_insert(error);
+            // What stands where a shard would has no objects.
+            if !is_planted(&error) && error.kind() != io::ErrorKind::NotADirectory {
+                left_out.get_or_insert_with(|| failed(&path, &error));
             }
         };
         let mut listener = scan::Listener { sink: &mut sink, missed: &mut missed };
@@ -315,12 +319,12 @@ impl FileStore {
             Layout::Sharded => scan::sharded(&self.root, &mut listener),
             Layout::Lmcache => scan::flat(&self.root, &mut listener),
         };
-        scanned.and(failed.map_or(Ok(()), Err)).map_err(|error| {
-            Error::os(
-                format_args!("nixl_path {}: cannot list its objects", self.root.path().display()),
-                &error,
-            )
-        })
+        scanned.map_err(|error| failed(self.root.path(), &error))?;
+        // The flat layout is one directory, of which nothing may be hidden.
+        match left_out {
+            Some(error) if self.layout == Layout::Lmcache => Err(error),
+            left_out => Ok(left_out),
+        }
     }
 
     /// Keeps every process from evicting an object, until it was unpinned as often or until this process dies.

@@ -6,7 +6,7 @@ use tokio::task::JoinSet;
 
 use super::sizes::RecordBytes;
 use super::{Core, Kind, counted};
-use crate::catalog::OBJECTS_MAX;
+use crate::catalog::{OBJECTS_MAX, turn_around};
 use crate::config::Layout;
 use crate::error::{Error, Result, Status};
 use crate::layout::bucket::listing::{self, Bounds, Found};
@@ -86,6 +86,7 @@ impl Core {
         }
         self.take_census(&found, is_whole);
         found.sort_unstable_by_key(|found| found.modified);
+        turn_around(&mut found, self.catalog.chains());
         for found in &found {
             self.observe(&found.name, found.bytes);
         }

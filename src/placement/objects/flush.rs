@@ -125,7 +125,7 @@ impl Objects {
         met.try_reserve_exact(WALK_FILES).map_err(|_| {
             Error::new(Status::OutOfMemory, "flushing: no memory to walk through the directory of objects")
         })?;
-        self.files.scan(&mut |scanned| {
+        let left_out = self.files.scan(&mut |scanned| {
             let name = self.flat(&scanned.name).map(String::into_boxed_str);
             met.push(Pending::met(self.files.id_of(&scanned.name), name, work.everything_suspect));
             if met.len() == WALK_FILES {
@@ -134,7 +134,8 @@ impl Objects {
             }
         })?;
         self.make_all_durable(&met, tally);
-        Ok(())
+        // What could not be listed was not made durable either.
+        left_out.map_or(Ok(()), Err)
     }
 
     /// Works the list off.

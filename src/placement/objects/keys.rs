@@ -163,7 +163,7 @@ impl Keys for Objects {
 
     fn clear(&self) -> Result<u64> {
         let mut found = Vec::new();
-        self.files.scan(&mut |scanned| found.push(scanned))?;
+        let left_out = self.files.scan(&mut |scanned| found.push(scanned))?;
         let mut removed = 0;
         for scanned in found {
             if !self.is_ours(&scanned) {
@@ -177,7 +177,7 @@ impl Keys for Objects {
                 removed += u64::from(evicted == Evicted::Removed);
             }
         }
-        Ok(removed)
+        left_out.map_or(Ok(removed), Err)
     }
 
     fn sync(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant, SystemTime};
 
 use super::{Objects, limits};
-use crate::catalog::OBJECTS_MAX;
+use crate::catalog::{OBJECTS_MAX, turn_around};
 use crate::error::{Error, Result, Status};
 use crate::layout::files::{ObjectName, Scanned};
 use crate::sync::{AtomicBool, AtomicU64, Mutex, Ordering, lock};
@@ -57,7 +57,8 @@ impl Objects {
     pub(super) fn scan(&self) -> Result<()> {
         let mut seen: Vec<Seen> = Vec::new();
         let mut refused = false;
-        self.files.scan(&mut |scanned| {
+        // What is left out has been said; whoever asks for a key there finds it or is told why not.
+        let _ = self.files.scan(&mut |scanned| {
             if refused || !self.is_ours(&scanned) {
                 return;
             }
@@ -84,6 +85,7 @@ impl Objects {
             return Err(no_memory(seen.len()));
         }
         seen.sort_unstable_by_key(|seen| seen.modified);
+        turn_around(&mut seen, self.catalog.chains());
         for seen in seen {
             self.catalog.observe(seen.id, seen.name.as_deref(), seen.bytes);
         }

@@ -15,7 +15,7 @@ use self::storage::{MemorySlots, SlotStorage};
 use self::sums::Sums;
 use super::Extent;
 use crate::backend::{Backend, Target};
-use crate::catalog::{OutOfUse, SlotCatalog, StoredEntry, Why};
+use crate::catalog::{OutOfUse, SlotCatalog, StoredEntry, Why, turn_around};
 use crate::config::Eviction;
 use crate::error::{Error, Result, Status};
 use crate::layout::pool::{self, Geometry, Pool, PoolParameters, Source as Recovery};
@@ -98,13 +98,16 @@ impl Slots {
         logger: &Logger,
     ) -> Result<Slots> {
         let catalog = catalog(parameters.slot_count, eviction)?;
-        let (pool, recovered) = Pool::open(parent, name, parameters, logger)?;
+        let (pool, mut recovered) = Pool::open(parent, name, parameters, logger)?;
         let is_doubted = pool.is_doubted();
         // From here on whatever fails gives the pool back as it goes.
         let slots = Slots::new(catalog, Box::new(pool), backend, logger)?;
         let catalog = &slots.catalog;
         for out in &recovered.out_of_use {
             catalog.withhold(&known_out_of_use(out));
+        }
+        if recovered.source == Recovery::Scan {
+            turn_around(&mut recovered.entries, catalog.chains());
         }
         for entry in &recovered.entries {
             let key = recovered.keys.get(entry.key);
