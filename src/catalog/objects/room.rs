@@ -206,14 +206,24 @@ impl ObjectCatalog {
     /// Takes out what exceeds the capacity. `own` is the caller's part of what is in flight.
     fn evict_excess(&self, books: &mut Books, own: &ObjectReservation) -> Result<Vec<Victim>, RoomRefused> {
         let (excess, objects) = (self.excess(books), self.excess_objects(books));
+        let others = books.bytes_in_flight > u128::from(own.bytes) || books.objects_in_flight > own.objects;
         if excess > books.bytes_evictable || objects > books.objects_evictable {
             self.end_holding(books);
-            let others =
-                books.bytes_in_flight > u128::from(own.bytes) || books.objects_in_flight > own.objects;
             return Err(if others { RoomRefused::Busy } else { RoomRefused::Full });
         }
+        let moment = own.admitted.map(|(_, moment, _)| moment);
         // What was judged is what goes.
-        let asks = own.admitted.map(|(_, moment, _)| moment).filter(|_| books.order.declines());
+        let asks = moment.filter(|_| books.order.declines());
+        // A prompt that is put anew is counted twice while it is. What it has just stored must not go for that: its other puts
+        // end, and what they replace is room.
+        if (excess > 0 || objects > 0)
+            && others
+            && moment.is_some_and(|moment| {
+                self.next_to_go(books, asks).is_some_and(|node| books.order.is_own(node, moment))
+            })
+        {
+            return Err(RoomRefused::Busy);
+        }
         let mut victims = self.take_bytes(books, excess, asks);
         while (victims.len() as u64) < u64::from(objects) {
             let Some(victim) = self.take_next(books, asks) else { break };
@@ -239,14 +249,16 @@ impl ObjectCatalog {
 
     /// Takes out the object that leaves first, if it can be none of the request that asks.
     fn take_next(&self, books: &mut Books, asks: Option<Moment>) -> Option<Victim> {
+        let node = self.next_to_go(books, asks)?;
+        self.take(books, node)
+    }
+
+    fn next_to_go(&self, books: &Books, asks: Option<Moment>) -> Option<u32> {
         let of_others = asks.and_then(|moment| {
             let mut victims = books.order.victims(moment, true);
             self.next_of_others(books, &mut victims)
         });
-        match of_others {
-            Some(node) => self.take(books, node),
-            None => self.take_first(books),
-        }
+        of_others.or_else(|| books.order.first_victim())
     }
 
     /// Takes out the object that leaves first.

@@ -1,5 +1,7 @@
 #![cfg(not(feature = "shuttle"))]
 
+use std::collections::VecDeque;
+
 use super::*;
 use crate::catalog::Asked;
 use crate::catalog::testing::{EVERY_POLICY, Lcg, NaiveOrder, POLICIES};
@@ -436,5 +438,44 @@ fn a_key_that_is_put_again_is_the_newest() {
             assert_eq!(put(new), [id(leaves)], "{policy:?}");
         }
         audit(&catalog);
+    }
+}
+
+/// A prompt that is put anew is counted twice while it is, but what it has just stored does not go for that: its puts wait for
+/// one another. What others have stored goes at once.
+#[test]
+fn a_prompt_that_is_put_anew_pushes_out_nothing_of_itself() {
+    for policy in [CachePolicy::Lru, CachePolicy::Reuse] {
+        for others in [0, 2] {
+            let catalog = ObjectCatalog::new(policy.into(), Some(1000)).unwrap();
+            let mut waited = 0;
+            let reserve = |n: u64| catalog.reserve(id(n), 100, true).map(|(reservation, _)| reservation);
+            for n in 100..100 + others {
+                catalog.commit(reserve(n).unwrap(), id(n), None, 100);
+            }
+            for _ in 0..2 {
+                let mut chain = catalog.chains().unwrap().join(None, 8, id(0), id(7));
+                (0..8).for_each(|n| chain.add(id(n)));
+                drop(chain);
+                let mut under_way = VecDeque::new();
+                for n in 0..8 {
+                    let reservation = loop {
+                        match reserve(n) {
+                            Ok(reservation) => break reservation,
+                            Err(refused) => assert_eq!(refused, RoomRefused::Busy),
+                        }
+                        waited += 1;
+                        let (n, reservation) = under_way.pop_front().expect("somebody is waited for");
+                        catalog.commit(reservation, id(n), None, 100);
+                    };
+                    under_way.push_back((n, reservation));
+                }
+                under_way
+                    .into_iter()
+                    .for_each(|(n, reservation)| catalog.commit(reservation, id(n), None, 100));
+            }
+            assert!((0..8).all(|n| catalog.contains(id(n))), "{policy:?}, {others} of others");
+            assert!(waited > 0 && catalog.gauges().keys == 8, "{policy:?}, {others} of others");
+        }
     }
 }

@@ -296,6 +296,14 @@ impl Order {
         }
     }
 
+    /// Whether the item was put or used by this very request, which is more than one key.
+    pub(super) fn is_own(&self, item: u32, moment: Moment) -> bool {
+        match self {
+            Order::Ranked(_) => false,
+            Order::Recency(recency) => recency.is_own(item, moment),
+        }
+    }
+
     /// Whether what links the items is sound.
     #[cfg(all(test, not(feature = "shuttle")))]
     pub(super) fn audit(&self) -> bool {

@@ -313,6 +313,10 @@ impl Recency {
         Victims { heads: self.lists.map(|list| list.oldest), moment, spares, passes, has_spared: false }
     }
 
+    pub(super) fn is_own(&self, item: u32, moment: Moment) -> bool {
+        self.requests.of(moment).is_some() && self.requests.is_own(self.node(item).last, moment)
+    }
+
     pub(super) fn next(&self, victims: &mut Victims) -> Option<u32> {
         let moment = victims.moment;
         if victims.spares {
