@@ -30,6 +30,9 @@ struct Answer {
     left_keys: Vec<String>,
     /// Places that could not be listed: what is in them stays.
     unreadable: usize,
+    /// What kept the store from removing all that it was to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    why: Option<String>,
 }
 
 /// Removes everything.
@@ -43,7 +46,15 @@ pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, 
         confirm(&shown::store(seen.facts()))?;
     }
     let store = place::open_existing(&config, global, b"")?;
-    let removed = store.clear()?;
+    let before = store.stats()?.keys;
+    // One part that cannot be removed keeps none of the others, so there is something to tell in any case.
+    let (removed, why) = match store.clear() {
+        Ok(removed) => (removed, None),
+        Err(error) => (
+            before.saturating_sub(store.stats().map_or(0, |stats| stats.keys)),
+            Some(error.message().to_owned()),
+        ),
+    };
     store.close()?;
     // What is pinned, here or by another process, and what somebody put since.
     let mut left = Vec::new();
@@ -59,8 +70,9 @@ pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, 
         left: left.len() as u64,
         left_keys: left.iter().take(NAMED_MAX).map(|entry| shown::entry_name(&seen, entry)).collect(),
         unreadable: survey.unreadable.len(),
+        why,
     };
-    let is_done = answer.left == 0 && answer.unreadable == 0;
+    let is_done = answer.left == 0 && answer.unreadable == 0 && answer.why.is_none();
     let outcome = if is_done { Outcome::Done } else { Outcome::Bad };
     outcome.behind(if output.is_json() {
         output.json(&answer)
@@ -79,6 +91,9 @@ pub fn run(wanted: &Clear, global: &Global, output: &Output) -> Result<Outcome, 
         }
         for Unreadable { what, why } in survey.unreadable.iter().take(NAMED_MAX) {
             text.push_str(&format!("{bad}unreadable{bad:#} {what}\n    {why}\n"));
+        }
+        if let Some(why) = &answer.why {
+            text.push_str(&format!("{bad}not all{bad:#} {why}\n"));
         }
         output.text(text)
     })

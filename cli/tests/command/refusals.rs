@@ -175,6 +175,7 @@ fn what_cannot_be_listed_is_not_left_out() {
     assert_eq!((&listed["keys"], &listed["unreadable"]), (&7.into(), &1.into()), "{listed}");
     let cleared = asked(&["clear", "-q", "--yes", "--json", text(&config)]).expect(1).json();
     assert_eq!((&cleared["removed"], &cleared["unreadable"]), (&7.into(), &1.into()), "{cleared}");
+    assert!(cleared["why"].as_str().unwrap().contains(text(shard)), "{cleared}");
 }
 
 /// A key that cannot be read is told as that, and the keys beside it are told all the same.
