@@ -215,8 +215,9 @@ impl ObjectCatalog {
         // What was judged is what goes.
         let asks = moment.filter(|_| books.order.declines());
         // A prompt that is put anew is counted twice while it is. What it has just stored must not go for that: its other puts
-        // end, and what they replace is room.
-        if (excess > 0 || objects > 0)
+        // end, and what they replace is room. A new key has no such room to wait for.
+        if excess > 0
+            && own.objects == 0
             && others
             && moment.is_some_and(|moment| {
                 self.next_to_go(books, asks).is_some_and(|node| books.order.is_own(node, moment))
