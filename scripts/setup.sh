@@ -31,7 +31,7 @@ has_cmake() {
     have cmake || return 1
     local version
     version=$(cmake --version | sed -n '1s/[^0-9]*\([0-9.]*\).*/\1/p')
-    [ "$(printf '%s\n' "$CMAKE_VERSION_MIN" "$version" | sort -V | head -n 1)" = "$CMAKE_VERSION_MIN" ]
+    [ "$(printf '%s\n' "$CMAKE_VERSION_MIN" "$version" | sort -V | sed -n 1p)" = "$CMAKE_VERSION_MIN" ]
 }
 
 # Instructions are counted on x86-64 only.

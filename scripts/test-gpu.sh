@@ -93,7 +93,7 @@ device() {
 
 rest() {
     # cuFile: the machine's own, else the one that came along. Where nvidia-fs is missing it works in compatibility mode.
-    cufile=$(ldconfig -p 2>/dev/null | sed -n 's/^.*libcufile\.so\.0 .*=> //p' | head -n 1)
+    cufile=$(ldconfig -p 2>/dev/null | sed -n 's/^.*libcufile\.so\.0 .*=> //p' | sed -n 1p)
     local candidate
     for candidate in /usr/local/cuda*/lib64/libcufile.so.0 "$out/bin/libcufile.so.0"; do
         [ -n "$cufile" ] || [ ! -e "$candidate" ] || cufile=$candidate
@@ -106,7 +106,7 @@ rest() {
     else
         echo "nvidia-fs: unknown, /proc/modules cannot be read"
     fi
-    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | head -n 1)
+    sanitizer=$(command -v compute-sanitizer || ls /usr/local/cuda*/bin/compute-sanitizer 2>/dev/null | sed -n 1p)
     echo "compute-sanitizer: ${sanitizer:-none}"
     command -v nvidia-smi >/dev/null &&
         nvidia-smi --format=csv --query-gpu=name,driver_version,pcie.link.gen.current,pcie.link.width.current
@@ -172,7 +172,7 @@ self_test() {
 # judge SUITE TEST LOG: 0 if it was left out.
 judge() {
     local why
-    why=$(grep -o 'LEFT OUT: .*' "$3" | head -n 1)
+    why=$(grep -o 'LEFT OUT: .*' "$3" | sed -n 1p)
     if [ -n "$why" ]; then
         left_out_names+=("$1 $2: ${why#LEFT OUT: }")
         return 0

@@ -47,11 +47,11 @@ needed() { readelf -d "$1" | grep NEEDED; }
 # The shared one must ask the loader for the soname, the static one must not ask for the library at all.
 check_shared() {
     "$1" "$VERSION"
-    needed "$1" | grep -qF "[$SONAME]" || fail "$1 does not need $SONAME"
+    needed "$1" | grep -F "[$SONAME]" >/dev/null || fail "$1 does not need $SONAME"
 }
 check_static() {
     "$1" "$VERSION"
-    if needed "$1" | grep -q nixl_store; then fail "$1 needs the shared library"; fi
+    if needed "$1" | grep nixl_store; then fail "$1 needs the shared library"; fi
 }
 
 find_package() {
@@ -155,7 +155,7 @@ soname() {
     local library
     library=$(find "$STAGE" -name "libnixl_store.so.$VERSION")
     [ -f "$library" ] && [ ! -L "$library" ] || fail "libnixl_store.so.$VERSION is no file"
-    readelf -d "$library" | grep SONAME | grep -qF "[$SONAME]" || fail "the soname is not $SONAME"
+    readelf -d "$library" | grep SONAME | grep -F "[$SONAME]" >/dev/null || fail "the soname is not $SONAME"
     cd "$(dirname "$library")"
     [ "$(readlink "$SONAME")" = "libnixl_store.so.$VERSION" ] || fail "$SONAME does not lead to the library"
     [ "$(readlink libnixl_store.so)" = "$SONAME" ] || fail "libnixl_store.so does not lead to $SONAME"
@@ -178,7 +178,7 @@ loads() {
     for _ in $(seq "$LOADS"); do
         "$work/load_time" "$1" >"$work/loaded"
         seconds=$(head -n 1 "$work/loaded")
-        best=$(printf '%s\n' $best "$seconds" | sort -g | head -n 1)
+        best=$(printf '%s\n' $best "$seconds" | sort -g | sed -n 1p)
     done
     echo "package: $(basename "$1") loads in $best s"
     awk -v seconds="$best" -v most="$LOAD_SECONDS_MAX" 'BEGIN { exit !(seconds < most) }' || fail "$1 loads too slowly"

@@ -81,7 +81,7 @@ with_dependencies() {
         while read -r group; do
             # Of alternatives the first that is installed.
             for choice in $(sed 's/([^)]*)//g; s/:any//g; s/|/ /g' <<<"$group"); do
-                if dpkg-query -W -f '${Status}' "$choice" 2>/dev/null | grep -q ' installed$'; then
+                if dpkg-query -W -f '${Status}' "$choice" 2>/dev/null | grep ' installed$' >/dev/null; then
                     queue+=("$choice")
                     break
                 fi

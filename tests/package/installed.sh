@@ -178,7 +178,7 @@ cargo_that_was_chosen() {
     chmod +x "$work/bin/cargo"
     PATH=$work/bin:$PATH quietly "$CMAKE" -S "$root" -B "$work/build" -G "$GENERATOR"
     grep -qxF "NIXL_STORE_CARGO:FILEPATH=$work/bin/cargo" "$work/build/CMakeCache.txt" || fail "another cargo than the one in PATH"
-    make -n -C "$root" install CARGO=/a/cargo | grep -qF -- "-DNIXL_STORE_CARGO=/a/cargo" || fail "make hands CARGO to nobody"
+    make -n -C "$root" install CARGO=/a/cargo | grep -F -- "-DNIXL_STORE_CARGO=/a/cargo" >/dev/null || fail "make hands CARGO to nobody"
 }
 
 # Nothing here says to cargo what CMake's toolchain is, so it has to be said.
