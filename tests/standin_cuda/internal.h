@@ -258,6 +258,7 @@ struct stream {
     bool legacy;
     long thread; /* not 0: the per-thread default stream of that thread */
     bool started, closing, abandoned, held, waiting_for_value;
+    bool in_a_row; /* what it is at follows on what was before without a pause */
     struct operation *head, *tail;
     uint64_t random;
     pthread_cond_t work;

@@ -29,6 +29,16 @@ _Thread_local bool in_host_function;
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t progress;
+static pthread_condattr_t monotonic;
+/* Those in wait_until(). Each is woken when what it waits for has come and not before: many wait at a time, for
+ * streams of their own, and all of them awake at each operation's end would hold up the next. */
+struct waiter {
+    bool (*done)(void *);
+    void *argument;
+    pthread_cond_t woken;
+    struct waiter *next;
+};
+static struct waiter *waiters;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
 static long environment(const char *name, long fallback, long least, long most)
@@ -48,11 +58,9 @@ static long environment(const char *name, long fallback, long least, long most)
 
 static void prepare(void)
 {
-    pthread_condattr_t attributes;
-    pthread_condattr_init(&attributes);
-    pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
-    pthread_cond_init(&progress, &attributes);
-    pthread_condattr_destroy(&attributes);
+    pthread_condattr_init(&monotonic);
+    pthread_condattr_setclock(&monotonic, CLOCK_MONOTONIC);
+    pthread_cond_init(&progress, &monotonic);
     settings.devices = (int)environment("STANDIN_CUDA_DEVICES", DEVICES_DEFAULT, 0, DEVICES_MAX);
     settings.driver_version = (int)environment("STANDIN_CUDA_VERSION", DRIVER_VERSION_DEFAULT, 1000, 99990);
     settings.init_result = (int)environment("STANDIN_CUDA_INIT", CUDA_SUCCESS, 0, CUDA_ERROR_UNKNOWN);
@@ -78,6 +86,9 @@ void unlock(void)
 
 void progress_made(void)
 {
+    for (struct waiter *waiter = waiters; waiter != NULL; waiter = waiter->next)
+        if (waiter->done(waiter->argument))
+            pthread_cond_signal(&waiter->woken);
     pthread_cond_broadcast(&progress);
 }
 
@@ -173,11 +184,20 @@ bool wait_until(bool (*done)(void *), void *argument)
     /* The lock is let go, so another call of this thread cannot come between, but the name may be needed after. */
     const char *name = call_name;
     struct timespec until = from_now(settings.patience_ms * (NANOSECONDS / 1000));
-    while (!done(argument)) {
-        if (pthread_cond_timedwait(&progress, &mutex, &until) == ETIMEDOUT && !done(argument)) {
-            rule_broken("%s waited longer than %ld ms: what it waits for may never come", name, settings.patience_ms);
-            return false;
-        }
-    }
-    return true;
+    if (done(argument))
+        return true;
+    struct waiter waiter = {.done = done, .argument = argument, .next = waiters};
+    pthread_cond_init(&waiter.woken, &monotonic);
+    waiters = &waiter;
+    bool came = true;
+    while (came && !done(argument))
+        came = pthread_cond_timedwait(&waiter.woken, &mutex, &until) != ETIMEDOUT || done(argument);
+    struct waiter **at = &waiters;
+    while (*at != &waiter)
+        at = &(*at)->next;
+    *at = waiter.next;
+    pthread_cond_destroy(&waiter.woken);
+    if (!came)
+        rule_broken("%s waited longer than %ld ms: what it waits for may never come", name, settings.patience_ms);
+    return came;
 }

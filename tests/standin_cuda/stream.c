@@ -13,6 +13,9 @@
 /* One operation in so many is that many times as late as the others may be. */
 #define LATE_ONE_IN 64u
 #define LATE_TIMES 32u
+/* Of operations that follow one another without a pause most are done at once, as a device does them: one in so many is
+ * late. The first after a pause always is. */
+#define LATE_IN_A_ROW_ONE_IN 8u
 #define VALUE_POLL_US 50
 #define PROGRESS_POLL_US 100000
 #define STACK_BYTES (256u << 10)
@@ -70,6 +73,8 @@ static void be_late(struct stream *stream)
     if (longest == 0)
         return;
     uint64_t random = random_next(&stream->random);
+    if (stream->in_a_row && (random >> 8) % LATE_IN_A_ROW_ONE_IN != 0)
+        return;
     uint64_t microseconds = (random >> 16) % ((uint64_t)longest + 1);
     if (random % LATE_ONE_IN == 0)
         microseconds *= LATE_TIMES;
@@ -112,6 +117,7 @@ static void finish_first(struct stream *stream)
     if (operation->type == OPERATION_RECORD)
         operation->marker->done = true;
     stream->head = operation->next;
+    stream->in_a_row = stream->head != NULL;
     if (stream->head == NULL)
         stream->tail = NULL;
     operation_free(operation);
