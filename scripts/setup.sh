@@ -131,5 +131,6 @@ done
 
 if [ "$(cbindgen --version 2>/dev/null)" != "cbindgen $CBINDGEN_VERSION" ]; then
     say "installing cbindgen $CBINDGEN_VERSION with cargo into .venv"
-    cargo install --quiet --locked --root .venv --version "=$CBINDGEN_VERSION" cbindgen
+    # It works for a moment, and unoptimised it is built in a quarter of the time.
+    cargo install --quiet --locked --debug --root .venv --version "=$CBINDGEN_VERSION" cbindgen
 fi

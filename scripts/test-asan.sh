@@ -23,6 +23,8 @@ grep -q "AddressSanitizer: heap-use-after-free" <<<"$caught" || fail "the probe 
 export RUSTFLAGS="$sanitizer_flags"
 # --target keeps the flags away from build scripts, which run on this machine and not under test.
 arguments=("$@" --target "$host" --target-dir "$target_dir" --test stress)
+# All dependencies are built once more, for one short test: unoptimised in half the time.
+arguments+=(--config 'profile.dev.package."*".opt-level=0' --config 'profile.dev.debug="line-tables-only"')
 "$CARGO" test "${arguments[@]}" --no-run
 # Built by now, so that this only names the binary.
 binary=$("$CARGO" test "${arguments[@]}" --no-run 2>&1 | sed -n 's/^ *Executable .*(\(.*\))$/\1/p')
