@@ -233,3 +233,20 @@ fn shuttle_a_waiting_submitter_hears_of_poison() {
         SCHEDULES,
     );
 }
+
+/// A store is closed while a submitter waits for room: it is told so instead of waiting for room or its deadline.
+#[test]
+fn shuttle_a_waiting_submitter_hears_of_the_close() {
+    shuttle::check_random(
+        || {
+            let shared = shared(1, 1);
+            shared.admit(Direction::Put, 1, None).unwrap();
+            let other = Arc::clone(&shared);
+            let submitter = thread::spawn(move || other.admit(Direction::Put, 1, None).unwrap_err().status());
+            assert!(!shared.stop_admitting());
+            shared.call_submitters();
+            assert_eq!(submitter.join().unwrap(), Status::Closing);
+        },
+        SCHEDULES,
+    );
+}

@@ -166,6 +166,8 @@ pub struct Shared {
     starved: AtomicBool,
     /// Items that hold something of the placement's, or are just asking for it.
     holders: AtomicUsize,
+    /// Set when the store is being closed: nothing more is admitted.
+    refusing: AtomicBool,
     stopping: AtomicBool,
     poisoned: AtomicBool,
     poison_message: Mutex<String>,
@@ -189,6 +191,7 @@ impl Shared {
             logger,
             starved: AtomicBool::new(false),
             holders: AtomicUsize::new(0),
+            refusing: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             poisoned: AtomicBool::new(false),
             poison_message: Mutex::new(String::new()),
@@ -198,9 +201,9 @@ impl Shared {
     /// Waits until `count` more items may be under way, at most until `deadline`, behind who came before.
     ///
     /// # Errors
-    /// [`Status::Busy`] when the deadline passes first; [`Status::Poisoned`].
+    /// [`Status::Busy`] when the deadline passes first; [`Status::Closing`], [`Status::Poisoned`].
     pub fn admit(&self, direction: Direction, count: usize, deadline: Option<Instant>) -> Result<()> {
-        self.line(direction).admission.admit(count, deadline, || self.check_poison())
+        self.line(direction).admission.admit(count, deadline, || self.check_open())
     }
 
     /// Takes an admission back: the batch was not submitted.
@@ -266,7 +269,7 @@ impl Shared {
     /// # Errors
     /// As for [`Shared::admit`].
     pub fn admit_questions(&self, count: usize, deadline: Option<Instant>) -> Result<()> {
-        self.questions.admit(count, deadline, || self.check_poison())
+        self.questions.admit(count, deadline, || self.check_open())
     }
 
     /// As [`Shared::readmit`], of questions about keys.
@@ -342,6 +345,35 @@ impl Shared {
         self.holders.load(Ordering::SeqCst) > 0
     }
 
+    /// Admits nothing more; whether that was so before. Who waits for room hears of it by [`Shared::call_submitters`].
+    pub fn stop_admitting(&self) -> bool {
+        self.refusing.swap(true, Ordering::SeqCst)
+    }
+
+    /// # Errors
+    /// [`Status::Closing`].
+    pub fn check_admitting(&self) -> Result<()> {
+        if self.refusing.load(Ordering::SeqCst) {
+            return Err(Error::new(Status::Closing, "the store is being closed"));
+        }
+        Ok(())
+    }
+
+    /// # Errors
+    /// [`Status::Closing`], [`Status::Poisoned`].
+    pub fn check_open(&self) -> Result<()> {
+        self.check_admitting()?;
+        self.check_poison()
+    }
+
+    /// Has everybody who waits for room look whether the store is still open. Else the store would be closed only when the
+    /// device has made room for them, or their deadlines have passed.
+    pub fn call_submitters(&self) {
+        for admission in [&self.gets.admission, &self.puts.admission, &self.questions] {
+            admission.call_submitters();
+        }
+    }
+
     /// Tells the lanes to end once nothing is under way.
     pub fn stop(&self) {
         self.stopping.store(true, Ordering::SeqCst);
@@ -368,9 +400,7 @@ impl Shared {
         self.wake_all();
         // Questions wait for threads that a device may hold up; whoever keeps deadlines ends them.
         self.clock.wake();
-        for admission in [&self.gets.admission, &self.puts.admission, &self.questions] {
-            admission.call_submitters();
-        }
+        self.call_submitters();
     }
 
     /// Refuses all further work and ends what waits for a lane, on behalf of a lane that ends early.

@@ -29,7 +29,7 @@ use crate::cuda;
 use crate::error::{Error, Result, Status};
 use crate::memory::{Copiers, Stretch};
 use crate::status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, lock};
+use crate::sync::{Arc, AtomicU64, Mutex, Ordering, RwLock, RwLockReadGuard, lock};
 
 use self::gate::Gate;
 use self::meter::Meter;
@@ -103,7 +103,6 @@ pub struct Store {
     carriers: ArrayQueue<Box<dyn Carrier>>,
     carried_bytes_max: u64,
     spare_batches: ArrayQueue<Arc<Batch>>,
-    closing: AtomicBool,
     gate: Gate,
     /// Held for reading by calls that work on storage on their caller's own thread, so that closing can wait for them: they may
     /// take long, and they use the engine's log function.
@@ -120,9 +119,10 @@ impl Store {
     /// [`Status::InvalidHandle`] the second time; [`Status::Poisoned`] after a panic; what writing the snapshot answers, which only
     /// costs the next open a scan.
     pub fn close(&self) -> Result<()> {
-        if self.closing.swap(true, Ordering::SeqCst) {
+        if self.shared.stop_admitting() {
             return Err(Error::new(Status::InvalidHandle, "the store is closed already"));
         }
+        self.shared.call_submitters();
         drop(lock(&self.status).take());
         self.gate.wait_until_empty();
         // Whoever comes from now on finds the store closing.
@@ -149,7 +149,8 @@ impl Store {
     /// die with the parent, whatever becomes of the child. The caller must leak the store afterwards: its
     /// threads, locks and temporaries are the parent's.
     pub fn abandon_after_fork(&self) {
-        self.closing.store(true, Ordering::SeqCst);
+        // Nobody waits for room: other threads are the parent's.
+        self.shared.stop_admitting();
         // A thread that had it at the fork was closing the store.
         if let Ok(server) = self.status.try_lock() {
             server.iter().for_each(status::Server::let_go_in_child);
@@ -369,9 +370,7 @@ impl Store {
     /// # Errors
     /// [`Status::Closing`].
     pub fn reading(&self) -> Result<Reading> {
-        if self.closing.load(Ordering::SeqCst) {
-            return Err(closing());
-        }
+        self.shared.check_admitting()?;
         Ok(self.meter.read())
     }
 
@@ -439,10 +438,7 @@ impl Store {
     /// # Errors
     /// [`Status::Closing`], [`Status::Poisoned`].
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closing.load(Ordering::SeqCst) {
-            return Err(closing());
-        }
-        self.shared.check_poison()
+        self.shared.check_open()
     }
 
     fn queue(&self, queue: QueueId) -> Result<Arc<CompletionQueue>> {
@@ -460,10 +456,6 @@ impl Drop for Store {
 
 fn invalid(message: String) -> Error {
     Error::new(Status::InvalidArgument, message)
-}
-
-fn closing() -> Error {
-    Error::new(Status::Closing, "the store is being closed")
 }
 
 fn no_queue() -> Error {

@@ -27,7 +27,7 @@ use crate::lane::{self, deadlines};
 use crate::log::Logger;
 use crate::memory::{Arena, Copiers, Staging};
 use crate::status;
-use crate::sync::{Arc, AtomicBool, AtomicU64, Mutex, RwLock};
+use crate::sync::{Arc, AtomicU64, Mutex, RwLock};
 use crate::sys::random_u128;
 
 /// Bytes of the staging buffer where the configuration names none (LMCache 0.5 forbids
@@ -139,7 +139,6 @@ impl Store {
             carriers,
             carried_bytes_max: lane::caller::bytes_max(placed.medium),
             spare_batches: ArrayQueue::new(SPARE_BATCHES_MAX),
-            closing: AtomicBool::new(false),
             gate: Gate::default(),
             calls: RwLock::new(()),
             status: Mutex::new(status_socket(config, &meter, logger)),

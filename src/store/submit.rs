@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use super::gate::Entered;
-use super::{BATCH_ITEMS_MAX, QueueId, Store, StreamOrder, SubmitOptions, Ticket, closing, invalid};
+use super::{BATCH_ITEMS_MAX, QueueId, Store, StreamOrder, SubmitOptions, Ticket, invalid};
 use crate::batch::completion::COMPLETIONS_MAX;
 use crate::batch::ticket::{Reserved, TICKETS_MAX};
 use crate::batch::{Age, Batch, Direction, Item, ItemGuard, Notice, Question, Wish};
@@ -15,7 +15,7 @@ use crate::lane::inquiry::Inquiry;
 use crate::layout::record::EffectiveKey;
 use crate::memory::Stretch;
 use crate::placement::Key;
-use crate::sync::{Arc, Ordering, lock};
+use crate::sync::{Arc, lock};
 
 /// Collects the items of a batch before it is submitted.
 pub struct BatchBuilder<'a> {
@@ -247,8 +247,7 @@ impl<'a> BatchBuilder<'a> {
         // `close` raises the flag, waits until nobody is in here, then waits for every batch in the table: either
         // it finds this one there, or this finds the flag up.
         let entered = store.gate.enter();
-        let is_closing = || if store.closing.load(Ordering::SeqCst) { Err(closing()) } else { Ok(()) };
-        if let Err(error) = ordered.and_then(|()| is_closing()) {
+        if let Err(error) = ordered.and_then(|()| store.shared.check_admitting()) {
             store.tickets.cancel(reserved);
             store.readmit(&self.batch);
             queue.iter().for_each(|queue| queue.unreserve());

@@ -1,7 +1,8 @@
 //! A file system that hangs or refuses.
 
+use std::sync::atomic::{AtomicI32, Ordering};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nixl_store::capi::*;
 
@@ -198,6 +199,42 @@ fn a_close_waits_for_what_was_asked() {
         assert_eq!(asked.wait().0, NIXL_STORE_ERROR_INVALID_HANDLE, "a closed store has no tickets");
     }
     assert_eq!(stage.fs.hanging(), 0);
+}
+
+/// Who waits for room, which a device that hangs never makes, is told of the close, and not only when his deadline passes.
+#[test]
+fn a_close_ends_who_waits_for_room() {
+    let Some(stage) = Stage::new("room", &[("nixl_store_queue_items", KEYS as u64)]) else { return };
+    let begun = stage.hang(Ask::Lookup, Submit::default());
+    let submitting = AtomicI32::new(0);
+    thread::scope(|scope| {
+        let submitter = scope.spawn(|| {
+            // SAFETY: asks the kernel for this thread's number alone.
+            submitting.store(unsafe { libc::gettid() }, Ordering::SeqCst);
+            let outcome = stage.store.submit_question(Ask::Lookup, &stage.keys[..1], Submit::default());
+            outcome.map(|_| ()).unwrap_err().status
+        });
+        // It waits for room, or is about to: with the first it is known that a close wakes it.
+        let waits = || {
+            let thread = submitting.load(Ordering::SeqCst);
+            let call = std::fs::read_to_string(format!("/proc/self/task/{thread}/syscall"));
+            thread != 0 && call.map_or(true, |call| call.starts_with(&format!("{} ", libc::SYS_futex)))
+        };
+        while !waits() {
+            thread::yield_now();
+        }
+        let closer = scope.spawn(|| stage.store.close());
+        let until = Instant::now() + PATIENCE;
+        while !submitter.is_finished() && Instant::now() < until {
+            thread::yield_now();
+        }
+        stage.check(submitter.is_finished(), "it waits for its deadline");
+        assert_eq!(submitter.join().unwrap(), NIXL_STORE_ERROR_CLOSING);
+        assert!(!closer.is_finished(), "what was begun is waited for");
+        stage.release_until(|| closer.is_finished());
+        closer.join().unwrap().unwrap();
+    });
+    drop(begun);
 }
 
 /// Questions are bounded as transfers are: who submits more than fit waits for room, at most until the deadline, and is
