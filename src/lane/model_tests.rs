@@ -218,35 +218,32 @@ fn shuttle_a_submitter_that_waits_for_room_is_let_in() {
     );
 }
 
-/// A store is poisoned while a submitter waits for room: it is told so instead of waiting for a lane that ended.
-#[test]
-fn shuttle_a_waiting_submitter_hears_of_poison() {
+/// A submitter who waits for room of a store to which `event` comes is told so, instead of waiting for a lane that ended or for
+/// a deadline.
+fn a_waiting_submitter_hears_of(event: fn(&Shared), status: Status) {
     shuttle::check_random(
-        || {
+        move || {
             let shared = shared(1, 1);
             shared.admit(Direction::Put, 1, None).unwrap();
             let other = Arc::clone(&shared);
             let submitter = thread::spawn(move || other.admit(Direction::Put, 1, None).unwrap_err().status());
-            shared.poison("a panic");
-            assert_eq!(submitter.join().unwrap(), Status::Poisoned);
+            event(&shared);
+            assert_eq!(submitter.join().unwrap(), status);
         },
         SCHEDULES,
     );
 }
 
-/// A store is closed while a submitter waits for room: it is told so instead of waiting for room or its deadline.
+#[test]
+fn shuttle_a_waiting_submitter_hears_of_poison() {
+    a_waiting_submitter_hears_of(|shared| shared.poison("a panic"), Status::Poisoned);
+}
+
 #[test]
 fn shuttle_a_waiting_submitter_hears_of_the_close() {
-    shuttle::check_random(
-        || {
-            let shared = shared(1, 1);
-            shared.admit(Direction::Put, 1, None).unwrap();
-            let other = Arc::clone(&shared);
-            let submitter = thread::spawn(move || other.admit(Direction::Put, 1, None).unwrap_err().status());
-            assert!(!shared.stop_admitting());
-            shared.call_submitters();
-            assert_eq!(submitter.join().unwrap(), Status::Closing);
-        },
-        SCHEDULES,
-    );
+    let close = |shared: &Shared| {
+        assert!(!shared.stop_admitting());
+        shared.call_submitters();
+    };
+    a_waiting_submitter_hears_of(close, Status::Closing);
 }
